@@ -1,0 +1,63 @@
+# make demo | test | lint | doctor | clean
+# Everything is installed into .venv; nothing else on the machine is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CORES := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install demo test lint doctor clean
+
+help:
+	@echo "make demo    install, pretrain a small ViT with BAM, show what it learned"
+	@echo "make test    run the tests"
+	@echo "make lint    ruff: rules and format"
+	@echo "make doctor  check the installation, with a remedy for each fault"
+	@echo "make clean   delete .venv, the toy world and the demo's results"
+
+install: $(INSTALLED)
+
+# Each step leaves a stamp, so an interrupted installation goes on where it stopped.
+$(VENV)/.torch: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version) if sys.version_info < (3, 10) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "[1/3] torch and torchvision (about 1 minute, 5 GB)"
+	@$(PIP) install -q -c constraints.txt "setuptools" wheel ninja
+	@$(PIP) install -q -c constraints.txt torch torchvision numpy
+	@touch $@
+
+# Under pip's build isolation mmcv finds no torch, leaves its operators out and says nothing; hence
+# --no-build-isolation. A wheel kept by pip may belong to another torch: then it is built again.
+$(VENV)/.mmcv: $(VENV)/.torch tools/doctor.py
+	@echo "[2/3] mmcv: compiling its detection operators on $(CORES) cores (about 18 core-minutes the first time; pip keeps the wheel)"
+	@MMCV_WITH_OPS=1 MAX_JOBS=$(CORES) $(PIP) install -q -c constraints.txt --no-build-isolation onedl-mmcv opencv-python-headless
+	@$(BIN)/python tools/doctor.py --ops-only || \
+		(echo "the kept wheel does not fit this torch: compiling again" && \
+		MMCV_WITH_OPS=1 MAX_JOBS=$(CORES) $(PIP) install -q -c constraints.txt --no-build-isolation --no-deps --no-cache-dir --force-reinstall onedl-mmcv && \
+		$(BIN)/python tools/doctor.py --ops-only)
+	@touch $@
+
+# opencv-python and -headless share their files; the headless one is written last and stays.
+$(INSTALLED): $(VENV)/.mmcv pyproject.toml
+	@echo "[3/3] mmpretrain, mmdet, mmseg, timm and the rest (about 1 minute)"
+	@$(PIP) install -q -c constraints.txt --no-build-isolation -e ".[onedl,dev]"
+	@$(PIP) install -q -c constraints.txt --no-deps --force-reinstall opencv-python-headless
+	@touch $@
+
+demo: $(INSTALLED)
+	@$(BIN)/python tools/demo.py
+
+test: $(INSTALLED)
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+doctor:
+	@if test -x $(BIN)/python; then $(BIN)/python tools/doctor.py; else $(PYTHON) tools/doctor.py; fi
+
+clean:
+	rm -rf $(VENV) data/toy work_dirs/demo build *.egg-info
