@@ -1,0 +1,116 @@
+"""Two gloo processes with half the batch each = one process with the whole batch."""
+
+import os
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from bam_mm.losses import bam_loss, match_attention
+from tests.losses.test_bam_loss import inputs
+
+CASES = [
+    dict(views=views, rows=rows, top_k=top_k)
+    for views in (2, 8)
+    for rows in ("global", "all", None)
+    for top_k in (0, 5)
+]
+BATCH, DIM, GLOBAL = 12, 16, 2
+
+
+def loss_of(case, student, teacher, weight, batch):
+    """Loss through a shared linear map, so that a parameter's gradient can be compared."""
+    teacher = {"all": teacher, "global": teacher[: GLOBAL * batch], None: None}[case["rows"]]
+    return match_attention(
+        student @ weight,
+        None if teacher is None else teacher @ weight.detach(),
+        num_views=case["views"],
+        num_global=GLOBAL,
+        top_k=case["top_k"],
+        with_entropies=True,
+    )
+
+
+def data_of(case):
+    student, teacher = inputs(3, BATCH, case["views"], DIM)
+    generator = torch.Generator().manual_seed(5)
+    return student, teacher, torch.randn(DIM, DIM, dtype=torch.float64, generator=generator)
+
+
+def rows_of_rank(x, views, rank, world):
+    per_view = x.view(views, BATCH, -1)
+    share = BATCH // world
+    return per_view[:, rank * share : (rank + 1) * share].reshape(views * share, -1)
+
+
+def work(rank, world, port, out):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    results = []
+    for case in CASES:
+        student, teacher, weight = data_of(case)
+        views = case["views"]
+        weight.requires_grad_()
+        matching = loss_of(
+            case,
+            rows_of_rank(student, views, rank, world),
+            rows_of_rank(teacher, views, rank, world),
+            weight,
+            BATCH // world,
+        )
+        matching.loss.backward()
+        dist.all_reduce(weight.grad)
+        results.append(
+            (
+                matching.loss.item(),
+                weight.grad / world,
+                matching.attention_entropy.item(),
+                matching.target_entropy.item(),
+            )
+        )
+    torch.save(results, f"{out}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    out = tmp_path_factory.mktemp("ranks")
+    mp.spawn(work, args=(2, free_port(), str(out)), nprocs=2)
+    return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("index", range(len(CASES)), ids=lambda i: str(CASES[i]))
+def test_loss_gradient_and_entropies(two_processes, index):
+    case = CASES[index]
+    student, teacher, weight = data_of(case)
+    weight.requires_grad_()
+    whole = loss_of(case, student, teacher, weight, BATCH)
+    whole.loss.backward()
+    for rank in range(2):
+        loss, gradient, attention, target = two_processes[rank][index]
+        assert loss == pytest.approx(whole.loss.item(), abs=1e-10)
+        torch.testing.assert_close(gradient, weight.grad, atol=1e-10, rtol=0)
+        assert attention == pytest.approx(whole.attention_entropy.item(), abs=1e-10)
+        assert target == pytest.approx(whole.target_entropy.item(), abs=1e-10)
+
+
+def test_the_comparison_can_fail():
+    # Without the other half of the keys the loss is another one.
+    student, teacher, weight = data_of(CASES[0])
+    half = BATCH // 2
+    loss = bam_loss(
+        rows_of_rank(student, 2, 0, 2) @ weight,
+        rows_of_rank(teacher, 2, 0, 2) @ weight,
+        num_views=2,
+        num_global=GLOBAL,
+    )
+    whole = loss_of(CASES[0], student, teacher, weight, BATCH).loss
+    assert half == 6 and abs(loss - whole) > 0.1
