@@ -1,0 +1,110 @@
+"""Image folders: one's own images, ImageNet, CIFAR as files, the toy world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmpretrain.datasets import CustomDataset
+
+from bam_mm.errors import InputError
+from bam_mm.registry import DATASETS
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".webp")
+
+
+@DATASETS.register_module()
+class ImageFolder(CustomDataset):
+    """``data_root/<split>/<class>/image``, or any folder of images without labels.
+
+    Args:
+        data_root: The folder.
+        split: Subfolder of the split, such as ``train`` or ``val``. A folder without any such
+            subfolders is taken as it is for ``fallback=True``.
+        with_label: Whether subfolders are classes. ``auto``: they are if the split's folder has
+            subfolders and no loose images.
+        fallback: Whether ``data_root`` itself stands in for a missing split: for pretraining on
+            a plain folder of images.
+        **kwargs: For mmpretrain's ``CustomDataset``.
+
+    Raises:
+        InputError: If a folder is missing, a class is empty, or no image is found.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str = "train",
+        with_label: bool | str = "auto",
+        fallback: bool = False,
+        extensions: tuple[str, ...] = EXTENSIONS,
+        **kwargs,
+    ) -> None:
+        folder = find_split(data_root, split, fallback=fallback)
+        if with_label == "auto":
+            with_label = has_classes(folder, extensions)
+        super().__init__(
+            data_root=str(folder),
+            with_label=with_label,
+            extensions=extensions,
+            **kwargs,
+        )
+
+    def _find_samples(self) -> list:
+        folder = Path(self.img_prefix)
+        if self.with_label:
+            classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
+            if not classes:
+                raise InputError(
+                    f"{folder} has no class folders: put the images of each class into a "
+                    "subfolder, or read it without labels (with_label=False)"
+                )
+            empty = [c.name for c in classes if not any(map(self.is_valid_file, _files(c)))]
+            if empty:
+                raise InputError(
+                    f"{folder}: class folder{'s' * (len(empty) > 1)} without an image: "
+                    f"{', '.join(empty[:10])}{' ...' if len(empty) > 10 else ''}; fill or delete "
+                    f"{'them' if len(empty) > 1 else 'it'} (known endings: "
+                    f"{' '.join(sorted(self.extensions))})"
+                )
+        elif not any(map(self.is_valid_file, _files(folder))):
+            raise InputError(
+                f"{folder} holds no image (known endings: {' '.join(sorted(self.extensions))}): "
+                "point data_root at your images with --cfg-options data_root=FOLDER"
+            )
+        return super()._find_samples()
+
+
+def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
+    """Folder of a split.
+
+    Raises:
+        InputError: If ``data_root`` or its split is missing.
+    """
+    root = Path(data_root).expanduser()
+    if not root.is_dir():
+        raise InputError(
+            f"data folder {root} does not exist: make the toy world with `python "
+            "tools/make_toy_world.py FOLDER`, or name your own images with --cfg-options "
+            "data_root=FOLDER"
+        )
+    folder = root / split
+    if folder.is_dir():
+        return folder
+    if fallback and not (root / "train").is_dir() and not (root / "val").is_dir():
+        return root
+    raise InputError(
+        f"data folder {root} has no subfolder {split!r} (it has: "
+        f"{', '.join(sorted(e.name for e in root.iterdir())[:8]) or 'nothing'}): arrange it as "
+        f"{root}/{split}/<class>/<image>"
+    )
+
+
+def has_classes(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> bool:
+    """Whether a folder's images lie in subfolders only."""
+    entries = list(folder.iterdir())
+    loose = any(e.is_file() and e.name.lower().endswith(extensions) for e in entries)
+    return not loose and any(e.is_dir() for e in entries)
+
+
+def _files(folder: Path):
+    return (str(path) for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,85 @@
+"""Reading images, and what happens to one that cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
+
+from bam_mm.errors import InputError
+from bam_mm.registry import TRANSFORMS
+
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_TAIL = 4096
+"""Bytes at the end of a JPEG in which its end mark is looked for; cameras append a little data."""
+
+
+def decode_image(data: bytes, path: str) -> np.ndarray:
+    """Decode an image, or say why not.
+
+    OpenCV fills a truncated JPEG with grey and says nothing, so the end mark is checked first.
+
+    Args:
+        data: The file's bytes.
+        path: For the message.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+
+    Raises:
+        InputError: If the file is empty, truncated, or no image.
+    """
+    remedy = "replace the file, delete it, or skip unreadable images with on_error='skip'"
+    if not data:
+        raise InputError(f"{path} is empty (0 bytes): {remedy}")
+    if data.startswith(_JPEG_START) and _JPEG_END not in data[-_TAIL:]:
+        raise InputError(f"{path} is truncated ({len(data)} bytes, no JPEG end mark): {remedy}")
+    image = mmcv.imfrombytes(data, flag="color", backend="cv2")
+    if image is None:
+        raise InputError(f"{path} is not a readable image ({len(data)} bytes): {remedy}")
+    return image
+
+
+@TRANSFORMS.register_module()
+class LoadImage(BaseTransform):
+    """Read ``results['img_path']`` into ``results['img']``, BGR.
+
+    Args:
+        on_error: ``stop`` raises with the file's name; ``skip`` logs it, counts it in ``skipped``
+            and lets the data set take another image.
+
+    Attributes:
+        skipped: Tensor of one integer in shared memory: workers count, the main process reads.
+    """
+
+    def __init__(self, on_error: str = "stop") -> None:
+        if on_error not in ("stop", "skip"):
+            raise InputError(f"LoadImage on_error={on_error!r}: choose 'stop' or 'skip'")
+        self.on_error = on_error
+        self.skipped = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    def transform(self, results: dict) -> dict | None:
+        """Load the image; None where it is skipped."""
+        path = results["img_path"]
+        try:
+            try:
+                data = Path(path).read_bytes()
+            except OSError as error:
+                raise InputError(
+                    f"{path} cannot be read ({error.strerror}): restore the file, or skip "
+                    "unreadable images with on_error='skip'"
+                ) from error
+            image = decode_image(data, path)
+        except InputError as error:
+            if self.on_error == "stop":
+                raise
+            self.skipped += 1
+            print_log(f"skipped: {error}", logger="current", level=30)
+            return None
+        results["img"] = image
+        results["img_shape"] = results["ori_shape"] = image.shape[:2]
+        return results

@@ -1,0 +1,137 @@
+"""k-nearest-neighbour accuracy while training."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from mmengine.hooks import Hook
+
+from bam_mm.errors import InputError
+from bam_mm.evaluation import balanced_subset, knn_predict
+from bam_mm.models.bam import bam_of
+from bam_mm.models.extraction import EVALUATION_SAMPLER, extract_features
+from bam_mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class OnlineKNNHook(Hook):
+    """Score student and teacher by kNN against a class-balanced part of the training images.
+
+    Logs ``knn/teacher_top1`` and ``knn/student_top1`` in per cent. Where the data folder has no
+    labelled ``val`` images (pretraining on a plain folder), it says so once and stays off.
+
+    Args:
+        bank: Loader of the labelled training images, with the evaluation's pipeline.
+        queries: Loader of the validation images.
+        k: Neighbours.
+        temperature: Of the votes.
+        bank_fraction: Fraction of each class that enters the bank.
+        interval: Epochs between two scores; the last epoch is always scored.
+        branches: Which of ``teacher`` and ``student`` to score.
+        first: Whether to score the untrained network too.
+    """
+
+    priority = "LOW"
+
+    def __init__(
+        self,
+        bank: dict,
+        queries: dict,
+        k: int = 20,
+        temperature: float = 0.07,
+        bank_fraction: float = 0.1,
+        interval: int = 20,
+        branches: Sequence[str] = ("teacher", "student"),
+        first: bool = False,
+    ) -> None:
+        self.loaders = (bank, queries)
+        self.k, self.temperature, self.bank_fraction = k, temperature, bank_fraction
+        self.interval, self.branches, self.first = interval, tuple(branches), first
+        self.built: tuple | None = None
+
+    def before_train(self, runner) -> None:
+        """Build the loaders before any hour is spent."""
+        model = bam_of(runner.model)
+        if model.teacher is None:
+            self.branches = tuple(b for b in self.branches if b != "teacher")
+        for branch in self.branches:
+            model.branch(branch)
+        try:
+            self.built = tuple(self._build(runner, *part) for part in enumerate(self.loaders))
+        except InputError as error:
+            runner.logger.warning(f"online kNN is off, pretraining goes on: {error}")
+            return
+        bank, queries = (loader.dataset for loader in self.built)
+        if bank.CLASSES != queries.CLASSES:
+            raise InputError(
+                f"online kNN: the bank has classes {_few(bank.CLASSES)} and the queries "
+                f"{_few(queries.CLASSES)}: both need the same class folders"
+            )
+        if self.k > len(bank):
+            raise InputError(
+                f"online kNN: k={self.k}, but the bank holds {len(bank)} images: lower k, or raise "
+                f"bank_fraction (now {self.bank_fraction})"
+            )
+        if self.first and runner.iter == 0:
+            self._score(runner)
+
+    def after_train_epoch(self, runner) -> None:
+        """Score where it is time."""
+        if self.built and (
+            self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
+        ):
+            self._score(runner)
+
+    def _build(self, runner, part: int, config: dict):
+        config = copy.deepcopy(config)
+        config["sampler"] = dict(EVALUATION_SAMPLER)
+        config.setdefault("collate_fn", dict(type="default_collate"))
+        loader = runner.build_dataloader(config)
+        dataset = loader.dataset
+        if not dataset.CLASSES:
+            raise InputError(f"{dataset.img_prefix} has no class folders, so there are no labels")
+        if part == 0 and self.bank_fraction < 1:
+            labels = torch.as_tensor(dataset.get_gt_labels())
+            dataset.get_subset_(balanced_subset(labels, self.bank_fraction).tolist())
+        return loader
+
+    def _score(self, runner) -> None:
+        model = bam_of(runner.model)
+        bank_loader, query_loader = self.built
+        scores = {}
+        for branch in self.branches:
+            backbone = model.branch(branch)
+            (bank, bank_labels), (queries, labels) = (
+                extract_features(
+                    backbone,
+                    model.data_preprocessor,
+                    loader,
+                    description=f"kNN {branch} {what}",
+                    gather=True,
+                )
+                for loader, what in ((bank_loader, "bank"), (query_loader, "queries"))
+            )
+            votes = knn_predict(
+                bank,
+                bank_labels,
+                queries,
+                num_classes=len(bank_loader.dataset.CLASSES),
+                k=self.k,
+                temperature=self.temperature,
+            )
+            scores[branch] = 100.0 * (votes.argmax(dim=1) == labels).double().mean().item()
+            runner.message_hub.update_scalar(f"knn/{branch}_top1", scores[branch])
+        runner.visualizer.add_scalars(
+            {f"knn/{branch}_top1": score for branch, score in scores.items()}, step=runner.iter
+        )
+        text = ", ".join(f"{branch} {score:.2f} %" for branch, score in scores.items())
+        runner.logger.info(
+            f"kNN after {runner.iter} iterations (k={self.k}, bank {len(bank)}, queries "
+            f"{len(queries)}): {text}"
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{list(names[:4])}{' ...' if len(names) > 4 else ''} ({len(names)})"

@@ -1,0 +1,132 @@
+"""From a config to a runner, for any library's config."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from importlib import import_module
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import nn
+
+from bam_mm.checkpoint import forbid_unpickling, read_checkpoint
+from bam_mm.errors import InputError
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """Arguments that training and testing share; mmpretrain's."""
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--work-dir", help="folder for logs and checkpoints")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        help="override settings, as in data_root=~/photos train_dataloader.batch_size=64; a list "
+        'is written key="[a,b]"',
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="how the processes are started",
+    )
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help="set by torch's launcher"
+    )
+
+
+def prepare(config: Config, args: Namespace) -> Config:
+    """Put what the command line says into a loaded config."""
+    config.launcher = args.launcher
+    if args.work_dir is not None:
+        config.work_dir = args.work_dir
+    elif config.get("work_dir") is None:
+        config.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+    for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        loader = config.get(name)
+        if isinstance(loader, dict) and config.get("default_scope") == "mmpretrain":
+            loader.setdefault("collate_fn", dict(type="default_collate"))
+            loader.setdefault("persistent_workers", loader.get("num_workers", 0) > 0)
+    return config
+
+
+def build_runner(config: Config) -> Runner:
+    """Build the runner; from here on no checkpoint is unpickled.
+
+    mmengine wraps whatever an argument check of ours raises into an error that names the class it
+    was building; the user's message is dug out of it again.
+
+    Raises:
+        InputError: If something in the config or the data is wrong.
+    """
+    forbid_unpickling()
+    for module in (config.get("custom_imports") or {}).get("imports", []):
+        import_module(module)
+    try:
+        if "runner_type" in config:
+            return RUNNERS.build(config)
+        return Runner.from_cfg(config)
+    except Exception as error:
+        raise input_error_in(error) or error from error
+
+
+def input_error_in(error: BaseException | None) -> InputError | None:
+    """The :class:`InputError` at the bottom of a chain of exceptions, if there is one."""
+    while error is not None:
+        if isinstance(error, InputError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def scale_batch(config: Config) -> None:
+    """Switch on mmengine's scaling of the learning rate by the batch size.
+
+    Raises:
+        InputError: If the config does not say for which batch its learning rate is meant.
+    """
+    if not config.get("auto_scale_lr"):
+        raise InputError(
+            f"--auto-scale-lr: {config.filename} has no auto_scale_lr.base_batch_size; add it"
+        )
+    config.auto_scale_lr = ConfigDict(config.auto_scale_lr, enable=True)
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a checkpoint of the same model completely, or stop.
+
+    Args:
+        model: A model, possibly wrapped.
+        path: The checkpoint.
+
+    Raises:
+        InputError: If any tensor is missing, left over, or of another shape, with their names.
+    """
+    inner = model.module if hasattr(model, "module") else model
+    state = read_checkpoint(path)
+    state = state.get("state_dict", state)
+    wanted = inner.state_dict()
+    missing = [key for key in wanted if key not in state]
+    unexpected = [key for key in state if key not in wanted]
+    misshapen = [
+        f"{key} ({tuple(state[key].shape)}, the model has {tuple(wanted[key].shape)})"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    if missing or unexpected or misshapen:
+        parts = [
+            f"{len(names)} {what}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+            for what, names in (
+                ("missing", missing),
+                ("not in the model", unexpected),
+                ("of another shape", misshapen),
+            )
+            if names
+        ]
+        raise InputError(
+            f"checkpoint {path} does not fit the config's model ({'; '.join(parts)}): use the "
+            "config that it was trained with"
+        )
+    inner.load_state_dict(state)
