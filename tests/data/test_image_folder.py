@@ -1,0 +1,64 @@
+"""Image folders: labels, splits, plain folders, and what is wrong with them."""
+
+import shutil
+
+import pytest
+
+from bam_mm import InputError
+from bam_mm.data import ImageFolder
+from bam_mm.data.toy import CLASS_NAMES, make_world
+
+
+@pytest.fixture
+def world(tmp_path):
+    make_world(tmp_path / "w", scale=0.01)
+    return tmp_path / "w/images"
+
+
+def test_labels_follow_the_sorted_class_folders(world):
+    data = ImageFolder(str(world), split="val")
+    assert tuple(data.CLASSES) == tuple(sorted(CLASS_NAMES))
+    for i in range(len(data)):
+        info = data.get_data_info(i)
+        assert data.CLASSES[info["gt_label"]] in info["img_path"]
+
+
+def test_a_plain_folder_is_read_whole_and_without_labels(world, tmp_path):
+    plain = tmp_path / "photos"
+    plain.mkdir()
+    for number, path in enumerate(sorted((world / "val").rglob("*.jpg"))[:5]):
+        shutil.copy(path, plain / f"{number}.jpg")
+    data = ImageFolder(str(plain), split="train", fallback=True)
+    assert len(data) == 5 and "gt_label" not in data.get_data_info(0)
+    with pytest.raises(InputError, match="no subfolder 'train'"):
+        ImageFolder(str(plain), split="train")
+
+
+def test_class_folders_without_splits_keep_their_labels(world):
+    data = ImageFolder(str(world / "val"), split="train", fallback=True)
+    assert len(data.CLASSES) == len(CLASS_NAMES)
+
+
+def test_missing_folder(tmp_path):
+    with pytest.raises(InputError, match="nowhere does not exist.*data_root=FOLDER"):
+        ImageFolder(str(tmp_path / "nowhere"))
+
+
+def test_missing_split_is_not_replaced_where_the_other_is_there(world):
+    shutil.rmtree(world / "train")
+    with pytest.raises(InputError, match=r"no subfolder 'train' \(it has: val\)"):
+        ImageFolder(str(world), split="train", fallback=True)
+
+
+def test_empty_class_is_named(world):
+    for path in (world / "val" / CLASS_NAMES[2]).iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=f"without an image: {CLASS_NAMES[2]}; fill or delete"):
+        ImageFolder(str(world), split="val")
+
+
+def test_no_image_at_all(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/notes.txt").write_text("x")
+    with pytest.raises(InputError, match="holds no image"):
+        ImageFolder(str(tmp_path))
