@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bam_mm.launch import run_tool
-from bam_mm.launch.runner import add_common_arguments
+from bam_mm.launch.arguments import add_common_arguments
 
 
 def parse_args() -> argparse.Namespace:

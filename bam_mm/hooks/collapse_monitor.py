@@ -42,7 +42,7 @@ class CollapseMonitorHook(Hook):
     def __init__(
         self,
         interval: int = 50,
-        min_std: float = 0.1,
+        min_std: float = 0.06,
         patience: int = 3,
         warmup: int = 100,
         stop: bool = True,

@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+import logging
+from argparse import Namespace
 from importlib import import_module
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict, DictAction
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import nn
 
 from bam_mm.checkpoint import forbid_unpickling, read_checkpoint
 from bam_mm.errors import InputError
-
-
-def add_common_arguments(parser: ArgumentParser) -> None:
-    """Arguments that training and testing share; mmpretrain's."""
-    parser.add_argument("config", help="config file")
-    parser.add_argument("--work-dir", help="folder for logs and checkpoints")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        help="override settings, as in data_root=~/photos train_dataloader.batch_size=64; a list "
-        'is written key="[a,b]"',
-    )
-    parser.add_argument(
-        "--launcher",
-        choices=["none", "pytorch", "slurm", "mpi"],
-        default="none",
-        help="how the processes are started",
-    )
-    parser.add_argument(
-        "--local_rank", "--local-rank", type=int, default=0, help="set by torch's launcher"
-    )
 
 
 def prepare(config: Config, args: Namespace) -> Config:
@@ -52,6 +33,20 @@ def prepare(config: Config, args: Namespace) -> Config:
     return config
 
 
+def fit_precision_to_machine(config: Config) -> None:
+    """Without a GPU, train ``amp`` configs in float32 and say so: mmengine's wrapper needs one."""
+    wrapper = config.get("optim_wrapper")
+    if not wrapper or wrapper.get("type") != "AmpOptimWrapper" or torch.cuda.is_available():
+        return
+    print_log(
+        f"no GPU: {wrapper.get('dtype', 'mixed')} precision is off, training runs in float32",
+        logger="current",
+        level=logging.WARNING,
+    )
+    kept = {k: v for k, v in wrapper.items() if k not in ("type", "dtype", "loss_scale")}
+    config.optim_wrapper = ConfigDict(type="OptimWrapper", **kept)
+
+
 def build_runner(config: Config) -> Runner:
     """Build the runner; from here on no checkpoint is unpickled.
 
@@ -62,6 +57,7 @@ def build_runner(config: Config) -> Runner:
         InputError: If something in the config or the data is wrong.
     """
     forbid_unpickling()
+    fit_precision_to_machine(config)
     for module in (config.get("custom_imports") or {}).get("imports", []):
         import_module(module)
     try:

@@ -39,11 +39,22 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
             config[name] = None
     config.custom_hooks = []
     runner = build_runner(config)
-    load_weights(runner.model, args.checkpoint)
+    model = getattr(runner.model, "module", runner.model)
+    if hasattr(model, "load_pretrained"):
+        # The model takes a part of the checkpoint, and proves itself that it got all of that.
+        model.load_pretrained(args.checkpoint)
+    else:
+        load_weights(model, args.checkpoint)
     try:
         metrics = runner.test()
     except Exception as error:
         raise input_error_in(error) or error from error
     if args.out and is_main_process():
         Path(args.out).write_text(json.dumps(metrics, indent=2) + "\n")
+    left_out = int(sum(v for k, v in metrics.items() if k.split("/")[-1] == "left_out"))
+    if left_out:
+        raise InputError(
+            f"{left_out} item{'s' * (left_out > 1)} of the data set left out (named above with the "
+            "remedy); the results are those of the others"
+        )
     return metrics

@@ -23,7 +23,9 @@ class BAMProjector(BaseModule):
         out_channels: Width of the output.
         num_layers: Number of linear layers, at least 1.
         act_cfg: Activation between the layers.
-        norm: Whether BatchNorm follows each layer (then linear layers have no bias).
+        norm: Whether BatchNorm follows each hidden layer (which then has no bias).
+        last_norm: Whether BatchNorm (without affine parameters) follows the last layer; by default
+            as ``norm``.
         init_cfg: For ``BaseModule``.
     """
 
@@ -35,6 +37,7 @@ class BAMProjector(BaseModule):
         num_layers: int = 3,
         act_cfg: dict | None = None,
         norm: bool = False,
+        last_norm: bool | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -42,8 +45,9 @@ class BAMProjector(BaseModule):
         layers: list[nn.Module] = []
         for index in range(num_layers):
             last = index == num_layers - 1
-            layers.append(nn.Linear(widths[index], widths[index + 1], bias=not norm))
-            if norm:
+            normed = last_norm if last and last_norm is not None else norm
+            layers.append(nn.Linear(widths[index], widths[index + 1], bias=not normed))
+            if normed:
                 layers.append(nn.BatchNorm1d(widths[index + 1], affine=not last))
             if not last:
                 layers.append(MMENGINE_MODELS.build(act_cfg or dict(type="GELU")))

@@ -40,7 +40,7 @@ def test_class_folders_without_splits_keep_their_labels(world):
 
 
 def test_missing_folder(tmp_path):
-    with pytest.raises(InputError, match="nowhere does not exist.*data_root=FOLDER"):
+    with pytest.raises(InputError, match=r"nowhere does not exist.*data_root=FOLDER"):
         ImageFolder(str(tmp_path / "nowhere"))
 
 

@@ -38,7 +38,9 @@ def test_appended_bytes_are_no_truncation(jpeg):
 )
 def test_stop_names_the_file(jpeg, spoil, words):
     jpeg.write_bytes(spoil(jpeg.read_bytes()))
-    with pytest.raises(InputError, match=rf"a\.jpg is .*{words.removeprefix('is ')}.*on_error='skip'"):
+    with pytest.raises(
+        InputError, match=rf"a\.jpg is .*{words.removeprefix('is ')}.*on_error='skip'"
+    ):
         LoadImage()(dict(img_path=str(jpeg)))
 
 

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from bam_mm import InputError
-from bam_mm.data.photometric import PhotometricDraw, PhotometricSpec, draw, resolve_place, specs_of_views
+from bam_mm.data.photometric import (
+    PhotometricDraw,
+    PhotometricSpec,
+    draw,
+    resolve_place,
+    specs_of_views,
+)
 from bam_mm.data.photometric_batch import apply_to_batch
 from bam_mm.data.photometric_pil import apply_to_image
 
@@ -155,7 +161,7 @@ def test_byol_gives_each_view_its_own_blur_and_solarization():
 
 
 def test_wrong_settings():
-    with pytest.raises(InputError, match="3 entries.*2 global and 0 local"):
+    with pytest.raises(InputError, match=r"3 entries.*2 global and 0 local"):
         specs_of_views(2, 0, [{}, {}, {}])
     with pytest.raises(InputError, match="no field"):
         specs_of_views(2, 0, [dict(blurr_prob=1.0), {}])

@@ -7,15 +7,22 @@ import numpy as np
 import pytest
 
 from bam_mm import InputError
-from bam_mm.data.toy import CLASS_NAMES, CLASSES, Background, Scene, Thing, label_map, make_world, render
+from bam_mm.data.toy import (
+    CLASS_NAMES,
+    CLASSES,
+    Background,
+    Scene,
+    Thing,
+    label_map,
+    make_world,
+    render,
+)
 from bam_mm.data.toy.image_folder import scenes
 
 
 def digest(folder):
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {
-        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
-    }
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def thing(**kw):
@@ -80,7 +87,7 @@ def test_a_smaller_world_is_the_beginning_of_a_larger_one():
 
 
 def test_area_and_place_of_a_disk():
-    disk = CLASSES.index(("disk", "bricks"))
+    disk = CLASSES.index(("disk", "plain"))
     _, ids = render(Scene(BLACK, (thing(label=disk, y=0.25, x=0.75),)), 200, 200)
     rows, columns = np.nonzero(ids)
     assert (ids > 0).sum() == pytest.approx(np.pi * 50**2, rel=0.01)
@@ -90,7 +97,7 @@ def test_area_and_place_of_a_disk():
 
 def test_the_front_thing_occludes_the_one_behind():
     square = CLASSES.index(("square", "stripes"))
-    disk = CLASSES.index(("disk", "bricks"))
+    disk = CLASSES.index(("disk", "plain"))
     behind, front = thing(label=disk, size=0.4), thing(label=square, size=0.1)
     _, ids = render(Scene(BLACK, (behind, front)), 100, 100)
     assert ids[50, 50] == 2 and ids[50, 20] == 1 and ids[0, 0] == 0

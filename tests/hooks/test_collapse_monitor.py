@@ -33,7 +33,9 @@ def drive(hook, features, iterations, start=0):
         runner.iter = step
         hook.before_train_iter(runner, step)
         model.last_projection = features
-        model.head.entropies = {"attention_entropy": torch.tensor(1.0)} if model.head.monitor else {}
+        model.head.entropies = (
+            {"attention_entropy": torch.tensor(1.0)} if model.head.monitor else {}
+        )
         hook.after_train_iter(runner, step)
     return runner
 

@@ -36,7 +36,9 @@ def build(**kw):
 
 def views(batch=5, dtype=torch.float32):
     g = torch.Generator().manual_seed(1)
-    return [torch.randn(batch, 3, s, s, generator=g, dtype=dtype) for s in ViewLayout(**LAYOUT).sizes]
+    return [
+        torch.randn(batch, 3, s, s, generator=g, dtype=dtype) for s in ViewLayout(**LAYOUT).sizes
+    ]
 
 
 class Count:
@@ -69,9 +71,7 @@ def test_loss_is_bam_loss_of_view_major_rows(teacher_views):
     inputs = views()
     wanted = bam_loss(
         torch.cat([model.neck(model.backbone(v)) for v in inputs]),
-        torch.cat(
-            [model.teacher(v) for v in (inputs if teacher_views == "all" else inputs[:2])]
-        ),
+        torch.cat([model.teacher(v) for v in (inputs if teacher_views == "all" else inputs[:2])]),
         num_views=4,
         num_global=2,
     )

@@ -26,8 +26,7 @@ CLASSES: tuple[tuple[str, str], ...] = (
     ("cross", "diagonal"),
     ("ring", "zigzag"),
     ("hexagon", "rings"),
-    ("square", "checker"),
-    ("disk", "dots"),
+    ("square", "bricks"),
 )
 """(shape, texture) of each class; the index is the label."""
 
@@ -99,17 +98,17 @@ def draw_thing(
         size: Range of the half extent, as a fraction of the shorter side.
     """
     half = rng.uniform(*size)
-    margin = min(0.5, half * 0.85)
+    margin = min(0.5, half * 0.8)
     return Thing(
         label=int(label),
         y=rng.uniform(margin, 1 - margin),
         x=rng.uniform(margin, 1 - margin),
         size=half,
         aspect=rng.uniform(0.85, 1.18),
-        angle=rng.uniform(-0.3, 0.3),
+        angle=rng.uniform(-0.35, 0.35),
         light=rng.uniform(0.7, 1.0),
         dark=rng.uniform(0.0, 0.25),
-        frequency=rng.uniform(1.6, 2.0),
+        frequency=rng.uniform(1.6, 2.2),
         phase=(rng.uniform(-1, 1), rng.uniform(-1, 1)),
     )
 

@@ -50,6 +50,13 @@ def rings(y: np.ndarray, x: np.ndarray, frequency: float) -> np.ndarray:
     return _saw(np.hypot(y, x) * frequency) < 0.5
 
 
+def bricks(y: np.ndarray, x: np.ndarray, frequency: float) -> np.ndarray:
+    """Light bricks between dark joints, every other course shifted by half a brick."""
+    row = y * frequency * 1.2
+    shift = 0.5 * (np.floor(row) % 2)
+    return (_saw(row) > 0.25) & (_saw(x * frequency * 0.7 + shift) > 0.18)
+
+
 def _saw(value: np.ndarray) -> np.ndarray:
     return value - np.floor(value)
 
@@ -63,4 +70,5 @@ TEXTURES = {
     "diagonal": diagonal,
     "zigzag": zigzag,
     "rings": rings,
+    "bricks": bricks,
 }

@@ -1,6 +1,12 @@
 # The toy world's images, as BAM reads them: two views of 48 px from images of 64 px.
 data_root = "data/toy/images"
 layout = dict(num_global=2, num_local=0, global_size=48)
+# BYOL's views, with the blur scaled from 224 px to 48 px: two pixels would wipe textures out.
+_blur = dict(blur_sigma=(0.1, 0.45))
+photometric = [
+    dict(blur_prob=1.0, **_blur),
+    dict(blur_prob=0.1, solarize_prob=0.2, **_blur),
+]
 photometric_place = "auto"
 on_error = "stop"
 
@@ -10,6 +16,7 @@ train_pipeline = [
         type="bam_mm.MultiCrop",
         layout=layout,
         global_scale=(0.25, 1.0),
+        photometric=photometric,
         photometric_place=photometric_place,
     ),
     dict(type="PackInputs", meta_keys=("sample_idx", "img_path", "photometric_place")),
@@ -22,7 +29,7 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=128,
+    batch_size=64,
     num_workers=1,
     persistent_workers=True,
     drop_last=True,

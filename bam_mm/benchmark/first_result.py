@@ -1,0 +1,226 @@
+"""The demo: toy world, BAM pretraining, and what it bought."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import default_collate
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from bam_mm.benchmark.figures import plot_first_result
+from bam_mm.benchmark.training_log import read_scalars
+from bam_mm.data.toy import make_world
+from bam_mm.errors import InputError
+from bam_mm.evaluation import colour_histogram, knn_predict, raw_pixels
+from bam_mm.launch.config import load_config
+from bam_mm.launch.runner import load_weights
+from bam_mm.models.bam import BAM, features_of
+from bam_mm.registry import DATASETS, MODELS
+
+CONFIG = "configs/pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy.py"
+K = 20
+_ITERATION = re.compile(r"Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].* loss: (\S+)")
+BAM_NAME, RANDOM_NAME = "BAM teacher", "random weights"
+
+
+@dataclass(frozen=True)
+class FirstResult:
+    """kNN top-1 in per cent by feature, for one seed, and where the picture is."""
+
+    seed: int
+    scores: dict[str, float]
+    picture: Path
+
+
+def run_demo(
+    seed: int,
+    root: Path,
+    *,
+    out: Path,
+    scale: float = 1.0,
+    options: tuple[str, ...] = (),
+) -> FirstResult:
+    """Make the toy world, pretrain with BAM through the runner, score, draw.
+
+    Args:
+        seed: Of the world, the weights and the training.
+        root: Root of the repository, where ``configs`` and ``tools`` are.
+        out: Work folder. A demo that was interrupted there goes on.
+        scale: Of the toy world.
+        options: More ``--cfg-options`` for the training.
+
+    Returns:
+        The scores.
+    """
+    data = root / "data" / ("toy" if seed == 0 else f"toy-seed{seed}")
+    make_world(data, seed=seed, scale=scale)
+    overrides = [f"data_root={data / 'images'}", f"randomness.seed={seed}", *options]
+    pretrain(root, out, overrides)
+    config = load_config(root / CONFIG, {"data_root": str(data / "images")})
+    return score(config, last_checkpoint(out), seed=seed, out=out)
+
+
+def pretrain(root: Path, out: Path, overrides: list[str]) -> None:
+    """Run ``tools/train.py --resume`` with a progress bar in place of its log.
+
+    Raises:
+        InputError: If the training stops with an error; its last words are in the message.
+    """
+    command = [sys.executable, str(root / "tools/train.py"), str(root / CONFIG)]
+    command += ["--work-dir", str(out), "--resume", "--cfg-options", *overrides]
+    columns = (
+        TextColumn("BAM pretraining"),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    epochs = Config.fromfile(str(root / CONFIG)).max_epochs
+    tail: list[str] = []
+    loss = knn = "-"
+    with (
+        Progress(*columns) as bar,
+        subprocess.Popen(
+            command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
+        task = bar.add_task("starting", total=epochs)
+        for line in process.stdout:
+            tail = [*tail[-19:], line]
+            if found := _ITERATION.search(line):
+                epoch, step, steps = (int(found[i]) for i in (1, 2, 3))
+                loss = found[4]
+                bar.update(task, completed=epoch - 1 + step / steps)
+            elif found := re.search(r"kNN after .*: teacher (\S+ %)", line):
+                knn = found[1]
+            bar.update(task, description=f"loss {loss}, kNN {knn}")
+        bar.update(task, completed=epochs)
+    if process.returncode:
+        raise InputError(
+            f"the training ended with code {process.returncode}; its last lines:\n{''.join(tail)}"
+        )
+
+
+def last_checkpoint(out: Path) -> Path:
+    """The checkpoint that a work folder's ``last_checkpoint`` names.
+
+    Raises:
+        InputError: If there is none.
+    """
+    pointer = out / "last_checkpoint"
+    if not pointer.is_file():
+        raise InputError(f"{out} holds no checkpoint: run the training first")
+    return Path(pointer.read_text().strip())
+
+
+def score(config: Config, checkpoint: Path, *, seed: int, out: Path) -> FirstResult:
+    """Score the trained teacher against three features that learned nothing.
+
+    Args:
+        config: The training's config.
+        checkpoint: Of the training.
+        seed: Of the random network: the training's own start.
+        out: Folder for ``first_result.json`` and ``first_result.png``.
+    """
+    init_default_scope(config.default_scope)
+    # mmengine reports every tensor that init_weights leaves alone.
+    MMLogger.get_instance("demo", log_level="WARNING")
+    bank_images, bank_labels, names = _read(config.knn_bank)
+    images, labels, _ = _read(config.knn_queries)
+    features = {}
+    for name in (BAM_NAME, RANDOM_NAME):
+        set_random_seed(seed)
+        model: BAM = MODELS.build(config.model)
+        model.init_weights()
+        if name == BAM_NAME:
+            load_weights(model, checkpoint)
+        model.eval()
+        features[name] = [_encode(model, x) for x in (bank_images, images)]
+    features["colour histogram"] = [colour_histogram(x) for x in (bank_images, images)]
+    features["raw pixels"] = [raw_pixels(x) for x in (bank_images, images)]
+    scores = {
+        name: _knn_top1(bank, bank_labels, queries, labels, len(names))
+        for name, (bank, queries) in features.items()
+    }
+    picture = _draw(out, scores, features, (bank_images, bank_labels), (images, labels))
+    result = {"seed": seed, "k": K, "bank": len(bank_images), "queries": len(images), **scores}
+    (out / "first_result.json").write_text(json.dumps(result, indent=2) + "\n")
+    return FirstResult(seed, scores, picture)
+
+
+def print_table(results: list[FirstResult], console: Console | None = None) -> None:
+    """Print one row a feature, one column a seed, and the mean where there are several."""
+    table = Table(title=f"kNN top-1 on the toy world's validation images, % (k={K})")
+    table.add_column("feature")
+    for result in results:
+        table.add_column(f"seed {result.seed}", justify="right")
+    if len(results) > 1:
+        table.add_column("mean", justify="right")
+    for name in results[0].scores:
+        values = [result.scores[name] for result in results]
+        mean = [float(np.mean(values))] if len(values) > 1 else []
+        table.add_row(name, *(f"{value:.1f}" for value in [*values, *mean]))
+    console = console or Console()
+    console.print(table)
+    for result in results:
+        console.print(f"picture: {result.picture}", soft_wrap=True)
+
+
+@torch.no_grad()
+def _encode(model: BAM, images: Tensor, batch: int = 250) -> Tensor:
+    parts = []
+    for part in images.split(batch):
+        data = model.data_preprocessor({"inputs": part, "data_samples": None}, False)
+        parts.append(features_of(model.branch("teacher"), data["inputs"]))
+    return torch.cat(parts)
+
+
+def _read(loader: dict) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """All images (N, 3, H, W) uint8 BGR, their labels, and the class names."""
+    dataset = DATASETS.build(loader["dataset"])
+    batches = list(DataLoader(dataset, batch_size=250, collate_fn=default_collate))
+    images = torch.cat([batch["inputs"] for batch in batches])
+    labels = torch.cat([s.gt_label for batch in batches for s in batch["data_samples"]])
+    return images, labels, dataset.CLASSES
+
+
+def _knn_top1(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, n: int) -> float:
+    votes = knn_predict(bank, bank_labels, queries, num_classes=n, k=K)
+    return 100.0 * (votes.argmax(dim=1) == labels).double().mean().item()
+
+
+def _draw(out: Path, scores: dict, features: dict, bank: tuple, queries: tuple) -> Path:
+    images, labels = queries
+    bank_images, bank_labels = bank
+    # One query of each of the first classes.
+    rows = [int((labels == c).nonzero()[0]) for c in labels.unique()[:7]]
+    neighbours, correct = {}, {}
+    for name in (BAM_NAME, RANDOM_NAME):
+        stored, asked = (torch.nn.functional.normalize(f, dim=1) for f in features[name])
+        nearest = (asked[rows] @ stored.T).topk(5, dim=1).indices
+        neighbours[name] = _to_rgb(bank_images[nearest])
+        correct[name] = (bank_labels[nearest] == labels[rows][:, None]).numpy()
+    curve = read_scalars(out).get("knn/teacher_top1", [])
+    return plot_first_result(
+        scores, curve, _to_rgb(images[rows]), neighbours, correct, out / "first_result.png"
+    )
+
+
+def _to_rgb(images: Tensor) -> np.ndarray:
+    """(..., 3, H, W) BGR to (..., H, W, 3) RGB."""
+    return images.flip(-3).movedim(-3, -1).numpy()

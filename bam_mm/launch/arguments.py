@@ -1,0 +1,29 @@
+"""Arguments that the tools share. Light on purpose: ``--help`` must not import torch."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+
+from mmengine.config import DictAction
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """Arguments that training and testing share; mmpretrain's."""
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--work-dir", help="folder for logs and checkpoints")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        help="override settings, as in data_root=~/photos train_dataloader.batch_size=64; a list "
+        'is written key="[a,b]"',
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="how the processes are started",
+    )
+    parser.add_argument(
+        "--local_rank", "--local-rank", type=int, default=0, help="set by torch's launcher"
+    )

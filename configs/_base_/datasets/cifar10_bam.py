@@ -1,0 +1,58 @@
+# CIFAR-10 as a folder of images: cifar10/{train,test}/<class>/<image>, 32 px.
+data_root = "data/cifar10"
+layout = dict(num_global=2, num_local=0, global_size=32)
+# At 32 px a blur of two pixels leaves nothing to see: it is off, as SimCLR has it on CIFAR.
+photometric = [dict(blur_prob=0.0), dict(blur_prob=0.0, solarize_prob=0.2)]
+photometric_place = "auto"
+on_error = "stop"
+
+train_pipeline = [
+    dict(type="bam_mm.LoadImage", on_error=on_error),
+    dict(
+        type="bam_mm.MultiCrop",
+        layout=layout,
+        global_scale=(0.2, 1.0),
+        photometric=photometric,
+        photometric_place=photometric_place,
+    ),
+    dict(type="PackInputs", meta_keys=("sample_idx", "img_path", "photometric_place")),
+]
+test_pipeline = [
+    dict(type="bam_mm.LoadImage"),
+    dict(type="PackInputs", meta_keys=("sample_idx", "img_path")),
+]
+
+train_dataloader = dict(
+    batch_size=256,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=True,
+    collate_fn=dict(type="default_collate"),
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    dataset=dict(
+        type="bam_mm.ImageFolder",
+        data_root=data_root,
+        split="train",
+        fallback=True,
+        pipeline=train_pipeline,
+    ),
+)
+
+_knn_loader = dict(batch_size=500, num_workers=1, collate_fn=dict(type="default_collate"))
+knn_bank = dict(
+    **_knn_loader,
+    dataset=dict(
+        type="bam_mm.ImageFolder", data_root=data_root, split="train", pipeline=test_pipeline
+    ),
+)
+knn_queries = dict(
+    **_knn_loader,
+    dataset=dict(
+        type="bam_mm.ImageFolder", data_root=data_root, split="test", pipeline=test_pipeline
+    ),
+)
+
+# tools/test.py CONFIG CHECKPOINT: kNN with the whole training set as the bank.
+test_dataloader = knn_queries
+test_evaluator = dict(type="Accuracy", topk=(1, 5))
+test_cfg = dict(type="bam_mm.KNNTestLoop", bank=knn_bank, k=[20, 200], branch="teacher")
