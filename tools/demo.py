@@ -15,6 +15,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run each")
     parser.add_argument("--out", type=Path, default=ROOT / "work_dirs/demo", help="work folder")
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of toy worlds")
     parser.add_argument("--scale", type=float, default=1.0, help="size of the toy world")
     parser.add_argument("--cfg-options", nargs="+", default=[], help="for the training")
     args = parser.parse_args()
@@ -24,6 +25,7 @@ def main() -> None:
         run_demo(
             seed,
             ROOT,
+            data=args.data,
             out=args.out / f"seed{seed}",
             scale=args.scale,
             options=tuple(args.cfg_options),

@@ -51,6 +51,7 @@ def run_demo(
     seed: int,
     root: Path,
     *,
+    data: Path,
     out: Path,
     scale: float = 1.0,
     options: tuple[str, ...] = (),
@@ -60,6 +61,7 @@ def run_demo(
     Args:
         seed: Of the world, the weights and the training.
         root: Root of the repository, where ``configs`` and ``tools`` are.
+        data: Folder of the toy worlds.
         out: Work folder. A demo that was interrupted there goes on.
         scale: Of the toy world.
         options: More ``--cfg-options`` for the training.
@@ -67,7 +69,7 @@ def run_demo(
     Returns:
         The scores.
     """
-    data = root / "data" / ("toy" if seed == 0 else f"toy-seed{seed}")
+    data = data / ("toy" if seed == 0 else f"toy-seed{seed}")
     make_world(data, seed=seed, scale=scale)
     overrides = [f"data_root={data / 'images'}", f"randomness.seed={seed}", *options]
     pretrain(root, out, overrides)

@@ -26,6 +26,7 @@ optim_wrapper = dict(
     dtype="bfloat16",
     optimizer=dict(type="AdamW", lr=3e-3, betas=(0.9, 0.999), weight_decay=0.04),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    constructor="bam_mm.StudentOptimWrapperConstructor",
     clip_grad=dict(max_norm=0.3),
 )
 auto_scale_lr = dict(base_batch_size=4096)

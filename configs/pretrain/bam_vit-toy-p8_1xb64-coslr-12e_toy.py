@@ -28,6 +28,7 @@ optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=5e-4, betas=(0.9, 0.999), weight_decay=0.04),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    constructor="bam_mm.StudentOptimWrapperConstructor",
     clip_grad=dict(max_norm=3.0),
 )
 param_scheduler = [

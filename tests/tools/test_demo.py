@@ -1,0 +1,32 @@
+"""The demo on a very small world: it runs through, and its numbers are its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_demo_prints_table_and_picture(tmp_path):
+    out = tmp_path / "demo"
+    result = subprocess.run(
+        [
+            sys.executable, str(ROOT / "tools/demo.py"), "--out", str(out), "--data", str(tmp_path / "w"),
+            "--scale", "0.02", "--cfg-options", "max_epochs=1", "train_dataloader.num_workers=0",
+            "train_dataloader.persistent_workers=False", "custom_hooks.2.k=5",
+            "train_dataloader.batch_size=16",
+        ],
+        capture_output=True, text=True, cwd=ROOT, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "2", "COLUMNS": "120"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    for name in ("BAM teacher", "random weights", "colour histogram", "raw pixels"):
+        assert name in result.stdout
+    picture = out / "seed0/first_result.png"
+    assert str(picture) in result.stdout and picture.stat().st_size > 20_000
+    scores = json.loads((out / "seed0/first_result.json").read_text())
+    assert scores["queries"] == 20 and scores["bank"] == 80 and scores["k"] == 20
+    assert all(0 <= scores[n] <= 100 for n in ("BAM teacher", "random weights", "raw pixels"))
+
