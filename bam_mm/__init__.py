@@ -18,14 +18,20 @@ _LAZY = {
     "BAMProjector": "bam_mm.models",
     "MomentumTeacher": "bam_mm.models",
     "MultiViewPreprocessor": "bam_mm.models",
+    "EvaluationWrapper": "bam_mm.models",
+    "LabelPropagation": "bam_mm.models",
+    "DAVISDataset": "bam_mm.data",
     "ImageFolder": "bam_mm.data",
     "LoadImage": "bam_mm.data",
     "MultiCrop": "bam_mm.data",
     "CollapseMonitorHook": "bam_mm.hooks",
     "OnlineKNNHook": "bam_mm.hooks",
     "SkippedImagesHook": "bam_mm.hooks",
+    "StudentOptimWrapperConstructor": "bam_mm.models",
     "TeacherUpdateHook": "bam_mm.hooks",
+    "DAVISMetric": "bam_mm.benchmark",
     "KNNTestLoop": "bam_mm.benchmark",
+    "VideoTestLoop": "bam_mm.benchmark",
 }
 
 __all__ = ["InputError", "ViewLayout", "__version__", *_LAZY]

@@ -12,6 +12,7 @@ from bam_mm.evaluation.knn import balanced_subset, knn_predict
 from bam_mm.evaluation.label_propagation import propagate_labels, transfer_labels
 from bam_mm.evaluation.patch_matching import PatchMatches, match_patches
 from bam_mm.evaluation.soft_labels import first_frame_labels, read_out
+from bam_mm.evaluation.video_propagation import propagate_video
 
 __all__ = [
     "PatchMatches",
@@ -25,6 +26,7 @@ __all__ = [
     "object_ids",
     "object_measures",
     "propagate_labels",
+    "propagate_video",
     "raw_pixels",
     "read_out",
     "score_object",

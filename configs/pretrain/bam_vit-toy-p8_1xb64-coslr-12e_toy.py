@@ -1,5 +1,6 @@
-# BAM on the toy world: a four-layer ViT in minutes on two CPU cores. Loss and projector as in the
-# paper (no BatchNorm, temperatures .1 and .05); the teacher follows faster than over 300 epochs.
+# BAM on the toy world: a four-layer ViT in minutes on two CPU cores. The paper's projector and
+# temperature; the target is a little sharper (.04 for .05) and the teacher follows faster (.8 for
+# .995), since there are 126 keys instead of 8,192 and 744 iterations instead of 94,000.
 _base_ = ["../_base_/datasets/toy_bam.py", "../_base_/default_runtime.py"]
 
 max_epochs = 12
@@ -15,7 +16,7 @@ model = dict(
         patch_size=8,
     ),
     neck=dict(type="bam_mm.BAMProjector", in_channels=96, hid_channels=384, out_channels=384),
-    head=dict(type="bam_mm.BAMHead", temperature=0.1, target_temperature=0.05, sinkhorn_iters=3),
+    head=dict(type="bam_mm.BAMHead", temperature=0.1, target_temperature=0.04, sinkhorn_iters=3),
     data_preprocessor=dict(
         type="bam_mm.MultiViewPreprocessor",
         layout=layout,
@@ -47,7 +48,7 @@ train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
 
 custom_hooks = [
     dict(type="bam_mm.TeacherUpdateHook", momentum=0.8, end_momentum=1.0),
-    dict(type="bam_mm.CollapseMonitorHook", interval=10, min_std=0.06, warmup=40),
+    dict(type="bam_mm.CollapseMonitorHook", interval=10, min_std=0.09, warmup=40),
     dict(
         type="bam_mm.OnlineKNNHook",
         bank=_base_.knn_bank,

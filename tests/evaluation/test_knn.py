@@ -27,10 +27,17 @@ def test_never_holds_more_similarities_than_a_chunk(monkeypatch):
     sizes = []
     topk = torch.Tensor.topk
     monkeypatch.setattr(
-        torch.Tensor, "topk", lambda x, *a, **kw: (sizes.append(tuple(x.shape)), topk(x, *a, **kw))[1]
+        torch.Tensor,
+        "topk",
+        lambda x, *a, **kw: (sizes.append(tuple(x.shape)), topk(x, *a, **kw))[1],
     )
     knn_predict(
-        torch.randn(50, 4), torch.zeros(50, dtype=int), torch.randn(33, 4), num_classes=1, k=3, chunk=8
+        torch.randn(50, 4),
+        torch.zeros(50, dtype=int),
+        torch.randn(33, 4),
+        num_classes=1,
+        k=3,
+        chunk=8,
     )
     assert sizes == [(8, 50)] * 4 + [(1, 50)]
 

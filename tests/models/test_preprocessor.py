@@ -19,9 +19,7 @@ def batch(place=None, sizes=(16, 16, 8)):
     sample = DataSample()
     if place:
         sample.set_field(place, "photometric_place", field_type="metainfo")
-    views = [
-        torch.randint(0, 256, (4, 3, s, s), generator=g).to(torch.uint8) for s in sizes
-    ]
+    views = [torch.randint(0, 256, (4, 3, s, s), generator=g).to(torch.uint8) for s in sizes]
     return dict(inputs=views, data_samples=[sample] * 4)
 
 
@@ -63,7 +61,9 @@ def test_views_that_do_not_match_the_layout():
         preprocessor("worker")(batch(sizes=(16, 24, 8)), True)
 
 
-@pytest.mark.parametrize("pipeline,mine,how", [("worker", "device", "twice"), ("device", "worker", "never")])
+@pytest.mark.parametrize(
+    "pipeline,mine,how", [("worker", "device", "twice"), ("device", "worker", "never")]
+)
 def test_pipeline_and_preprocessor_must_agree_on_the_place(pipeline, mine, how):
     with pytest.raises(InputError, match=f"would run {how}"):
         preprocessor(mine)(batch(pipeline), True)

@@ -60,6 +60,8 @@ def test_schedule_by_hand():
     assert momentum_at(0, 100) == pytest.approx(0.995)
     assert momentum_at(100, 100) == pytest.approx(1.0)
     assert momentum_at(50, 100) == pytest.approx(0.9975)
-    assert momentum_at(25, 100, 0.9, 1.0) == pytest.approx(1 - 0.1 * (1 + math.cos(math.pi / 4)) / 2)
+    assert momentum_at(25, 100, 0.9, 1.0) == pytest.approx(
+        1 - 0.1 * (1 + math.cos(math.pi / 4)) / 2
+    )
     values = [momentum_at(i, 30, 0.98) for i in range(31)]
     assert values == sorted(values)

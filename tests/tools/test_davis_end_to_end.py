@@ -73,7 +73,7 @@ def test_faulty_videos_are_left_out_and_the_exit_code_says_so(checkpoint, tmp_pa
     result = run(checkpoint, data, tmp_path / "out", 'model.topk="[3,5]"')
     text = result.stdout + result.stderr
     assert result.returncode == 1 and "Traceback" not in text, text[-3000:]
-    log = [line for line in result.stderr.splitlines() + result.stdout.splitlines()]
+    log = result.stderr.splitlines() + result.stdout.splitlines()
     for name, word in words.items():
         lines = [line for line in log if f"left out: video {name}:" in line]
         assert len(lines) == 1 and word in lines[0], (name, word, lines)

@@ -29,4 +29,3 @@ def test_demo_prints_table_and_picture(tmp_path):
     scores = json.loads((out / "seed0/first_result.json").read_text())
     assert scores["queries"] == 20 and scores["bank"] == 80 and scores["k"] == 20
     assert all(0 <= scores[n] <= 100 for n in ("BAM teacher", "random weights", "raw pixels"))
-

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bam_mm.data.toy.davis import write_davis
 from bam_mm.data.toy.image_folder import write_image_folder
 from bam_mm.errors import InputError
 
-WRITERS = {"images": write_image_folder}
+WRITERS = {"images": write_image_folder, "davis": write_davis}
 """One writer a format: each writes ``<world>/<name>/`` and returns its counts."""
 
 MANIFEST = "world.json"

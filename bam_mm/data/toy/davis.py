@@ -1,0 +1,187 @@
+"""Writer of the toy world's videos (the tree of DAVIS-2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import pi, sin
+from pathlib import Path
+
+import numpy as np
+
+from bam_mm.data.indexed_png import write_indexed
+from bam_mm.data.toy.image_folder import encode_jpeg
+from bam_mm.data.toy.render import render
+from bam_mm.data.toy.scene import (
+    CLASS_NAMES,
+    Background,
+    Scene,
+    Thing,
+    draw_background,
+    draw_thing,
+)
+
+SPLITS = {"train": 4, "val": 4}
+"""Videos of each split at scale 1."""
+
+FRAMES = 16
+HEIGHT, WIDTH = 96, 160
+"""Pixels of a frame."""
+
+RESOLUTION = "480p"
+"""Name of the subfolder, that of DAVIS: readers need no option for the toy world."""
+
+LEAST_VISIBLE = 0.6
+"""Share of every object that the first frame must show."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How one thing moves and deforms over a video.
+
+    Attributes:
+        drift: Way of the centre from the first frame to the last (y, x), in frames.
+        swing: Amplitude of the oscillation of the centre (y, x), in frames.
+        stretch: Amplitudes of size, aspect (both relative) and angle (radians).
+        fade: How far the light tone darkens, in greys of 1; the dark one lightens by half of it.
+        periods: Oscillations over the video, of the centre, the three stretches and the fading.
+    """
+
+    drift: tuple[float, float]
+    swing: tuple[float, float]
+    stretch: tuple[float, float, float]
+    fade: float
+    periods: tuple[float, float, float, float, float]
+
+    def at(self, thing: Thing, time: float) -> Thing:
+        """Place and form at a time in [0, 1]; at 0 those of ``thing``."""
+        centre, *waves, fading = (sin(2 * pi * p * time) for p in self.periods)
+        fade = self.fade * abs(fading)
+        size, aspect, angle = (a * w for a, w in zip(self.stretch, waves, strict=True))
+        return replace(
+            thing,
+            y=_reflect(thing.y + self.drift[0] * time + self.swing[0] * centre),
+            x=_reflect(thing.x + self.drift[1] * time + self.swing[1] * centre),
+            size=thing.size * (1 + size),
+            aspect=thing.aspect * (1 + aspect),
+            angle=thing.angle + angle,
+            light=thing.light - fade,
+            dark=thing.dark + fade / 2,
+        )
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A moving scene.
+
+    Tones change as well as forms: as long as they stay, untrained features match pixels to pixels,
+    and there is nothing that pretraining could add.
+
+    Attributes:
+        background: Of the first frame.
+        things: Of the first frame, from back to front.
+        motions: One for each thing.
+        dimming: Amplitude of the background's brightness, in greys of 1.
+    """
+
+    background: Background
+    things: tuple[Thing, ...]
+    motions: tuple[Motion, ...]
+    dimming: float
+
+    def scene(self, frame: int, frames: int = FRAMES) -> Scene:
+        """The scene of a frame; the noise of the background is new in each."""
+        time = frame / max(frames - 1, 1)
+        things = (m.at(t, time) for m, t in zip(self.motions, self.things, strict=True))
+        background = replace(
+            self.background,
+            level=self.background.level + self.dimming * sin(2 * pi * time),
+            seed=self.background.seed + frame,
+        )
+        return Scene(background, tuple(things))
+
+
+def draw_clip(rng: np.random.Generator) -> Clip:
+    """Draw a clip of two to four things of different classes, all in sight at the start."""
+    count = int(rng.integers(2, 5))
+    labels = rng.choice(len(CLASS_NAMES), size=count, replace=False)
+    background = draw_background(rng)
+    while True:
+        things = tuple(draw_thing(rng, int(label), size=(0.2, 0.3)) for label in labels)
+        if _all_in_sight(Scene(background, things)):
+            break
+    motions = tuple(_draw_motion(rng) for _ in things)
+    return Clip(background, things, motions, dimming=rng.uniform(-0.25, 0.25))
+
+
+def clips(split: str, count: int, seed: int) -> Iterator[Clip]:
+    """Yield the clips of a split; the first n of a larger world are those of a smaller one."""
+    number_of_split = list(SPLITS).index(split)
+    for number in range(count):
+        # The 2 keeps these streams apart from those of the images.
+        yield draw_clip(np.random.default_rng([seed, 2, number_of_split, number]))
+
+
+def write_davis(
+    root: Path, *, seed: int, scale: float, progress: Callable[[str, int], None]
+) -> dict[str, int]:
+    """Write ``root/{JPEGImages,Annotations}/480p/<video>/NNNNN.*`` and ``root/ImageSets/2017``.
+
+    Args:
+        root: Folder to write to.
+        seed: Seed of the world.
+        scale: Factor on the number of videos; each split keeps at least two.
+        progress: Called as ``progress(split, number)`` after every video.
+
+    Returns:
+        Number of videos of each split.
+    """
+    lists = root / "ImageSets" / "2017"
+    lists.mkdir(parents=True, exist_ok=True)
+    counts = {}
+    for split, full in SPLITS.items():
+        counts[split] = max(2, round(full * scale))
+        names = []
+        for number, clip in enumerate(clips(split, counts[split], seed)):
+            names.append(f"{split}-{number:03d}")
+            write_clip(root, names[-1], clip)
+            progress(split, number + 1)
+        (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    return counts
+
+
+def write_clip(root: Path, name: str, clip: Clip, frames: int = FRAMES) -> None:
+    """Write frames and annotations of one clip; ids number its things from back to front."""
+    images = root / "JPEGImages" / RESOLUTION / name
+    annotations = root / "Annotations" / RESOLUTION / name
+    images.mkdir(parents=True, exist_ok=True)
+    annotations.mkdir(parents=True, exist_ok=True)
+    for frame in range(frames):
+        image, ids = render(clip.scene(frame, frames), HEIGHT, WIDTH)
+        (images / f"{frame:05d}.jpg").write_bytes(encode_jpeg(image))
+        write_indexed(annotations / f"{frame:05d}.png", ids)
+
+
+def _draw_motion(rng: np.random.Generator) -> Motion:
+    direction, way = rng.uniform(0, 2 * pi), rng.uniform(0.25, 0.5)
+    return Motion(
+        drift=(0.6 * way * float(np.sin(direction)), way * float(np.cos(direction))),
+        swing=(rng.uniform(0, 0.05), rng.uniform(0, 0.05)),
+        stretch=(rng.uniform(0.05, 0.2), rng.uniform(0.05, 0.2), rng.uniform(0.1, 0.5)),
+        fade=rng.uniform(0.1, 0.3),
+        periods=tuple(rng.uniform(0.5, 1.5, size=5)),
+    )
+
+
+def _reflect(place: float) -> float:
+    # A thing that leaves the frame turns back at its edge, as far in as it went out.
+    return min(max(place, -place), 2 - place)
+
+
+def _all_in_sight(scene: Scene) -> bool:
+    _, together = render(scene, HEIGHT, WIDTH)
+    for number, thing in enumerate(scene.things, start=1):
+        _, alone = render(Scene(scene.background, (thing,)), HEIGHT, WIDTH)
+        if (together == number).sum() < LEAST_VISIBLE * alone.sum():
+            return False
+    return True

@@ -1,0 +1,253 @@
+"""DAVIS's label propagation by frozen patch features, as a model that is only tested."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from bam_mm.checkpoint.backbone import LoadReport, load_backbone
+from bam_mm.data.video import FaultyVideo, Video
+from bam_mm.errors import InputError
+from bam_mm.evaluation import first_frame_labels, propagate_video, read_out
+from bam_mm.models.patch_features import build_map_backbone, feature_map, pixels_per_patch
+from bam_mm.registry import MODELS
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@MODELS.register_module()
+class LabelPropagation(BaseModel):
+    """Carry the first frame's objects through a video by nearest patches (DINO's protocol).
+
+    Features are extracted once for all settings of ``topk`` and ``n_last_frames``; see
+    :func:`~bam_mm.evaluation.propagate_video` for what is done with them.
+
+    Args:
+        backbone: Config of the backbone.
+        short_side: Of the backbone's input, in pixels.
+        divisor: The long side is rounded down to a multiple of it.
+        mean: Of red, green, blue, each in 0 to 1.
+        std: Likewise. DINO's script has .228 for the first.
+        topk: Number of nearest patches, or several.
+        n_last_frames: Number of context frames besides the first, or several.
+        radius: Of the square window in patches; 0 sets no limit.
+        temperature: Of the weights.
+        stage: Which output of the backbone, see
+            :func:`~bam_mm.models.patch_features.build_map_backbone`; None is the last.
+        dtype: ``float32``, ``float16`` or ``bfloat16``, of the backbone and the features kept.
+            Similarities are computed in float32 in any case.
+        batch_size: Frames in a batch of the backbone.
+        branch: Of a BAM checkpoint, ``teacher`` or ``student``.
+        init_cfg: For ``BaseModule``.
+
+    Raises:
+        InputError: If an option is out of range.
+    """
+
+    def __init__(
+        self,
+        backbone: Mapping,
+        short_side: int = 480,
+        divisor: int = 64,
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
+        topk: int | Sequence[int] = 5,
+        n_last_frames: int | Sequence[int] = 7,
+        radius: int = 12,
+        temperature: float = 0.1,
+        stage: int | None = None,
+        dtype: str = "float32",
+        batch_size: int = 8,
+        branch: str = "teacher",
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.topk = _settings("topk", topk, least=1)
+        self.n_last_frames = _settings("n_last_frames", n_last_frames, least=0)
+        _check(short_side=short_side, divisor=divisor, batch_size=batch_size)
+        if radius < 0 or temperature <= 0:
+            raise InputError(
+                f"model.radius={radius}, model.temperature={temperature}: a radius is 0 (no limit) "
+                "or more, a temperature above 0; DINO's are 12 and 0.1"
+            )
+        if dtype not in DTYPES:
+            raise InputError(f"model.dtype={dtype!r}: choose one of {', '.join(DTYPES)}")
+        if branch not in ("teacher", "student"):
+            raise InputError(f"model.branch={branch!r}: choose 'teacher' or 'student'")
+        if max(*mean, *std) > 1 or min(std) <= 0:
+            raise InputError(
+                f"model.mean={list(mean)}, model.std={list(std)} are of pixels in 0 to 1 here: "
+                "divide values of 0 to 255 by 255"
+            )
+        self.short_side, self.divisor, self.batch_size = short_side, divisor, batch_size
+        self.radius, self.temperature = radius, temperature
+        self.stage, self.dtype, self.branch = stage, DTYPES[dtype], branch
+        self.backbone = build_map_backbone(backbone, stage)
+        for name, values in (("mean", mean), ("std", std)):
+            # BGR, the order of the frames; kept out of checkpoints.
+            values = torch.tensor(list(values)[::-1]).view(3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+
+    def load_pretrained(self, path: str | Path) -> LoadReport:
+        """Load the backbone of a checkpoint, every tensor of it, or stop.
+
+        Raises:
+            InputError: As :func:`~bam_mm.checkpoint.backbone.load_backbone`.
+        """
+        return load_backbone(self.backbone, path, branch=self.branch)
+
+    def forward(self, video: Video | Sequence[Video], mode: str = "predict") -> list[dict]:
+        """Predict videos; see :meth:`predict`.
+
+        Raises:
+            InputError: In any mode but ``predict``.
+        """
+        if mode != "predict":
+            raise InputError(f"LabelPropagation has no mode {mode!r}: it is tested, not trained")
+        return [self.predict(v) for v in ([video] if isinstance(video, Video) else video)]
+
+    @torch.no_grad()
+    def predict(self, video: Video) -> dict:
+        """Propagate the first annotation of one video.
+
+        Args:
+            video: Of T frames of (H, W) pixels.
+
+        Returns:
+            ``video``; ``predictions``, (T, H, W) uint8 ids for each (topk, n_last_frames), the
+            first frame being the annotation; ``seconds``, of all this; ``fault``, the message if a
+            frame or the annotation cannot be read, in which case there are no predictions.
+
+        Raises:
+            InputError: If the fault is not the video's: features that are not finite, or a frame
+                that the backbone cannot cut into whole patches.
+        """
+        start = time.perf_counter()
+        try:
+            predictions = self._propagate(video)
+        except FaultyVideo as error:
+            return {"video": video, "predictions": {}, "seconds": 0.0, "fault": str(error)}
+        seconds = time.perf_counter() - start
+        return {"video": video, "predictions": predictions, "seconds": seconds, "fault": None}
+
+    def features(self, video: Video) -> Iterator[Tensor]:
+        """Extract the frames of a video in batches, the next being read meanwhile.
+
+        Yields:
+            (D, h, w) in ``dtype``, frame by frame.
+        """
+        size = input_size(video.size, self.short_side, self.divisor)
+        starts = range(0, len(video), self.batch_size)
+        ranges = [range(s, min(s + self.batch_size, len(video))) for s in starts]
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(_read, video, ranges[0], size)
+            for following in [*ranges[1:], None]:
+                frames = ahead.result()
+                if following is not None:
+                    ahead = pool.submit(_read, video, following, size)
+                yield from self._extract(frames)
+
+    def _extract(self, frames: Tensor) -> Tensor:
+        # (B, 3, H, W) uint8 BGR -> (B, D, h, w)
+        images = (frames.to(self.mean.device).float() / 255 - self.mean) / self.std
+        half = self.dtype != torch.float32
+        with torch.autocast(images.device.type, dtype=self.dtype, enabled=half):
+            maps = feature_map(self.backbone, images.flip(1), self.stage)
+        pixels_per_patch(tuple(images.shape[2:]), tuple(maps.shape[2:]), self.backbone)
+        maps = maps.to(self.dtype)
+        if not maps.isfinite().all():
+            raise InputError(
+                f"{type(self.backbone).__name__} gives features that are not finite: check the "
+                "checkpoint, or use model.dtype=float32 instead of half precision"
+            )
+        return maps
+
+    def _propagate(self, video: Video) -> dict[tuple[int, int], np.ndarray]:
+        annotation = video.annotation(0)
+        maps = self.features(video)
+        first = next(maps)
+        grid = tuple(first.shape[1:])
+        stride = input_size(video.size, self.short_side, self.divisor)[0] // grid[0]
+        labels = first_frame_labels(annotation, grid).to(first.device)
+        outputs = propagate_video(
+            (m.flatten(1).T for m in _chain(first, maps)),
+            labels,
+            topk=self.topk,
+            n_last_frames=self.n_last_frames,
+            radius=self.radius,
+            temperature=self.temperature,
+        )
+        predictions = {
+            (k, n): np.empty((len(video), *video.size), np.uint8)
+            for k in self.topk
+            for n in self.n_last_frames
+        }
+        for ids in predictions.values():
+            ids[0] = annotation
+        for t, soft in enumerate(outputs, start=1):
+            for setting, maps_ in soft.items():
+                ids = read_out(maps_, patch_size=stride, size=video.size)
+                predictions[setting][t] = ids.cpu().numpy()
+        return predictions
+
+
+def input_size(size: tuple[int, int], short_side: int, divisor: int) -> tuple[int, int]:
+    """Size of the backbone's input for a frame, as in DINO's script.
+
+    Args:
+        size: (H, W) of the frame.
+        short_side: What the short side becomes.
+        divisor: The long side keeps the aspect and is rounded down to a multiple of it.
+
+    Returns:
+        (H, W).
+
+    Raises:
+        InputError: If the long side would vanish.
+    """
+    height, width = size
+    long = int(short_side * max(size) / min(size)) // divisor * divisor
+    if not long:
+        raise InputError(
+            f"model.short_side={short_side} with model.divisor={divisor} leaves no pixel of a "
+            f"frame of {width}x{height}: lower the divisor to the backbone's patch size"
+        )
+    return (long, short_side) if height > width else (short_side, long)
+
+
+def _read(video: Video, frames: Sequence[int], size: tuple[int, int]) -> Tensor:
+    # -> (B, 3, H, W) uint8 BGR
+    resized = [
+        cv2.resize(video.frame(t), size[::-1], interpolation=cv2.INTER_LINEAR) for t in frames
+    ]
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
+
+
+def _chain(first: Tensor, others: Iterator[Tensor]) -> Iterator[Tensor]:
+    yield first
+    yield from others
+
+
+def _settings(name: str, value: int | Sequence[int], *, least: int) -> list[int]:
+    values = [value] if isinstance(value, int) else list(value)
+    wrong = not values or any(not isinstance(v, int) or v < least for v in values)
+    if wrong or len(set(values)) != len(values):
+        raise InputError(
+            f"model.{name}={value}: give one whole number of at least {least}, or several "
+            f'different ones as in --cfg-options model.{name}="[3,5,7,10]"'
+        )
+    return values
+
+
+def _check(**positive: int) -> None:
+    for name, value in positive.items():
+        if not isinstance(value, int) or value < 1:
+            raise InputError(f"model.{name}={value}: it must be a whole number of at least 1")

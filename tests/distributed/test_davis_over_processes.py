@@ -1,0 +1,68 @@
+"""DAVIS on two gloo processes = on one: the same tables, the same masks, byte for byte."""
+
+import os
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from bam_mm.launch.config import load_config
+from bam_mm.launch.testing import test as run_test
+from bam_mm.registry import MODELS
+from tests.distributed.test_loss_over_processes import free_port
+from tests.models.davis_stubs import write_videos
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs/vos/vit-toy-p8_label-propagation_toy.py"
+
+
+def evaluate(videos, checkpoint, out, launcher="none"):
+    options = {"data_root": str(videos), "model.topk": [3, 5]}
+    config = load_config(CONFIG, options)
+    args = Namespace(
+        config=str(CONFIG), checkpoint=str(checkpoint), work_dir=str(out), launcher=launcher,
+        out=str(out / "metrics.json"), cfg_options=options,
+    )  # fmt: skip
+    out.mkdir(exist_ok=True)
+    return run_test(config, args)
+
+
+def work(rank, world, port, videos, checkpoint, out):
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank)
+    )
+    torch.set_num_threads(1)
+    # Given a group, mmengine's launcher takes it as it is; its own start-up wants a GPU.
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    evaluate(videos, checkpoint, out, launcher="pytorch")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    # Three videos on two processes: one of them has an odd one out, and must not repeat it.
+    root = tmp_path_factory.mktemp("runs")
+    videos = write_videos(root / "davis", count=3, frames=5)
+    torch.manual_seed(0)
+    config = load_config(CONFIG).model
+    state = MODELS.build(config).state_dict()
+    torch.save({"state_dict": state}, root / "c.pth")
+    return root, videos
+
+
+def contents(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_one_process_equals_two(runs):
+    root, videos = runs
+    one = evaluate(videos, root / "c.pth", root / "one")
+    mp.spawn(work, args=(2, free_port(), videos, root / "c.pth", root / "two"), nprocs=2)
+    assert one["davis/videos"] == 3 and one["davis/left_out"] == 0
+    first, second = contents(root / "one/davis"), contents(root / "two/davis")
+    assert first.keys() == second.keys() and len(first) == 3 + 2 * 3 * 5 + 2 * 2
+    assert [name for name in first if first[name] != second[name]] == []
+    assert (root / "one/metrics.json").read_text() == (root / "two/metrics.json").read_text()
