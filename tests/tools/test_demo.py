@@ -13,7 +13,8 @@ def test_demo_prints_table_and_picture(tmp_path):
     out = tmp_path / "demo"
     result = subprocess.run(
         [
-            sys.executable, str(ROOT / "tools/demo.py"), "--out", str(out), "--data", str(tmp_path / "w"),
+            sys.executable, str(ROOT / "tools/demo.py"), "--out", str(out),
+            "--data", str(tmp_path / "w"),
             "--scale", "0.02", "--cfg-options", "max_epochs=1", "train_dataloader.num_workers=0",
             "train_dataloader.persistent_workers=False", "custom_hooks.2.k=5",
             "train_dataloader.batch_size=16",
