@@ -14,6 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work_dirs", nargs="+", help="NAME=FOLDER or FOLDER of each run")
     parser.add_argument("--out", default="pretraining.png", help="file to write")
+    parser.add_argument("--until", type=int, help="last iteration to draw")
     args = parser.parse_args()
     from bam_mm.benchmark.figures import plot_runs
     from bam_mm.benchmark.training_log import read_scalars
@@ -22,7 +23,7 @@ def main() -> None:
     for entry in args.work_dirs:
         name, _, folder = entry.rpartition("=")
         runs[name or Path(folder).name] = read_scalars(folder)
-    print(plot_runs(runs, args.out))
+    print(plot_runs(runs, args.out, until=args.until))
 
 
 if __name__ == "__main__":

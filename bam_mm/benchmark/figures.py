@@ -25,13 +25,14 @@ PANELS = (
 )
 
 
-def plot_runs(runs: Mapping[str, Series], out: str | Path) -> Path:
+def plot_runs(runs: Mapping[str, Series], out: str | Path, until: int | None = None) -> Path:
     """Draw the curves of one or several runs: loss, entropies (paper Fig. 3), spread, kNN.
 
     Args:
         runs: Scalars of each run by its name, as
             :func:`~bam_mm.benchmark.training_log.read_scalars` gives them.
         out: File to write.
+        until: Last iteration to draw; None for all.
 
     Returns:
         ``out``.
@@ -42,7 +43,8 @@ def plot_runs(runs: Mapping[str, Series], out: str | Path) -> Path:
     )
     for axis, (key, label) in zip(axes[0], panels, strict=True):
         for (name, run), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
-            if points := run.get(key):
+            points = [p for p in run.get(key, ()) if until is None or p[0] <= until]
+            if points:
                 # One point (a run stopped early) would be invisible as a line.
                 axis.plot(*zip(*points, strict=True), color=colour, label=name, marker=".", ms=3)
         axis.set_title(label, fontsize=9)

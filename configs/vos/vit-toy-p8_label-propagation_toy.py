@@ -1,4 +1,5 @@
-# The toy world's videos of 96x160 pixels, with the backbone of the toy pretraining.
+# The toy world's videos of 96x160 pixels, with the backbone of the toy pretraining. They are read
+# as they are: 12x20 patches are coarse, but things have the size that pretraining saw.
 _base_ = "./vit-base-p16_label-propagation_davis2017.py"
 
 data_root = "data/toy/davis"
@@ -12,6 +13,6 @@ model = dict(
         img_size=48,
         patch_size=8,
     ),
-    short_side=192,
+    short_side=96,
     divisor=8,
 )
