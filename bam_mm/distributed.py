@@ -22,6 +22,12 @@ def rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
+def start_on_cpu() -> None:
+    """Join the process group of torchrun over gloo; mmengine's own start wants a GPU a process."""
+    if not dist.is_initialized():
+        dist.init_process_group("gloo")
+
+
 def gather_equal(x: Tensor) -> Tensor:
     """Stack the equally shaped ``x`` of all processes; the gradient flows to every process.
 

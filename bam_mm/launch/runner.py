@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from bam_mm.checkpoint import forbid_unpickling, read_checkpoint
+from bam_mm.distributed import start_on_cpu
 from bam_mm.errors import InputError
 
 
@@ -47,6 +48,18 @@ def fit_precision_to_machine(config: Config) -> None:
     config.optim_wrapper = ConfigDict(type="OptimWrapper", **kept)
 
 
+def fit_processes_to_machine(config: Config) -> None:
+    """Without GPUs, let torchrun's processes talk over gloo and keep the model on the CPU."""
+    if config.get("launcher") != "pytorch" or torch.cuda.is_available():
+        return
+    start_on_cpu()
+    # mmengine would tell the wrapper to use GPU number LOCAL_RANK.
+    config.setdefault(
+        "model_wrapper_cfg",
+        dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False),
+    )
+
+
 def build_runner(config: Config) -> Runner:
     """Build the runner; from here on no checkpoint is unpickled.
 
@@ -58,6 +71,7 @@ def build_runner(config: Config) -> Runner:
     """
     forbid_unpickling()
     fit_precision_to_machine(config)
+    fit_processes_to_machine(config)
     for module in (config.get("custom_imports") or {}).get("imports", []):
         import_module(module)
     try:

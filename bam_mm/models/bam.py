@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from mmengine.model import BaseModel
-from mmpretrain.models import BaseSelfSupervisor
+from mmpretrain.models import BaseSelfSupervisor, MoCoV3ViT
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
@@ -51,6 +51,10 @@ class BAM(BaseSelfSupervisor):
         )
         if teacher_views not in ("global", "all"):
             raise InputError(f"model.teacher_views={teacher_views!r}: choose 'global' or 'all'")
+        if isinstance(self.backbone, MoCoV3ViT):
+            # It fixes its position embedding in init_weights only, and mmengine calls that after
+            # DistributedDataParallel has noted which parameters will get a gradient.
+            self.backbone.pos_embed.requires_grad_(False)
         self.layout = ViewLayout.of(layout)
         self.teacher_views = teacher_views
         self.teacher = MomentumTeacher(self.backbone, self.neck) if use_teacher else None

@@ -108,6 +108,24 @@ def test_fixed_parts_of_the_vit_get_no_gradient():
     assert all(p.grad is None for p in model.teacher.parameters())
 
 
+def test_what_gets_no_gradient_is_known_before_the_weights_are_initialised():
+    # DistributedDataParallel is built first; a parameter that it waits for in vain stops training.
+    config = build().backbone.arch_settings
+    model = build(backbone=dict(type="MoCoV3ViT", arch=config, img_size=16, patch_size=4))
+    fresh = BAM(
+        backbone=dict(type="MoCoV3ViT", arch=config, img_size=16, patch_size=4),
+        neck=dict(type="bam_mm.BAMProjector", in_channels=16, hid_channels=24, out_channels=12),
+        head=dict(type="bam_mm.BAMHead"),
+        layout=LAYOUT,
+        data_preprocessor=dict(type="bam_mm.MultiViewPreprocessor", layout=LAYOUT),
+    )
+    trained = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert [n for n, p in fresh.named_parameters() if p.requires_grad] == trained
+    model.loss(views())["loss"].backward()
+    named = dict(model.named_parameters())
+    assert all(named[n].grad is not None for n in trained)
+
+
 def test_update_teacher_reaches_both_parts():
     model = build()
     with torch.no_grad():

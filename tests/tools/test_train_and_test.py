@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -124,6 +125,31 @@ def test_killed_and_resumed_goes_on_where_it_was(world, tmp_path):
     assert refused.returncode == 1
     assert "1 missing: teacher.backbone.cls_token" in refused.stderr
     assert "1 not in the model: teacher.backbone.renamed" in refused.stderr
+
+
+def test_two_processes_train_and_score(world, tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    work = tmp_path / "two"
+    result = subprocess.run(
+        [
+            str(ROOT / "tools/dist_train.sh"), str(CONFIG), "2", "--work-dir", str(work),
+            "--cfg-options", f"data_root={world}", *SMALL, "max_epochs=1",
+            "train_dataloader.batch_size=8",
+        ],
+        capture_output=True, text=True, cwd=ROOT, timeout=240,
+        env={
+            **os.environ, "OMP_NUM_THREADS": "1", "PORT": str(port),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
+    )  # fmt: skip
+    text = result.stdout + result.stderr
+    assert result.returncode == 0, text[-3000:]
+    # 48 images in batches of 2 x 8, and each image of the bank and the queries exactly once.
+    assert [line["step"] for line in scalars(work)] == [1, 2, 3]
+    assert "kNN after 3 iterations (k=5, bank 48, queries 18)" in text
+    assert (work / "epoch_1.pth").exists()
 
 
 def one_message(result, *words):
