@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bam_mm.checkpoint import read_checkpoint
 from bam_mm.data.toy import CLASS_NAMES, make_world
 from bam_mm.models import momentum_at
 
@@ -116,7 +117,7 @@ def test_killed_and_resumed_goes_on_where_it_was(world, tmp_path):
     assert metrics["knn_k5/top1"] == pytest.approx(online[0], abs=0.01)
 
     # A checkpoint of another model is refused, tensor by tensor.
-    state = torch.load(work / "epoch_4.pth", weights_only=False)["state_dict"]
+    state = read_checkpoint(work / "epoch_4.pth")["state_dict"]
     state["teacher.backbone.renamed"] = state.pop("teacher.backbone.cls_token")
     torch.save({"state_dict": state}, tmp_path / "other.pth")
     refused = run(
