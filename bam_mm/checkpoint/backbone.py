@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isqrt
+from hashlib import sha256
 from pathlib import Path
 
-import torch.nn.functional as F
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from bam_mm.checkpoint.reading import read_checkpoint
+from bam_mm.checkpoint.branches import Branch, find_branch
+from bam_mm.checkpoint.keymaps import Names, recognise
+from bam_mm.checkpoint.position import resize_position_embeddings, spread_shared_bias
+from bam_mm.checkpoint.reading import file_digest, read_checkpoint
 from bam_mm.errors import InputError
-
-CONTAINERS = ("state_dict", "model")
-"""Under which key of a file the tensors lie, if not at its top."""
-
-PREFIXES = {
-    "teacher": ("teacher.backbone.", "backbone.", ""),
-    "student": ("backbone.", ""),
-}
-"""Where a branch's backbone lies, the first that is there."""
 
 COUNTER = "num_batches_tracked"
 """A BatchNorm counter, which older checkpoints lack and evaluation never reads."""
+
+INDEX = "relative_position_index"
+"""Where a pair of patches finds its bias: follows from the grid, no weight."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,11 @@ class LoadReport:
         loaded: Number of tensors taken.
         resized: Position embeddings that were resized, as ``name: 14x14 -> 6x6``.
         unused: Keys of the file that belong to something else.
+        layout: Whose file it is and whose names its tensors have.
+        changed: What else was done to the tensors, ``""`` for nothing.
+        file_sha256: Of the file's bytes.
+        digest: SHA-256 of the loaded tensors with the backbone's own names: the same for the same
+            weights in the same backbone, in whatever format, layout or branch they came.
     """
 
     path: str
@@ -44,22 +46,36 @@ class LoadReport:
     loaded: int
     resized: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
+    layout: str = ""
+    changed: str = ""
+    file_sha256: str = ""
+    digest: str = ""
 
     def __str__(self) -> str:
         text = f"loaded all {self.loaded} tensors of the backbone from {self.path} "
-        text += f"({self.prefix or 'bare keys'}{'*' if self.prefix else ''})"
+        text += f"({self.prefix or 'bare keys'}{'*' if self.prefix else ''}; {self.layout})"
         if self.resized:
             text += f"; resized bicubically {', '.join(self.resized)}"
-        return text + f"; {len(self.unused)} other tensors of the file are not used"
+        if self.changed:
+            text += f"; {self.changed}"
+        text += f"; {len(self.unused)} other tensors of the file are not used"
+        return f"{text}; file sha256 {self.file_sha256[:12]}, weights {self.digest[:12]}"
 
 
-def load_backbone(backbone: nn.Module, path: str | Path, branch: str = "teacher") -> LoadReport:
-    """Load a backbone from a checkpoint of BAM, of mmpretrain, or of the backbone alone.
+def load_backbone(
+    backbone: nn.Module, path: str | Path, branch: str = "teacher", *, trust: bool = False
+) -> LoadReport:
+    """Load a backbone from a checkpoint of BAM, mmpretrain, timm, DINO, MoCo v3, MAE or BEiT.
+
+    Where the branch lies and whose names its tensors have is found out from the keys
+    (:mod:`bam_mm.checkpoint.keymaps`); that it was found out rightly is proven by every tensor
+    being matched.
 
     Args:
-        backbone: The backbone; its weights are replaced.
-        path: The checkpoint.
+        backbone: The backbone, of mmpretrain or of timm; its weights are replaced.
+        path: The checkpoint, see :func:`~bam_mm.checkpoint.reading.read_checkpoint`.
         branch: ``teacher`` or ``student``. A file without a teacher gives its only backbone.
+        trust: The user's explicit word that code in this file may run.
 
     Returns:
         The report, which is logged as well.
@@ -68,109 +84,124 @@ def load_backbone(backbone: nn.Module, path: str | Path, branch: str = "teacher"
         InputError: Unless every tensor of the backbone is in the file with its shape (position
             embeddings are resized), and no tensor of that branch is left over.
     """
-    if branch not in PREFIXES:
-        raise InputError(f"branch {branch!r}: choose 'teacher' or 'student'")
-    state = _tensors(read_checkpoint(path), path)
-    prefix, found = _find_branch(state, branch)
+    source = find_branch(read_checkpoint(path, trust=trust), branch, path)
     wanted = backbone.state_dict()
-    resized = _resize_position_embeddings(backbone, wanted, found)
-    _prove(wanted, found, prefix, path)
+    target = recognise(wanted)
+    ours = _renamed(source, target)
+    found = {ours[key]: tensor for key, tensor in source.tensors.items() if ours[key] is not None}
+    resized = resize_position_embeddings(backbone, wanted, found)
+    changed = spread_shared_bias(wanted, found)
+    left_over, aside = _left_over(source, ours, wanted, spread=bool(changed))
+    _prove(wanted, found, left_over, source, target, path)
     backbone.load_state_dict(
         {key: found.get(key, value) for key, value in wanted.items()}, strict=True
     )
+    taken = [key for key in wanted if key in found]
     report = LoadReport(
         path=str(path),
-        prefix=prefix,
-        loaded=sum(key in found for key in wanted),
+        prefix=source.prefix,
+        loaded=len(taken),
         resized=resized,
-        unused=sorted(key for key in state if key.removeprefix(prefix) not in wanted),
+        unused=sorted(source.others + [source.prefix + key for key in aside]),
+        layout=f"{source.layout.name}: {source.names}",
+        changed=changed,
+        file_sha256=file_digest(path),
+        digest=tensor_digest(backbone.state_dict(), taken),
     )
     print_log(str(report), logger="current")
     return report
 
 
-def _tensors(content: Mapping, path: str | Path) -> dict[str, Tensor]:
-    for name in CONTAINERS:
-        if isinstance(content.get(name), Mapping):
-            content = content[name]
-            break
-    # DistributedDataParallel puts "module." before every key.
-    state = {str(k).removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)}
-    if not state:
-        raise InputError(
-            f"checkpoint {path} holds no tensors (its keys: {', '.join(map(str, content))[:200]}): "
-            "give a file with a state_dict"
-        )
-    return state
+def tensor_digest(state: Mapping[str, Tensor], keys: Iterable[str] | None = None) -> str:
+    """SHA-256 of tensors with their names, types and shapes, in hexadecimal.
+
+    Args:
+        state: The tensors by name.
+        keys: Which of them; None for all.
+    """
+    digest = sha256()
+    for key in sorted(state if keys is None else keys):
+        tensor = state[key].detach().cpu().contiguous()
+        digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        # By way of bytes, because NumPy has no bfloat16.
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
-def _find_branch(state: Mapping[str, Tensor], branch: str) -> tuple[str, dict[str, Tensor]]:
-    for prefix in PREFIXES[branch]:
-        found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        if found:
-            break
-    return prefix, found
+def _renamed(source: Branch, target: Names) -> dict[str, str | None]:
+    """The backbone's names for the file's; None where no rule covers a name."""
+    names = source.names
+    if names == target or names.keymap is not target.keymap:
+        return {key: key for key in source.tensors}
+    theirs = {key: names.to_timm(key) for key in source.tensors}
+    return {k: None if name is None else target.from_timm(name) for k, name in theirs.items()}
+
+
+def _left_over(
+    source: Branch, ours: Mapping[str, str | None], wanted: Mapping[str, Tensor], *, spread: bool
+) -> tuple[list[str], list[str]]:
+    """Names of the file that the backbone should have had, and those of heads and the like."""
+    rest = [k for k, name in ours.items() if name not in wanted and not k.endswith(INDEX)]
+    if spread:
+        rest = [key for key in rest if not key.startswith("rel_pos_bias.")]
+    parts = {(name or key).split(".")[0] for key, name in ours.items() if name in wanted}
+    parts |= {key.split(".")[0] for key, name in ours.items() if name in wanted}
+    left_over = []
+    for key in rest:
+        known = source.names.keymap is not None and source.names.to_timm(key) is not None
+        if not known and source.layout.is_aside(key):
+            continue
+        # Among bare keys there may be a head; but a thirteenth layer is of another backbone.
+        if known or source.prefix or key.split(".")[0] in parts:
+            left_over.append(key)
+    return left_over, [key for key in rest if key not in left_over]
 
 
 def _prove(
-    wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], prefix: str, path: str | Path
+    wanted: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    left_over: list[str],
+    source: Branch,
+    target: Names,
+    path: str | Path,
 ) -> None:
-    missing = [key for key in wanted if key not in found and not key.endswith(COUNTER)]
+    theirs = {name: key for key, name in _renamed(source, target).items() if name is not None}
+
+    def said(key: str) -> str:
+        name = theirs.get(key)
+        if name is None and source.names.keymap is target.keymap:
+            timm = target.to_timm(key)
+            name = None if timm is None else source.names.from_timm(timm)
+        return key if name in (None, key) else f"{key} ({name} in the file)"
+
+    missing = [said(k) for k in wanted if k not in found and not k.endswith((COUNTER, INDEX))]
     misshapen = [
-        f"{key} ({tuple(found[key].shape)}, the backbone has {tuple(wanted[key].shape)})"
+        f"{said(key)} ({tuple(found[key].shape)}, the backbone has {tuple(wanted[key].shape)})"
         for key in wanted
         if key in found and found[key].shape != wanted[key].shape
     ]
-    left_over = [key for key in found if key not in wanted]
-    if not prefix:
-        # Among bare keys there may be a head; but a thirteenth layer is of another backbone.
-        parts = {key.split(".")[0] for key in wanted}
-        left_over = [key for key in left_over if key.split(".")[0] in parts]
+    other_index = [
+        said(key)
+        for key in wanted
+        if key.endswith(INDEX)
+        and key in found
+        and found[key].shape == wanted[key].shape
+        and not torch.equal(found[key].cpu(), wanted[key].cpu())
+    ]
     faults = [
         f"{len(names)} {what}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
         for what, names in (
             ("missing", missing),
             ("of another shape", misshapen),
+            ("of another order of patches", other_index),
             ("left over", left_over),
         )
         if names
     ]
     if faults:
         raise InputError(
-            f"checkpoint {path} does not hold the config's backbone under "
-            f"{prefix + '*' if prefix else 'bare keys'} ({'; '.join(faults)}): set model.backbone "
-            "to the one that it was trained with, or convert the checkpoint's keys"
+            f"checkpoint {path} does not hold the config's backbone under {source.where} "
+            f"({'; '.join(faults)}). The file: {source.layout.name}, {source.names}; the backbone: "
+            f"{target}. Set model.backbone to the one that it was trained with, choose another "
+            "branch, or convert the checkpoint's keys"
         )
-
-
-def _resize_position_embeddings(
-    backbone: nn.Module, wanted: Mapping[str, Tensor], found: dict[str, Tensor]
-) -> list[str]:
-    resized = []
-    for key, own in wanted.items():
-        other = found.get(key)
-        if not key.endswith("pos_embed") or other is None or own.ndim != 3:
-            continue
-        grid = _grid(backbone, key)
-        if other.shape == own.shape or grid is None or other.ndim != 3:
-            continue
-        # Class tokens and the like stand in front and have no place.
-        extra = own.shape[1] - grid[0] * grid[1]
-        side = isqrt(max(other.shape[1] - extra, 0))
-        if side**2 + extra != other.shape[1] or not side or other.shape[2] != own.shape[2]:
-            continue
-        places = other[:, extra:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
-        places = F.interpolate(places, size=grid, mode="bicubic", align_corners=False)
-        places = places.flatten(2).transpose(1, 2).to(other.dtype)
-        found[key] = other.new_empty(own.shape)
-        found[key][:, :extra], found[key][:, extra:] = other[:, :extra], places
-        resized.append(f"{key}: {side}x{side} -> {grid[0]}x{grid[1]}")
-    return resized
-
-
-def _grid(backbone: nn.Module, key: str) -> tuple[int, int] | None:
-    # mmpretrain and timm name the patch grid differently.
-    owner = backbone.get_submodule(key.rpartition(".")[0])
-    embed = getattr(owner, "patch_embed", None)
-    grid = getattr(embed, "init_out_size", None) or getattr(embed, "grid_size", None)
-    return tuple(grid) if grid is not None else None

@@ -1,0 +1,105 @@
+"""Finding the backbone of a branch among everything that a checkpoint holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from bam_mm.checkpoint.keymaps import Layout, Names, layout_of, recognise
+from bam_mm.errors import InputError
+
+BRANCHES = ("teacher", "student")
+
+CONTAINERS = ("state_dict", "model", "module")
+"""Under which key of a file the tensors lie, if not at its top."""
+
+WRAPPERS = ("module", "_orig_mod")
+"""What DistributedDataParallel and torch.compile put before every key."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The tensors of one branch's backbone, heads among them where they share its prefix.
+
+    Attributes:
+        layout: Of the file.
+        prefix: Of the tensors, ``""`` for bare keys; wrappers' prefixes are left out.
+        tensors: By name, without the prefix.
+        names: Whose names they are.
+        others: Keys of the file that belong to something else.
+    """
+
+    layout: Layout
+    prefix: str
+    tensors: dict[str, Tensor]
+    names: Names
+    others: list[str]
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return self.prefix + "*" if self.prefix else "bare keys"
+
+
+def find_branch(content: Mapping[str, Any], branch: str, path: str | Path) -> Branch:
+    """Find a branch's backbone.
+
+    Args:
+        content: What :func:`~bam_mm.checkpoint.reading.read_checkpoint` gives.
+        branch: ``teacher`` or ``student``. A file without a teacher gives its only backbone.
+        path: For messages.
+
+    Returns:
+        The tensors and where they were.
+
+    Raises:
+        InputError: If there are no tensors, or the branch is called otherwise.
+    """
+    if branch not in BRANCHES:
+        raise InputError(f"branch {branch!r}: choose 'teacher' or 'student'")
+    state = _tensors(content, path)
+    layout = layout_of(state)
+    prefix = layout.prefix(state, branch)
+    tensors = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    others = [key for key in state if not key.startswith(prefix)]
+    return Branch(layout, prefix, tensors, recognise(tensors), others)
+
+
+def _tensors(content: Any, path: str | Path) -> dict[str, Tensor]:
+    content = content if isinstance(content, Mapping) else {}
+    for name in CONTAINERS:
+        if isinstance(content.get(name), Mapping):
+            content = content[name]
+            break
+    state: dict[str, Tensor] = {}
+    for key, value in content.items():
+        inner = value.items() if key in BRANCHES and isinstance(value, Mapping) else ()
+        for name, tensor in [(str(key), value), *((f"{key}.{k}", v) for k, v in inner)]:
+            if not isinstance(tensor, Tensor):
+                continue
+            bare = _without_wrappers(name)
+            if bare in state:
+                raise InputError(
+                    f"checkpoint {path} has two tensors for {bare} (one is called {name}): delete "
+                    "one of them"
+                )
+            state[bare] = tensor
+    if not state:
+        raise InputError(
+            f"checkpoint {path} holds no tensors (its keys: {', '.join(map(str, content))[:200]}): "
+            "give a file with a state_dict"
+        )
+    return state
+
+
+def _without_wrappers(key: str) -> str:
+    first, _, rest = key.partition(".")
+    if rest and first in WRAPPERS:
+        return _without_wrappers(rest)
+    if rest and first in BRANCHES:
+        return f"{first}.{_without_wrappers(rest)}"
+    return key

@@ -1,0 +1,78 @@
+"""Fitting what depends on the number of patches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isqrt
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SHARED_BIAS = "rel_pos_bias.relative_position_bias_table"
+SHARED_INDEX = "rel_pos_bias.relative_position_index"
+BLOCK_BIAS = ".attn.relative_position_bias_table"
+
+
+def resize_position_embeddings(
+    backbone: nn.Module, wanted: Mapping[str, Tensor], found: dict[str, Tensor]
+) -> list[str]:
+    """Resize position embeddings bicubically to the backbone's grid of patches.
+
+    Args:
+        backbone: Says its grid.
+        wanted: Its tensors.
+        found: The file's, by the backbone's names; position embeddings, (1, extra + side^2, D),
+            are replaced by (1, extra + h*w, D) where that is what differs.
+
+    Returns:
+        What was resized, as ``name: 14x14 -> 6x6``.
+    """
+    resized = []
+    for key, own in wanted.items():
+        other = found.get(key)
+        if not key.endswith("pos_embed") or other is None or own.ndim != 3:
+            continue
+        grid = _grid(backbone, key)
+        if other.shape == own.shape or grid is None or other.ndim != 3:
+            continue
+        # Class tokens and the like stand in front and have no place.
+        extra = own.shape[1] - grid[0] * grid[1]
+        side = isqrt(max(other.shape[1] - extra, 0))
+        if side**2 + extra != other.shape[1] or not side or other.shape[2] != own.shape[2]:
+            continue
+        places = other[:, extra:].float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
+        places = F.interpolate(places, size=grid, mode="bicubic", align_corners=False)
+        places = places.flatten(2).transpose(1, 2).to(other.dtype)
+        found[key] = other.new_empty(own.shape)
+        found[key][:, :extra], found[key][:, extra:] = other[:, :extra], places
+        resized.append(f"{key}: {side}x{side} -> {grid[0]}x{grid[1]}")
+    return resized
+
+
+def spread_shared_bias(wanted: Mapping[str, Tensor], found: dict[str, Tensor]) -> str:
+    """Give each block its own copy of BEiT's shared relative position bias.
+
+    BEiT pretrains with one bias for all blocks and goes on with one a block.
+
+    Args:
+        wanted: The backbone's tensors.
+        found: The file's, by the backbone's names; changed in place.
+
+    Returns:
+        What was done, ``""`` if the backbone shares the bias too.
+    """
+    blocks = [key for key in wanted if key.endswith(BLOCK_BIAS) and key not in found]
+    if SHARED_BIAS not in found or SHARED_BIAS in wanted or not blocks:
+        return ""
+    bias = found.pop(SHARED_BIAS)
+    found.pop(SHARED_INDEX, None)
+    found.update({key: bias.clone() for key in blocks})
+    return f"copied the shared relative position bias to {len(blocks)} blocks"
+
+
+def _grid(backbone: nn.Module, key: str) -> tuple[int, int] | None:
+    # mmpretrain and timm name the patch grid differently.
+    owner = backbone.get_submodule(key.rpartition(".")[0])
+    embed = getattr(owner, "patch_embed", None)
+    grid = getattr(embed, "init_out_size", None) or getattr(embed, "grid_size", None)
+    return tuple(grid) if grid is not None else None

@@ -1,0 +1,78 @@
+"""The backbone's config that mmengine records in a checkpoint, read without running it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bam_mm.checkpoint.reading import read_checkpoint
+from bam_mm.errors import InputError
+
+
+def recorded_backbone(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
+    """Config of the backbone with which a checkpoint was trained.
+
+    Args:
+        path: A checkpoint of an mmengine run.
+        trust: The user's explicit word that code in this file may run.
+
+    Returns:
+        The config of its backbone, the type with its scope before it.
+
+    Raises:
+        InputError: If the checkpoint records none.
+    """
+    content = read_checkpoint(path, trust=trust)
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    text = meta.get("cfg") if isinstance(meta, Mapping) else None
+    try:
+        settings = parse_settings(text or "")
+        config = dict(settings["model"]["backbone"])
+        kind = str(config["type"])
+    except (KeyError, TypeError, ValueError, SyntaxError) as error:
+        raise InputError(
+            f"checkpoint {path} does not say which backbone it holds (a file of this package does, "
+            "in meta.cfg): name it yourself, as in mmpretrain:vit-base-p16@PATH or "
+            "timm:vit_base_patch16_224@PATH"
+        ) from error
+    config.pop("init_cfg", None)
+    if "." not in kind:
+        config["type"] = f"{settings.get('default_scope', 'mmpretrain')}.{kind}"
+    return config
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """Read the assignments of a config as mmengine prints it.
+
+    Only literals, containers and ``dict(...)`` are understood; other assignments are left out.
+
+    Args:
+        text: Python, such as ``model = dict(type='BAM')``.
+
+    Returns:
+        The values by name.
+
+    Raises:
+        SyntaxError: If the text is no Python.
+    """
+    settings = {}
+    for statement in ast.parse(text).body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            try:
+                settings[statement.targets[0].id] = _value(statement.value)
+            except ValueError:
+                continue
+    return settings
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "dict" and not node.args:
+        return {keyword.arg: _value(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return {_value(k): _value(v) for k, v in zip(node.keys, node.values, strict=True)}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        values = [_value(item) for item in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    return ast.literal_eval(node)

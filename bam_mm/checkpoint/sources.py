@@ -1,0 +1,185 @@
+"""Backbones by a short name, with weights from a file: ``timm:NAME@PATH`` and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from torch import nn
+
+from bam_mm.checkpoint.backbone import LoadReport, load_backbone
+from bam_mm.checkpoint.branches import BRANCHES
+from bam_mm.checkpoint.recorded_config import recorded_backbone
+from bam_mm.errors import InputError
+from bam_mm.registry import MODELS
+
+FORMS = (
+    "timm:NAME, timm:NAME@PATH, mmpretrain:NAME@PATH, bam:PATH, bam:PATH@student, random:NAME, "
+    "random:timm:NAME, random:bam:PATH"
+)
+
+_MOCO_VIT = dict(type="mmpretrain.MoCoV3ViT", img_size=224, patch_size=16)
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "vit-small-p16": dict(_MOCO_VIT, arch="mocov3-small"),
+    "vit-base-p16": dict(_MOCO_VIT, arch="base"),
+    "resnet50": dict(type="mmpretrain.ResNet", depth=50),
+    "caformer-m36": dict(type="mmpretrain.TIMMBackbone", model_name="caformer_m36"),
+    "beit-base-p16": dict(type="mmpretrain.BEiTViT", arch="base", img_size=224, patch_size=16),
+    "vit-toy-p8": dict(
+        type="mmpretrain.MoCoV3ViT",
+        arch=dict(embed_dims=96, num_layers=4, num_heads=4, feedforward_channels=384),
+        img_size=48,
+        patch_size=8,
+    ),
+    "resnet18-w16": dict(
+        type="mmpretrain.ResNet_CIFAR", depth=18, stem_channels=16, base_channels=16
+    ),
+}
+"""Short names besides those of mmpretrain's own model index."""
+
+
+@dataclass(frozen=True)
+class BackboneSource:
+    """A backbone and where its weights come from.
+
+    Attributes:
+        spec: As it was given.
+        kind: ``timm``, ``mmpretrain``, ``bam`` or ``random``.
+        config: Of the backbone, for a registry.
+        path: Of the weights, None for random ones.
+        branch: Of the checkpoint.
+    """
+
+    spec: str
+    kind: str
+    config: dict[str, Any]
+    path: Path | None
+    branch: str = "teacher"
+
+
+def parse_backbone(spec: str, *, trust: bool = False) -> BackboneSource:
+    """Read a backbone's short name. Nothing is downloaded.
+
+    - ``timm:NAME@PATH``: a timm model, in mmpretrain's ``TIMMBackbone``, weights from a file;
+      without a path from Hugging Face's cache on this machine, if they are in it.
+    - ``mmpretrain:NAME@PATH``: the backbone of a model of mmpretrain's index, or one of
+      ``ARCHITECTURES``.
+    - ``bam:PATH``, ``bam:PATH@student``: a checkpoint of this package, which says its backbone.
+    - ``random:NAME``, ``random:timm:NAME``, ``random:bam:PATH``: the same architectures, not
+      trained.
+
+    Args:
+        spec: The short name.
+        trust: The user's explicit word that code in a ``bam:`` file may run.
+
+    Returns:
+        The source; :func:`build_backbone` builds it.
+
+    Raises:
+        InputError: If a name is unknown, with those close to it, or there are no weights.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "bam" and rest:
+        path, _, branch = rest.rpartition("@")
+        if branch not in BRANCHES or not path:
+            path, branch = rest, "teacher"
+        return BackboneSource(spec, kind, recorded_backbone(path, trust=trust), Path(path), branch)
+    if kind == "random" and rest:
+        if rest.startswith("bam:"):
+            recorded = recorded_backbone(rest.removeprefix("bam:"), trust=trust)
+            return BackboneSource(spec, kind, recorded, None)
+        inner, _, name = rest.rpartition(":")
+        if inner not in ("", "timm", "mmpretrain"):
+            raise InputError(f"backbone {spec!r}: write one of {FORMS}")
+        return BackboneSource(spec, kind, (_timm if inner == "timm" else _listed)(name, spec), None)
+    name, at, path = rest.partition("@")
+    if kind not in ("timm", "mmpretrain") or not name or (at and not path):
+        raise InputError(f"backbone {spec!r}: write one of {FORMS}")
+    config = (_timm if kind == "timm" else _listed)(name, spec)
+    if not path and kind == "mmpretrain":
+        raise InputError(
+            f"backbone {spec!r} needs its weights, nothing is downloaded: mmpretrain:{name}@PATH, "
+            f"or random:{name} for none"
+        )
+    return BackboneSource(spec, kind, config, Path(path) if path else _cached(name, spec))
+
+
+def build_backbone(
+    source: str | BackboneSource, *, trust: bool = False, **overrides: Any
+) -> tuple[nn.Module, LoadReport | None]:
+    """Build a backbone and load its weights with proof.
+
+    Args:
+        source: A short name, or what :func:`parse_backbone` made of it.
+        trust: The user's explicit word that code in the file may run.
+        **overrides: Put into the backbone's config, such as ``out_type="featmap"``.
+
+    Returns:
+        The backbone, and the report of loading, None for random weights.
+
+    Raises:
+        InputError: As :func:`parse_backbone` and
+            :func:`~bam_mm.checkpoint.backbone.load_backbone`.
+    """
+    if isinstance(source, str):
+        source = parse_backbone(source, trust=trust)
+    backbone = MODELS.build({**source.config, **overrides})
+    if source.path is not None:
+        return backbone, load_backbone(backbone, source.path, source.branch, trust=trust)
+    if hasattr(backbone, "init_weights"):
+        backbone.init_weights()
+    return backbone, None
+
+
+def _timm(name: str, spec: str) -> dict[str, Any]:
+    import timm  # Slow to import, and most runs need it not.
+
+    known = timm.list_models() + timm.list_pretrained()
+    if name not in known and not timm.is_model(name):
+        raise _unknown(spec, name, known, "timm.list_models()")
+    return dict(type="mmpretrain.TIMMBackbone", model_name=name)
+
+
+def _listed(name: str, spec: str) -> dict[str, Any]:
+    if name in ARCHITECTURES:
+        return dict(ARCHITECTURES[name])
+    from mmpretrain.apis.model import ModelHub, list_models  # Slow too.
+
+    known = list_models()
+    if name.lower() not in known:
+        raise _unknown(spec, name, [*ARCHITECTURES, *known], "mmpretrain.list_models()")
+    model = ModelHub.get(name).config.model
+    config = dict(Config(dict(model=model)).to_dict()["model"].get("backbone") or {})
+    if not config:
+        raise InputError(f"backbone {spec!r}: the model {name} has no backbone; choose another")
+    config.pop("init_cfg", None)
+    if "." not in config["type"]:
+        config["type"] = f"mmpretrain.{config['type']}"
+    return config
+
+
+def _cached(name: str, spec: str) -> Path:
+    import timm
+    from huggingface_hub import try_to_load_from_cache
+
+    settings = timm.get_pretrained_cfg(name)
+    repository = getattr(settings, "hf_hub_id", None)
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        path = try_to_load_from_cache(repository, file) if repository else None
+        if isinstance(path, str):
+            return Path(path)
+    raise InputError(
+        f"backbone {spec!r}: its weights are not in Hugging Face's cache of this machine, and "
+        f"nothing is downloaded; give the file (timm:{name}@PATH), or random:timm:{name} for none"
+    )
+
+
+def _unknown(spec: str, name: str, known: Iterable[str], where: str) -> InputError:
+    close = get_close_matches(name, list(known), n=4, cutoff=0.5)
+    hint = f"; close to it: {', '.join(close)}" if close else ""
+    return InputError(f"backbone {spec!r}: no model {name!r}{hint} (all of them: {where})")

@@ -1,0 +1,38 @@
+"""Backbones named on the command line."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from torch import nn
+
+from bam_mm.checkpoint import parse_backbone
+from bam_mm.errors import InputError
+from bam_mm.launch.config import load_config
+from bam_mm.registry import MODELS
+
+
+def backbone_to_prove(name: str) -> nn.Module:
+    """Build the backbone that a converted checkpoint must fit, with random weights.
+
+    Args:
+        name: ``timm:NAME``, a name of mmpretrain's index, or a config file.
+
+    Returns:
+        The backbone of ``model.backbone``, or the one named.
+
+    Raises:
+        InputError: If the name is unknown, or the config has no ``model.backbone``.
+    """
+    if not name.endswith(".py"):
+        return MODELS.build(parse_backbone(f"random:{name}").config)
+    config = load_config(name)
+    backbone = config.get("model", {}).get("backbone")
+    if backbone is None:
+        raise InputError(f"--model {name}: it has no model.backbone; give another config")
+    for module in (config.get("custom_imports") or {}).get("imports", []):
+        import_module(module)
+    backbone = dict(backbone)
+    if isinstance(backbone["type"], str) and "." not in backbone["type"]:
+        backbone["type"] = f"{config.get('default_scope', 'mmpretrain')}.{backbone['type']}"
+    return MODELS.build(backbone)
