@@ -68,10 +68,10 @@ def logsumexp_rows(x: Tensor) -> Tensor:
     """Log-sum-exp over the rows of all processes, column by column, without a gradient.
 
     Args:
-        x: (r, K), each process with its own rows; entries may be -inf.
+        x: (r, ...), each process with its own rows; entries may be -inf.
 
     Returns:
-        (1, K), the same on every process.
+        (1, ...), the same on every process.
     """
     if world_size() == 1:
         return x.logsumexp(dim=0, keepdim=True)
@@ -99,6 +99,26 @@ def sum_over_processes(x: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(x)
     return x
+
+
+def gather_objects(x: object) -> list:
+    """What every process holds, in the order of their ranks: small things of plain types."""
+    if world_size() == 1:
+        return [x]
+    everything = [None] * world_size()
+    dist.all_gather_object(everything, x)
+    return everything
+
+
+def true_on_all(flag: bool) -> bool:
+    """Whether ``flag`` is true on every process; the same answer on each."""
+    if world_size() == 1:
+        return flag
+    # NCCL moves tensors of the GPU only.
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    count = torch.tensor([int(flag)], device=device)
+    dist.all_reduce(count, op=dist.ReduceOp.MIN)
+    return bool(count)
 
 
 def barrier() -> None:

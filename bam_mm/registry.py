@@ -22,7 +22,12 @@ DATASETS = Registry("dataset", parent=MMENGINE_DATASETS, scope=SCOPE, locations=
 TRANSFORMS = Registry(
     "transform", parent=MMENGINE_TRANSFORMS, scope=SCOPE, locations=["bam_mm.data"]
 )
-HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope=SCOPE, locations=["bam_mm.hooks"])
+HOOKS = Registry(
+    "hook",
+    parent=MMENGINE_HOOKS,
+    scope=SCOPE,
+    locations=["bam_mm.hooks", "bam_mm.benchmark"],
+)
 LOOPS = Registry("loop", parent=MMENGINE_LOOPS, scope=SCOPE, locations=["bam_mm.benchmark"])
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope=SCOPE, locations=["bam_mm.benchmark"])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(

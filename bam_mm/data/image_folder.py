@@ -6,6 +6,8 @@ from pathlib import Path
 
 from mmpretrain.datasets import CustomDataset
 
+from bam_mm.data.seeding import EpochClock, seeded_sample
+from bam_mm.data.subsets import choose_listed, find_list
 from bam_mm.errors import InputError
 from bam_mm.registry import DATASETS
 
@@ -24,10 +26,13 @@ class ImageFolder(CustomDataset):
             subfolders and no loose images.
         fallback: Whether ``data_root`` itself stands in for a missing split: for pretraining on
             a plain folder of images.
+        subset: A list of images to keep, one a line, as a path or relative to ``data_root``. A line
+            is ``<class>/<image>``, or the image alone where no two classes share its name:
+            SimCLR's lists of ImageNet (``n01440764_10026.JPEG``) are read as they are.
         **kwargs: For mmpretrain's ``CustomDataset``.
 
     Raises:
-        InputError: If a folder is missing, a class is empty, or no image is found.
+        InputError: If a folder or the list is missing, a class is empty, or no image is found.
     """
 
     def __init__(
@@ -36,9 +41,12 @@ class ImageFolder(CustomDataset):
         split: str = "train",
         with_label: bool | str = "auto",
         fallback: bool = False,
+        subset: str | None = None,
         extensions: tuple[str, ...] = EXTENSIONS,
         **kwargs,
     ) -> None:
+        self.clock = EpochClock()
+        self.subset = subset and find_list(data_root, subset)
         folder = find_split(data_root, split, fallback=fallback)
         if with_label == "auto":
             with_label = has_classes(folder, extensions)
@@ -48,6 +56,15 @@ class ImageFolder(CustomDataset):
             extensions=extensions,
             **kwargs,
         )
+
+    def set_epoch(self, seed: int, epoch: int) -> None:
+        """From now on a sample's random draws follow from seed, epoch and its index."""
+        self.clock.set(seed, epoch)
+
+    def __getitem__(self, index: int) -> dict:
+        """Run the pipeline on an image."""
+        with seeded_sample(self.clock, int(index)):
+            return super().__getitem__(index)
 
     def _find_samples(self) -> list:
         folder = Path(self.img_prefix)
@@ -71,7 +88,10 @@ class ImageFolder(CustomDataset):
                 f"{folder} holds no image (known endings: {' '.join(sorted(self.extensions))}): "
                 "point data_root at your images with --cfg-options data_root=FOLDER"
             )
-        return super()._find_samples()
+        samples = super()._find_samples()
+        if self.subset:
+            samples = choose_listed(samples, self.subset, folder)
+        return samples
 
 
 def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:

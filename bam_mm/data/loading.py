@@ -48,6 +48,8 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
 class LoadImage(BaseTransform):
     """Read ``results['img_path']`` into ``results['img']``, BGR.
 
+    An image that is there already (CIFAR's batches hold them decoded) passes.
+
     Args:
         on_error: ``stop`` raises with the file's name; ``skip`` logs it, counts it in ``skipped``
             and lets the data set take another image.
@@ -64,6 +66,8 @@ class LoadImage(BaseTransform):
 
     def transform(self, results: dict) -> dict | None:
         """Load the image; None where it is skipped."""
+        if "img" in results and "img_path" not in results:
+            return results
         path = results["img_path"]
         try:
             try:

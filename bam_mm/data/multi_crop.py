@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 
 from mmcv.transforms import BaseTransform
 from mmpretrain.datasets.transforms import MultiView
 
+from bam_mm.data.box_store import BoxStore
+from bam_mm.data.contrastive_crop import ContrastiveCrop
 from bam_mm.data.photometric import PhotometricSpec, draw, resolve_place, specs_of_views
 from bam_mm.data.photometric_pil import apply_to_image
 from bam_mm.registry import TRANSFORMS
@@ -35,6 +38,9 @@ class Photometric(BaseTransform):
 class MultiCrop(MultiView):
     """The views that a layout asks for: random resized crop, flip, photometric augmentation.
 
+    The crops are :class:`~bam_mm.data.contrastive_crop.ContrastiveCrop`: plain random resized crops
+    until a :class:`~bam_mm.hooks.box_update.BoxUpdateHook` has written boxes into ``boxes``.
+
     Args:
         layout: A :class:`~bam_mm.views.ViewLayout` or its fields.
         global_scale: Range of a global crop's area as a fraction of the image's.
@@ -45,6 +51,11 @@ class MultiCrop(MultiView):
             ``auto`` chooses. Give the preprocessor the same value.
         flip_prob: Probability of a horizontal flip.
         backend: ``pillow`` (anti-aliased, as the released code) or ``cv2``.
+        box_alpha: A crop's centre is Beta(box_alpha, box_alpha) within the image's box, once there
+            are boxes.
+
+    Attributes:
+        boxes: The :class:`~bam_mm.data.box_store.BoxStore` of all views.
     """
 
     def __init__(
@@ -56,7 +67,9 @@ class MultiCrop(MultiView):
         photometric_place: str = "auto",
         flip_prob: float = 0.5,
         backend: str = "pillow",
+        box_alpha: float = 0.6,
     ) -> None:
+        self.boxes = BoxStore()
         self.layout = ViewLayout.of(layout)
         self.place = resolve_place(photometric_place)
         specs = specs_of_views(self.layout.num_global, self.layout.num_local, photometric)
@@ -64,8 +77,9 @@ class MultiCrop(MultiView):
         for view, (size, spec) in enumerate(zip(self.layout.sizes, specs, strict=True)):
             scale = global_scale if view < self.layout.num_global else local_scale
             steps = [
-                dict(
-                    type="mmpretrain.RandomResizedCrop",
+                ContrastiveCrop(
+                    self.boxes,
+                    box_alpha,
                     scale=size,
                     crop_ratio_range=tuple(scale),
                     interpolation="bicubic",
@@ -79,7 +93,15 @@ class MultiCrop(MultiView):
         super().__init__(transforms=transforms, num_views=[1] * self.layout.num_views)
 
     def transform(self, results: dict) -> dict:
-        """Replace ``results['img']`` by the list of views; say where the rest is to be done."""
-        results = super().transform(results)
+        """Replace ``results['img']`` by the list of views; say where the rest is to be done.
+
+        ``results['crop_boxes']`` says where each view lies in the image (top, left, bottom, right
+        in pixels) and ``results['flips']`` whether it was flipped, for those who want to look:
+        they enter the batch only if ``PackInputs`` is asked for them by ``meta_keys``.
+        """
+        views = [transform(copy.deepcopy(results)) for transform in self.transforms]
+        results["img"] = [view["img"] for view in views]
+        results["crop_boxes"] = [view["crop_box"] for view in views]
+        results["flips"] = [bool(view["flip"]) for view in views]
         results["photometric_place"] = self.place
         return results

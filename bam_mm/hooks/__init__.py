@@ -1,8 +1,27 @@
 """Hooks; importing this registers them."""
 
+from bam_mm.hooks.box_update import BoxUpdateHook
+from bam_mm.hooks.channels_last import ChannelsLastHook
+from bam_mm.hooks.check_labels import CheckLabelsHook
+from bam_mm.hooks.checkpoint import WholeCheckpointHook
 from bam_mm.hooks.collapse_monitor import CollapseMonitorHook
+from bam_mm.hooks.frozen_backbone import FrozenBackboneHook
+from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.hooks.online_knn import OnlineKNNHook
+from bam_mm.hooks.random_state import RandomStateHook
 from bam_mm.hooks.skipped_images import SkippedImagesHook
 from bam_mm.hooks.teacher_update import TeacherUpdateHook
 
-__all__ = ["CollapseMonitorHook", "OnlineKNNHook", "SkippedImagesHook", "TeacherUpdateHook"]
+__all__ = [
+    "BoxUpdateHook",
+    "ChannelsLastHook",
+    "CheckLabelsHook",
+    "CollapseMonitorHook",
+    "FrozenBackboneHook",
+    "LoadBackboneHook",
+    "OnlineKNNHook",
+    "RandomStateHook",
+    "SkippedImagesHook",
+    "TeacherUpdateHook",
+    "WholeCheckpointHook",
+]

@@ -56,6 +56,15 @@ class CollapseMonitorHook(Hook):
         self.patience, self.warmup, self.stop = patience, warmup, stop
         self.low = 0
 
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Keep the count: it decides when the run is stopped."""
+        checkpoint["collapse_monitor"] = {"low": self.low}
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Go on counting where a resumed run was."""
+        if runner._resume:
+            self.low = checkpoint.get("collapse_monitor", {}).get("low", 0)
+
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Ask the head for entropies where it is time."""
         bam_of(runner.model).head.monitor = runner.iter % self.interval == 0

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 
 from bam_mm.errors import InputError
 from bam_mm.evaluation import balanced_subset, knn_predict
-from bam_mm.models.bam import bam_of
+from bam_mm.models.branches import branches_of
 from bam_mm.models.extraction import EVALUATION_SAMPLER, extract_features
 from bam_mm.registry import HOOKS
 
@@ -20,7 +20,8 @@ class OnlineKNNHook(Hook):
     """Score student and teacher by kNN against a class-balanced part of the training images.
 
     Logs ``knn/teacher_top1`` and ``knn/student_top1`` in per cent. Where the data folder has no
-    labelled ``val`` images (pretraining on a plain folder), it says so once and stays off.
+    labelled ``val`` images (pretraining on a plain folder), it says so once and stays off. Works
+    for mmpretrain's other self-supervised models too; a momentum encoder is their teacher.
 
     Args:
         bank: Loader of the labelled training images, with the evaluation's pipeline.
@@ -29,7 +30,7 @@ class OnlineKNNHook(Hook):
         temperature: Of the votes.
         bank_fraction: Fraction of each class that enters the bank.
         interval: Epochs between two scores; the last epoch is always scored.
-        branches: Which of ``teacher`` and ``student`` to score.
+        branches: Which of ``teacher`` and ``student`` to score, where the model has them.
         first: Whether to score the untrained network too.
     """
 
@@ -53,11 +54,10 @@ class OnlineKNNHook(Hook):
 
     def before_train(self, runner) -> None:
         """Build the loaders before any hour is spent."""
-        model = bam_of(runner.model)
-        if model.teacher is None:
-            self.branches = tuple(b for b in self.branches if b != "teacher")
-        for branch in self.branches:
-            model.branch(branch)
+        there = branches_of(runner.model)
+        if unknown := set(self.branches) - {"student", "teacher"}:
+            raise InputError(f"online kNN branches {sorted(unknown)}: choose student and teacher")
+        self.branches = tuple(branch for branch in self.branches if branch in there)
         try:
             self.built = tuple(self._build(runner, *part) for part in enumerate(self.loaders))
         except InputError as error:
@@ -98,15 +98,15 @@ class OnlineKNNHook(Hook):
         return loader
 
     def _score(self, runner) -> None:
-        model = bam_of(runner.model)
         bank_loader, query_loader = self.built
+        preprocess = getattr(runner.model, "module", runner.model).data_preprocessor
         scores = {}
         for branch in self.branches:
-            backbone = model.branch(branch)
+            backbone = branches_of(runner.model)[branch]
             (bank, bank_labels), (queries, labels) = (
                 extract_features(
                     backbone,
-                    model.data_preprocessor,
+                    preprocess,
                     loader,
                     description=f"kNN {branch} {what}",
                     gather=True,

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bam_mm.distributed import gather_equal, mean_over_processes, rank, world_size
+from bam_mm.distributed import gather_equal, mean_over_processes, rank
+from bam_mm.losses.arguments import check_arguments
 from bam_mm.losses.balancing import balance
 from bam_mm.losses.masks import positive_mask
 from bam_mm.losses.targets import keep_top_k
@@ -40,6 +41,7 @@ def bam_loss(
     sinkhorn_iters: int = 3,
     mask_positives: bool = True,
     top_k: int = 0,
+    global_normalisation: bool = True,
 ) -> Tensor:
     r"""Balanced Self-Attention Matching (BAM, ECCV 2024, section 3).
 
@@ -59,6 +61,23 @@ def bam_loss(
     the balancing. Without a teacher the student's own rows take its place: the gradient flows
     through the keys too, and all V views' rows are balanced.
 
+    ``global_normalisation=False`` (an ablation of Table 1) treats every pair (row view, key view)
+    as a matrix of its own, (B, N)::
+
+        loss   = 0
+        for h in range(G):                                            # key views
+            K = keys of view h                                        # (N, D)
+            for g in range(G):                                        # target views
+                P = balance(teacher of view g @ K.T / target_temperature)
+                for v in range(V):                                    # source views
+                    if v != g:
+                        A     = log_softmax(student of view v @ K.T / temperature)
+                        loss += mean over images i of  -sum_j P[i, j] * A[i, j]
+        loss  /= G * G * (V - 1)
+
+    so that neither attention nor balance flows from one view to another: a row attends with weight
+    1/G to each key view, however unlike it is, and further rows of the teacher change nothing.
+
     Over a process group every process holds the rows of its B images; keys and balancing span all
     processes. The value is that of the whole batch on every process, and the gradients' *mean over
     the processes* (what DistributedDataParallel forms) is the gradient of the whole batch. Every
@@ -76,7 +95,9 @@ def bam_loss(
         target_temperature: Of the balanced target, usually half of ``temperature``.
         sinkhorn_iters: Iterations of the balancing; 0 switches it off (softmax targets).
         mask_positives: Whether positives are excluded.
-        top_k: Keep the k largest columns of an image's target; 0 keeps all.
+        top_k: Keep the k largest columns of an image's target; 0 keeps all. Without global
+            normalisation, of each key view's.
+        global_normalisation: Whether softmax and balancing span all key views and all rows.
 
     Returns:
         Scalar tensor.
@@ -101,6 +122,7 @@ def bam_loss(
         sinkhorn_iters=sinkhorn_iters,
         mask_positives=mask_positives,
         top_k=top_k,
+        global_normalisation=global_normalisation,
     ).loss
 
 
@@ -115,6 +137,7 @@ def match_attention(
     sinkhorn_iters: int = 3,
     mask_positives: bool = True,
     top_k: int = 0,
+    global_normalisation: bool = True,
     with_entropies: bool = False,
 ) -> Matching:
     """The loss as :func:`bam_loss`, and on demand the entropies of paper Fig. 3.
@@ -129,6 +152,7 @@ def match_attention(
         sinkhorn_iters: As in :func:`bam_loss`.
         mask_positives: As in :func:`bam_loss`.
         top_k: As in :func:`bam_loss`.
+        global_normalisation: As in :func:`bam_loss`.
         with_entropies: Also compute the mean entropies (one more pass over the matrices).
 
     Returns:
@@ -137,7 +161,7 @@ def match_attention(
     with torch.autocast(student.device.type, enabled=False):
         student = _at_least_float32(student)
         teacher = student if teacher is None else _at_least_float32(teacher).detach()
-        batch, total = _check(
+        batch, total = check_arguments(
             student,
             teacher,
             num_views=num_views,
@@ -146,6 +170,7 @@ def match_attention(
             target_temperature=target_temperature,
             mask_positives=mask_positives,
             top_k=top_k,
+            key_views=num_global if global_normalisation else 1,
         )
         student = F.normalize(student, dim=1)
         teacher = F.normalize(teacher, dim=1)
@@ -161,20 +186,29 @@ def match_attention(
                 device=student.device,
             )
 
+        # Keys of one block share a softmax: all of them, or one view's.
+        blocks = 1 if global_normalisation else num_global
         with torch.no_grad():
-            scores = teacher @ keys.T / target_temperature
+            # Rows of other views matter to the balance only where it spans the views.
+            rows = teacher if global_normalisation else teacher[: num_global * batch]
+            scores = rows @ keys.T / target_temperature
             if masked is not None:
                 # Rows are view-major, so fewer views are just a shorter mask.
                 scores.masked_fill_(masked[: scores.shape[0]], -torch.inf)
-            targets = balance(scores, sinkhorn_iters)[: num_global * batch]
-            targets = targets.view(num_global, batch, -1)
+            if global_normalisation:
+                targets = balance(scores, sinkhorn_iters)[: num_global * batch]
+                targets = targets.view(num_global, batch, 1, -1)
+            else:
+                scores = scores.view(num_global, batch, num_global, -1).transpose(0, 1)
+                targets = balance(scores, sinkhorn_iters).transpose(0, 1)
             if top_k:
                 targets = keep_top_k(targets, top_k)
 
-        logits = student @ keys.T / temperature
-        attended = logits if masked is None else logits.masked_fill(masked, -torch.inf)
-        log_partition = attended.logsumexp(dim=1).view(num_views, batch)
-        loss = _cross_entropy(targets, logits.view(num_views, batch, -1), log_partition)
+        logits = (student @ keys.T / temperature).view(num_views, batch, blocks, -1)
+        attended = logits
+        if masked is not None:
+            attended = logits.masked_fill(masked.view(logits.shape), -torch.inf)
+        loss = _cross_entropy(targets, logits, attended.logsumexp(dim=-1))
         # The gradient stays this process's own; only the value becomes the whole batch's.
         loss = loss + (mean_over_processes(loss) - loss.detach())
         if not with_entropies:
@@ -189,11 +223,11 @@ def _cross_entropy(targets: Tensor, logits: Tensor, log_partition: Tensor) -> Te
     neither the log-softmax as a matrix nor a special case for -inf.
 
     Args:
-        targets: (G, B, K).
-        logits: (V, B, K), not masked.
-        log_partition: (V, B), of the masked logits.
+        targets: (G, B, H, K), H blocks of K keys.
+        logits: (V, B, H, K), not masked.
+        log_partition: (V, B, H), of the masked logits.
     """
-    num_global, batch, _ = targets.shape
+    num_global, batch, blocks, _ = targets.shape
     num_views = logits.shape[0]
     everything = targets.sum(dim=0)
     loss = logits.new_zeros(())
@@ -206,12 +240,12 @@ def _cross_entropy(targets: Tensor, logits: Tensor, log_partition: Tensor) -> Te
                 continue
             target, weight = sum(others[1:], others[0]), len(others)
         loss = loss + weight * log_partition[view].sum() - (target * logits[view]).sum()
-    return loss / (num_global * (num_views - 1) * batch)
+    return loss / (num_global * (num_views - 1) * batch * blocks)
 
 
 @torch.no_grad()
 def _entropies(attended: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    attention = attended.softmax(dim=1)
+    attention = attended.softmax(dim=-1)
     return tuple(
         mean_over_processes(-torch.special.xlogy(p, p).sum(dim=-1).mean())
         for p in (attention, targets)
@@ -226,56 +260,3 @@ def _gather_keys(rows: Tensor, num_global: int) -> Tensor:
 
 def _at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _check(
-    student: Tensor,
-    teacher: Tensor,
-    *,
-    num_views: int,
-    num_global: int,
-    temperature: float,
-    target_temperature: float,
-    mask_positives: bool,
-    top_k: int,
-) -> tuple[int, int]:
-    """Check the arguments; return the images of this process and of all processes."""
-    if num_views < 2 or not 1 <= num_global <= num_views:
-        raise ValueError(
-            f"num_views={num_views}, num_global={num_global}: BAM needs at least two views, and "
-            "between one and all of them global"
-        )
-    if not (temperature > 0 and target_temperature > 0):
-        raise ValueError(
-            f"temperature={temperature}, target_temperature={target_temperature}: both must be "
-            "positive (the paper: 0.1 and 0.05)"
-        )
-    batch, rest = divmod(student.shape[0], num_views)
-    if student.ndim != 2 or rest:
-        raise ValueError(
-            f"student has shape {tuple(student.shape)}: its rows must be num_views={num_views} "
-            "times the images of the batch, view-major"
-        )
-    if teacher.ndim != 2 or teacher.shape[0] not in (num_global * batch, num_views * batch):
-        raise ValueError(
-            f"teacher has shape {tuple(teacher.shape)}: with {batch} images it must have "
-            f"{num_global * batch} rows (global views) or {num_views * batch} rows (all views)"
-        )
-    if teacher.shape[1] != student.shape[1]:
-        raise ValueError(
-            f"student has {student.shape[1]} dimensions and teacher {teacher.shape[1]}: both must "
-            "come from projectors of the same width"
-        )
-    total = batch * world_size()
-    if total < 2 and mask_positives:
-        raise ValueError(
-            f"a batch of {total} image: BAM attends to the other images of the batch, and there is "
-            "none; use a batch of at least 2, better hundreds"
-        )
-    available = num_global * (total - 1 if mask_positives else total)
-    if not 0 <= top_k <= available:
-        raise ValueError(
-            f"top_k={top_k} is out of range: a row attends to {available} keys (global views x "
-            "other images); choose at most that, or 0 to switch it off"
-        )
-    return batch, total

@@ -12,11 +12,12 @@ def keep_top_k(targets: Tensor, k: int) -> Tensor:
     zero, and the row is normalised again; all views of the image then share that row.
 
     Args:
-        targets: (G, B, K) balanced rows of the G global views.
+        targets: (G, B, ..., K) balanced rows of the G global views; dimensions before the last are
+            blocks of keys that are sharpened by themselves.
         k: Number of keys to keep, 1 <= k <= K.
 
     Returns:
-        (G, B, K), the same (B, K) for each view.
+        (G, B, ..., K), the same for each view.
 
     Raises:
         ValueError: If k is out of range.

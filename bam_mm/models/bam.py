@@ -10,6 +10,7 @@ from mmpretrain.models import BaseSelfSupervisor, MoCoV3ViT
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
+from bam_mm.models.activation_checkpointing import checkpoint_blocks
 from bam_mm.models.teacher import MomentumTeacher
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
@@ -27,6 +28,8 @@ class BAM(BaseSelfSupervisor):
         use_teacher: Whether a momentum teacher gives the target. Without, the student does.
         teacher_views: ``global``: the teacher sees the global views only (the paper's square
             matrix); ``all``: every view, as the released code does.
+        activation_checkpointing: Whether the student's blocks are computed again in the backward
+            pass instead of kept: less memory, for one more forward pass of the student.
         data_preprocessor: Config of the preprocessor.
         init_cfg: For ``BaseModule``.
     """
@@ -39,6 +42,7 @@ class BAM(BaseSelfSupervisor):
         layout: ViewLayout | Mapping,
         use_teacher: bool = True,
         teacher_views: str = "global",
+        activation_checkpointing: bool = False,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -58,6 +62,9 @@ class BAM(BaseSelfSupervisor):
         self.layout = ViewLayout.of(layout)
         self.teacher_views = teacher_views
         self.teacher = MomentumTeacher(self.backbone, self.neck) if use_teacher else None
+        if activation_checkpointing:
+            # After the teacher's copy was made: it runs without gradients and keeps nothing.
+            checkpoint_blocks(self.backbone)
         self.last_projection: Tensor | None = None
 
     def init_weights(self) -> None:

@@ -41,7 +41,8 @@ def extract_features(
         Features (N, C) float32 and labels (N,) int64, on the model's device.
 
     Raises:
-        InputError: If the data set has no labels, or no images.
+        InputError: If the data set has no labels, or no images; if a feature is not finite; if
+            gathered rows are not each image of the data set once.
     """
     was_training = backbone.training
     backbone.eval()
@@ -57,6 +58,13 @@ def extract_features(
                     "needs images in class folders"
                 )
             features.append(features_of(backbone, data["inputs"]))
+            finite = features[-1].isfinite().flatten(1).all(dim=1)
+            if not finite.all():
+                bad = samples[int((~finite).nonzero()[0])]
+                raise InputError(
+                    f"{type(backbone).__name__} gives a feature that is not finite for "
+                    f"{bad.get('img_path', 'an image')}: check the checkpoint and the preprocessor"
+                )
             labels.append(torch.cat([s.gt_label for s in samples]).to(features[-1].device))
             indices.append(
                 torch.tensor([s.sample_idx for s in samples], device=features[-1].device)
@@ -73,4 +81,11 @@ def extract_features(
         rows = [gather_rows(row) for row in rows]
         order = rows[2].argsort()
         rows = [row[order] for row in rows]
+        seen, images = rows[2].tolist(), len(loader.dataset)
+        if seen != list(range(images)):
+            raise InputError(
+                f"{description}: {len(seen)} rows of {len(set(seen))} images for a data set of "
+                f"{images}: each image has to come once; read with on_error='stop' and the sampler "
+                f"{EVALUATION_SAMPLER}"
+            )
     return rows[0], rows[1]

@@ -21,6 +21,8 @@ class BAMHead(BaseModule):
         sinkhorn_iters: Iterations of the balancing; 0 switches it off.
         mask_positives: Whether positives are excluded.
         top_k: Keys kept in a target, 0 for all.
+        global_normalisation: Whether softmax and balancing span all key views, or each pair of
+            views is a matrix of its own.
         init_cfg: For ``BaseModule``.
 
     Attributes:
@@ -35,6 +37,7 @@ class BAMHead(BaseModule):
         sinkhorn_iters: int = 3,
         mask_positives: bool = True,
         top_k: int = 0,
+        global_normalisation: bool = True,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -53,6 +56,7 @@ class BAMHead(BaseModule):
             sinkhorn_iters=sinkhorn_iters,
             mask_positives=mask_positives,
             top_k=top_k,
+            global_normalisation=global_normalisation,
         )
         self.monitor = False
         self.entropies: dict[str, Tensor] = {}

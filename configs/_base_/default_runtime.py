@@ -6,8 +6,11 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
+    checkpoint=dict(type="bam_mm.WholeCheckpointHook", interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    # BatchNorm's statistics are averaged over the processes before they are scored and saved.
+    sync_buffers=dict(type="SyncBuffersHook"),
+    random_state=dict(type="bam_mm.RandomStateHook"),
 )
 
 env_cfg = dict(

@@ -62,4 +62,6 @@ custom_hooks = [
         first=True,
     ),
     dict(type="bam_mm.SkippedImagesHook"),
+    dict(type="bam_mm.ChannelsLastHook"),
 ]
+default_hooks = dict(boxes=_base_.boxes)

@@ -1,35 +1,22 @@
 # BAM, ViT-B/16, 300 epochs on ImageNet-1k: the paper's Table 9a.
 # Where the table is silent (temperatures, Sinkhorn iterations, momentum, last learning rate) the
 # released code's default stands; docs/faithfulness.md lists every such choice.
-_base_ = ["../_base_/datasets/imagenet_bam.py", "../_base_/default_runtime.py"]
+_base_ = [
+    "../_base_/datasets/imagenet_bam.py",
+    "../_base_/models/bam_vit-p16.py",
+    "../_base_/schedules/bam_adamw_bs4096.py",
+    "../_base_/default_runtime.py",
+]
 
 max_epochs = 300
 warmup_epochs = 40
 layout = _base_.layout
 
 model = dict(
-    type="bam_mm.BAM",
     layout=layout,
-    backbone=dict(type="MoCoV3ViT", arch="base", img_size=224, patch_size=16, stop_grad_conv1=True),
-    neck=dict(type="bam_mm.BAMProjector", in_channels=768, hid_channels=4096, out_channels=4096),
-    head=dict(type="bam_mm.BAMHead", temperature=0.1, target_temperature=0.05, sinkhorn_iters=3),
-    data_preprocessor=dict(
-        type="bam_mm.MultiViewPreprocessor",
-        layout=layout,
-        photometric_place=_base_.photometric_place,
-    ),
+    data_preprocessor=dict(layout=layout, photometric_place=_base_.photometric_place),
 )
 
-# 16 GPUs x 256 = 4096 images.
-optim_wrapper = dict(
-    type="AmpOptimWrapper",
-    dtype="bfloat16",
-    optimizer=dict(type="AdamW", lr=3e-3, betas=(0.9, 0.999), weight_decay=0.04),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-    constructor="bam_mm.StudentOptimWrapperConstructor",
-    clip_grad=dict(max_norm=0.3),
-)
-auto_scale_lr = dict(base_batch_size=4096)
 param_scheduler = [
     dict(
         type="LinearLR",
@@ -59,7 +46,7 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
-default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=3))
+default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=3), boxes=_base_.boxes)
 
 custom_hooks = [
     dict(type="bam_mm.TeacherUpdateHook", momentum=0.995, end_momentum=1.0),

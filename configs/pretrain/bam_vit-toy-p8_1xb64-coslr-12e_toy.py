@@ -59,4 +59,4 @@ custom_hooks = [
     ),
     dict(type="bam_mm.SkippedImagesHook"),
 ]
-default_hooks = dict(logger=dict(interval=10))
+default_hooks = dict(logger=dict(interval=10), boxes=_base_.boxes)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from mmpretrain.datasets.transforms import PackInputs
+
 from bam_mm import ViewLayout
 from bam_mm.data import MultiCrop
 from bam_mm.data.photometric import PhotometricSpec
@@ -62,3 +64,13 @@ def test_area_of_a_crop_follows_the_given_scale():
 def test_views_of_one_image_differ():
     out = views()["img"]
     assert not np.array_equal(out[0], out[1])
+
+
+def test_the_places_of_the_crops_stay_out_of_the_batch_unless_asked_for():
+    out = views()
+    assert len(out["crop_boxes"]) == len(out["flips"]) == len(out["img"])
+    for top, left, bottom, right in out["crop_boxes"]:
+        assert 0 <= top < bottom <= 40 and 0 <= left < right <= 60
+    assert "crop_boxes" not in PackInputs()(dict(out))["data_samples"]
+    asked = PackInputs(meta_keys=("crop_boxes",))(dict(out))["data_samples"]
+    assert asked.crop_boxes == out["crop_boxes"]

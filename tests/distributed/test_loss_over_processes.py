@@ -12,10 +12,11 @@ from bam_mm.losses import bam_loss, match_attention
 from tests.losses.test_bam_loss import inputs
 
 CASES = [
-    dict(views=views, rows=rows, top_k=top_k)
+    dict(views=views, rows=rows, top_k=top_k, normalised=normalised)
     for views in (2, 8)
     for rows in ("global", "all", None)
     for top_k in (0, 5)
+    for normalised in (True, False)
 ]
 BATCH, DIM, GLOBAL = 12, 16, 2
 
@@ -29,6 +30,7 @@ def loss_of(case, student, teacher, weight, batch):
         num_views=case["views"],
         num_global=GLOBAL,
         top_k=case["top_k"],
+        global_normalisation=case["normalised"],
         with_entropies=True,
     )
 

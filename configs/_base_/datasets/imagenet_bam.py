@@ -39,6 +39,24 @@ train_dataloader = dict(
     ),
 )
 
+# ContrastiveCrop at the paper's epochs, for default_hooks = dict(boxes=_base_.boxes). A box is in
+# fractions of the original image, so its pipeline shows all of it, squeezed into a square.
+boxes = dict(
+    type="bam_mm.BoxUpdateHook",
+    start=40,
+    interval=20,
+    loader=dict(
+        batch_size=256,
+        num_workers=12,
+        pin_memory=True,
+        pipeline=[
+            dict(type="bam_mm.LoadImage", on_error=on_error),
+            dict(type="Resize", scale=(224, 224), interpolation="bicubic", backend="pillow"),
+            dict(type="PackInputs", meta_keys=("sample_idx", "img_path")),
+        ],
+    ),
+)
+
 _knn_loader = dict(
     batch_size=256, num_workers=12, pin_memory=True, collate_fn=dict(type="default_collate")
 )

@@ -44,6 +44,22 @@ train_dataloader = dict(
     ),
 )
 
+# ContrastiveCrop, off: default_hooks.boxes.start says after how many epochs it starts. A box is in
+# fractions of the original image, so its pipeline shows all of it, squeezed into a square.
+boxes = dict(
+    type="bam_mm.BoxUpdateHook",
+    start=None,
+    loader=dict(
+        batch_size=250,
+        num_workers=1,
+        pipeline=[
+            dict(type="bam_mm.LoadImage", on_error=on_error),
+            dict(type="Resize", scale=(48, 48), interpolation="bicubic", backend="pillow"),
+            dict(type="PackInputs", meta_keys=("sample_idx", "img_path")),
+        ],
+    ),
+)
+
 _knn_loader = dict(batch_size=250, num_workers=1, collate_fn=dict(type="default_collate"))
 knn_bank = dict(
     **_knn_loader,

@@ -1,0 +1,60 @@
+"""Boxes on two gloo processes = on one, for a number of images that 2 does not divide."""
+
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from bam_mm.data.toy import make_world
+from tests.distributed.test_loss_over_processes import free_port
+from tests.hooks.test_box_update import COUNT, runner_of
+
+
+def boxes_of(images, weights, work_dir, **options):
+    """Boxes that the hook computes for given weights, and the number of images in this share."""
+    runner, hook = runner_of(images, work_dir, load_from=str(weights), **options)
+    runner.train_loop  # noqa: B018  (built at first use)
+    runner.load_or_resume()
+    hook.before_train(runner)
+    runner.train_loop._epoch = 1
+    hook.before_train_epoch(runner)
+    assert hook.store.active
+    return hook.store.boxes.clone(), len(hook.images.sampler)
+
+
+def work(rank, world, port, images, weights, out):
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank)
+    )
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    boxes, looked = boxes_of(images, weights, out / "two", launcher="pytorch")
+    torch.save(dict(boxes=boxes, looked=looked), out / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    out = tmp_path_factory.mktemp("world")
+    make_world(out, scale=0.001)
+    return out / "images"
+
+
+def test_one_process_equals_two(images, tmp_path):
+    runner, _ = runner_of(images, tmp_path / "weights")
+    torch.manual_seed(3)
+    # Large weights, so that heat maps differ from image to image.
+    state = {
+        k: torch.randn_like(v) * 0.3 if v.is_floating_point() else v
+        for k, v in runner.model.state_dict().items()
+    }
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    whole, looked = boxes_of(images, tmp_path / "w.pth", tmp_path / "one")
+    assert looked == COUNT == 9 and len({tuple(box) for box in whole.tolist()}) > 3
+    mp.spawn(work, args=(2, free_port(), images, tmp_path / "w.pth", tmp_path), nprocs=2)
+    parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    assert sorted(part["looked"] for part in parts) == [4, 5]
+    for part in parts:
+        assert torch.equal(part["boxes"], whole)

@@ -1,0 +1,68 @@
+"""Feature protocols on two gloo processes = on one: metrics, tables, and the cached features."""
+
+import os
+import re
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from safetensors.torch import load_file
+
+from bam_mm.data.toy import make_world
+from tests.benchmark.feature_runs import evaluate
+from tests.distributed.test_loss_over_processes import free_port
+
+PROTOCOLS = ("knn", "logreg", "cluster")
+
+
+def work(rank, world, port, images, out):
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank)
+    )
+    torch.set_num_threads(1)
+    # Given a group, mmengine's launcher takes it as it is; its own start-up wants a GPU.
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    for protocol in PROTOCOLS:
+        evaluate(protocol, images, out, launcher="pytorch")
+    dist.destroy_process_group()
+
+
+def contents(folder):
+    """Tables and metrics; mmengine's own logs are named by the second in which a run began."""
+    files = [
+        p
+        for p in folder.rglob("*")
+        if p.suffix in (".csv", ".json") and not re.search(r"/\d{8}_\d{6}/", str(p))
+    ]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("world")
+    make_world(root, scale=0.019)  # 76 and 19 images: one process has an odd one out
+    return root / "images"
+
+
+def test_one_process_equals_two(images, tmp_path):
+    # One intra-op thread on both sides, so that sums are added in one order.
+    torch.set_num_threads(1)
+    for protocol in PROTOCOLS:
+        evaluate(protocol, images, tmp_path / "one")
+    mp.spawn(work, args=(2, free_port(), images, tmp_path / "two"), nprocs=2)
+    caches = [
+        {p.name: load_file(p) for p in (tmp_path / n / "cache").glob("*.safetensors")}
+        for n in ("one", "two")
+    ]
+    assert caches[0].keys() == caches[1].keys() and len(caches[0]) == 2
+    assert sorted(len(t["labels"]) for t in caches[0].values()) == [19, 76]
+    for name, table in caches[0].items():
+        assert torch.equal(table["labels"], caches[1][name]["labels"])
+        torch.testing.assert_close(
+            table["features"], caches[1][name]["features"], atol=1e-5, rtol=0
+        )
+    one, two = contents(tmp_path / "one"), contents(tmp_path / "two")
+    assert one.keys() == two.keys() and {"knn.json", "logreg.json", "cluster.json"} <= one.keys()
+    for name in ("knn.json", "knn/knn.csv", "logreg.json", "cluster.json"):
+        assert one[name] == two[name], name
