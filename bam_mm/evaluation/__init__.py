@@ -1,6 +1,16 @@
 """Evaluation protocols as pure functions on features and masks."""
 
+from bam_mm.evaluation.accuracy import accuracy_of, mean_per_class_accuracy, top1_accuracy
 from bam_mm.evaluation.baselines import colour_histogram, raw_pixels
+from bam_mm.evaluation.clustering import (
+    ClusterScore,
+    Draw,
+    cluster,
+    clustering_curve,
+    draw_classes,
+    summarise,
+)
+from bam_mm.evaluation.heat_map_boxes import boxes_from_heat_maps
 from bam_mm.evaluation.jaccard_boundary import (
     davis_j_and_f,
     davis_summary,
@@ -8,21 +18,39 @@ from bam_mm.evaluation.jaccard_boundary import (
     object_measures,
     score_object,
 )
-from bam_mm.evaluation.knn import balanced_subset, knn_predict
+from bam_mm.evaluation.knn import balanced_subset, knn_predict, knn_predict_many
 from bam_mm.evaluation.label_propagation import propagate_labels, transfer_labels
+from bam_mm.evaluation.logistic_regression import LogisticModel, fit_logistic_regression
 from bam_mm.evaluation.patch_matching import PatchMatches, match_patches
+from bam_mm.evaluation.penalty_sweep import PENALTIES, PenaltySweep, logistic_regression_sweep
+from bam_mm.evaluation.similarities import SimilarityHistograms, similarity_histograms
 from bam_mm.evaluation.soft_labels import first_frame_labels, read_out
 from bam_mm.evaluation.video_propagation import propagate_video
 
 __all__ = [
+    "PENALTIES",
+    "ClusterScore",
+    "Draw",
+    "LogisticModel",
     "PatchMatches",
+    "PenaltySweep",
+    "SimilarityHistograms",
+    "accuracy_of",
     "balanced_subset",
+    "boxes_from_heat_maps",
+    "cluster",
+    "clustering_curve",
     "colour_histogram",
     "davis_j_and_f",
     "davis_summary",
+    "draw_classes",
     "first_frame_labels",
+    "fit_logistic_regression",
     "knn_predict",
+    "knn_predict_many",
+    "logistic_regression_sweep",
     "match_patches",
+    "mean_per_class_accuracy",
     "object_ids",
     "object_measures",
     "propagate_labels",
@@ -30,5 +58,8 @@ __all__ = [
     "raw_pixels",
     "read_out",
     "score_object",
+    "similarity_histograms",
+    "summarise",
+    "top1_accuracy",
     "transfer_labels",
 ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bam_mm.errors import InputError
+from bam_mm.evaluation.rows import check_rows
 
-@torch.no_grad()
+
 def knn_predict(
     bank: Tensor,
     bank_labels: Tensor,
@@ -21,7 +26,8 @@ def knn_predict(
     """Score classes by the votes of the k nearest rows of a bank.
 
     A neighbour votes for its class with weight exp(cosine / temperature), as in DINO's evaluation
-    (Caron et al., 2021; Wu et al., 2018).
+    (Caron et al., 2021; Wu et al., 2018). Of rows that tie for the k-th place the first in the bank
+    are taken, so the result hangs neither on the chunk nor on the device's way of sorting.
 
     Args:
         bank: (N, D) features; normalised here.
@@ -33,40 +39,120 @@ def knn_predict(
         chunk: Queries at a time; at most chunk x N similarities exist at once.
 
     Returns:
-        (Q, num_classes) scores: sums of weights, not normalised.
+        (Q, num_classes) scores: sums of weights, not normalised; float64 where the features are,
+        else float32.
 
     Raises:
-        ValueError: If k exceeds the bank, a label is out of range, or shapes do not agree.
+        InputError: If k exceeds the bank, a label is out of range, a feature is not finite, or
+            shapes do not agree.
     """
+    settings = dict(num_classes=num_classes, temperature=temperature, chunk=chunk)
+    return knn_predict_many(bank, bank_labels, queries, ks=[k], **settings)[k]
+
+
+@torch.no_grad()
+def knn_predict_many(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    *,
+    num_classes: int,
+    ks: Sequence[int] = (10, 20, 100, 200),
+    temperature: float = 0.07,
+    chunk: int = 1024,
+) -> dict[int, Tensor]:
+    """Score classes for several numbers of neighbours from one pass of similarities.
+
+    Args:
+        bank: As for :func:`knn_predict`, and so are the others.
+        bank_labels: (N,).
+        queries: (Q, D).
+        num_classes: Number of classes.
+        ks: Numbers of neighbours, different ones.
+        temperature: Of the vote's weight.
+        chunk: Queries at a time.
+
+    Returns:
+        For each k the scores (Q, num_classes) that :func:`knn_predict` gives, to the bit.
+
+    Raises:
+        InputError: As :func:`knn_predict`.
+    """
+    _check(bank, bank_labels, queries, num_classes, ks, temperature, chunk)
+    dtype = torch.float64 if bank.dtype == torch.float64 else torch.float32
+    bank = F.normalize(bank.to(dtype), dim=1)
+    bank_labels = bank_labels.long()
+    scores = {k: bank.new_zeros((len(queries), num_classes)) for k in ks}
+    for start in range(0, len(queries), chunk):
+        part = F.normalize(queries[start : start + chunk].to(dtype), dim=1)
+        # The similarities live inside the call: the next chunk's come after these are gone.
+        similarity, index = _nearest(part @ bank.T, max(ks))
+        votes = (similarity / temperature).exp()
+        labels = bank_labels[index]
+        for k, score in scores.items():
+            rows = score[start : start + chunk]
+            rows.scatter_add_(1, labels[:, :k], votes[:, :k])
+    return scores
+
+
+def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row, equal ones in the order of their columns.
+
+    Args:
+        similarity: (Q, N).
+        k: At most N.
+
+    Returns:
+        Values and columns, both (Q, k).
+    """
+    # One more than wanted shows whether there is a tie for the last place.
+    values, columns = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
+    if values.shape[1] > k:
+        tied = (values[:, k - 1] == values[:, k]).nonzero().flatten().tolist()
+        values, columns = values[:, :k].contiguous(), columns[:, :k].contiguous()
+        for row in tied:
+            last = values[row, -1]
+            above = int((values[row] > last).sum())
+            columns[row, above:] = (similarity[row] == last).nonzero().flatten()[: k - above]
+    order = columns.argsort(dim=1)
+    values, columns = values.gather(1, order), columns.gather(1, order)
+    # Column by column values may have been mixed up with those of ties, which are equal.
+    values, order = values.sort(dim=1, descending=True, stable=True)
+    return values, columns.gather(1, order)
+
+
+def _check(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    num_classes: int,
+    ks: Sequence[int],
+    temperature: float,
+    chunk: int,
+) -> None:
     if bank.ndim != 2 or queries.ndim != 2 or bank.shape[1] != queries.shape[1]:
-        raise ValueError(
+        raise InputError(
             f"bank {tuple(bank.shape)} and queries {tuple(queries.shape)} must be (N, D) and "
             "(Q, D) features of the same backbone"
         )
-    if bank_labels.shape != bank.shape[:1]:
-        raise ValueError(
-            f"bank_labels {tuple(bank_labels.shape)} must hold one label for each of the "
-            f"{bank.shape[0]} rows of the bank"
+    check_rows("bank", bank, bank_labels, num_classes=num_classes)
+    check_rows("queries", queries)
+    if not ks or len(set(ks)) != len(ks):
+        raise InputError(f"ks={list(ks)}: give one number of neighbours, or several different ones")
+    for k in ks:
+        if not 1 <= k <= len(bank):
+            raise InputError(
+                f"k={k} neighbours from a bank of {len(bank)} rows: choose 1 <= k <= rows, or a "
+                "larger bank"
+            )
+    if chunk < 1:
+        raise InputError(f"chunk={chunk}: it is the number of queries at a time, at least 1")
+    largest = torch.finfo(torch.float64 if bank.dtype == torch.float64 else torch.float32).max
+    if not temperature > 0 or 1 / temperature + math.log(max(ks)) > math.log(largest):
+        raise InputError(
+            f"temperature={temperature}: it must be above 0, and large enough that "
+            "exp(1 / temperature) is finite; DINO's is 0.07"
         )
-    if not 1 <= k <= bank.shape[0]:
-        raise ValueError(
-            f"k={k} neighbours from a bank of {bank.shape[0]} rows: choose 1 <= k <= rows, or a "
-            "larger bank"
-        )
-    low, high = int(bank_labels.min()), int(bank_labels.max())
-    if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"bank_labels run from {low} to {high}, but num_classes={num_classes} admits 0 to "
-            f"{num_classes - 1}; check the data set's classes"
-        )
-    bank = F.normalize(bank, dim=1)
-    scores = []
-    for part in queries.split(chunk):
-        similarity, index = (F.normalize(part, dim=1) @ bank.T).topk(k, dim=1)
-        votes = (similarity / temperature).exp()
-        score = votes.new_zeros((len(part), num_classes))
-        scores.append(score.scatter_add_(1, bank_labels[index], votes))
-    return torch.cat(scores) if scores else bank.new_zeros((0, num_classes))
 
 
 def balanced_subset(labels: Tensor, fraction: float, *, seed: int = 0) -> Tensor:

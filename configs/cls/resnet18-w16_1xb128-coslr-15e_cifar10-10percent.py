@@ -1,0 +1,29 @@
+# Semi-supervised on CIFAR-10 as a folder: fine-tuning on 10 % of the labels.
+# python tools/make_subset.py data/cifar10 --percent 10
+_base_ = "./resnet18-w16_1xb128-coslr-2e_cifar10.py"
+
+subset = "subsets/balanced_10percent_seed0.txt"
+max_epochs = 15
+warmup_epochs = 1
+train_dataloader = dict(dataset=dict(subset=subset))
+train_cfg = dict(max_epochs=max_epochs, val_interval=5)
+auto_scale_lr = dict(base_batch_size=128)
+param_scheduler = [
+    dict(
+        type="LinearLR",
+        start_factor=0.01,
+        by_epoch=True,
+        begin=0,
+        end=warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type="CosineAnnealingLR",
+        T_max=max_epochs - warmup_epochs,
+        eta_min=1e-5,
+        by_epoch=True,
+        begin=warmup_epochs,
+        end=max_epochs,
+        convert_to_iter_based=True,
+    ),
+]

@@ -1,0 +1,20 @@
+# k-means on CIFAR-10's test images, 2 to 10 classes.
+_base_ = ["../_base_/datasets/cifar10_features.py", "../_base_/default_runtime.py"]
+
+model = dict(
+    type="bam_mm.FrozenFeatures",
+    backbone=dict(type="mmpretrain.ResNet_CIFAR", depth=18, stem_channels=16, base_channels=16),
+    feature="mean",
+    branch="teacher",
+    data_preprocessor=dict(
+        mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255], to_rgb=True
+    ),
+)
+test_evaluator = []
+test_cfg = dict(
+    type="bam_mm.ClusteringLoop",
+    num_classes=[2, 4, 6, 8, 10],
+    draws=10,
+    n_init=10,
+    cache_dir=_base_.cache_dir,
+)

@@ -1,0 +1,20 @@
+# kNN on CIFAR-10 as a folder of 32 px images.
+_base_ = ["../_base_/datasets/cifar10_features.py", "../_base_/default_runtime.py"]
+
+model = dict(
+    type="bam_mm.FrozenFeatures",
+    backbone=dict(type="mmpretrain.ResNet_CIFAR", depth=18, stem_channels=16, base_channels=16),
+    feature="mean",
+    branch="teacher",
+    data_preprocessor=dict(
+        mean=[125.307, 122.961, 113.8575], std=[51.5865, 50.847, 51.255], to_rgb=True
+    ),
+)
+test_evaluator = dict(type="Accuracy", topk=(1, 5))
+test_cfg = dict(
+    type="bam_mm.KNNTestLoop",
+    bank=_base_.train_images,
+    k=[10, 20, 100, 200],
+    temperature=0.07,
+    cache_dir=_base_.cache_dir,
+)

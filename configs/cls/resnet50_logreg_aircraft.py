@@ -1,0 +1,8 @@
+# Transfer to FGVC Aircraft, linear: mean per-class accuracy on test.
+_base_ = "./resnet50_logreg_food101.py"
+
+name = "aircraft"
+data_root = "data/fgvc-aircraft-2013b"
+_data = dict(dataset=dict(name=name, data_root=data_root))
+test_dataloader = _data
+test_cfg = dict(train=_data, val=_data, metric="mean_per_class")
