@@ -21,11 +21,11 @@ from bam_mm.data.toy.scene import (
     draw_thing,
 )
 
-SPLITS = {"train": 4, "val": 4}
+SPLITS = {"train": 4, "val": 12}
 """Videos of each split at scale 1."""
 
-FRAMES = 16
-HEIGHT, WIDTH = 96, 160
+FRAMES = 12
+HEIGHT, WIDTH = 120, 200
 """Pixels of a frame."""
 
 RESOLUTION = "480p"
@@ -33,6 +33,11 @@ RESOLUTION = "480p"
 
 LEAST_VISIBLE = 0.6
 """Share of every object that the first frame must show."""
+
+GAIN, OFFSET = 0.4, 0.2
+"""Most by which a frame's light is stretched around mid-grey (relative), and shifted (greys of 1).
+
+The gain is as far as the toy pretraining's contrast jitter goes."""
 
 
 @dataclass(frozen=True)
@@ -72,22 +77,24 @@ class Motion:
 
 @dataclass(frozen=True)
 class Clip:
-    """A moving scene.
+    """A moving scene under changing light.
 
-    Tones change as well as forms: as long as they stay, untrained features match pixels to pixels,
-    and there is nothing that pretraining could add.
+    Tones change as well as forms, and every frame is exposed anew: as long as they stay, untrained
+    features match pixels to pixels, and there is nothing that pretraining could add.
 
     Attributes:
         background: Of the first frame.
         things: Of the first frame, from back to front.
         motions: One for each thing.
         dimming: Amplitude of the background's brightness, in greys of 1.
+        light: Seed of the exposures.
     """
 
     background: Background
     things: tuple[Thing, ...]
     motions: tuple[Motion, ...]
     dimming: float
+    light: int
 
     def scene(self, frame: int, frames: int = FRAMES) -> Scene:
         """The scene of a frame; the noise of the background is new in each."""
@@ -100,6 +107,23 @@ class Clip:
         )
         return Scene(background, tuple(things))
 
+    def exposure(self, frame: int) -> tuple[float, float]:
+        """Gain around mid-grey and offset of a frame, drawn for it alone."""
+        rng = np.random.default_rng([self.light, frame])
+        return rng.uniform(1 - GAIN, 1 + GAIN), rng.uniform(-OFFSET, OFFSET)
+
+    def frame(self, frame: int, frames: int = FRAMES) -> tuple[np.ndarray, np.ndarray]:
+        """Draw a frame; see :func:`~bam_mm.data.toy.render.render`.
+
+        Returns:
+            image: (HEIGHT, WIDTH, 3) uint8, exposed.
+            things: (HEIGHT, WIDTH) uint8.
+        """
+        image, ids = render(self.scene(frame, frames), HEIGHT, WIDTH)
+        gain, offset = self.exposure(frame)
+        exposed = (image / 255.0 - 0.5) * gain + 0.5 + offset
+        return np.rint(exposed.clip(0.0, 1.0) * 255.0).astype(np.uint8), ids
+
 
 def draw_clip(rng: np.random.Generator) -> Clip:
     """Draw a clip of two to four things of different classes, all in sight at the start."""
@@ -111,7 +135,8 @@ def draw_clip(rng: np.random.Generator) -> Clip:
         if _all_in_sight(Scene(background, things)):
             break
     motions = tuple(_draw_motion(rng) for _ in things)
-    return Clip(background, things, motions, dimming=rng.uniform(-0.25, 0.25))
+    dimming, light = rng.uniform(-0.25, 0.25), int(rng.integers(2**31))
+    return Clip(background, things, motions, dimming, light)
 
 
 def clips(split: str, count: int, seed: int) -> Iterator[Clip]:
@@ -157,7 +182,7 @@ def write_clip(root: Path, name: str, clip: Clip, frames: int = FRAMES) -> None:
     images.mkdir(parents=True, exist_ok=True)
     annotations.mkdir(parents=True, exist_ok=True)
     for frame in range(frames):
-        image, ids = render(clip.scene(frame, frames), HEIGHT, WIDTH)
+        image, ids = clip.frame(frame, frames)
         (images / f"{frame:05d}.jpg").write_bytes(encode_jpeg(image))
         write_indexed(annotations / f"{frame:05d}.png", ids)
 

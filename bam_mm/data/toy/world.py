@@ -8,15 +8,22 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bam_mm.data.toy.ade20k import write_ade20k
+from bam_mm.data.toy.coco import write_coco
 from bam_mm.data.toy.davis import write_davis
 from bam_mm.data.toy.image_folder import write_image_folder
 from bam_mm.errors import InputError
 
-WRITERS = {"images": write_image_folder, "davis": write_davis}
+WRITERS = {
+    "images": write_image_folder,
+    "davis": write_davis,
+    "coco": write_coco,
+    "ade20k": write_ade20k,
+}
 """One writer a format: each writes ``<world>/<name>/`` and returns its counts."""
 
 MANIFEST = "world.json"
-FORMAT = 1
+FORMAT = 2
 """Raised when the same seed would give other bytes than before."""
 
 

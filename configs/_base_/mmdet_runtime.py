@@ -1,0 +1,4 @@
+_base_ = "./default_runtime.py"
+
+default_scope = "mmdet"
+default_hooks = dict(visualization=dict(type="bam_mm.ShowPredictionsHook"))

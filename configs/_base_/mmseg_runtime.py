@@ -1,0 +1,10 @@
+# Counted in iterations, as is usual for segmentation.
+_base_ = "./default_runtime.py"
+
+default_scope = "mmseg"
+default_hooks = dict(
+    logger=dict(log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=16000),
+    visualization=dict(type="bam_mm.ShowPredictionsHook"),
+)
+log_processor = dict(by_epoch=False)

@@ -1,0 +1,12 @@
+# AdamW at the paper's batch: 16 GPUs x 256 = 4096 images (Table 9a). For float16 instead of
+# bfloat16: --cfg-options optim_wrapper.dtype=float16; the loss scale is dynamic.
+optim_wrapper = dict(
+    type="AmpOptimWrapper",
+    dtype="bfloat16",
+    loss_scale="dynamic",
+    optimizer=dict(type="AdamW", lr=3e-3, betas=(0.9, 0.999), weight_decay=0.04),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    constructor="bam_mm.StudentOptimWrapperConstructor",
+    clip_grad=dict(max_norm=0.3),
+)
+auto_scale_lr = dict(base_batch_size=4096)

@@ -1,0 +1,7 @@
+# Cascade Mask R-CNN on ViT-B/16, 12 epochs of COCO: iBOT's protocol.
+_base_ = [
+    "../_base_/models/cascade-mask-rcnn_vit-p16.py",
+    "../_base_/datasets/coco_instance.py",
+    "../_base_/protocols/detection_12e.py",
+    "../_base_/mmdet_runtime.py",
+]

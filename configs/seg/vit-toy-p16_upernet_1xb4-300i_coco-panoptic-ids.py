@@ -1,0 +1,71 @@
+# UPerNet on a few hundred images with COCO's panoptic ids as labels, without a GPU: the toy's
+# narrow heads on a small ViT/16, crops of 192 px. To see that photographs work, no more.
+_base_ = [
+    "../_base_/models/upernet_vit-p16.py",
+    "../_base_/datasets/ade20k.py",
+    "../_base_/protocols/segmentation_160k.py",
+    "../_base_/mmseg_runtime.py",
+]
+
+lr = 1e-3
+max_iters = 300
+crop_size = (192, 192)
+scale = (512, 192)
+num_classes = 200
+metainfo = dict(classes=[f"id {number}" for number in range(1, num_classes + 1)])
+norm_cfg = dict(type="BN", requires_grad=True)
+model = dict(
+    data_preprocessor=dict(size=crop_size),
+    backbone=dict(
+        arch=dict(embed_dims=96, num_layers=4, num_heads=4, feedforward_channels=384),
+        img_size=224,
+        patch_size=16,
+        blocks=[0, 1, 2, 3],
+    ),
+    neck=dict(embed_dim=96, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg),
+    decode_head=dict(
+        in_channels=[96, 96, 96, 96], channels=64, num_classes=num_classes, norm_cfg=norm_cfg
+    ),
+    auxiliary_head=dict(in_channels=96, channels=32, num_classes=num_classes, norm_cfg=norm_cfg),
+    test_cfg=dict(_delete_=True, mode="whole"),
+)
+optim_wrapper = dict(
+    _delete_=True,
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.05),
+    constructor="bam_mm.LayerDecayOptimWrapperConstructor",
+    paramwise_cfg=dict(layer_decay_rate=_base_.layer_decay_rate),
+)
+auto_scale_lr = dict(base_batch_size=4)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type="PolyLR", power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
+]
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+train_pipeline = [
+    dict(type="bam_mm.LoadImage"),
+    dict(type="LoadAnnotations", reduce_zero_label=True),
+    dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
+    dict(type="RandomResize", scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
+    dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PackSegInputs"),
+]
+test_pipeline = [
+    dict(type="bam_mm.LoadImage"),
+    dict(type="Resize", scale=scale, keep_ratio=True),
+    dict(type="LoadAnnotations", reduce_zero_label=True),
+    dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
+    dict(type="PackSegInputs"),
+]
+# The same images to train on and to score: there are no others.
+_data = dict(
+    type="BaseSegDataset",
+    metainfo=metainfo,
+    reduce_zero_label=True,
+    data_prefix=dict(img_path="train2017", seg_map_path="semantic_train2017"),
+)
+train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(**_data, pipeline=train_pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(**_data, pipeline=test_pipeline))
+test_dataloader = val_dataloader
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=max_iters))
