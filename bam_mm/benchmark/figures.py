@@ -52,7 +52,7 @@ def plot_runs(runs: Mapping[str, Series], out: str | Path, until: int | None = N
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
     axes[0, 0].legend(fontsize=8)
-    return _save(figure, out)
+    return save_figure(figure, out)
 
 
 def plot_first_result(
@@ -104,7 +104,7 @@ def plot_first_result(
         middle = 1 + group * per_feature + per_feature // 2
         grid[0, middle].set_title(f"nearest by {feature}", fontsize=9)
     right.suptitle("green frame: the query's class, red and dashed: another", fontsize=9)
-    return _save(figure, out)
+    return save_figure(figure, out)
 
 
 def _tile(axis, image: np.ndarray, correct: bool | None) -> None:
@@ -118,7 +118,8 @@ def _tile(axis, image: np.ndarray, correct: bool | None) -> None:
         spine.set_linewidth(2.5)
 
 
-def _save(figure, out: str | Path) -> Path:
+def save_figure(figure, out: str | Path) -> Path:
+    """Write a figure, making its folder, and let go of it."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 
 from bam_mm.benchmark.figures import plot_first_result
 from bam_mm.benchmark.training_log import read_scalars
+from bam_mm.checkpoint import newest_checkpoint
 from bam_mm.data.toy import make_world
 from bam_mm.errors import InputError
 from bam_mm.evaluation import colour_histogram, knn_predict, raw_pixels
@@ -119,15 +120,15 @@ def pretrain(root: Path, out: Path, overrides: list[str]) -> None:
 
 
 def last_checkpoint(out: Path) -> Path:
-    """The checkpoint that a work folder's ``last_checkpoint`` names.
+    """The newest whole checkpoint of a work folder.
 
     Raises:
         InputError: If there is none.
     """
-    pointer = out / "last_checkpoint"
-    if not pointer.is_file():
+    path, _ = newest_checkpoint(out)
+    if path is None:
         raise InputError(f"{out} holds no checkpoint: run the training first")
-    return Path(pointer.read_text().strip())
+    return path
 
 
 def score(config: Config, checkpoint: Path, *, seed: int, out: Path) -> FirstResult:

@@ -17,6 +17,8 @@ from bam_mm.checkpoint.backbone import LoadReport, load_backbone
 from bam_mm.data.video import FaultyVideo, Video
 from bam_mm.errors import InputError
 from bam_mm.evaluation import first_frame_labels, propagate_video, read_out
+from bam_mm.models.dense_patches import lay_patches_closer
+from bam_mm.models.frozen_features import RANDOM, start_untrained
 from bam_mm.models.patch_features import build_map_backbone, feature_map, pixels_per_patch
 from bam_mm.registry import MODELS
 
@@ -42,6 +44,8 @@ class LabelPropagation(BaseModel):
         temperature: Of the weights.
         stage: Which output of the backbone, see
             :func:`~bam_mm.models.patch_features.build_map_backbone`; None is the last.
+        stride: Pixels from one patch of a transformer to the next, see
+            :func:`~bam_mm.models.dense_patches.lay_patches_closer`; None lays them side by side.
         dtype: ``float32``, ``float16`` or ``bfloat16``, of the backbone and the features kept.
             Similarities are computed in float32 in any case.
         batch_size: Frames in a batch of the backbone.
@@ -64,6 +68,7 @@ class LabelPropagation(BaseModel):
         radius: int = 12,
         temperature: float = 0.1,
         stage: int | None = None,
+        stride: int | None = None,
         dtype: str = "float32",
         batch_size: int = 8,
         branch: str = "teacher",
@@ -91,18 +96,31 @@ class LabelPropagation(BaseModel):
         self.radius, self.temperature = radius, temperature
         self.stage, self.dtype, self.branch = stage, DTYPES[dtype], branch
         self.backbone = build_map_backbone(backbone, stage)
+        if stride is not None:
+            lay_patches_closer(self.backbone, stride)
         for name, values in (("mean", mean), ("std", std)):
             # BGR, the order of the frames; kept out of checkpoints.
             values = torch.tensor(list(values)[::-1]).view(3, 1, 1)
             self.register_buffer(name, values, persistent=False)
 
-    def load_pretrained(self, path: str | Path) -> LoadReport:
+    def load_pretrained(self, path: str | Path, *, trust: bool = False) -> LoadReport | None:
         """Load the backbone of a checkpoint, every tensor of it, or stop.
+
+        Args:
+            path: The checkpoint; or ``random``, spelt out, for the weights that training would have
+                started from (the config's ``randomness.seed`` fixes them).
+            trust: The user's explicit word that code in this file may run.
+
+        Returns:
+            What was loaded, None for ``random``.
 
         Raises:
             InputError: As :func:`~bam_mm.checkpoint.backbone.load_backbone`.
         """
-        return load_backbone(self.backbone, path, branch=self.branch)
+        if str(path) == RANDOM:
+            start_untrained(self.backbone)
+            return None
+        return load_backbone(self.backbone, path, branch=self.branch, trust=trust)
 
     def forward(self, video: Video | Sequence[Video], mode: str = "predict") -> list[dict]:
         """Predict videos; see :meth:`predict`.
@@ -132,7 +150,7 @@ class LabelPropagation(BaseModel):
         """
         start = time.perf_counter()
         try:
-            predictions = self._propagate(video)
+            predictions = self.carry(video, self.features(video))
         except FaultyVideo as error:
             return {"video": video, "predictions": {}, "seconds": 0.0, "fault": str(error)}
         seconds = time.perf_counter() - start
@@ -155,24 +173,20 @@ class LabelPropagation(BaseModel):
                     ahead = pool.submit(_read, video, following, size)
                 yield from self._extract(frames)
 
-    def _extract(self, frames: Tensor) -> Tensor:
-        # (B, 3, H, W) uint8 BGR -> (B, D, h, w)
-        images = (frames.to(self.mean.device).float() / 255 - self.mean) / self.std
-        half = self.dtype != torch.float32
-        with torch.autocast(images.device.type, dtype=self.dtype, enabled=half):
-            maps = feature_map(self.backbone, images.flip(1), self.stage)
-        pixels_per_patch(tuple(images.shape[2:]), tuple(maps.shape[2:]), self.backbone)
-        maps = maps.to(self.dtype)
-        if not maps.isfinite().all():
-            raise InputError(
-                f"{type(self.backbone).__name__} gives features that are not finite: check the "
-                "checkpoint, or use model.dtype=float32 instead of half precision"
-            )
-        return maps
+    def carry(self, video: Video, maps: Iterator[Tensor]) -> dict[tuple[int, int], np.ndarray]:
+        """Propagate the first annotation of a video by the features given.
 
-    def _propagate(self, video: Video) -> dict[tuple[int, int], np.ndarray]:
+        Args:
+            video: Of T frames of (H, W) pixels.
+            maps: (D, h, w) of each frame, such as :meth:`features` gives.
+
+        Returns:
+            (T, H, W) uint8 ids for each (topk, n_last_frames).
+
+        Raises:
+            FaultyVideo: If the annotation cannot be read.
+        """
         annotation = video.annotation(0)
-        maps = self.features(video)
         first = next(maps)
         grid = tuple(first.shape[1:])
         stride = input_size(video.size, self.short_side, self.divisor)[0] // grid[0]
@@ -197,6 +211,21 @@ class LabelPropagation(BaseModel):
                 ids = read_out(maps_, patch_size=stride, size=video.size)
                 predictions[setting][t] = ids.cpu().numpy()
         return predictions
+
+    def _extract(self, frames: Tensor) -> Tensor:
+        # (B, 3, H, W) uint8 BGR -> (B, D, h, w)
+        images = (frames.to(self.mean.device).float() / 255 - self.mean) / self.std
+        half = self.dtype != torch.float32
+        with torch.autocast(images.device.type, dtype=self.dtype, enabled=half):
+            maps = feature_map(self.backbone, images.flip(1), self.stage)
+        pixels_per_patch(tuple(images.shape[2:]), tuple(maps.shape[2:]), self.backbone)
+        maps = maps.to(self.dtype)
+        if not maps.isfinite().all():
+            raise InputError(
+                f"{type(self.backbone).__name__} gives features that are not finite: check the "
+                "checkpoint, or use model.dtype=float32 instead of half precision"
+            )
+        return maps
 
 
 def input_size(size: tuple[int, int], short_side: int, divisor: int) -> tuple[int, int]:

@@ -33,7 +33,7 @@ def build_map_backbone(config: Mapping, stage: int | None = None) -> nn.Module:
             kind = registry.get(kind)
     if "featmap" in getattr(kind, "OUT_TYPES", ()):
         config["out_type"] = "featmap"
-    if stage is not None and not _is_timm(kind):
+    if stage is not None and not is_timm(kind):
         config["out_indices"] = [stage]
     return MODELS.build(config)
 
@@ -53,7 +53,7 @@ def feature_map(backbone: nn.Module, images: Tensor, stage: int | None = None) -
     Raises:
         InputError: If the backbone gives no map.
     """
-    if _is_timm(type(backbone)) and hasattr(backbone.timm_model, "forward_intermediates"):
+    if is_timm(type(backbone)) and hasattr(backbone.timm_model, "forward_intermediates"):
         output = backbone.timm_model.forward_intermediates(
             images,
             indices=1 if stage is None else [stage],
@@ -95,5 +95,6 @@ def pixels_per_patch(inputs: tuple[int, int], grid: tuple[int, int], backbone: n
     return stride
 
 
-def _is_timm(kind: type) -> bool:
+def is_timm(kind: type) -> bool:
+    """Whether a backbone class is mmpretrain's wrapper of timm's models."""
     return any(base.__name__ == "TIMMBackbone" for base in kind.__mro__)

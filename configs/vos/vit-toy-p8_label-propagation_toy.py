@@ -1,5 +1,6 @@
-# The toy world's videos of 96x160 pixels, with the backbone of the toy pretraining. They are read
-# as they are: 12x20 patches are coarse, but things have the size that pretraining saw.
+# The toy world's videos of 120x200 pixels, with the backbone of the toy pretraining. They are read
+# as they are, so that things have the size that pretraining saw; a patch of 8 pixels every 4 makes
+# 30x50 patches of them.
 _base_ = "./vit-base-p16_label-propagation_davis2017.py"
 
 data_root = "data/toy/davis"
@@ -13,6 +14,9 @@ model = dict(
         img_size=48,
         patch_size=8,
     ),
-    short_side=96,
+    short_side=120,
     divisor=8,
+    stride=4,
+    # The last block whose patch tokens are trained: the loss sees the class token of the fourth.
+    stage=2,
 )

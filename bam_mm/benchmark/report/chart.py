@@ -1,0 +1,137 @@
+"""Line charts as SVG that takes its colours from the page, light or dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+Points = Sequence[tuple[float, float]]
+
+WIDTH, HEIGHT = 360, 230
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 38
+MARKS = 40
+"""Up to how many points a line has a mark on each."""
+
+
+def line_chart(
+    series: Mapping[str, Points],
+    *,
+    x_label: str,
+    y_label: str,
+    log: bool = False,
+    order: Sequence[str] = (),
+) -> str:
+    """Draw lines.
+
+    Args:
+        series: (x, y) points by name.
+        x_label: Of the horizontal axis.
+        y_label: Of the vertical axis, and the chart's name.
+        log: Whether the horizontal axis is logarithmic.
+        order: Of the names, which gives the colours where not every chart has every line.
+
+    Returns:
+        A ``<figure>`` with the SVG, a legend, and the numbers where they are few.
+    """
+    across = math.log10 if log else float
+    usable = {
+        name: [(across(x), y) for x, y in points if math.isfinite(y) and (x > 0 or not log)]
+        for name, points in series.items()
+    }
+    usable = {name: points for name, points in usable.items() if points}
+    if not usable:
+        return ""
+    xs = [x for points in usable.values() for x, _ in points]
+    ys = [y for points in usable.values() for _, y in points]
+    x_ticks, y_ticks = (
+        _log_ticks(min(xs), max(xs)) if log else ticks(min(xs), max(xs)),
+        ticks(min(ys), max(ys)),
+    )
+    x_range = _range(xs, [] if log else x_ticks)
+    y_range = _range(ys, y_ticks)
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        inner = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+        return (
+            LEFT + inner[0] * (x - x_range[0]) / (x_range[1] - x_range[0]),
+            TOP + inner[1] * (1 - (y - y_range[0]) / (y_range[1] - y_range[0])),
+        )
+
+    parts = []
+    for tick in y_ticks:
+        y = place(x_range[0], tick)[1]
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(f'<text x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
+    for tick in x_ticks:
+        x = place(tick, y_range[0])[0]
+        said = f"{10**tick:.4g}" if log else f"{tick:.4g}"
+        parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{said}</text>'
+        )
+    styles = {name: _style(name, order, usable) for name in usable}
+    for name, points in usable.items():
+        spots = [place(x, y) for x, y in points]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in spots)
+        parts.append(f'<path class="line {styles[name]}" d="M{path}"/>')
+        if len(spots) <= MARKS:
+            parts += [
+                f'<circle class="{styles[name]}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'
+                for x, y in spots
+            ]
+    middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
+    parts.append(
+        f'<text x="{middle:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
+    )
+    said = "; ".join(_say(name, points, log) for name, points in usable.items())
+    label = escape(f"{y_label} over {x_label}. {said}", quote=True)
+    legend = "".join(
+        f'<li><svg class="key" viewBox="0 0 22 8" aria-hidden="true"><path class="line '
+        f'{styles[name]}" d="M1 4H21"/></svg>{escape(name)}</li>'
+        for name in usable
+    )
+    return (
+        f'<figure class="chart"><figcaption>{escape(y_label)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
+        f"{''.join(parts)}</svg>"
+        f'<ul class="legend">{legend}</ul></figure>'
+    )
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers from below ``low`` to above ``high``, about ``most`` of them."""
+    if high <= low:
+        pad = abs(low) * 0.1 or 1.0
+        low, high = low - pad, high + pad
+    rough = (high - low) / (most - 1)
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * factor for factor in (1, 2, 2.5, 5, 10) if size * factor >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(n * step, 12) for n in range(first, last + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    factors = (1, 2, 5) if high - low < 2.5 else (1,)
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    every = [n + math.log10(factor) for n in powers for factor in factors]
+    marks = [mark for mark in every if low - 1e-9 <= mark <= high + 1e-9]
+    while len(marks) > 7:
+        marks = marks[::2]
+    return marks if len(marks) > 1 else sorted({low, high})
+
+
+def _range(values: Sequence[float], marks: Sequence[float]) -> tuple[float, float]:
+    low, high = min([*values, *marks]), max([*values, *marks])
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _style(name: str, order: Sequence[str], others: Mapping[str, Points]) -> str:
+    names = list(order) if name in order else list(others)
+    return f"s{names.index(name) % 6}"
+
+
+def _say(name: str, points: Points, log: bool) -> str:
+    (x0, y0), (x1, y1) = points[0], points[-1]
+    x0, x1 = (10**x0, 10**x1) if log else (x0, x1)
+    return f"{name}: from {y0:.4g} at {x0:.4g} to {y1:.4g} at {x1:.4g}"

@@ -1,0 +1,49 @@
+# What tasks of several suites share: the curves and pictures that they leave.
+knn_curve = dict(
+    file="knn/knn.json", x="k", y=["top1"], labels=["neighbours k", "kNN top-1 (%)"], log=True
+)
+cluster_curve = dict(
+    file="clustering/clustering.json",
+    x="classes",
+    y=["nmi", "ari"],
+    labels=["number of classes", "NMI (%)", "ARI (%)"],
+    scale=100,
+)
+penalty_curve = dict(
+    file="logreg/penalties.json",
+    x="penalty",
+    y=["val_top1"],
+    labels=["L2 penalty", "validation top-1 (%)"],
+    log=True,
+)
+class_penalty_curve = dict(
+    file="logreg/penalties.json",
+    x="penalty",
+    y=["val_mean_per_class"],
+    labels=["L2 penalty", "validation mean per class (%)"],
+    log=True,
+)
+davis_pictures = dict(
+    pattern="davis/overlays/*.png",
+    caption="objects carried on from the first frame (left) through a video",
+)
+accuracy = {
+    "accuracy/top1": dict(label="top-1", main=True),
+    "accuracy/top5": "top-5",
+}
+prediction_pictures = dict(
+    pattern="predictions/*.png",
+    caption="image, truth, prediction",
+    most=3,
+)
+detection = {
+    "coco/bbox_mAP": dict(label="box AP", main=True, scale=100),
+    "coco/segm_mAP": dict(label="mask AP", scale=100),
+    "coco/bbox_mAP_50": dict(label="box AP50", scale=100),
+    "coco/bbox_mAP_75": dict(label="box AP75", scale=100),
+}
+segmentation = {
+    "mIoU": dict(label="mIoU", main=True),
+    "mAcc": "mAcc",
+    "aAcc": "aAcc",
+}

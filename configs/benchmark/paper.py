@@ -1,0 +1,162 @@
+# The paper's tables 2 to 7 and Fig. 7: days of GPUs. The batch in a config's name is over 8 GPUs:
+# --launcher pytorch --gpus 8; the learning rate is scaled for another number.
+_base_ = "./quick.py"
+
+title = "The paper's tables"
+about = (
+    "Linear probes, fine-tuning, semi-supervised training, transfer, clustering, video, "
+    "detection and segmentation of BAM (ECCV 2024), by the protocols that its tables name."
+)
+
+_imagenet = dict(title="ImageNet-1k", root="imagenet", check="imagenet")
+
+
+def _semi(percent):
+    return dict(
+        name=f"semi{percent}",
+        title=f"{percent} % of labels",
+        about=f"fine-tuning on {percent} % of the labels, 100 epochs (Table 4, settings of 9c)",
+        kind="train",
+        config=f"configs/cls/vit-base-p16_8xb64-amp-coslr-100e_in1k-{percent}percent.py",
+        metrics={
+            "accuracy/top1": dict(label="top-1", main=True, published=f"semi{percent}"),
+            "accuracy/top5": "top-5",
+        },
+        data=dict(
+            title=f"ImageNet-1k and SimCLR's list imagenet/subsets/{percent}percent.txt",
+            root="imagenet",
+            check="imagenet",
+        ),
+        cost="hours on 8 GPUs",
+    )
+
+
+def _finetune(name, title, root, metric, label):
+    return dict(
+        name=f"finetune-{name}",
+        title=f"Fine-tuning: {title}",
+        about="everything is trained, 100 epochs, MoCo v3's settings of this data set (Table 5)",
+        kind="train",
+        config=f"configs/cls/vit-base-p16_8xb128-amp-coslr-100e_{name}.py",
+        metrics={metric: dict(label=label, main=True, published=f"finetune.{name}")},
+        data=dict(title=title, root=root, check=name),
+        cost="hours on 8 GPUs",
+    )
+
+
+def _linear(name, title, about, **config):
+    return dict(
+        name=name,
+        title=title,
+        about=about,
+        kind="train",
+        config=config,
+        metrics={
+            "accuracy/top1": dict(label="top-1", main=True, published="linear"),
+            "accuracy/top5": "top-5",
+        },
+        data=_imagenet,
+        cost="not measured",
+    )
+
+
+tasks = [
+    *_base_.tasks,
+    _linear(
+        "linear",
+        "Linear probe",
+        "BAM's: [CLS] and mean patch, or the pooled map of a CNN, 100 epochs (Table 2)",
+        vit="configs/cls/vit-base-p16_8xb128-linear-coslr-100e_in1k.py",
+        cnn="configs/cls/resnet50_8xb128-linear-coslr-100e_in1k.py",
+    ),
+    _linear(
+        "linear-dino",
+        "Linear probe, DINO's",
+        "DINO's for ViT-B: [CLS] and mean patch without BatchNorm, 100 epochs (Table 2)",
+        any="configs/cls/vit-base-p16_8xb128-linear-dino-coslr-100e_in1k.py",
+    ),
+    _linear(
+        "linear-mocov3",
+        "Linear probe, MoCo v3's",
+        "MoCo v3's: [CLS], 90 epochs (Table 2)",
+        any="configs/cls/vit-base-p16_8xb128-linear-mocov3-coslr-90e_in1k.py",
+    ),
+    dict(
+        name="finetune",
+        title="Fine-tuning",
+        about="everything is trained, DeiT's recipe, 150 epochs (Table 3)",
+        kind="train",
+        config="configs/cls/vit-base-p16_8xb128-amp-coslr-150e_in1k.py",
+        metrics={
+            "accuracy/top1": dict(label="top-1", main=True, published="finetune"),
+            "accuracy/top1_origin": "top-1 without the model average",
+        },
+        data=_imagenet,
+        cost="two days on 8 GPUs",
+    ),
+    _semi(1),
+    _semi(10),
+    _finetune("cifar10", "CIFAR-10", "cifar", "accuracy/top1", "top-1"),
+    _finetune("cifar100", "CIFAR-100", "cifar", "accuracy/top1", "top-1"),
+    _finetune("pets", "Pets", "pets", "single-label/recall", "mean per class"),
+    _finetune("flowers", "Flowers", "flowers", "single-label/recall", "mean per class"),
+    dict(
+        name="davis",
+        title="Video",
+        about="labels of the first frame carried on by nearest patches, 7 frames (DINO; Table 6)",
+        kind="test",
+        config=dict(
+            vit="configs/vos/vit-base-p16_label-propagation_davis2017.py",
+            cnn="configs/vos/resnet50_label-propagation_davis2017.py",
+        ),
+        options={"model.topk": [5, 3, 7, 10]},
+        metrics={
+            "davis/J&F": dict(label="J&F, k=5", main=True, scale=100, published="davis.jf"),
+            "davis/J_mean": dict(label="J, k=5", scale=100, published="davis.j"),
+            "davis/F_mean": dict(label="F, k=5", scale=100, published="davis.f"),
+            "davis/k3_n7/J&F": dict(label="J&F, k=3", scale=100),
+            "davis/k7_n7/J&F": dict(label="J&F, k=7", scale=100),
+            "davis/k10_n7/J&F": dict(label="J&F, k=10", scale=100),
+        },
+        data=dict(title="DAVIS-2017, 480p", root="DAVIS", check="davis2017"),
+        cost="half an hour on a GPU",
+        steady=True,
+        pictures=[_base_.davis_pictures],
+    ),
+    dict(
+        name="det",
+        title="Detection",
+        about="Cascade Mask R-CNN, 12 epochs (iBOT; Table 7)",
+        kind="train",
+        config=dict(
+            vit="configs/det/vit-base-p16_cascade-mask-rcnn_8xb2-amp-12e_coco.py",
+            cnn="configs/det/resnet50_cascade-mask-rcnn_8xb2-amp-12e_coco.py",
+        ),
+        metrics={
+            **_base_.detection,
+            "coco/bbox_mAP": dict(label="box AP", main=True, scale=100, published="coco.box"),
+            "coco/segm_mAP": dict(label="mask AP", main=True, scale=100, published="coco.mask"),
+        },
+        data=dict(title="COCO 2017", root="coco", check="coco"),
+        cost="not measured",
+        pictures=[_base_.prediction_pictures],
+    ),
+    dict(
+        name="seg",
+        title="Segmentation",
+        about="UPerNet, 160,000 iterations of 16 crops of 512 px (iBOT; Table 7)",
+        kind="train",
+        config=dict(
+            vit="configs/seg/vit-base-p16_upernet_8xb2-amp-160k_ade20k-512x512.py",
+            cnn="configs/seg/resnet50_upernet_8xb2-amp-160k_ade20k-512x512.py",
+        ),
+        metrics={
+            **_base_.segmentation,
+            "mIoU": dict(label="mIoU", main=True, published="ade20k.miou"),
+            "mAcc": dict(label="mAcc", published="ade20k.macc"),
+        },
+        data=dict(title="ADE20K", root="ade/ADEChallengeData2016", check="ade20k"),
+        cost="not measured",
+        pictures=[_base_.prediction_pictures],
+    ),
+]
