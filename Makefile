@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: help install demo test lint doctor clean
 
 help:
-	@echo "make demo    install, pretrain a small ViT with BAM, show what it learned"
+	@echo "make demo    install, pretrain a small ViT with BAM, score it in every task, make a page"
 	@echo "make test    run the tests"
 	@echo "make lint    ruff: rules and format"
 	@echo "make doctor  check the installation, with a remedy for each fault"
@@ -50,7 +50,7 @@ demo: $(INSTALLED)
 	@$(BIN)/python tools/demo.py
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
@@ -60,4 +60,4 @@ doctor:
 	@if test -x $(BIN)/python; then $(BIN)/python tools/doctor.py; else $(PYTHON) tools/doctor.py; fi
 
 clean:
-	rm -rf $(VENV) data/toy work_dirs/demo build *.egg-info
+	rm -rf $(VENV) data/toy work_dirs/demo work_dirs/benchmark/toy build *.egg-info

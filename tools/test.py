@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bam_mm.launch import run_tool
-from bam_mm.launch.arguments import add_common_arguments
+from bam_mm.launch.arguments import add_common_arguments, add_trust_argument
 
 
 def parse_args() -> argparse.Namespace:
@@ -16,6 +16,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
     parser.add_argument("checkpoint", help="checkpoint file; every tensor of it must fit")
+    add_trust_argument(parser)
     parser.add_argument("--out", help="write the metrics to this JSON file")
     args = parser.parse_args()
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))

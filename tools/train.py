@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bam_mm.launch import run_tool
-from bam_mm.launch.arguments import add_common_arguments
+from bam_mm.launch.arguments import add_common_arguments, add_trust_argument
 
 
 def parse_args() -> argparse.Namespace:
@@ -27,6 +27,7 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="scale the learning rate by the actual batch over auto_scale_lr.base_batch_size",
     )
+    add_trust_argument(parser)
     args = parser.parse_args()
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     return args

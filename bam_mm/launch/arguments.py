@@ -27,3 +27,13 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help="set by torch's launcher"
     )
+
+
+def add_trust_argument(parser: ArgumentParser) -> None:
+    """The user's explicit word that a checkpoint's code may run."""
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="run code from the checkpoint if it cannot be read without; only for files whose "
+        "author you trust",
+    )

@@ -17,7 +17,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     ``data_root`` alone would then change nothing. Here an option on a top-level variable replaces
     every entry *of the same name* that still holds the variable's value: ``--cfg-options
     data_root=~/photos`` moves all data sets of the config, ``layout.num_local=6`` reaches pipeline,
-    preprocessor and model.
+    preprocessor and model. Paths below the old ``data_root``, such as the annotation file of
+    mmdet's metric, move with it.
 
     Args:
         path: The config file.
@@ -41,6 +42,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
         after = _plain(config[name])
         if after != before[name]:
             _replace(config._cfg_dict, name, before[name], after, top=True)
+            if name == "data_root" and before[name]:
+                _move_paths(config._cfg_dict, before[name].rstrip("/"), str(after).rstrip("/"))
     return config
 
 
@@ -49,12 +52,29 @@ def _replace(node: Any, name: str, old: Any, new: Any, *, top: bool = False) -> 
         for key in list(node):
             value = node[key]
             if key == name and not top and _plain(value) == old:
-                node[key] = ConfigDict(new) if isinstance(new, dict) else new
+                node[key] = _in_the_kind_of(value, new)
             else:
                 _replace(value, name, old, new)
     elif isinstance(node, (list, tuple)):
         for value in node:
             _replace(value, name, old, new)
+
+
+def _move_paths(node: Any, old: str, new: str) -> None:
+    entries = node.items() if isinstance(node, dict) else enumerate(node)
+    for key, value in list(entries):
+        if isinstance(value, str) and value.startswith(f"{old}/"):
+            if isinstance(node, (dict, list)):
+                node[key] = new + value[len(old) :]
+        elif isinstance(value, (dict, list, tuple)):
+            _move_paths(value, old, new)
+
+
+def _in_the_kind_of(value: Any, new: Any) -> Any:
+    if isinstance(new, dict):
+        return ConfigDict(new)
+    # mmseg's RandomCrop takes a pair, and no list for one.
+    return tuple(new) if isinstance(value, tuple) and isinstance(new, list) else new
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from bam_mm.errors import InputError
+from bam_mm.launch.watching import end_with_the_watched
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
@@ -14,6 +15,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
     Args:
         main: Returns the exit code, None for 0.
     """
+    end_with_the_watched()
     try:
         code = main()
     except InputError as error:

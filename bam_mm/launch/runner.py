@@ -17,6 +17,7 @@ from torch import nn
 from bam_mm.checkpoint import forbid_unpickling, read_checkpoint
 from bam_mm.distributed import start_on_cpu
 from bam_mm.errors import InputError
+from bam_mm.launch.data_folders import check_data_folders
 
 
 def prepare(config: Config, args: Namespace) -> Config:
@@ -58,6 +59,23 @@ def fit_processes_to_machine(config: Config) -> None:
         "model_wrapper_cfg",
         dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False),
     )
+    if _replace_types(config.get("model"), "SyncBN", "BN"):
+        print_log(
+            "no GPU: SyncBN needs one, each process normalises by its own images (BN)",
+            logger="current",
+            level=logging.WARNING,
+        )
+
+
+def _replace_types(node, old: str, new: str) -> int:
+    """Replace a type in a config in place; returns how often."""
+    entries = node.values() if isinstance(node, dict) else node
+    entries = entries if isinstance(node, (dict, list, tuple)) else ()
+    found = sum(_replace_types(entry, old, new) for entry in entries)
+    if isinstance(node, dict) and node.get("type") == old:
+        node["type"] = new
+        found += 1
+    return found
 
 
 def build_runner(config: Config) -> Runner:
@@ -70,6 +88,7 @@ def build_runner(config: Config) -> Runner:
         InputError: If something in the config or the data is wrong.
     """
     forbid_unpickling()
+    check_data_folders(config)
     fit_precision_to_machine(config)
     fit_processes_to_machine(config)
     for module in (config.get("custom_imports") or {}).get("imports", []):
@@ -104,18 +123,19 @@ def scale_batch(config: Config) -> None:
     config.auto_scale_lr = ConfigDict(config.auto_scale_lr, enable=True)
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
+def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> None:
     """Load a checkpoint of the same model completely, or stop.
 
     Args:
         model: A model, possibly wrapped.
         path: The checkpoint.
+        trust: The user's explicit word that code in this file may run.
 
     Raises:
         InputError: If any tensor is missing, left over, or of another shape, with their names.
     """
     inner = model.module if hasattr(model, "module") else model
-    state = read_checkpoint(path)
+    state = read_checkpoint(path, trust=trust)
     state = state.get("state_dict", state)
     wanted = inner.state_dict()
     missing = [key for key in wanted if key not in state]

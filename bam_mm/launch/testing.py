@@ -9,7 +9,12 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
+from bam_mm.checkpoint import write_proof
+from bam_mm.data.dense_labels import check_dense_data
+from bam_mm.data.labels import check_labels
 from bam_mm.errors import InputError
+from bam_mm.launch.data_folders import SCOPES
+from bam_mm.launch.facts import write_facts
 from bam_mm.launch.runner import build_runner, input_error_in, load_weights, prepare
 
 
@@ -40,17 +45,26 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
     config.custom_hooks = []
     runner = build_runner(config)
     model = getattr(runner.model, "module", runner.model)
+    trust = getattr(args, "trust_checkpoint", False)
     if hasattr(model, "load_pretrained"):
         # The model takes a part of the checkpoint, and proves itself that it got all of that.
-        model.load_pretrained(args.checkpoint)
+        report = model.load_pretrained(args.checkpoint, **({"trust": True} if trust else {}))
+        if report is not None and is_main_process():
+            write_proof(runner.work_dir, report)
     else:
-        load_weights(model, args.checkpoint)
+        load_weights(model, args.checkpoint, trust=trust)
     try:
+        if config.get("default_scope") in SCOPES:
+            check_dense_data(model, runner.test_loop.dataloader.dataset, "test")
+        _check_test_labels(model, runner.test_loop.dataloader.dataset)
         metrics = runner.test()
     except Exception as error:
         raise input_error_in(error) or error from error
     if args.out and is_main_process():
-        Path(args.out).write_text(json.dumps(metrics, indent=2) + "\n")
+        # mmseg's numbers are NumPy's.
+        plain = {key: getattr(value, "item", lambda v=value: v)() for key, value in metrics.items()}
+        Path(args.out).write_text(json.dumps(plain, indent=2) + "\n")
+    write_facts(runner.work_dir, "test")
     left_out = int(sum(v for k, v in metrics.items() if k.split("/")[-1] == "left_out"))
     if left_out:
         raise InputError(
@@ -58,3 +72,10 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
             "remedy); the results are those of the others"
         )
     return metrics
+
+
+def _check_test_labels(model, dataset) -> None:
+    # Accuracy would count a label that the head does not know as one more error.
+    head = getattr(model, "head", None)
+    if hasattr(head, "num_classes") and hasattr(dataset, "get_gt_labels"):
+        check_labels(dataset, head.num_classes, part="test")

@@ -1,8 +1,15 @@
 """Models; importing this registers them."""
 
 from bam_mm.models.bam import BAM
+from bam_mm.models.caformer import CAFormer
+from bam_mm.models.dense_timm import DenseCAFormer, DenseTIMM
+from bam_mm.models.dense_vit import DenseViT
+from bam_mm.models.frozen_backbone import FrozenBackboneClassifier
+from bam_mm.models.frozen_features import FrozenFeatures
+from bam_mm.models.full_precision import ToFloat32
 from bam_mm.models.head import BAMHead
 from bam_mm.models.label_propagation import LabelPropagation
+from bam_mm.models.layer_decay import LayerDecayOptimWrapperConstructor
 from bam_mm.models.preprocessor import MultiViewPreprocessor
 from bam_mm.models.projector import BAMProjector
 from bam_mm.models.student_optimizer import StudentOptimWrapperConstructor
@@ -13,10 +20,18 @@ __all__ = [
     "BAM",
     "BAMHead",
     "BAMProjector",
+    "CAFormer",
+    "DenseCAFormer",
+    "DenseTIMM",
+    "DenseViT",
     "EvaluationWrapper",
+    "FrozenBackboneClassifier",
+    "FrozenFeatures",
     "LabelPropagation",
+    "LayerDecayOptimWrapperConstructor",
     "MomentumTeacher",
     "MultiViewPreprocessor",
     "StudentOptimWrapperConstructor",
+    "ToFloat32",
     "momentum_at",
 ]

@@ -8,7 +8,7 @@ from PIL import Image
 
 from bam_mm import DAVISDataset, InputError
 from bam_mm.data.indexed_png import read_indexed, voc_palette, write_indexed
-from bam_mm.data.toy.davis import clips, write_clip
+from bam_mm.data.toy.davis import HEIGHT, WIDTH, clips, write_clip
 from bam_mm.data.video import FaultyVideo
 from bam_mm.registry import DATASETS
 
@@ -40,14 +40,14 @@ def test_order_and_contents_follow_the_list(tree):
     data = DATASETS.build(dict(type="bam_mm.DAVISDataset", data_root=str(tree)))
     assert [data[i]["video"].name for i in range(len(data))] == ["b", "a"]
     video = data[1]["video"]
-    assert (len(video), video.size, video.index) == (4, (96, 160), 1)
+    assert (len(video), video.size, video.index) == (4, (HEIGHT, WIDTH), 1)
     for t in range(4):
         stored = np.asarray(Image.open(files(tree, "JPEGImages")[t]))[:, :, ::-1].astype(int)
         assert np.abs(video.frame(t) - stored).max() <= 2  # two JPEG decoders
         np.testing.assert_array_equal(
             video.annotation(t), np.asarray(Image.open(files(tree, "Annotations")[t]))
         )
-    assert video.truth().shape == (4, 96, 160)
+    assert video.truth().shape == (4, HEIGHT, WIDTH)
     assert data.metainfo == {"left_out": {}}
 
 
@@ -56,7 +56,7 @@ def test_frames_are_read_only_when_asked_for(tree, monkeypatch):
     reads = []
     monkeypatch.setattr(
         "bam_mm.data.video.decode_image",
-        lambda data, path: reads.append(path) or np.zeros((96, 160, 3)),
+        lambda data, path: reads.append(path) or np.zeros((HEIGHT, WIDTH, 3)),
     )
     assert reads == []
     video.frame(2)
@@ -112,11 +112,11 @@ FAULTS = {
     ),
     "frames of different sizes": (
         lambda root: resize(files(root, "JPEGImages")[2], (80, 48)),
-        ("frame", "00002.jpg is 80x48", "160x96", "to one size"),
+        ("frame", "00002.jpg is 80x48", f"{WIDTH}x{HEIGHT}", "to one size"),
     ),
     "annotation of another size": (
         lambda root: resize(files(root, "Annotations")[1], (80, 48)),
-        ("annotation", "00001.png is 80x48", "160x96", "nearest-neighbour"),
+        ("annotation", "00001.png is 80x48", f"{WIDTH}x{HEIGHT}", "nearest-neighbour"),
     ),
     "one frame": (
         one_frame,
@@ -131,7 +131,7 @@ FAULTS = {
         ("00000.png has no palette", "RGB", "indexed PNG"),
     ),
     "annotation without an object": (
-        lambda root: write_indexed(files(root, "Annotations")[0], np.zeros((96, 160), np.uint8)),
+        lambda root: write_indexed(files(root, "Annotations")[0], np.zeros((HEIGHT, WIDTH), np.uint8)),
         ("00000.png shows no object",),
     ),
     "listed, but not there": (

@@ -7,7 +7,16 @@ import numpy as np
 
 from bam_mm import DAVISDataset
 from bam_mm.data.indexed_png import voc_palette
-from bam_mm.data.toy.davis import FRAMES, HEIGHT, LEAST_VISIBLE, WIDTH, clips, write_davis
+from bam_mm.data.toy.davis import (
+    FRAMES,
+    GAIN,
+    HEIGHT,
+    LEAST_VISIBLE,
+    OFFSET,
+    WIDTH,
+    clips,
+    write_davis,
+)
 from bam_mm.data.toy.render import render
 from bam_mm.data.toy.scene import Scene
 
@@ -23,21 +32,21 @@ def digest(root):
 
 def test_same_seed_same_bytes_and_smaller_is_a_part_of_larger(tmp_path):
     calls = []
-    counts = write_davis(tmp_path / "a", seed=4, scale=0.5, progress=lambda *c: calls.append(c))
+    counts = write_davis(tmp_path / "a", seed=4, scale=0.15, progress=lambda *c: calls.append(c))
     assert counts == {"train": 2, "val": 2}
     assert calls == [("train", 1), ("train", 2), ("val", 1), ("val", 2)]
-    write_davis(tmp_path / "b", seed=4, scale=0.75, progress=quiet)
+    write_davis(tmp_path / "b", seed=4, scale=0.3, progress=quiet)
     small, large = digest(tmp_path / "a"), digest(tmp_path / "b")
     lists = [name for name in small if name.endswith(".txt")]
     assert len(lists) == 2 and len(large) - len(small) == 2 * 2 * FRAMES
     assert all(large[name] == small[name] for name in small if name not in lists)
-    write_davis(tmp_path / "c", seed=5, scale=0.5, progress=quiet)
+    write_davis(tmp_path / "c", seed=5, scale=0.15, progress=quiet)
     other = digest(tmp_path / "c")
     assert not [name for name in small if name not in lists and other[name] == small[name]]
 
 
 def test_the_data_set_reads_what_is_written(tmp_path):
-    write_davis(tmp_path, seed=0, scale=0.5, progress=quiet)
+    write_davis(tmp_path, seed=0, scale=0.15, progress=quiet)
     for split in ("train", "val"):
         data = DAVISDataset(str(tmp_path), split=split)
         assert len(data) == 2 and data.left_out == {}
@@ -90,3 +99,21 @@ def test_noise_is_new_in_every_frame():
     residual = [f - f.mean() for f in frames]
     smooth = [r - np.add.outer(r.mean(1), r.mean(0)) for r in residual]
     assert abs(np.corrcoef(smooth[0].ravel(), smooth[1].ravel())[0, 1]) < 0.05
+
+
+def test_every_frame_is_exposed_anew_and_its_annotation_is_not():
+    clip = next(clips("val", 1, seed=0))
+    gains, offsets = np.array([clip.exposure(f) for f in range(FRAMES)]).T
+    assert len(set(gains)) == len(set(offsets)) == FRAMES
+    assert gains.min() >= 1 - GAIN and gains.max() <= 1 + GAIN and np.ptp(gains) > GAIN
+    assert abs(offsets).max() <= OFFSET and np.ptp(offsets) > OFFSET
+    for f in (0, 5):
+        image, ids = clip.frame(f)
+        plain, same = render(clip.scene(f), HEIGHT, WIDTH)
+        np.testing.assert_array_equal(ids, same)
+        wanted = ((plain / 255 - 0.5) * gains[f] + 0.5 + offsets[f]) * 255
+        inside = (wanted > 1) & (wanted < 254)
+        assert inside.mean() > 0.5
+        assert abs(image[inside] - wanted[inside]).max() <= 0.5
+        assert set(np.unique(image[wanted < -1])) <= {0}
+        assert set(np.unique(image[wanted > 256])) <= {255}

@@ -12,6 +12,10 @@ other_root = 'here'
 train = dict(dataset=dict(data_root=data_root, pipeline=[dict(type='A', layout=layout), dict(x=1)]))
 val = [dict(data_root=data_root), dict(data_root='elsewhere')]
 model = dict(layout=layout, pre=dict(layout=dict(num_global=1)))
+size = (8, 8)
+edges = [1, 2]
+crop = dict(size=size, edges=edges)
+metric = dict(ann_file=data_root + '/annotations/val.json', other='hereafter/x.json')
 """
 
 
@@ -29,11 +33,24 @@ def test_a_variable_moves_everywhere_it_was_used(path):
     assert config.other_root == "here"
 
 
+def test_paths_below_the_data_move_with_it(path):
+    config = load_config(path, {"data_root": "there/"})
+    assert config.metric == dict(ann_file="there/annotations/val.json", other="hereafter/x.json")
+
+
 def test_a_field_of_a_variable_moves_everywhere(path):
     config = load_config(path, {"layout.num_local": 6})
     assert config.train.dataset.pipeline[0].layout.num_local == 6
     assert config.model.layout.num_local == 6
     assert config.model.pre.layout == dict(num_global=1)
+
+
+@pytest.mark.parametrize("given", [(4, 6), [4, 6]])
+def test_a_pair_stays_a_pair_and_a_list_a_list(path, given):
+    # mmseg's RandomCrop refuses a list; the command line gives one for "size=4,6".
+    config = load_config(path, {"size": given, "edges": given})
+    assert config.crop.size == (4, 6) and isinstance(config.crop.size, tuple)
+    assert config.crop.edges == [4, 6] and isinstance(config.crop.edges, list)
 
 
 def test_a_nested_option_stays_where_it_is(path):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from mmengine.registry import DefaultScope
 
 from bam_mm import DAVISDataset, InputError, LabelPropagation
+from bam_mm.data.toy.davis import HEIGHT, WIDTH
 from bam_mm.evaluation import (
     davis_j_and_f,
     davis_summary,
@@ -60,7 +61,7 @@ def j_and_f(videos, predictions):
 
 
 def test_features_that_name_the_object_and_random_ones(painted, toy):
-    # Patches of 8 pixels on frames of 336: 42 x 70 patches, 2.3 pixels of the annotation each.
+    # Patches of 8 pixels on frames of 336: 42 x 70 patches, 2.9 pixels of the annotation each.
     fine = dict(short_side=336, divisor=8)
     model = model_of(NAMES, **PLAIN, **fine)
     named = j_and_f(painted, [model.predict(v)["predictions"][5, 7] for v in painted])
@@ -80,7 +81,7 @@ def test_features_that_name_the_object_and_random_ones(painted, toy):
 
 
 def test_coarse_patches_lower_the_bound(painted):
-    model = model_of(NAMES, **PLAIN)  # 12 x 20 patches of 8 pixels of the annotation
+    model = model_of(NAMES, **PLAIN)  # 12 x 20 patches of 10 pixels of the annotation
     named = j_and_f(painted, [model.predict(v)["predictions"][5, 7] for v in painted])
     assert 0.6 < named < 0.93
 
@@ -257,7 +258,19 @@ def test_every_config_predicts_a_video(path, toy):
         config = load_config(path, {"model.short_side": 64, "model.divisor": 32})
         assert config.test_evaluator.type == "bam_mm.DAVISMetric"
         model = MODELS.build(config.model).eval()
-    stride = {"vit-toy-p8_label-propagation_toy": 8}.get(path.stem, 16)
+    stride = {"vit-toy-p8_label-propagation_toy": 4}.get(path.stem, 16)
     maps = torch.stack(list(model.features(toy[0])))
     assert maps.shape[2:] == (64 // stride, 96 // stride)
-    assert model.predict(toy[0])["predictions"][5, 7].shape == (6, 96, 160)
+    assert model.predict(toy[0])["predictions"][5, 7].shape == (6, HEIGHT, WIDTH)
+
+
+def test_random_weights_follow_from_the_seed_and_are_asked_for():
+    config = dict(type="bam_mm.LabelPropagation", backbone=TOY_VIT)
+
+    def weights(seed):
+        torch.manual_seed(seed)
+        model = MODELS.build(config)
+        assert model.load_pretrained("random") is None
+        return model.backbone.layers[0].attn.qkv.weight.detach()
+
+    assert torch.equal(weights(0), weights(0)) and not torch.equal(weights(0), weights(1))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bam_mm.data.toy.davis import HEIGHT, WIDTH
 from bam_mm.launch.config import load_config
 from bam_mm.registry import MODELS
 from tests.data.test_davis import FAULTS
@@ -88,8 +89,8 @@ def test_faulty_videos_are_left_out_and_the_exit_code_says_so(checkpoint, tmp_pa
     table = (tmp_path / "out/davis/global.csv").read_text().splitlines()
     assert [line[:4] for line in table[1:]] == ["3,7,", "5,7,"]
     with Image.open(tmp_path / "out/davis/k5_n7/good/00004.png") as mask:
-        assert mask.mode == "P" and mask.size == (160, 96)
-    assert "(teacher.backbone.*)" in text
+        assert mask.mode == "P" and mask.size == (WIDTH, HEIGHT)
+    assert "(teacher.backbone.*; BAM" in text
 
 
 def test_a_checkpoint_of_another_backbone_stops_before_any_video(checkpoint, tmp_path):

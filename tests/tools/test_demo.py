@@ -9,6 +9,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def test_a_task_that_is_unknown_stops_before_the_pretraining(tmp_path):
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "tools/demo.py"), "--out", str(tmp_path), "--tasks", "poetry"],
+        capture_output=True, text=True, cwd=ROOT, timeout=300,
+    )  # fmt: skip
+    assert result.returncode == 1 and "--tasks poetry: the suite toy has knn" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_demo_prints_table_and_picture(tmp_path):
     out = tmp_path / "demo"
     result = subprocess.run(
@@ -17,7 +26,7 @@ def test_demo_prints_table_and_picture(tmp_path):
             "--data", str(tmp_path / "w"),
             "--scale", "0.02", "--cfg-options", "max_epochs=1", "train_dataloader.num_workers=0",
             "train_dataloader.persistent_workers=False", "custom_hooks.2.k=5",
-            "train_dataloader.batch_size=16",
+            "train_dataloader.batch_size=16", "--tasks", "knn", "--limit", "60",
         ],
         capture_output=True, text=True, cwd=ROOT, timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "2", "COLUMNS": "120"},
@@ -30,3 +39,15 @@ def test_demo_prints_table_and_picture(tmp_path):
     scores = json.loads((out / "seed0/first_result.json").read_text())
     assert scores["queries"] == 20 and scores["bank"] == 80 and scores["k"] == 20
     assert all(0 <= scores[n] <= 100 for n in ("BAM teacher", "random weights", "raw pixels"))
+    # The second half: every task that was asked for, both models, one page with their pictures.
+    records = {p.parts[-3]: json.loads(p.read_text()) for p in out.glob("suite/records/*/*/*.json")}
+    assert {slug: r["status"] for slug, r in records.items()} == {
+        "BAM": "done",
+        "random-weights": "done",
+    }
+    assert records["BAM"]["checkpoint"]["path"] == str(out / "seed0/epoch_1.pth")
+    page = out / "suite/report/index.html"
+    assert str(page) in result.stdout and "random weights" in page.read_text()
+    pictures = {p.name for p in (out / "suite/pictures").iterdir()}
+    assert pictures >= {"similarities_BAM.png", "attention_BAM_00000.png"}, result.stdout
+    assert (tmp_path / "w/toy/images/subsets/balanced_10percent_seed0.txt").is_file()

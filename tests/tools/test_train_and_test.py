@@ -68,13 +68,14 @@ def test_killed_and_resumed_goes_on_where_it_was(world, tmp_path):
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
     )  # fmt: skip
     deadline = time.monotonic() + 200
-    while not (work / "epoch_2.pth").exists() or not (work / "last_checkpoint").exists():
+    while not (work / "epoch_2.pth").exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = scalars(work)
-    saved = int(re.search(r"epoch_(\d)", (work / "last_checkpoint").read_text())[1])
+    # last_checkpoint is written a moment after the checkpoint that it names.
+    saved = max(int(path.stem.removeprefix("epoch_")) for path in work.glob("epoch_*.pth"))
     assert saved < 4 and not (work / "epoch_4.pth").exists()
 
     resumed = run("train.py", CONFIG, "--work-dir", work, "--resume", data=world)
@@ -227,7 +228,7 @@ def test_checkpoint_that_holds_code_does_not_run_it(world, tmp_path):
     trap = tmp_path / "sprung"
     (tmp_path / "evil.pth").write_bytes(b"cbuiltins\nopen\n(V" + str(trap).encode() + b"\nVw\ntR.")
     result = run("test.py", CONFIG, tmp_path / "evil.pth", "--work-dir", tmp_path / "w", data=world)
-    one_message(result, "evil.pth", "run code")
+    one_message(result, "evil.pth", "run code", "--trust-checkpoint")
     resumed = run(
         "train.py",
         CONFIG,

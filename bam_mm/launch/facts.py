@@ -1,0 +1,57 @@
+"""What a run's record says of the machine, and only the run itself knows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import is_main_process
+
+from bam_mm.checkpoint import write_whole
+from bam_mm.distributed import gather_objects, world_size
+
+
+def write_facts(work_dir: str | Path, part: str) -> None:
+    """Write ``<part>_facts.json`` at the end of a run; every process calls it.
+
+    Args:
+        work_dir: Of the run.
+        part: ``train`` or ``test``.
+    """
+    gpu = torch.cuda.is_available()
+    mine = {
+        "peak_mb": peak_mb(),
+        "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "peak_gpu_mb": torch.cuda.max_memory_allocated() / 2**20 if gpu else None,
+    }
+    every = gather_objects(mine)
+    if not is_main_process():
+        return
+    peaks = [facts["peak_gpu_mb"] for facts in every if facts["peak_gpu_mb"] is not None]
+    memory = [facts["peak_mb"] for facts in every if facts["peak_mb"] is not None]
+    facts = {
+        "processes": world_size(),
+        "devices": sorted({facts["device"] for facts in every}),
+        "peak_mb": max(memory, default=None),
+        "peak_gpu_mb": max(peaks, default=None),
+    }
+    write_whole(Path(work_dir) / f"{part}_facts.json", (json.dumps(facts) + "\n").encode())
+
+
+def read_facts(work_dir: str | Path, part: str) -> dict[str, Any]:
+    """What :func:`write_facts` wrote; nothing where the run has not ended."""
+    path = Path(work_dir) / f"{part}_facts.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def peak_mb() -> float | None:
+    """This process's peak of resident memory in MiB; None where the system does not say."""
+    # Not getrusage: what a process's parent held when it was forked counts there, before exec.
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return float(kilobytes[0]) / 2**10 if kilobytes else None

@@ -1,0 +1,10 @@
+# CIFAR-100 in its Python batches: top-1 accuracy.
+_base_ = "./transfer.py"
+
+data_root = "data/cifar"
+num_classes = 100
+data_preprocessor = dict(num_classes=num_classes)
+_data = dict(name="cifar100", data_root=data_root)
+train_dataloader = dict(dataset=_data)
+val_dataloader = dict(dataset=_data)
+test_dataloader = dict(dataset=_data)

@@ -1,0 +1,48 @@
+# COCO's instances with iBOT's multi-scale training: one of two chains of resizing, the second with
+# a crop in it. mmdet's own file has the data sets and the metric.
+_base_ = "mmdet::_base_/datasets/coco_instance.py"
+
+# Names of other classes than COCO's: --cfg-options metainfo.classes="[cat,dog]" num_classes=2
+metainfo = dict()
+num_classes = 80
+_scales = [(short, 1333) for short in range(480, 801, 32)]
+train_pipeline = [
+    dict(type="bam_mm.LoadImage"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(
+        type="RandomChoice",
+        transforms=[
+            [dict(type="RandomChoiceResize", scales=_scales, keep_ratio=True)],
+            [
+                dict(
+                    type="RandomChoiceResize",
+                    scales=[(400, 1333), (500, 1333), (600, 1333)],
+                    keep_ratio=True,
+                ),
+                dict(
+                    type="RandomCrop",
+                    crop_type="absolute_range",
+                    crop_size=(384, 600),
+                    allow_negative_crop=True,
+                ),
+                dict(type="RandomChoiceResize", scales=_scales, keep_ratio=True),
+            ],
+        ],
+    ),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="bam_mm.LoadImage"),
+    dict(type="Resize", scale=(1333, 800), keep_ratio=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(
+        type="PackDetInputs",
+        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+    ),
+]
+train_dataloader = dict(
+    batch_size=2, num_workers=4, dataset=dict(metainfo=metainfo, pipeline=train_pipeline)
+)
+val_dataloader = dict(num_workers=4, dataset=dict(metainfo=metainfo, pipeline=test_pipeline))
+test_dataloader = dict(num_workers=4, dataset=dict(metainfo=metainfo, pipeline=test_pipeline))

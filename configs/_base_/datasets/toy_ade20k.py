@@ -1,0 +1,74 @@
+# The toy world's scenes of several things, 96x128 px, as maps of classes; 1 is the background.
+data_root = "data/toy/ade20k"
+num_classes = 10
+metainfo = dict(
+    classes=(
+        "background",
+        "plain_disk",
+        "stripes_square",
+        "checker_triangle",
+        "dots_diamond",
+        "grid_star",
+        "diagonal_cross",
+        "zigzag_ring",
+        "rings_hexagon",
+        "bricks_square",
+    ),
+    palette=[
+        [40, 40, 40],
+        [230, 25, 75],
+        [60, 180, 75],
+        [255, 225, 25],
+        [0, 130, 200],
+        [245, 130, 48],
+        [145, 30, 180],
+        [70, 240, 240],
+        [240, 50, 230],
+        [210, 245, 60],
+    ],
+)
+
+train_pipeline = [
+    dict(type="bam_mm.LoadImage"),
+    dict(type="LoadAnnotations", reduce_zero_label=True),
+    dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PackSegInputs"),
+]
+test_pipeline = [
+    dict(type="bam_mm.LoadImage"),
+    dict(type="LoadAnnotations", reduce_zero_label=True),
+    dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
+    dict(type="PackSegInputs"),
+]
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(
+        type="BaseSegDataset",
+        reduce_zero_label=True,
+        metainfo=metainfo,
+        data_root=data_root,
+        data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=10,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type="BaseSegDataset",
+        reduce_zero_label=True,
+        metainfo=metainfo,
+        data_root=data_root,
+        data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
+test_evaluator = val_evaluator

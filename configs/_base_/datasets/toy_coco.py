@@ -1,0 +1,73 @@
+# The toy world's scenes of several things, 96x128 px, as COCO instances; as they are, and mirrored.
+data_root = "data/toy/coco"
+num_classes = 9
+metainfo = dict(
+    classes=(
+        "plain_disk",
+        "stripes_square",
+        "checker_triangle",
+        "dots_diamond",
+        "grid_star",
+        "diagonal_cross",
+        "zigzag_ring",
+        "rings_hexagon",
+        "bricks_square",
+    )
+)
+
+train_pipeline = [
+    dict(type="bam_mm.LoadImage"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="bam_mm.LoadImage"),
+    # mmdet's packing and metric want to know the scale.
+    dict(type="Resize", scale=(128, 96), keep_ratio=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(
+        type="PackDetInputs",
+        meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+    ),
+]
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=True),
+    batch_sampler=dict(type="AspectRatioBatchSampler"),
+    dataset=dict(
+        type="CocoDataset",
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file="annotations/instances_train.json",
+        data_prefix=dict(img="train/"),
+        filter_cfg=dict(filter_empty_gt=True, min_size=8),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=10,
+    num_workers=1,
+    persistent_workers=True,
+    drop_last=False,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type="CocoDataset",
+        metainfo=metainfo,
+        data_root=data_root,
+        ann_file="annotations/instances_val.json",
+        data_prefix=dict(img="val/"),
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(
+    type="CocoMetric",
+    ann_file=data_root + "/annotations/instances_val.json",
+    metric=["bbox", "segm"],
+    format_only=False,
+)
+test_evaluator = val_evaluator

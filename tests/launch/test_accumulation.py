@@ -1,0 +1,40 @@
+"""Gradient accumulation is refused where the loss looks at the whole batch."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from bam_mm import InputError
+from bam_mm.launch.config import load_config
+from bam_mm.launch.training import train
+
+TOY = Path(__file__).resolve().parents[2] / (
+    "configs/pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy.py"
+)
+
+
+def arguments(**kw):
+    settings = dict(
+        config=str(TOY), work_dir=None, launcher="none", amp=False, resume=None, auto_scale_lr=False
+    )
+    return Namespace(**{**settings, **kw})
+
+
+def test_accumulation_is_refused_for_bam(tmp_path):
+    config = load_config(TOY, {"optim_wrapper.accumulative_counts": 4})
+    with pytest.raises(InputError, match=r"accumulative_counts=4.*whole batch.*set it to 1"):
+        train(config, arguments(work_dir=str(tmp_path)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", [{"optim_wrapper.accumulative_counts": 1}, {"model.type": "X"}])
+def test_one_step_and_other_algorithms_go_on(change, tmp_path):
+    # They get past this check, to the data folder that is not there or the model that is unknown.
+    options = {"data_root": "/nowhere", "work_dir": str(tmp_path)}
+    if "model.type" in change:
+        options["optim_wrapper.accumulative_counts"] = 4
+    config = load_config(TOY, {**options, **change})
+    with pytest.raises(Exception, match=r"/nowhere|X is not in") as caught:
+        train(config, arguments(work_dir=str(tmp_path)))
+    assert "accumulative_counts" not in str(caught.value)

@@ -1,0 +1,35 @@
+"""A process ends with the one that it is there for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bam_mm.launch.watching import WATCHED, _exists
+
+SOURCE = Path(__file__).resolve().parents[2] / "bam_mm/launch/watching.py"
+CHILD = f"""
+import runpy, time
+runpy.run_path({str(SOURCE)!r})["end_with_the_watched"]()
+print("watching", flush=True)
+time.sleep(60)
+"""
+
+
+def test_it_ends_when_the_other_is_killed():
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, WATCHED: str(other.pid)},
+    )  # fmt: skip
+    assert child.stdout.readline() == "watching\n"
+    time.sleep(0.7)
+    assert child.poll() is None
+    other.send_signal(signal.SIGKILL)
+    # Not yet asked for its exit code, the other is a name without a process: it counts as gone.
+    assert child.wait(timeout=30) == 143
+    assert not _exists(other.pid)
+    other.wait()
+    assert not _exists(other.pid) and _exists(os.getpid())

@@ -1,0 +1,244 @@
+"""Heat maps: the class token's attention against a slow reference; objects found in their place."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from mmpretrain.models import MoCoV3ViT, ResNet, ResNet_CIFAR, TIMMBackbone, VisionTransformer
+from torch import nn
+
+from bam_mm import InputError
+from bam_mm.evaluation import boxes_from_heat_maps
+from bam_mm.models.box_extraction import extract_boxes
+from bam_mm.models.saliency import class_attention, saliency
+from tests.reference.slow_saliency import (
+    slow_class_attention,
+    tokens_of_mmpretrain,
+    tokens_of_timm,
+)
+
+ARCH = dict(embed_dims=12, num_layers=3, num_heads=3, feedforward_channels=24)
+TIMM = dict(embed_dim=12, depth=3, num_heads=3, dynamic_img_size=True)
+SIZE, PATCH = 64, 8
+
+
+def random_weights(model, seed=0):
+    """Weights large enough that attention is far from uniform; evaluation mode."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(0.5 * torch.randn_like(p))
+    model.eval()  # mmpretrain's returns nothing
+    return model.double()
+
+
+def mmpretrain_vit(**kw):
+    return random_weights(
+        VisionTransformer(
+            arch=ARCH, img_size=(16, 24), patch_size=8, layer_scale_init_value=0.1, **kw
+        )
+    )
+
+
+def timm_vit(**kw):
+    return random_weights(
+        TIMMBackbone("vit_tiny_patch16_224", patch_size=8, img_size=(16, 24), **{**TIMM, **kw})
+    )
+
+
+def images(*size, count=2):
+    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(1)).double()
+
+
+@pytest.mark.parametrize("out_type", ["cls_token", "featmap"])
+def test_attention_equals_the_slow_reference_for_mmpretrain(out_type):
+    vit = mmpretrain_vit(out_type=out_type)
+    x = images(16, 24)
+    found = saliency(vit, x)
+    assert found.shape == (2, 2, 3) and found.dtype == torch.float64
+    for image, heat in zip(x, found, strict=True):
+        tokens, grid = tokens_of_mmpretrain(vit, image)
+        qkv = vit.layers[-1].attn.qkv
+        wanted = slow_class_attention(tokens, qkv.weight.detach(), qkv.bias.detach(), 3)
+        assert grid == (2, 3)
+        np.testing.assert_allclose(heat.flatten(), wanted[1:], atol=1e-12, rtol=0)
+        # Far from uniform, so the comparison says something; the heads' rows sum to one.
+        assert heat.max() > 3 * heat.min() and sum(wanted) == pytest.approx(3, abs=1e-12)
+
+
+@pytest.mark.parametrize("registers", [0, 2])
+def test_attention_equals_the_slow_reference_for_timm(registers):
+    backbone = timm_vit(reg_tokens=registers)
+    vit, x = backbone.timm_model, images(16, 24)
+    found = saliency(backbone, x)
+    for image, heat in zip(x, found, strict=True):
+        tokens = tokens_of_timm(vit, image)
+        qkv = vit.blocks[-1].attn.qkv
+        wanted = slow_class_attention(tokens, qkv.weight.detach(), qkv.bias.detach(), 3)
+        assert len(wanted) == 1 + registers + 6
+        np.testing.assert_allclose(heat.flatten(), wanted[1 + registers :], atol=1e-12, rtol=0)
+        assert heat.max() > 1.5 * heat.min()
+
+
+def test_it_is_the_attention_that_the_block_uses():
+    # The value of the class token after timm's own attention = our row times the values.
+    attention = random_weights(timm.layers.Attention(12, num_heads=3, qkv_bias=True, qk_norm=True,
+                                                     norm_layer=nn.LayerNorm))  # fmt: skip
+    attention.proj = nn.Identity()
+    tokens = torch.randn(2, 7, 12, generator=torch.Generator().manual_seed(0)).double()
+    values = attention.qkv(tokens).unflatten(-1, (3, 3, 4))[:, :, 2]
+    row = torch.einsum("nhl,nlhd->nhd", class_attention(attention, tokens), values).flatten(1)
+    torch.testing.assert_close(attention(tokens)[:, 0], row, atol=1e-12, rtol=0)
+
+
+def test_another_size_and_low_precision():
+    for backbone in (mmpretrain_vit(), timm_vit()):
+        assert saliency(backbone, images(32, 16)).shape == (2, 4, 2)
+        low = saliency(backbone.bfloat16(), images(16, 24).bfloat16())
+        assert low.dtype == torch.float32 and low.isfinite().all()
+
+
+def test_only_the_last_block_s_class_token_is_asked_and_no_hook_stays():
+    vit = mmpretrain_vit()
+    saliency(vit, images(16, 24))
+    with pytest.raises(RuntimeError):
+        saliency(vit, torch.zeros(1, 5, 16, 24).double())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in vit.modules())
+    tokens = torch.randn(2, 50, 12).double()
+    assert class_attention(vit.layers[-1].attn, tokens).shape == (2, 3, 50)
+
+
+def test_feature_maps_are_summed_over_channels():
+    torch.manual_seed(0)
+    for backbone, last in (
+        (ResNet(depth=18), lambda m, x: m(x)[-1]),
+        (ResNet_CIFAR(depth=18, stem_channels=8, base_channels=8), lambda m, x: m(x)[-1]),
+        (
+            TIMMBackbone("caformer_s18"),
+            lambda m, x: m.timm_model.forward_features(x),
+        ),
+    ):
+        backbone.eval()
+        x = images(64, 96).float()
+        with torch.no_grad():
+            wanted = last(backbone, x)
+        assert wanted.ndim == 4 and wanted.shape[1] > wanted.shape[2]
+        torch.testing.assert_close(saliency(backbone, x), wanted.sum(dim=1))
+
+
+# Objects: one bright rectangle on black, at places that no patch knows of.
+
+
+def objects(count=30, size=SIZE, smallest=12, seed=0):
+    rng = np.random.default_rng(seed)
+    pictures, boxes = torch.zeros(count, 3, size, size), []
+    for picture in pictures:
+        height, width = rng.integers(smallest, size // 2, 2)
+        top, left = rng.integers(0, size - height), rng.integers(0, size - width)
+        picture[:, top : top + height, left : left + width] = 1.0
+        boxes.append([top, left, top + height, left + width])
+    return pictures, torch.tensor(boxes) / size
+
+
+def assert_within_one_patch(backbone, pictures, boxes, patch):
+    found = boxes_from_heat_maps(saliency(backbone, pictures).float(), pictures.shape[-2:])
+    worst = (found - boxes).abs().max() * pictures.shape[-1]
+    assert worst <= patch, worst
+    # Boxes that say nothing would not do.
+    assert (torch.tensor([0.0, 0, 1, 1]) - boxes).abs().max() * pictures.shape[-1] > 2 * patch
+
+
+class Intensity(nn.Module):
+    """A network whose only map is the images' mean intensity in patches."""
+
+    def forward(self, x):
+        return (nn.functional.avg_pool2d(x, PATCH),)
+
+
+def test_box_of_an_intensity_map():
+    assert_within_one_patch(Intensity(), *objects(), PATCH)
+
+
+def test_box_of_a_resnet_that_passes_intensity_on():
+    resnet = ResNet(depth=18)
+    resnet.eval()
+    with torch.no_grad():
+        for module in resnet.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.dirac_(module.weight)
+        # Strides take the first of two places each time; take the middle of the patch at the last.
+        first = resnet.layer4[0].conv1.weight
+        first.copy_(first.roll((1, 1), (2, 3)))
+        resnet.layer4[0].downsample[0].weight.zero_()
+    assert_within_one_patch(resnet, *objects(10, size=256, smallest=40), 32)
+
+
+def look_at_light(project, position, token, qkv, heads=2):
+    """Weights with which the class token attends to bright patches.
+
+    A patch's token is (intensity, 5, -5, 0 ...), which LayerNorm scales nearly alike whatever the
+    intensity; keys take the intensity, the query is the same for every image.
+    """
+    width = token.shape[-1]
+    with torch.no_grad():
+        for p in (project.weight, project.bias, position, token, qkv.weight, qkv.bias):
+            p.zero_()
+        project.weight[0] = 1 / project.weight[0].numel()
+        project.bias[1:3] = token[..., 1:3] = torch.tensor([5.0, -5.0])
+        for head in range(heads):
+            first = head * (width // heads)
+            qkv.bias[first] = 10.0
+            qkv.weight[width + first, 0] = 4.0
+
+
+def test_box_of_a_vit_that_attends_to_light():
+    arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)
+    ours = MoCoV3ViT(arch=arch, img_size=SIZE, patch_size=PATCH)
+    ours.eval()
+    look_at_light(
+        ours.patch_embed.projection, ours.pos_embed, ours.cls_token, ours.layers[0].attn.qkv
+    )
+    assert_within_one_patch(ours, *objects(), PATCH)
+    small = dict(patch_size=PATCH, img_size=SIZE, embed_dim=16, depth=1, num_heads=2)
+    other = TIMMBackbone("vit_tiny_patch16_224", **small)
+    other.eval()
+    inner = other.timm_model
+    look_at_light(
+        inner.patch_embed.proj, inner.pos_embed, inner.cls_token, inner.blocks[0].attn.qkv
+    )
+    assert_within_one_patch(other, *objects(), PATCH)
+
+
+def test_extraction_leaves_the_modes_as_they_were():
+    backbone = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(3, 2, 4, stride=4), nn.BatchNorm2d(2))
+    backbone.train()
+    backbone[0].eval()
+    pictures = objects(4)[0]
+    sample = type("Sample", (), {})
+
+    def batch(first, last):
+        samples = [sample() for _ in range(first, last)]
+        for index, each in enumerate(samples):
+            each.sample_idx = 3 - first - index
+        return dict(inputs=pictures[first:last], data_samples=samples)
+
+    statistics = backbone[2].running_mean.clone()
+    indices, boxes = extract_boxes(
+        backbone, lambda data, training: data, [batch(0, 3), batch(3, 4)], threshold=0.1,
+        description="",
+    )  # fmt: skip
+    assert [m.training for m in backbone] == [False, True, True]
+    assert torch.equal(backbone[2].running_mean, statistics)
+    # Rows are in the order of the images' numbers, which ran backwards here.
+    backbone.eval()
+    wanted = boxes_from_heat_maps(saliency(backbone, pictures), (SIZE, SIZE))
+    assert indices.tolist() == [0, 1, 2, 3] and torch.equal(boxes, wanted.flip(0))
+
+
+def test_wrong_input():
+    with pytest.raises(InputError, match="VisionTransformer without a class token"):
+        saliency(mmpretrain_vit(with_cls_token=False, out_type="featmap"), images(16, 24))
+    with pytest.raises(InputError, match="without a class token"):
+        saliency(timm_vit(class_token=False, global_pool="avg"), images(16, 24))
+    with pytest.raises(InputError, match=r"gives .* where a map"):
+        saliency(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).double(), images(4, 4))
