@@ -81,26 +81,39 @@ class ContrastiveCrop(RandomResizedCrop):
             )
         self.boxes, self.alpha = boxes, alpha
 
-    def transform(self, results: dict) -> dict:
-        """Crop and resize ``results['img']``, (H, W, 3); say where in ``results['crop_box']``.
+    def draw_box(self, image, results: dict) -> tuple[int, int, int, int]:
+        """Draw a crop of an image.
 
-        ``crop_box`` is top, left, bottom, right in pixels of the image that was cropped.
+        Args:
+            image: What is to be cropped; only its ``shape``, (H, W, 3), is looked at.
+            results: For ``sample_idx``, the image's row in an active store.
+
+        Returns:
+            Top, left, bottom, right in pixels.
 
         Raises:
             InputError: If the store is active and ``results`` has no ``sample_idx``.
         """
-        image = results["img"]
         top, left, *size = self.rand_crop_params(image)
         if self.boxes.active:
             if "sample_idx" not in results:
                 raise InputError(
-                    "ContrastiveCrop: the data set gives no 'sample_idx', so the image's box cannot "
-                    "be looked up; use a data set of mmengine's kind, such as bam_mm.ImageFolder"
+                    "ContrastiveCrop: the data set gives no 'sample_idx', so the image's box "
+                    "cannot be looked up; use a data set of mmengine's kind, such as "
+                    "bam_mm.ImageFolder"
                 )
             # The size is RandomResizedCrop's; its place is not taken.
             centre = draw_centre(self.boxes.box(results["sample_idx"]), self.alpha)
             top, left = place_crop(centre, size, image.shape[:2])
-        bottom, right = top + size[0], left + size[1]
+        return int(top), int(left), int(top + size[0]), int(left + size[1])
+
+    def transform(self, results: dict) -> dict:
+        """Crop and resize ``results['img']``, (H, W, 3); say where in ``results['crop_box']``.
+
+        ``crop_box`` is what :meth:`draw_box` returned.
+        """
+        image = results["img"]
+        top, left, bottom, right = box = self.draw_box(image, results)
         results["img"] = mmcv.imresize(
             image[top:bottom, left:right],
             tuple(self.scale[::-1]),
@@ -108,5 +121,5 @@ class ContrastiveCrop(RandomResizedCrop):
             backend=self.backend,
         )
         results["img_shape"] = results["img"].shape
-        results["crop_box"] = (int(top), int(left), int(bottom), int(right))
+        results["crop_box"] = box
         return results

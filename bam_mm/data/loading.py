@@ -10,12 +10,14 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
+from bam_mm.data.lazy_image import LazyImage
 from bam_mm.errors import InputError
 from bam_mm.registry import TRANSFORMS
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _TAIL = 4096
 """Bytes at the end of a JPEG in which its end mark is looked for; cameras append a little data."""
+_REMEDY = "replace the file, delete it, or skip unreadable images with on_error='skip'"
 
 
 def decode_image(data: bytes, path: str) -> np.ndarray:
@@ -33,15 +35,18 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
     Raises:
         InputError: If the file is empty, truncated, or no image.
     """
-    remedy = "replace the file, delete it, or skip unreadable images with on_error='skip'"
-    if not data:
-        raise InputError(f"{path} is empty (0 bytes): {remedy}")
-    if data.startswith(_JPEG_START) and _JPEG_END not in data[-_TAIL:]:
-        raise InputError(f"{path} is truncated ({len(data)} bytes, no JPEG end mark): {remedy}")
+    _check_whole(data, path)
     image = mmcv.imfrombytes(data, flag="color", backend="cv2")
     if image is None:
-        raise InputError(f"{path} is not a readable image ({len(data)} bytes): {remedy}")
+        raise InputError(f"{path} is not a readable image ({len(data)} bytes): {_REMEDY}")
     return image
+
+
+def _check_whole(data: bytes, path: str) -> None:
+    if not data:
+        raise InputError(f"{path} is empty (0 bytes): {_REMEDY}")
+    if data.startswith(_JPEG_START) and _JPEG_END not in data[-_TAIL:]:
+        raise InputError(f"{path} is truncated ({len(data)} bytes, no JPEG end mark): {_REMEDY}")
 
 
 @TRANSFORMS.register_module()
@@ -53,15 +58,18 @@ class LoadImage(BaseTransform):
     Args:
         on_error: ``stop`` raises with the file's name; ``skip`` logs it, counts it in ``skipped``
             and lets the data set take another image.
+        lazy: Whether a JPEG stays encoded, a :class:`~bam_mm.data.lazy_image.LazyImage`, so that
+            :class:`~bam_mm.data.multi_crop.MultiCrop` after it decodes large ones only as finely as
+            its crops ask for. Other transforms want an image that is decoded.
 
     Attributes:
         skipped: Tensor of one integer in shared memory: workers count, the main process reads.
     """
 
-    def __init__(self, on_error: str = "stop") -> None:
+    def __init__(self, on_error: str = "stop", lazy: bool = False) -> None:
         if on_error not in ("stop", "skip"):
             raise InputError(f"LoadImage on_error={on_error!r}: choose 'stop' or 'skip'")
-        self.on_error = on_error
+        self.on_error, self.lazy = on_error, lazy
         self.skipped = torch.zeros(1, dtype=torch.int64).share_memory_()
 
     def transform(self, results: dict) -> dict | None:
@@ -77,13 +85,27 @@ class LoadImage(BaseTransform):
                     f"{path} cannot be read ({error.strerror}): restore the file, or skip "
                     "unreadable images with on_error='skip'"
                 ) from error
-            image = decode_image(data, path)
+            image = self._lazy(data, path) if self.lazy else None
+            if image is None:
+                image = decode_image(data, path)
         except InputError as error:
-            if self.on_error == "stop":
-                raise
-            self.skipped += 1
-            print_log(f"skipped: {error}", logger="current", level=30)
+            self._unreadable(error)
             return None
         results["img"] = image
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results
+
+    def _lazy(self, data: bytes, path: str) -> LazyImage | None:
+        _check_whole(data, path)
+        if not data.startswith(_JPEG_START):
+            return None
+        try:
+            return LazyImage(data, path, self._unreadable)
+        except Exception:  # Whatever Pillow finds wrong with a header, OpenCV has the last word.
+            return None
+
+    def _unreadable(self, error: InputError) -> None:
+        if self.on_error == "stop":
+            raise error
+        self.skipped += 1
+        print_log(f"skipped: {error}", logger="current", level=30)

@@ -1,17 +1,36 @@
-"""Multi-crop: the views of one image, through mmpretrain's ``MultiView``."""
+"""Multi-crop: the views of one image.
+
+What is drawn at random is drawn first, for all views; the image is decoded and cropped afterwards.
+"""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from mmcv.transforms import BaseTransform
-from mmpretrain.datasets.transforms import MultiView
 
 from bam_mm.data.box_store import BoxStore
 from bam_mm.data.contrastive_crop import ContrastiveCrop
-from bam_mm.data.photometric import PhotometricSpec, draw, resolve_place, specs_of_views
+from bam_mm.data.crop_resize import (
+    BACKENDS,
+    Box,
+    box_in_reduced,
+    crop_with_pillow,
+    crop_with_torch,
+)
+from bam_mm.data.lazy_image import LazyImage, choose_reduction
+from bam_mm.data.photometric import (
+    PhotometricDraw,
+    PhotometricSpec,
+    draw,
+    resolve_place,
+    specs_of_views,
+)
+from bam_mm.data.photometric_cv2 import apply_to_bgr
 from bam_mm.data.photometric_pil import apply_to_image
+from bam_mm.errors import InputError
 from bam_mm.registry import TRANSFORMS
 from bam_mm.views import ViewLayout
 
@@ -29,13 +48,21 @@ class Photometric(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Augment ``results['img']``, (H, W, 3) uint8 in BGR as mmcv loads it."""
-        rgb = results["img"][..., ::-1]
-        results["img"] = apply_to_image(rgb, draw(self.spec, 1))[..., ::-1]
+        results["img"] = _augment_with_pillow(results["img"], draw(self.spec, 1))
         return results
 
 
+@dataclass(frozen=True)
+class ViewDraw:
+    """What was drawn for one view: where it lies, whether it is flipped, its photometric part."""
+
+    box: Box
+    flip: bool
+    photometric: PhotometricDraw | None
+
+
 @TRANSFORMS.register_module()
-class MultiCrop(MultiView):
+class MultiCrop(BaseTransform):
     """The views that a layout asks for: random resized crop, flip, photometric augmentation.
 
     The crops are :class:`~bam_mm.data.contrastive_crop.ContrastiveCrop`: plain random resized crops
@@ -50,12 +77,19 @@ class MultiCrop(MultiView):
         photometric_place: ``worker`` augments here, ``device`` leaves it to the preprocessor,
             ``auto`` chooses. Give the preprocessor the same value.
         flip_prob: Probability of a horizontal flip.
-        backend: ``pillow`` (anti-aliased, as the released code) or ``cv2``.
+        backend: Of crops and of photometric augmentation in the worker: ``pillow``, as the released
+            code, or ``torch``, the same filter vectorised, with OpenCV's colours. From the same
+            random state both make the same views, but for rounding (single grey levels) and the
+            blur (an exact Gaussian in place of Pillow's three box filters), the second several
+            times faster (docs/benchmarks.md).
         box_alpha: A crop's centre is Beta(box_alpha, box_alpha) within the image's box, once there
             are boxes.
 
     Attributes:
         boxes: The :class:`~bam_mm.data.box_store.BoxStore` of all views.
+
+    Raises:
+        InputError: If the backend is none of these.
     """
 
     def __init__(
@@ -69,39 +103,70 @@ class MultiCrop(MultiView):
         backend: str = "pillow",
         box_alpha: float = 0.6,
     ) -> None:
+        if backend not in BACKENDS:
+            raise InputError(f"MultiCrop backend={backend!r}: choose one of {', '.join(BACKENDS)}")
         self.boxes = BoxStore()
         self.layout = ViewLayout.of(layout)
         self.place = resolve_place(photometric_place)
-        specs = specs_of_views(self.layout.num_global, self.layout.num_local, photometric)
-        transforms = []
-        for view, (size, spec) in enumerate(zip(self.layout.sizes, specs, strict=True)):
-            scale = global_scale if view < self.layout.num_global else local_scale
-            steps = [
-                ContrastiveCrop(
-                    self.boxes,
-                    box_alpha,
-                    scale=size,
-                    crop_ratio_range=tuple(scale),
-                    interpolation="bicubic",
-                    backend=backend,
-                ),
-                dict(type="mmpretrain.RandomFlip", prob=flip_prob),
-            ]
-            if self.place == "worker":
-                steps.append(Photometric(**vars(spec)))
-            transforms.append(steps)
-        super().__init__(transforms=transforms, num_views=[1] * self.layout.num_views)
+        self.backend, self.flip_prob = backend, flip_prob
+        self.specs = specs_of_views(self.layout.num_global, self.layout.num_local, photometric)
+        scales = [global_scale] * self.layout.num_global + [local_scale] * self.layout.num_local
+        self.crops = [
+            ContrastiveCrop(self.boxes, box_alpha, scale=size, crop_ratio_range=tuple(scale))
+            for size, scale in zip(self.layout.sizes, scales, strict=True)
+        ]
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict) -> dict | None:
         """Replace ``results['img']`` by the list of views; say where the rest is to be done.
 
         ``results['crop_boxes']`` says where each view lies in the image (top, left, bottom, right
         in pixels) and ``results['flips']`` whether it was flipped, for those who want to look:
         they enter the batch only if ``PackInputs`` is asked for them by ``meta_keys``.
+
+        A :class:`~bam_mm.data.lazy_image.LazyImage` is decoded as coarsely as no crop would have to
+        be enlarged for it.
+
+        Returns:
+            The results; None where a lazy image cannot be decoded and is to be skipped.
         """
-        views = [transform(copy.deepcopy(results)) for transform in self.transforms]
-        results["img"] = [view["img"] for view in views]
-        results["crop_boxes"] = [view["crop_box"] for view in views]
-        results["flips"] = [bool(view["flip"]) for view in views]
+        image = results["img"]
+        drawn = [
+            self._draw(crop, spec, image, results)
+            for crop, spec in zip(self.crops, self.specs, strict=True)
+        ]
+        boxes = [d.box for d in drawn]
+        results["crop_boxes"] = boxes
+        if isinstance(image, LazyImage):
+            whole = image.shape[:2]
+            image = image.decode_or_report(choose_reduction(boxes, [c.scale for c in self.crops]))
+            if image is None:
+                return None
+            if image.shape[:2] != whole:
+                boxes = [box_in_reduced(box, whole, image.shape[:2]) for box in boxes]
+        results["img"] = [
+            self._make(image, box, crop.scale, d)
+            for box, crop, d in zip(boxes, self.crops, drawn, strict=True)
+        ]
+        results["flips"] = [d.flip for d in drawn]
         results["photometric_place"] = self.place
         return results
+
+    def _draw(self, crop: ContrastiveCrop, spec: PhotometricSpec, image, results) -> ViewDraw:
+        return ViewDraw(
+            box=crop.draw_box(image, results),
+            flip=bool(np.random.random_sample() < self.flip_prob),
+            photometric=draw(spec, 1) if self.place == "worker" else None,
+        )
+
+    def _make(
+        self, image: np.ndarray, box: Box, size: tuple[int, int], drawn: ViewDraw
+    ) -> np.ndarray:
+        fast = self.backend == "torch"
+        view = (crop_with_torch if fast else crop_with_pillow)(image, box, size, drawn.flip)
+        if drawn.photometric is None:
+            return view
+        return (apply_to_bgr if fast else _augment_with_pillow)(view, drawn.photometric)
+
+
+def _augment_with_pillow(bgr: np.ndarray, drawn: PhotometricDraw) -> np.ndarray:
+    return apply_to_image(bgr[..., ::-1], drawn)[..., ::-1]

@@ -1,9 +1,11 @@
 """Photometric augmentation: what is drawn (once, for every place it may run at) and where it runs.
 
 The draw is apart from the act. :func:`draw` makes per-image parameters with NumPy; the workers
-apply them to one PIL image (:mod:`~bam_mm.data.photometric_pil`), the data preprocessor to a whole
-batch on the device (:mod:`~bam_mm.data.photometric_batch`). Both therefore follow the same
-distributions by construction.
+apply them to one image (:mod:`~bam_mm.data.photometric_pil` or, on bytes,
+:mod:`~bam_mm.data.photometric_cv2`), the data preprocessor to a whole batch on the device
+(:mod:`~bam_mm.data.photometric_batch`, or :mod:`~bam_mm.data.photometric_affine` with one colour
+map an image). All therefore follow the same draws by construction; what each makes of a draw is
+compared by tests.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import torch
 from bam_mm.errors import InputError
 
 PLACES = ("auto", "worker", "device")
+COLOURS = ("exact", "affine")
 
 
 @dataclass(frozen=True)
@@ -128,8 +131,9 @@ def specs_of_views(
 def resolve_place(place: str) -> str:
     """Where the augmentation runs: ``auto`` means on the GPU if there is one, else in the workers.
 
-    Measured on one CPU core at 224 px: PIL in a worker is faster than the batched form; on a GPU
-    the batched form costs next to nothing.
+    A GPU leaves the workers, which a run with one waits for, to decode and crop. Without one the
+    training step is what is waited for, and workers run beside it: the batched form, affine above
+    all, outruns Pillow image by image on one core (benchmarks/data.py), but inside the step.
 
     Raises:
         InputError: If ``place`` is none of auto, worker, device.
@@ -139,3 +143,14 @@ def resolve_place(place: str) -> str:
     if place == "auto":
         return "device" if torch.cuda.is_available() else "worker"
     return place
+
+
+def resolve_colours(colours: str) -> str:
+    """Check how colour jitter is to be done on the device.
+
+    Raises:
+        InputError: If it is none of exact, affine.
+    """
+    if colours not in COLOURS:
+        raise InputError(f"photometric_colours={colours!r}: choose one of {', '.join(COLOURS)}")
+    return colours

@@ -1,14 +1,18 @@
-"""Photometric augmentation of a batch on the device, each image with its own parameters."""
+"""Photometric augmentation of a batch on the device, operation by operation.
+
+Each image has its own parameters. :mod:`~bam_mm.data.photometric_affine` does the colours in one
+step instead.
+"""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from bam_mm.data.blur_batch import blur_
 from bam_mm.data.photometric import PhotometricDraw
 
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)
 
 
 def apply_to_batch(images: Tensor, drawn: PhotometricDraw) -> Tensor:
@@ -22,27 +26,37 @@ def apply_to_batch(images: Tensor, drawn: PhotometricDraw) -> Tensor:
         (B, 3, H, W) float32 in [0, 255].
     """
     device = images.device
-    out = images.float()
-    out = _jitter(out, drawn, device)
-    gray = torch.as_tensor(drawn.gray, device=device)
-    out = torch.where(_column(gray), _luma(out).expand_as(out), out)
-    out = _blur(out, torch.as_tensor(drawn.blur, dtype=torch.float32, device=device))
-    solarize = torch.as_tensor(drawn.solarize, device=device)
+    out = jitter_(images.to(torch.float32, copy=True), drawn)
+    gray = _on(device, drawn.gray)
+    out = torch.where(_column(gray), _luma(out).expand_as(out), out).contiguous()
+    out = blur_(out, drawn.blur)
+    solarize = _on(device, drawn.solarize)
     return torch.where(_column(solarize) & (out >= 128), 255.0 - out, out)
 
 
-def _jitter(images: Tensor, drawn: PhotometricDraw, device: torch.device) -> Tensor:
-    factors = torch.as_tensor(drawn.factors, dtype=torch.float32, device=device)
+def jitter_(images: Tensor, drawn: PhotometricDraw) -> Tensor:
+    """Apply a draw's colour jitter in place.
+
+    Args:
+        images: (B, 3, H, W) float32 RGB in [0, 255].
+        drawn: Parameters of B images.
+
+    Returns:
+        ``images``.
+    """
+    factors = _on(images.device, drawn.factors.astype("float32"))
     # Each image has its own order, so at each of the four steps the images split by operation.
     for step in range(4):
-        out = images.clone()
         for operation, act in enumerate(_OPERATIONS):
             rows = (drawn.jitter & (drawn.order[:, step] == operation)).nonzero()[0]
             if len(rows):
-                index = torch.as_tensor(rows, device=device)
-                out[index] = act(images[index], _column(factors[index, operation]))
-        images = out
+                index = _on(images.device, rows)
+                images[index] = act(images[index], _column(factors[index, operation]))
     return images
+
+
+def _on(device: torch.device, values) -> Tensor:
+    return torch.as_tensor(values).to(device, non_blocking=True)
 
 
 def _brightness(images: Tensor, factor: Tensor) -> Tensor:
@@ -82,32 +96,9 @@ def _hue(images: Tensor, shift: Tensor) -> Tensor:
 _OPERATIONS = (_brightness, _contrast, _saturation, _hue)
 
 
-def _blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Separable Gaussian blur with one standard deviation (in pixels) an image; 0 leaves it."""
-    rows = (sigma > 0).nonzero().flatten()
-    if len(rows) == 0:
-        return images
-    sigma = sigma[rows]
-    radius = int(torch.ceil(3 * sigma.max()))
-    radius = min(radius, min(images.shape[-2:]) - 1)
-    taps = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (taps / sigma[:, None]) ** 2)
-    kernel = kernel / kernel.sum(dim=1, keepdim=True)  # (n, taps)
-    chosen = images[rows]
-    n, channels, height, width = chosen.shape
-    kernel = kernel.repeat_interleave(channels, dim=0)
-    flat = chosen.reshape(1, n * channels, height, width)
-    # PIL repeats the border pixel.
-    flat = F.pad(flat, (radius, radius, 0, 0), mode="replicate")
-    flat = F.conv2d(flat, kernel[:, None, None, :], groups=n * channels)
-    flat = F.pad(flat, (0, 0, radius, radius), mode="replicate")
-    flat = F.conv2d(flat, kernel[:, None, :, None], groups=n * channels)
-    return images.index_copy(0, rows, flat.reshape(n, channels, height, width))
-
-
 def _luma(images: Tensor) -> Tensor:
-    weights = images.new_tensor(_LUMA).view(1, 3, 1, 1)
-    return (images * weights).sum(dim=1, keepdim=True)
+    red, green, blue = (images[:, c : c + 1] * weight for c, weight in enumerate(LUMA))
+    return red + green + blue
 
 
 def _column(x: Tensor) -> Tensor:

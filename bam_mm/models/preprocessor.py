@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from mmpretrain.models import SelfSupDataPreprocessor
 from torch import Tensor
 
-from bam_mm.data.photometric import draw, resolve_place, specs_of_views
+from bam_mm.data.photometric import draw, resolve_colours, resolve_place, specs_of_views
+from bam_mm.data.photometric_affine import augment_affine
 from bam_mm.data.photometric_batch import apply_to_batch
 from bam_mm.errors import InputError
 from bam_mm.registry import MODELS
@@ -24,6 +26,9 @@ class MultiViewPreprocessor(SelfSupDataPreprocessor):
         layout: A :class:`~bam_mm.views.ViewLayout` or its fields; the pipeline's.
         photometric: As for :class:`~bam_mm.data.multi_crop.MultiCrop`.
         photometric_place: As for :class:`~bam_mm.data.multi_crop.MultiCrop`; the same value.
+        photometric_colours: How colour jitter is done on the device: ``exact``, operation by
+            operation, or ``affine``, by the nearest affine colour map of each image
+            (:mod:`~bam_mm.data.photometric_affine`), several times faster.
         mean: Of each channel in the order after conversion, 0 to 255.
         std: Likewise.
         to_rgb: Whether batches arrive in BGR and are turned to RGB.
@@ -35,6 +40,7 @@ class MultiViewPreprocessor(SelfSupDataPreprocessor):
         layout: ViewLayout | Mapping,
         photometric: Sequence[Mapping] | None = None,
         photometric_place: str = "auto",
+        photometric_colours: str = "exact",
         mean: Sequence[float] = (123.675, 116.28, 103.53),
         std: Sequence[float] = (58.395, 57.12, 57.375),
         to_rgb: bool = True,
@@ -43,6 +49,9 @@ class MultiViewPreprocessor(SelfSupDataPreprocessor):
         super().__init__(mean=list(mean), std=list(std), to_rgb=to_rgb, **kwargs)
         self.layout = ViewLayout.of(layout)
         self.place = resolve_place(photometric_place)
+        self.colours = resolve_colours(photometric_colours)
+        # On the host as well: reading the buffers would wait for the GPU.
+        self._mean_std = tuple(tuple(map(float, v)) * (3 // len(v)) for v in (mean, std))
         self.specs = specs_of_views(self.layout.num_global, self.layout.num_local, photometric)
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -60,22 +69,28 @@ class MultiViewPreprocessor(SelfSupDataPreprocessor):
             InputError: If the views do not match the layout, or the pipeline and this disagree on
                 where the photometric augmentation takes place.
         """
-        if training and isinstance(data["inputs"], (list, tuple)):
-            data = self.cast_data(dict(data))
-            views = list(data["inputs"])
-            self.layout.check([view.shape for view in views])
-            self._check_place(data.get("data_samples"))
-            if self.place == "device":
-                views = [self._augment(v, i) for i, v in enumerate(views)]
-            data["inputs"] = views
-        return super().forward(data, training)
+        if not (training and isinstance(data["inputs"], (list, tuple))):
+            return super().forward(data, training)
+        data = self.cast_data(dict(data))
+        views = list(data["inputs"])
+        self.layout.check([view.shape for view in views])
+        self._check_place(data.get("data_samples"))
+        # Under autocast products of matrices and convolutions would round to 8 or 11 bits.
+        with torch.autocast(views[0].device.type, enabled=False):
+            inputs = [self._prepare(view, index) for index, view in enumerate(views)]
+        return {"inputs": inputs, "data_samples": data.get("data_samples")}
 
-    def _augment(self, view: Tensor, index: int) -> Tensor:
-        drawn = draw(self.specs[index], len(view))
-        if not self._channel_conversion:
-            return apply_to_batch(view, drawn)
-        # Grey and hue are defined on RGB; the parent turns BGR to RGB afterwards.
-        return apply_to_batch(view.flip(1), drawn).flip(1)
+    def _prepare(self, view: Tensor, index: int) -> Tensor:
+        # Grey and hue are defined on RGB, so channels turn before the augmentation.
+        if self._channel_conversion:
+            view = view.flip(1)
+        if self.place == "device":
+            drawn = draw(self.specs[index], len(view))
+            if self.colours == "affine":
+                return augment_affine(view, drawn, *self._mean_std)
+            return apply_to_batch(view, drawn).sub_(self.mean).div_(self.std)
+        # One float copy; the rest in place.
+        return view.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)
 
     def _check_place(self, data_samples: Sequence | None) -> None:
         pipeline = data_samples[0].get("photometric_place") if data_samples else None

@@ -1,13 +1,15 @@
 """Views in the layout's order and sizes; the photometric part at the place that was asked for."""
 
+import cv2
 import numpy as np
 import pytest
+from mmcv.transforms import Compose
+from mmpretrain.datasets.transforms import PackInputs, RandomFlip, RandomResizedCrop
 
-from mmpretrain.datasets.transforms import PackInputs
-
-from bam_mm import ViewLayout
-from bam_mm.data import MultiCrop
-from bam_mm.data.photometric import PhotometricSpec
+from bam_mm import InputError, ViewLayout
+from bam_mm.data import MultiCrop, Photometric
+from bam_mm.data.photometric import PhotometricSpec, specs_of_views
+from tests.data.photographs import photograph
 
 LAYOUT = ViewLayout(num_global=2, num_local=3, global_size=32, local_size=16)
 
@@ -74,3 +76,83 @@ def test_the_places_of_the_crops_stay_out_of_the_batch_unless_asked_for():
     assert "crop_boxes" not in PackInputs()(dict(out))["data_samples"]
     asked = PackInputs(meta_keys=("crop_boxes",))(dict(out))["data_samples"]
     assert asked.crop_boxes == out["crop_boxes"]
+
+
+@pytest.mark.parametrize("place", ["worker", "device"])
+def test_pillow_views_are_those_of_the_chain_of_transforms(place):
+    # mmpretrain's transforms one after the other, pixel for pixel and draw for draw.
+    picture = photograph(0, 120)
+    scales = [(0.25, 1.0)] * 2 + [(0.05, 0.25)] * 3
+    chains = []
+    for size, scale, spec in zip(LAYOUT.sizes, scales, specs_of_views(2, 3), strict=True):
+        crop = RandomResizedCrop(
+            size, crop_ratio_range=scale, interpolation="bicubic", backend="pillow"
+        )
+        steps = [crop, RandomFlip(prob=0.5)]
+        chains.append(Compose([*steps, Photometric(**vars(spec))] if place == "worker" else steps))
+    for seed in range(5):
+        np.random.seed(seed)
+        wanted = [chain(dict(img=picture.copy())) for chain in chains]
+        after = np.random.random_sample()
+        np.random.seed(seed)
+        found = MultiCrop(LAYOUT, photometric_place=place)(dict(img=picture))
+        assert np.random.random_sample() == after
+        assert found["flips"] == [bool(w["flip"]) for w in wanted]
+        for view, chained in zip(found["img"], wanted, strict=True):
+            assert np.array_equal(view, chained["img"])
+
+
+@pytest.mark.parametrize("place,near", [("device", 0.2), ("worker", 1.0)])
+def test_both_backends_draw_and_make_the_same_views(place, near):
+    picture, found = photograph(1, 150), []
+    kept = picture.copy()
+    for backend in ("pillow", "torch"):
+        np.random.seed(0)
+        crop = MultiCrop(LAYOUT, photometric_place=place, backend=backend)
+        found.append([crop(dict(img=picture)) for _ in range(20)] + [np.random.random_sample()])
+    *pillow, after = found[0]
+    *torch, after_torch = found[1]
+    assert after == after_torch and np.array_equal(picture, kept)
+    differences = []
+    for a, b in zip(pillow, torch, strict=True):
+        assert a["crop_boxes"] == b["crop_boxes"] and a["flips"] == b["flips"]
+        for x, y in zip(a["img"], b["img"], strict=True):
+            assert x.shape == y.shape and y.dtype == np.uint8
+            differences.append(np.abs(x.astype(float) - y).mean())
+    assert np.mean(differences) < near and max(differences) < 4
+
+
+def test_views_are_flipped_as_often_as_asked_for():
+    picture = photograph(0, 32)
+    for backend in ("pillow", "torch"):
+        for prob in (0.0, 0.3, 1.0):
+            np.random.seed(0)
+            crop = MultiCrop(
+                LAYOUT, photometric_place="device", backend=backend, flip_prob=prob,
+                global_scale=(1, 1), local_scale=(1, 1),
+            )  # fmt: skip
+            results = [crop(dict(img=picture)) for _ in range(100)]
+            flips = np.array([r["flips"] for r in results])
+            assert abs(flips.mean() - prob) <= 4 * (prob * (1 - prob) / 500) ** 0.5
+            # Crops of the whole square image: a view says itself whether it is flipped.
+            for result in results[:10]:
+                for view, flip in zip(result["img"], result["flips"], strict=True):
+                    small = cv2.resize(picture, view.shape[:2], interpolation=cv2.INTER_AREA)
+                    sides = [np.abs(v.astype(int) - small).mean() for v in (view, view[:, ::-1])]
+                    assert (sides[0] > sides[1]) == flip
+
+
+def test_packing_a_planar_view_keeps_every_pixel_in_its_place():
+    out = MultiCrop(LAYOUT, photometric_place="device", backend="torch")(
+        dict(img=photograph(0, 90))
+    )
+    views = [v.copy() for v in out["img"]]
+    packed = PackInputs()(out)["inputs"]
+    for view, tensor in zip(views, packed, strict=True):
+        assert tensor.is_contiguous()
+        assert np.array_equal(tensor.permute(1, 2, 0).numpy(), view)
+
+
+def test_unknown_backend():
+    with pytest.raises(InputError, match=r"backend='cv2': choose one of pillow, torch"):
+        MultiCrop(LAYOUT, backend="cv2")

@@ -5,13 +5,16 @@ photometric_place = "auto"
 on_error = "stop"
 
 train_pipeline = [
-    dict(type="bam_mm.LoadImage", on_error=on_error),
+    # Large JPEGs are decoded as coarsely as the crops allow; the backend `torch` crops and augments
+    # like Pillow, several times faster (docs/benchmarks.md).
+    dict(type="bam_mm.LoadImage", on_error=on_error, lazy=True),
     dict(
         type="bam_mm.MultiCrop",
         layout=layout,
         global_scale=(0.25, 1.0),
         local_scale=(0.05, 0.25),
         photometric_place=photometric_place,
+        backend="torch",
     ),
     dict(type="PackInputs", meta_keys=("sample_idx", "img_path", "photometric_place")),
 ]

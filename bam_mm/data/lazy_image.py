@@ -1,0 +1,124 @@
+"""A JPEG that is decoded only when its crops are known, as coarsely as they allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from bam_mm.errors import InputError
+
+REDUCTIONS = (8, 4, 2)
+"""Divisors of the sides that JPEG's transform offers for less than the work of the whole image."""
+
+_READ = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+_ORIENTATION = 0x0112  # Exif's tag
+_TURN = {
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
+    4: lambda image: cv2.flip(image, 0),
+    5: cv2.transpose,
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+
+
+class LazyImage:
+    """The bytes of a JPEG, and the size that they will have as an image.
+
+    To those who index it or make an array of it, it is the (H, W, 3) uint8 BGR image at its full
+    size, decoded anew at each access. :class:`~bam_mm.data.multi_crop.MultiCrop` reads ``shape``,
+    draws its crops, and calls :meth:`decode` once.
+
+    Args:
+        data: The file's bytes.
+        path: For messages.
+        unreadable: Called with the error when an image with a sound header cannot be decoded.
+
+    Attributes:
+        shape: (H, W, 3) of the upright image, as Exif turns it.
+
+    Raises:
+        Exception: Pillow's, if it does not understand the header.
+    """
+
+    def __init__(
+        self, data: bytes, path: str, unreadable: Callable[[InputError], None] | None = None
+    ) -> None:
+        self.data, self.path, self.unreadable = data, path, unreadable
+        with Image.open(BytesIO(data)) as header:
+            width, height = header.size
+            exif = header.getexif() if "exif" in header.info else {}
+            self._turn = _TURN.get(exif.get(_ORIENTATION))
+            if exif.get(_ORIENTATION) in (5, 6, 7, 8):
+                width, height = height, width
+        self.shape = (height, width, 3)
+
+    def decode(self, reduction: int = 1) -> np.ndarray:
+        """Decode the image.
+
+        Args:
+            reduction: 1, or one of ``REDUCTIONS``.
+
+        Returns:
+            (ceil(H / reduction), ceil(W / reduction), 3) uint8, BGR.
+
+        Raises:
+            InputError: If the bytes are no image after all.
+        """
+        data = np.frombuffer(self.data, np.uint8)
+        # The shape was promised by Pillow's reading of Exif, so the same reading turns the image.
+        image = cv2.imdecode(data, _READ[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image is None:
+            raise InputError(
+                f"{self.path} is not a readable image ({len(self.data)} bytes): replace the file, "
+                "delete it, or skip unreadable images with on_error='skip'"
+            )
+        return self._turn(image) if self._turn else image
+
+    def decode_or_report(self, reduction: int = 1) -> np.ndarray | None:
+        """Decode the image; None where ``unreadable`` lets a failure pass."""
+        try:
+            return self.decode(reduction)
+        except InputError as error:
+            if self.unreadable is None:
+                raise
+            self.unreadable(error)
+            return None
+
+    def __getitem__(self, key) -> np.ndarray:
+        return self.decode()[key]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return np.asarray(self.decode(), dtype=dtype)
+
+
+def choose_reduction(
+    boxes: Sequence[tuple[int, int, int, int]], sizes: Sequence[tuple[int, int]]
+) -> int:
+    """The coarsest decoding from which no view would have to be enlarged.
+
+    Args:
+        boxes: Top, left, bottom, right of each crop in pixels of the whole image.
+        sizes: Height and width of each view.
+
+    Returns:
+        8, 4, 2 or 1: a crop that the whole image has to enlarge keeps the whole image.
+    """
+    pairs = list(zip(boxes, sizes, strict=True))
+    for reduction in REDUCTIONS:
+        if all(
+            bottom - top >= reduction * height and right - left >= reduction * width
+            for (top, left, bottom, right), (height, width) in pairs
+        ):
+            return reduction
+    return 1

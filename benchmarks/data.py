@@ -1,0 +1,231 @@
+"""Images a second on one core: multi-crop and photometric augmentation against Pillow.
+
+    python benchmarks/data.py
+
+2 views of 224 px and 6 of 96 px, from JPEGs that the script makes (filtered noise, discs and grain,
+of the file size of photographs) in a temporary folder. One process, one thread. Rates are medians
+of alternating runs, ratios the medians of the pairs.
+"""
+
+import argparse
+import functools
+import random
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dataset import default_collate
+from mmpretrain.datasets.transforms import PackInputs
+from PIL import Image
+from torchvision import transforms as T
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bam_mm.data import LoadImage, MultiCrop
+from bam_mm.data.crop_resize import crop_with_torch
+from bam_mm.data.photometric import PhotometricSpec, draw
+from bam_mm.data.photometric_cv2 import apply_to_bgr
+from bam_mm.models import MultiViewPreprocessor
+from benchmarks.baselines.pil_multi_crop import PILMultiCrop, photometric
+from benchmarks.measuring import alternate
+
+LAYOUT = dict(num_global=2, num_local=6, global_size=224, local_size=96)
+BATCH = 32
+
+
+def make_photograph(height: int, width: int, seed: int) -> np.ndarray:
+    """Draw noise of all scales, discs, and grain: (height, width, 3) uint8."""
+    r = np.random.RandomState(seed)
+    image = np.full((height, width, 3), 128, np.float32)
+    for octave in range(7):
+        noise = r.randn(2**octave + 2, 2**octave + 2, 3).astype(np.float32)
+        smooth = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+        # Neighbouring colours of photographs differ in brightness more than in hue.
+        image += 50 / 1.5**octave * (0.7 * smooth.mean(axis=2, keepdims=True) + 0.3 * smooth)
+    for _ in range(12):
+        centre = int(r.randint(width)), int(r.randint(height))
+        cv2.circle(
+            image, centre, int(r.randint(height // 40, height // 5)), r.uniform(0, 255, 3), -1
+        )
+    image += 9 * r.randn(height, width, 1)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def write_jpegs(folder: Path, count: int, height: int, width: int) -> list[str]:
+    """Write photographs of one size; return their paths."""
+    paths = []
+    for seed in range(count):
+        paths.append(str(folder / f"{height}x{width}_{seed}.jpg"))
+        cv2.imwrite(paths[-1], make_photograph(height, width, seed), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    return paths
+
+
+class Pipeline:
+    """The package's way from files to packed views, or on to what the network gets."""
+
+    def __init__(
+        self, backend: str, place: str, colours: str = "exact", *, lazy: bool = True, prepare=False
+    ) -> None:
+        self.steps = [
+            LoadImage(lazy=lazy),
+            MultiCrop(LAYOUT, photometric_place=place, backend=backend),
+            PackInputs(meta_keys=("photometric_place",)),
+        ]
+        self.preprocessor = None
+        if prepare:
+            self.preprocessor = MultiViewPreprocessor(
+                LAYOUT, photometric_place=place, photometric_colours=colours
+            )
+
+    def __call__(self, paths: list[str]) -> None:
+        """Make the views of some images."""
+        packed = []
+        for path in paths:
+            results = dict(img_path=path)
+            for step in self.steps:
+                results = step(results)
+            packed.append(results)
+        if self.preprocessor is not None:
+            self.preprocessor(default_collate(packed), training=True)
+
+
+def decode(paths: list[str], flag: int = cv2.IMREAD_COLOR) -> None:
+    """Only decode."""
+    for path in paths:
+        cv2.imdecode(np.fromfile(path, np.uint8), flag)
+
+
+def report(name: str, ours, baseline, count: int, runs: int, first: bool = False) -> None:
+    """Compare two functions that handle ``count`` images each."""
+    fast, slow, ratio = alternate(ours, baseline, runs=runs)
+    if first:
+        print(f"  {'Pillow and torchvision':<55}{count / slow:8.0f} images/s")
+    print(f"  {name:<55}{count / fast:8.0f} images/s, ratio {ratio:.2f}")
+
+
+def compare_multi_crop(paths: list[str], runs: int, large: bool) -> None:
+    """Everything from the file on."""
+    baseline = PILMultiCrop()
+    cases = {
+        "worker part: decode, crops (photometric on the device)": Pipeline("torch", "device"),
+        "all in the worker, normalised": Pipeline("torch", "worker", prepare=True),
+        "worker part, then batched affine on the same core": Pipeline(
+            "torch", "device", "affine", prepare=True
+        ),
+        "decoding alone, whole images (the bound)": decode,
+    }
+    if large:
+        cases["worker part without scaled decoding"] = Pipeline("torch", "device", lazy=False)
+        cases["decoding alone, half the sides"] = functools.partial(
+            decode, flag=cv2.IMREAD_REDUCED_COLOR_2
+        )
+    else:
+        cases["backend='pillow', all in the worker, normalised"] = Pipeline(
+            "pillow", "worker", lazy=False, prepare=True
+        )
+    for index, (name, function) in enumerate(cases.items()):
+        report(
+            name,
+            functools.partial(function, paths),
+            lambda: [baseline(path) for path in paths],
+            len(paths),
+            runs,
+            first=index == 0,
+        )
+
+
+def compare_resizing(image: np.ndarray, runs: int) -> None:
+    """One global and one local crop: time, and distance from Pillow's filter."""
+    picture = Image.fromarray(image)
+
+    def pillow(box, side):
+        top, left, bottom, right = box
+        return picture.crop((left, top, right, bottom)).resize((side, side), Image.BICUBIC)
+
+    def opencv(box, side):
+        top, left, bottom, right = box
+        return cv2.resize(image[top:bottom, left:right], (side, side), interpolation=cv2.INTER_AREA)
+
+    def ours(box, side):
+        return crop_with_torch(image, box, (side, side))
+
+    for box, side in (((20, 30, 380, 430), 224), ((100, 100, 250, 270), 96)):
+        wanted = np.asarray(pillow(box, side)).astype(float)
+        for name, act in (("torch", ours), ("OpenCV's area average", opencv)):
+            off = np.abs(act(box, side) - wanted).mean()
+            fast, slow, ratio = alternate(
+                functools.partial(act, box, side), functools.partial(pillow, box, side), runs=runs
+            )
+            print(
+                f"  {box[3] - box[1]} x {box[2] - box[0]} to {side} px, {name}: "
+                f"{1e6 * fast:.0f} us, Pillow {1e6 * slow:.0f} us, ratio {ratio:.2f}, "
+                f"{off:.3f} grey levels off"
+            )
+
+
+def compare_photometric(runs: int) -> None:
+    """Photometric augmentation and normalisation of views of 224 px that lie in memory."""
+    views = [make_photograph(224, 224, seed) for seed in range(BATCH)]
+    images = [Image.fromarray(np.ascontiguousarray(v[..., ::-1])) for v in views]
+    batch = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).contiguous()
+    layout = dict(num_global=2, num_local=0, global_size=224)
+    pair = [T.Compose(photometric(1.0, 0.0)), T.Compose(photometric(0.1, 0.2))]
+    half = BATCH // 2
+
+    def batched(colours):
+        prepare = MultiViewPreprocessor(
+            layout, photometric_place="device", photometric_colours=colours
+        )
+        return lambda: prepare(
+            dict(inputs=[batch[:half], batch[half:]], data_samples=None), training=True
+        )
+
+    def one_by_one():
+        specs = PhotometricSpec(), PhotometricSpec(blur_prob=0.1, solarize_prob=0.2)
+        for index, view in enumerate(views):
+            apply_to_bgr(view, draw(specs[index >= half], 1))
+
+    def baseline():
+        for index, image in enumerate(images):
+            pair[index >= half](image)
+
+    cases = {
+        "batched, affine": batched("affine"),
+        "batched, exact": batched("exact"),
+        "one by one in bytes (worker; not normalised)": one_by_one,
+    }
+    for index, (name, function) in enumerate(cases.items()):
+        report(name, function, baseline, BATCH, runs, first=index == 0)
+
+
+def main() -> None:
+    """Compare and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument(
+        "--images", type=int, default=16, help="of 500 x 400; a quarter of large ones"
+    )
+    args = parser.parse_args()
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(0)
+    print("one thread; 'ratio' is to Pillow and torchvision in the same runs")
+    for height, width in ((400, 500), (1500, 2000)):
+        with tempfile.TemporaryDirectory() as folder:
+            count = args.images if height == 400 else max(args.images // 4, 1)
+            paths = write_jpegs(Path(folder), count, height, width)
+            size = np.mean([Path(path).stat().st_size for path in paths]) / 1024
+            print(f"{width} x {height} JPEGs of {size:.0f} KiB, 2 x 224 + 6 x 96 px:")
+            compare_multi_crop(paths, args.runs, large=height > 1000)
+    print("crop and resize:")
+    compare_resizing(make_photograph(400, 500, 0), 20 * args.runs)
+    print("photometric augmentation and normalisation at 224 px:")
+    compare_photometric(args.runs)
+
+
+if __name__ == "__main__":
+    main()
