@@ -19,7 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bam_mm.evaluation.jaccard_boundary import davis_j_and_f
 from benchmarks.baselines.frame_by_frame_j_and_f import frame_by_frame_j_and_f
-from benchmarks.measuring import alternate, extra_memory, in_fresh_process
+from benchmarks.measuring import (
+    add_json_option,
+    alternate,
+    extra_memory,
+    in_fresh_process,
+    write_json,
+)
 
 # Name: objects, their half height in pixels, roughness of the prediction's outline.
 VIDEOS = {
@@ -62,12 +68,14 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--memory", nargs=2, help="only print extra MiB: ours or baseline, video")
+    add_json_option(parser)
     args = parser.parse_args()
     cv2.setNumThreads(1)
     if args.memory:
         print(measure_memory(*args.memory, args.frames))
         return
 
+    ratios, figures = {}, {}
     for name, settings in VIDEOS.items():
         truth, prediction = make_video(*settings, args.frames)
         result = davis_j_and_f(truth, prediction)
@@ -90,6 +98,9 @@ def main() -> None:
             for which in ("ours", "baseline")
         )
         print(f"  extra memory: ours {lean:.1f} MiB, baseline {fat:.1f} MiB")
+        ratios[f"time, {name}"] = ratio
+        figures[name] = {"equal": equal, "ms": fast * per_frame, "MiB": lean}
+    write_json(args.json, ratios, figures)
 
 
 if __name__ == "__main__":

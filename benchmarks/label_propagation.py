@@ -21,7 +21,14 @@ from benchmarks.baselines.dense_label_propagation import (
     dense_propagate_labels,
     window_mask_by_loops,
 )
-from benchmarks.measuring import alternate, extra_memory, in_fresh_process, seconds
+from benchmarks.measuring import (
+    add_json_option,
+    alternate,
+    extra_memory,
+    in_fresh_process,
+    seconds,
+    write_json,
+)
 
 RADIUS, TOPK, TEMPERATURE, CLASSES = 12, 5, 0.1, 4
 
@@ -81,6 +88,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", choices=("ours", "dense"), help="only print extra MiB")
+    add_json_option(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     grid = tuple(args.grid)
@@ -109,6 +117,8 @@ def main() -> None:
         for which in ("ours", "dense")
     )
     print(f"extra memory: ours {lean:.0f} MiB, dense {fat:.0f} MiB, ratio {fat / lean:.2f}")
+    figures = {"difference": difference, "ms": 1e3 * fast, "MiB": lean, "window ms": 1e3 * window}
+    write_json(args.json, {"time": ratio, "extra memory": fat / lean}, figures)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class KNNTestLoop(FeatureLoop):
         bank: Loader of the bank.
         k: Numbers of neighbours, each reported as ``knn_k<k>/<metric>``.
         temperature: Of the votes.
-        chunk: Queries at a time: chunk x bank similarities exist at once.
+        chunk: Queries at a time, see :func:`~bam_mm.evaluation.knn_predict`.
         branch: ``teacher`` or ``student``, of a BAM model.
         cache_dir: Folder of the features' cache; None keeps nothing.
 

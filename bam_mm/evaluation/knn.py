@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from bam_mm.errors import InputError
+from bam_mm.evaluation.nearest_rows import nearest_rows
 from bam_mm.evaluation.rows import check_rows
 
 
@@ -36,7 +36,8 @@ def knn_predict(
         num_classes: Number of classes.
         k: Number of neighbours, 1 <= k <= N.
         temperature: Of the vote's weight.
-        chunk: Queries at a time; at most chunk x N similarities exist at once.
+        chunk: Queries at a time; memory is that of a few tiles of chunk x 4096 similarities (on a
+            GPU 65,536), however large the bank; see :mod:`bam_mm.evaluation.nearest_rows`.
 
     Returns:
         (Q, num_classes) scores: sums of weights, not normalised; float64 where the features are,
@@ -80,45 +81,14 @@ def knn_predict_many(
     """
     _check(bank, bank_labels, queries, num_classes, ks, temperature, chunk)
     dtype = torch.float64 if bank.dtype == torch.float64 else torch.float32
-    bank = F.normalize(bank.to(dtype), dim=1)
-    bank_labels = bank_labels.long()
-    scores = {k: bank.new_zeros((len(queries), num_classes)) for k in ks}
-    for start in range(0, len(queries), chunk):
-        part = F.normalize(queries[start : start + chunk].to(dtype), dim=1)
-        # The similarities live inside the call: the next chunk's come after these are gone.
-        similarity, index = _nearest(part @ bank.T, max(ks))
-        votes = (similarity / temperature).exp()
-        labels = bank_labels[index]
-        for k, score in scores.items():
-            rows = score[start : start + chunk]
-            rows.scatter_add_(1, labels[:, :k], votes[:, :k])
+    similarity, rows = nearest_rows(bank, queries, k=max(ks), chunk=chunk, dtype=dtype)
+    votes = similarity.div_(temperature).exp_()
+    labels = bank_labels[rows].long()
+    scores = {}
+    for k in ks:
+        scores[k] = votes.new_zeros((len(queries), num_classes))
+        scores[k].scatter_add_(1, labels[:, :k], votes[:, :k])
     return scores
-
-
-def _nearest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, equal ones in the order of their columns.
-
-    Args:
-        similarity: (Q, N).
-        k: At most N.
-
-    Returns:
-        Values and columns, both (Q, k).
-    """
-    # One more than wanted shows whether there is a tie for the last place.
-    values, columns = similarity.topk(min(k + 1, similarity.shape[1]), dim=1)
-    if values.shape[1] > k:
-        tied = (values[:, k - 1] == values[:, k]).nonzero().flatten().tolist()
-        values, columns = values[:, :k].contiguous(), columns[:, :k].contiguous()
-        for row in tied:
-            last = values[row, -1]
-            above = int((values[row] > last).sum())
-            columns[row, above:] = (similarity[row] == last).nonzero().flatten()[: k - above]
-    order = columns.argsort(dim=1)
-    values, columns = values.gather(1, order), columns.gather(1, order)
-    # Column by column values may have been mixed up with those of ties, which are equal.
-    values, order = values.sort(dim=1, descending=True, stable=True)
-    return values, columns.gather(1, order)
 
 
 def _check(

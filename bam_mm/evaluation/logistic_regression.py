@@ -1,8 +1,7 @@
 """Multinomial logistic regression on frozen features, by scikit-learn's objective and solver.
 
 scikit-learn's own fit takes the features to the CPU. Here the objective is computed by torch on the
-features' device and handed to the same solver with the same settings (scipy's L-BFGS), each fit
-starting where the one before ended.
+features' device and handed to the same solver, scipy's L-BFGS, which may start anywhere.
 """
 
 from __future__ import annotations
@@ -19,6 +18,16 @@ from bam_mm.evaluation.rows import check_rows, some
 
 ROWS_AT_ONCE = 1 << 17
 """Of the table of logits (rows, classes), which for ImageNet would not fit a GPU as a whole."""
+
+LINE_SEARCH = 10
+"""Evaluations along one direction at most. A search that works takes one to five; one that does not
+has met the noise of the loss, and more (scikit-learn's 50) find nothing."""
+
+SMALLEST_GAIN = {torch.float64: 64 * torch.finfo(torch.float64).eps, torch.float32: 1e-9}
+"""Of the loss in one iteration, by the features' dtype: with less the solver stops.
+
+scikit-learn has the first for both. In float32 the loss, a mean over images, is known to about
+1e-8; a solver that goes on below takes twice the evaluations, to no smaller a gradient."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +127,9 @@ def fit_logistic_regression(
     if start is not None:
         first = torch.cat([start.weight, start.bias[:, None]], dim=1).flatten().cpu().numpy()
     labels = labels.long()
-    # The settings that scikit-learn gives it.
-    options = dict(maxiter=max_iter, maxls=50, gtol=tolerance, ftol=64 * np.finfo(float).eps)
+    options = dict(
+        maxiter=max_iter, maxls=LINE_SEARCH, gtol=tolerance, ftol=SMALLEST_GAIN[features.dtype]
+    )
     found = minimize(objective, first, method="L-BFGS-B", jac=True, options=options)
     both = torch.from_numpy(found.x).view(num_classes, width + 1).to(features.device)
     return LogisticModel(

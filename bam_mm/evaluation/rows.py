@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from bam_mm.errors import InputError
+
+ROWS_AT_ONCE = 1 << 13
 
 
 def check_rows(
@@ -26,9 +29,8 @@ def check_rows(
             f"{what} {tuple(features.shape)} must be a table (rows, features): pool maps to one "
             "vector an image first"
         )
-    finite = features.isfinite().all(dim=1)
-    if not finite.all():
-        bad = (~finite).nonzero().flatten()
+    bad = _rows_not_finite(features)
+    if len(bad):
         raise InputError(
             f"{what}: {len(bad)} of {len(features)} rows are not finite, the first is row "
             f"{int(bad[0])}: check the checkpoint, and extract in float32"
@@ -52,6 +54,14 @@ def check_rows(
             f"range), but num_classes={num_classes} admits 0 to {num_classes - 1}; check the data "
             "set's classes"
         )
+
+
+def _rows_not_finite(features: Tensor) -> Tensor:
+    """Numbers of the rows with an entry that is not finite; no table of the features' size."""
+    if not features.numel() or all(bound.isfinite() for bound in features.aminmax()):
+        return torch.empty(0, dtype=torch.long)  # NaN and infinities reach one bound or both
+    parts = [~part.isfinite().all(dim=1) for part in features.split(ROWS_AT_ONCE)]
+    return torch.cat(parts).nonzero().flatten()
 
 
 def some(values: list, most: int = 10) -> str:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from bam_mm import InputError
 from bam_mm.evaluation import (
     balanced_subset,
     colour_histogram,
@@ -11,6 +12,10 @@ from bam_mm.evaluation import (
     knn_predict_many,
     raw_pixels,
 )
+from bam_mm.evaluation import nearest_rows as nearest_rows_module
+from bam_mm.evaluation import rows as rows_module
+from bam_mm.evaluation.nearest_rows import _compact, multiplier, nearest_rows
+from bam_mm.evaluation.rows import check_rows
 from tests.reference.slow_knn import slow_knn
 
 
@@ -53,23 +58,64 @@ def test_equals_the_slow_reference_where_rows_tie(seed):
         assert torch.equal(knn_predict(bank, labels, rows, chunk=7, **settings), scores)
 
 
-def test_many_ks_need_one_pass_of_similarities(monkeypatch):
-    sizes = []
-    matmul = torch.Tensor.__matmul__
-    monkeypatch.setattr(
-        torch.Tensor,
-        "__matmul__",
-        lambda a, b: (sizes.append((len(a), b.shape[1])), matmul(a, b))[1],
-    )
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of the bank so small that many go by."""
+    monkeypatch.setattr(nearest_rows_module, "BANK_ROWS_AT_ONCE", 16)
+
+
+def every_product(monkeypatch):
+    """Sizes of the tables of similarities, in the order in which they are made."""
+    sizes, multiplier = [], nearest_rows_module.multiplier
+
+    def counted(block):
+        multiply = multiplier(block)
+        return lambda rows: (sizes.append((len(rows), len(block))), multiply(rows))[1]
+
+    monkeypatch.setattr(nearest_rows_module, "multiplier", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_blocks_change_nothing_where_rows_tie(seed, small_blocks):
+    test_equals_the_slow_reference_where_rows_tie(seed)
+
+
+@pytest.mark.parametrize("order", ["random", "rising", "falling", "equal"])
+@pytest.mark.parametrize("n", [16, 17, 100, 104])
+def test_nearest_rows_over_blocks(order, n, small_blocks):
+    # Rising: each block displaces all that was found before. Cosines are multiples of 1/16, exact,
+    # so there are ties within blocks and between them.
+    g = torch.Generator().manual_seed(n)
+    steps = {
+        "random": torch.randint(-16, 17, (n,), generator=g),
+        "rising": torch.arange(n) * 32 // n - 16,
+        "falling": 16 - torch.arange(n) * 32 // n,
+        "equal": torch.full((n,), 5),
+    }[order].double() / 16
+    bank = torch.stack([steps, (1 - steps**2).sqrt()], 1)
+    queries = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [2.0, 0.0]]).double()
+    similar = (queries / queries.norm(dim=1, keepdim=True)) @ bank.T
+    for k in {1, 5, 16, n}:
+        values, rows = nearest_rows(bank, queries, k=k, chunk=2, dtype=torch.float64)
+        for query, found, value in zip(similar.tolist(), rows.tolist(), values, strict=True):
+            assert found == sorted(range(n), key=lambda row: -query[row])[:k]
+            assert value.tolist() == pytest.approx([query[row] for row in found], abs=1e-12)
+
+
+def test_one_pass_of_similarities_by_blocks(monkeypatch, small_blocks):
+    sizes = every_product(monkeypatch)
     bank, queries = torch.randn(50, 4), torch.randn(20, 4)
     knn_predict_many(bank, torch.arange(50) % 3, queries, num_classes=3, ks=[1, 5, 50], chunk=8)
-    assert sizes == [(8, 50), (8, 50), (4, 50)]
+    assert sizes == 3 * [(8, 16), (8, 16), (4, 16)] + [(8, 2), (8, 2), (4, 2)]
 
 
-def test_memory_is_that_of_a_chunk():
-    # Every allocation of the call, by torch's own profiler: never much above one chunk x bank.
-    bank, queries = torch.randn(20_000, 8), torch.randn(512, 8)
-    labels = torch.arange(20_000) % 3
+@pytest.mark.parametrize("rows", [30_000, 60_000])
+def test_memory_is_that_of_a_tile_whatever_the_bank(rows, monkeypatch):
+    # Every allocation of the call, by torch's own profiler.
+    monkeypatch.setattr(nearest_rows_module, "BANK_ROWS_AT_ONCE", 4096)
+    bank, queries = torch.randn(rows, 8), torch.randn(96, 8)
+    labels = torch.arange(rows) % 3
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
         knn_predict(bank, labels, queries, num_classes=3, k=5, chunk=32)
     held = peak = 0
@@ -79,9 +125,33 @@ def test_memory_is_that_of_a_chunk():
     ):
         held += event.nbytes()
         peak = max(peak, held)
-    chunk, everything = 32 * 20_000 * 4, 512 * 20_000 * 4
-    bank_copies = 3 * bank.numel() * 4
-    assert chunk <= peak < chunk + bank_copies + 500_000 < everything / 8
+    tile, table = 32 * 4096 * 4, 96 * rows * 4
+    assert tile <= peak < 3 * tile < table / 5
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_with_and_without_onednn(dtype, onednn, monkeypatch):
+    if not onednn:
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    rows, block = torch.randn(5, 33).to(dtype), torch.randn(7, 33).to(dtype)
+    exact = (rows.double()[:, None] * block.double()).sum(2)
+    with torch.autocast("cpu", torch.bfloat16):  # of no effect: bfloat16 has 3e-3
+        product = multiplier(block)(rows)
+    assert product.dtype == dtype and product.is_contiguous()
+    torch.testing.assert_close(product.double(), exact, atol=2e-5, rtol=1e-5)
+
+
+def test_compacting_keeps_order_and_fills_up():
+    tile = torch.arange(24.0).view(3, 8)
+    marked = torch.zeros(3, 8).bool()
+    marked[0, [1, 7]] = marked[2, 3] = True
+    for width in (8, 7):  # with and without the way by eights
+        values, rows = _compact(tile[:, -width:].contiguous(), marked[:, -width:].contiguous(), 108)
+        off = 8 - width
+        inf = float("inf")
+        assert values.tolist() == [[1, 7], [-inf, -inf], [19, -inf]]
+        assert rows[0].tolist() == [109 - off, 115 - off] and rows[2, 0] == 111 - off
 
 
 def test_half_precision_votes_do_not_overflow():
@@ -90,25 +160,6 @@ def test_half_precision_votes_do_not_overflow():
     scores = knn_predict(bank, torch.arange(30) % 3, bank, num_classes=3, k=3)
     assert scores.dtype == torch.float32 and scores.isfinite().all()
     assert torch.equal(scores.argmax(1), torch.arange(30) % 3)
-
-
-def test_never_holds_more_similarities_than_a_chunk(monkeypatch):
-    sizes = []
-    topk = torch.Tensor.topk
-    monkeypatch.setattr(
-        torch.Tensor,
-        "topk",
-        lambda x, *a, **kw: (sizes.append(tuple(x.shape)), topk(x, *a, **kw))[1],
-    )
-    knn_predict(
-        torch.randn(50, 4),
-        torch.zeros(50, dtype=int),
-        torch.randn(33, 4),
-        num_classes=1,
-        k=3,
-        chunk=8,
-    )
-    assert sizes == [(8, 50)] * 4 + [(1, 50)]
 
 
 def test_scale_of_features_and_chunking_change_nothing():
@@ -164,3 +215,18 @@ def test_colour_histogram_counts_by_hand():
     assert histogram[0, 0].item() == pytest.approx(0.75**0.5)
     assert histogram[0, 7].item() == pytest.approx(0.5)
     assert raw_pixels(image).sum().item() == pytest.approx(0.0, abs=1e-3)
+
+
+def test_no_queries_have_no_scores():
+    scores = knn_predict(torch.randn(5, 3), torch.arange(5), torch.empty(0, 3), num_classes=5, k=2)
+    assert scores.shape == (0, 5)
+
+
+def test_rows_that_are_not_finite_are_counted_across_parts(monkeypatch):
+    monkeypatch.setattr(rows_module, "ROWS_AT_ONCE", 3)
+    features = torch.zeros(10, 2)
+    features[4, 1], features[8, 0], features[9, 0] = float("inf"), -float("inf"), float("nan")
+    with pytest.raises(InputError, match="bank: 3 of 10 rows are not finite, the first is row 4"):
+        check_rows("bank", features)
+    check_rows("bank", features[:4])
+    check_rows("bank", features[:0])

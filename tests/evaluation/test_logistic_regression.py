@@ -10,12 +10,14 @@ from sklearn.preprocessing import StandardScaler
 from bam_mm import InputError
 from bam_mm.evaluation import (
     PENALTIES,
+    LogisticModel,
     accuracy_of,
     fit_logistic_regression,
     logistic_regression_sweep,
     mean_per_class_accuracy,
     top1_accuracy,
 )
+from bam_mm.evaluation.penalty_sweep import _start
 
 
 def table(n, classes=4, width=8, noise=3.0, seed=0, centres_seed=0):
@@ -118,6 +120,41 @@ def test_sweep_is_the_protocol_done_with_scikit_learn(metric, scaling):
     assert sweep.test_score == pytest.approx(score(both, test, best))
     assert sweep.test_score != pytest.approx(score(train, test, best))  # it was refitted
     assert not sweep.at_end and sweep.warnings() == []
+
+
+def model_at(penalty, weight, bias):
+    weight, bias = torch.tensor([weight]).double(), torch.tensor([bias]).double()
+    return LogisticModel(weight, bias, penalty, iterations=0, converged=True)
+
+
+def test_each_fit_starts_where_the_path_leads():
+    # Weights in proportion to log10(penalty): 1000 -> 3, 100 -> 2, so 10 -> 1 and 10 ** 1.5 -> 1.5.
+    first, second = model_at(1000.0, [3.0, 6.0], 9.0), model_at(100.0, [2.0, 4.0], 6.0)
+    assert _start([], 10.0) is None and _start([first], 10.0) is first
+    for penalty, weight in ((10.0, 1.0), (10**1.5, 1.5), (1e-5, 1.0)):  # no further than it came
+        start = _start([first, second], penalty)
+        torch.testing.assert_close(start.weight, torch.tensor([[weight, 2 * weight]]).double())
+        torch.testing.assert_close(start.bias, torch.tensor([3 * weight]).double())
+
+
+def test_the_path_saves_iterations_and_changes_no_optimum(monkeypatch):
+    tables = [table(n, width=64, seed=s, noise=4.0) for n, s in ((200, 1), (200, 2), (50, 3))]
+    models, plain = [], []
+    path = logistic_regression_sweep(
+        *tables, num_classes=4, on_fit=lambda model, score: models.append(model)
+    )
+    monkeypatch.setattr(
+        "bam_mm.evaluation.penalty_sweep._start", lambda fitted, p: fitted[-1] if fitted else None
+    )
+    last = logistic_regression_sweep(
+        *tables, num_classes=4, on_fit=lambda model, score: plain.append(model)
+    )
+    assert sum(path.iterations) < 0.85 * sum(last.iterations)
+    for a, b in zip(models, plain, strict=True):
+        # The penalty bounds how far weights lie from the optimum: 256 entries of a gradient of 1e-5
+        # over 200 images, twice.
+        apart = 2 * 256**0.5 * 1e-5 * 200 / a.penalty
+        assert (a.weight - b.weight).norm() < 1.5 * apart, a.penalty
 
 
 def test_a_penalty_at_an_end_is_said():

@@ -1,0 +1,169 @@
+"""Three protocols on one backbone: with the shared cache against each extracting for itself.
+
+    python benchmarks/feature_extraction.py
+
+kNN and logistic regression need training and test images, clustering the test images. All read the
+same folder of JPEG files, written here, with the same loader and backbone; the baseline is the same
+extraction without the cache, so the ratio holds whatever the backbone. The cache begins empty in
+each run. The bound is the extraction of each image once. Below it, what a later protocol costs
+whose features are all there.
+"""
+
+import argparse
+import logging
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+
+from bam_mm import FrozenFeatures, ImageFolder
+from bam_mm.benchmark.feature_cache import cached_features
+from bam_mm.evaluation import (
+    balanced_subset,
+    clustering_curve,
+    knn_predict,
+    logistic_regression_sweep,
+)
+from bam_mm.models.extraction import EVALUATION_SAMPLER
+from benchmarks.measuring import add_json_option, alternate, seconds, write_json
+
+CLASSES = 8
+PIPELINE = [
+    dict(type="bam_mm.LoadImage"),
+    dict(type="ResizeEdge", scale=256, edge="short", backend="pillow", interpolation="bicubic"),
+    dict(type="CenterCrop", crop_size=224),
+    dict(type="PackInputs", meta_keys=("sample_idx", "img_path")),
+]
+
+
+def write_images(root: Path, split: str, count: int) -> None:
+    """Write 500 x 400 JPEG files of smooth noise, of another colour for each class."""
+    rng = np.random.default_rng(len(split))
+    tint = np.random.default_rng(0).uniform(112, 144, (CLASSES, 3))
+    for number in range(count):
+        label = number % CLASSES
+        folder = root / split / f"class_{label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        coarse = (tint[label] + rng.normal(0, 40, (50, 62, 3))).clip(0, 255).astype(np.uint8)
+        image = Image.fromarray(coarse).resize((500, 400), Image.Resampling.BICUBIC)
+        image.save(folder / f"{number}.jpg", quality=90)
+
+
+class Bench:
+    """A backbone, two splits of a folder, and three protocols."""
+
+    def __init__(self, root: Path, arch: str) -> None:
+        init_default_scope("mmpretrain")
+        torch.manual_seed(0)
+        backbone = dict(type="mmpretrain.VisionTransformer", arch=arch, out_type="cls_token")
+        self.model = FrozenFeatures(backbone).eval()
+        self.settings = dict(backbone=backbone, pipeline=PIPELINE)
+        self.loaders = {split: self._loader(root, split) for split in ("train", "test")}
+
+    def _loader(self, root: Path, split: str):
+        dataset = ImageFolder(str(root), split=split, pipeline=PIPELINE)
+        return Runner.build_dataloader(
+            dict(
+                batch_size=32,
+                num_workers=0,
+                sampler=dict(EVALUATION_SAMPLER),
+                collate_fn=dict(type="default_collate"),
+                dataset=dataset,
+            )
+        )
+
+    def features(self, split: str, cache: Path | None):
+        """Features and labels of a split."""
+        return cached_features(
+            self.model,
+            self.model.data_preprocessor,
+            self.loaders[split],
+            folder=cache,
+            settings=self.settings,
+            description=split,
+        )
+
+    def knn(self, cache: Path | None) -> float:
+        """Top-1 in 0 to 1."""
+        bank, queries = self.features("train", cache), self.features("test", cache)
+        scores = knn_predict(*bank, queries[0], num_classes=CLASSES, k=10)
+        return (scores.argmax(1) == queries[1]).double().mean().item()
+
+    def logreg(self, cache: Path | None) -> float:
+        """Top-1 in 0 to 1."""
+        (features, labels), test = self.features("train", cache), self.features("test", cache)
+        held_out = torch.zeros(len(labels)).bool()
+        held_out[balanced_subset(labels, 0.2)] = True
+        train, val = ((features[rows], labels[rows]) for rows in (~held_out, held_out))
+        return logistic_regression_sweep(train, val, test, num_classes=CLASSES).test_score
+
+    def clustering(self, cache: Path | None) -> float:
+        """Mean NMI."""
+        table = self.features("test", cache)
+        curve = clustering_curve(*table, [4], num_classes=CLASSES, draws=2)
+        return sum(score.nmi for score in curve[4]) / 2
+
+    def all(self, cache: Path | None) -> tuple[float, float, float]:
+        """Run the three protocols; a folder is emptied first."""
+        if cache:
+            shutil.rmtree(cache, ignore_errors=True)
+        return self.knn(cache), self.logreg(cache), self.clustering(cache)
+
+
+def main() -> None:
+    """Compare and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=64, help="for training; half for testing")
+    parser.add_argument("--arch", default="deit-tiny", help="of mmpretrain's VisionTransformer")
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    add_json_option(parser)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    logging.disable(logging.INFO)  # each hit is said
+    with tempfile.TemporaryDirectory() as folder:
+        root, cache = Path(folder) / "images", Path(folder) / "cache"
+        for split, count in (("train", args.images), ("test", args.images // 2)):
+            write_images(root, split, count)
+        bench = Bench(root, args.arch)
+        shared, own = bench.all(cache), bench.all(None)
+        print(
+            f"kNN {shared[0]:.2%}, logistic regression {shared[1]:.2%}, NMI {shared[2]:.3f}: ",
+            end="",
+        )
+        print("results equal" if shared == own else f"results DIFFER: {own}")
+        fast, slow, ratio = alternate(
+            lambda: bench.all(cache), lambda: bench.all(None), runs=args.runs
+        )
+        print(
+            f"three protocols: shared {fast:.2f} s, each for itself {slow:.2f} s, ratio {ratio:.2f}"
+        )
+        once = seconds(lambda: [bench.features(split, None) for split in ("train", "test")])
+        print(f"  extraction of each image once alone: {once:.2f} s, {once / fast:.0%} of shared")
+        hit, miss, hit_ratio = alternate(
+            lambda: bench.features("train", cache),
+            lambda: bench.features("train", None),
+            runs=args.runs,
+        )
+        print(f"training images again: {1e3 * hit:.0f} ms against {miss:.2f} s, ", end="")
+        print(f"ratio {hit_ratio:.0f}")
+    figures = {
+        "shared seconds": fast,
+        "own seconds": slow,
+        "hit seconds": hit,
+        "equal": shared == own,
+    }
+    write_json(args.json, {"three protocols": ratio, "features that are there": hit_ratio}, figures)
+
+
+if __name__ == "__main__":
+    main()

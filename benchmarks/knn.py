@@ -1,0 +1,180 @@
+"""Time and memory of ``knn_predict``: against the dense implementation, and at ImageNet's size.
+
+    python benchmarks/knn.py
+
+First a bank of 1,281,167 x 768, the training images of ImageNet, which is made in place. Then one
+of 100,000 x 768 and 2,000 queries, a size at which all similarities still fit: times are medians of
+alternating runs, extra memory is what one call adds to the resident size at its peak, in a fresh
+process for each. The bound is the same product of matrices alone, in the same tiles, compared by
+processor time, which other work on the machine lengthens less.
+Features are 1,000 centres with noise; the bank is in order of its classes, as an image folder is.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bam_mm.evaluation import knn_predict
+from bam_mm.evaluation.nearest_rows import BANK_ROWS_AT_ONCE
+from benchmarks.baselines.dense_knn import dense_knn
+from benchmarks.measuring import (
+    add_json_option,
+    alternate,
+    cpu_seconds,
+    extra_memory,
+    in_fresh_process,
+    write_json,
+)
+
+CLASSES, K, TEMPERATURE, CHUNK = 1000, 20, 0.07, 1024
+IMAGENET = 1_281_167
+
+
+def make_table(rows: int, dim: int, dtype: torch.dtype, seed: int) -> tuple[torch.Tensor, ...]:
+    """Draw features and labels; beside them little memory is taken."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(CLASSES, dim, generator=generator)
+    generator.manual_seed(1 + seed)
+    labels = torch.arange(rows) * CLASSES // rows
+    features = torch.empty(rows, dim, dtype=dtype)
+    for part, label in zip(features.split(8192), labels.split(8192), strict=True):
+        noise = torch.randn(part.shape, generator=generator)
+        part.copy_(noise.mul_(4).add_(centres[label]))
+    return features, labels
+
+
+def ours(bank, labels, queries):
+    """Run the package's implementation."""
+    settings = dict(num_classes=CLASSES, k=K, temperature=TEMPERATURE, chunk=CHUNK)
+    return knn_predict(bank, labels, queries, **settings)
+
+
+def dense(bank, labels, queries):
+    """Run the baseline."""
+    return dense_knn(bank, labels, queries, CLASSES, K, TEMPERATURE)
+
+
+def product_seconds(rows: int, queries: int, dim: int) -> dict[str, float]:
+    """Processor time of that many similarities' matrix products alone, from what a tile takes.
+
+    By MKL, which ``torch.mm`` takes, and by oneDNN, without the copies into and out of its tensors.
+    """
+    block, part = torch.randn(BANK_ROWS_AT_ONCE, dim), torch.randn(CHUNK, dim)
+    tile = torch.empty(CHUNK, BANK_ROWS_AT_ONCE)
+    block_of_onednn, part_of_onednn = block.to_mkldnn(), part.to_mkldnn()
+    products = {
+        "torch.mm": lambda: torch.mm(part, block.T, out=tile),
+        "oneDNN": lambda: F.linear(part_of_onednn, block_of_onednn),
+    }
+    tiles = rows * queries / tile.numel()
+    return {
+        name: tiles * statistics.median([cpu_seconds(product) for _ in range(16)][1:])
+        for name, product in products.items()
+    }
+
+
+def measure_memory(which: str, rows: int, queries: int, dim: int) -> float:
+    """Return the extra MiB of one call, after a small one."""
+    call = {"ours": ours, "dense": dense}[which]
+    small = make_table(64, dim, torch.float32, 0)
+    call(*small, small[0])
+    table, asked = (
+        make_table(rows, dim, torch.float32, 0),
+        make_table(queries, dim, torch.float32, 1),
+    )
+    return extra_memory(lambda: call(*table, asked[0]))
+
+
+def compare(args: argparse.Namespace) -> dict[str, float]:
+    """Compare with the baseline, print, and return the ratios."""
+    bank, labels = make_table(args.rows, args.dim, torch.float32, 0)
+    queries, asked = make_table(args.queries, args.dim, torch.float32, 1)
+    scores, expected = ours(bank, labels, queries), dense(bank, labels, queries)
+    difference = ((scores - expected).abs().max() / expected.max()).item()
+    same = (scores.argmax(1) == expected.argmax(1)).double().mean().item()
+    top1 = 100 * (scores.argmax(1) == asked).double().mean().item()
+    print(f"bank {tuple(bank.shape)}, {len(queries)} queries, k {K}: top-1 {top1:.1f} %")
+    print(f"largest difference of a score: {difference:.0e} of the largest; same class: {same:.2%}")
+    fast, slow, time_ratio = alternate(
+        lambda: ours(bank, labels, queries), lambda: dense(bank, labels, queries), runs=args.runs
+    )
+    print(f"time: ours {fast:.2f} s, dense {slow:.2f} s, ratio {time_ratio:.2f}")
+    worked = cpu_seconds(lambda: ours(bank, labels, queries))
+    _print_bound(worked, args.rows, args.queries, args.dim)
+    sizes = ["--rows", args.rows, "--queries", args.queries, "--dim", args.dim]
+    lean, fat = (
+        in_fresh_process(__file__, "--memory", which, *sizes, "--threads", args.threads)
+        for which in ("ours", "dense")
+    )
+    print(f"extra memory: ours {lean:.0f} MiB, dense {fat:.0f} MiB, ratio {fat / lean:.1f}")
+    return {"time": time_ratio, "extra memory": fat / lean}
+
+
+def imagenet(args: argparse.Namespace) -> dict[str, float]:
+    """Run at the real size, print, and return the figures."""
+    dtype = getattr(torch, args.dtype)
+    bank, labels = make_table(IMAGENET, args.dim, dtype, 0)
+    queries, asked = make_table(args.imagenet_queries, args.dim, dtype, 1)
+    ours(bank[:64], labels[:64], queries[:64])
+    kept = {}
+
+    def call():
+        start = time.perf_counter()
+        kept["worked"] = cpu_seconds(lambda: kept.update(scores=ours(bank, labels, queries)))
+        kept["taken"] = time.perf_counter() - start
+
+    extra = extra_memory(call)
+    taken = kept["taken"]
+    correct = 100 * (kept["scores"].argmax(1) == asked).double().mean().item()
+    table = len(bank) * len(queries) * 4 / 2**20
+    print(f"bank {tuple(bank.shape)} {args.dtype}, {len(queries)} queries: {taken:.1f} s, ", end="")
+    print(f"{1e3 * taken / len(queries):.1f} ms a query, top-1 {correct:.1f} %")
+    print(f"  extra memory {extra:.0f} MiB; all similarities at once would take {table:.0f} MiB")
+    share = _print_bound(kept["worked"], len(bank), len(queries), args.dim)
+    return {"seconds": taken, "MiB": extra, "share of the product's speed": share}
+
+
+def _print_bound(worked: float, rows: int, queries: int, dim: int) -> float:
+    print(f"  processor time: ours {worked:.2f} s; the product alone", end="")
+    products = product_seconds(rows, queries, dim)
+    for name, product in products.items():
+        speed = 2e-9 * rows * queries * dim / product
+        print(f", by {name} {product:.2f} s ({speed:.0f} GFLOP/s a thread)", end="")
+    share = min(products.values()) / worked
+    print(f": {share:.0%} of the faster one's speed")
+    return share
+
+
+def main() -> None:
+    """Compare and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=100_000, help="of the bank, where compared")
+    parser.add_argument("--queries", type=int, default=2_000, help="where compared")
+    parser.add_argument("--dim", type=int, default=768)
+    parser.add_argument(
+        "--imagenet-queries", type=int, default=1_024, help="0 leaves that size out"
+    )
+    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="there")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--memory", choices=("ours", "dense"), help="only print extra MiB")
+    add_json_option(parser)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.memory:
+        print(measure_memory(args.memory, args.rows, args.queries, args.dim))
+        return
+    figures = imagenet(args) if args.imagenet_queries else {}
+    ratios = compare(args)
+    write_json(args.json, ratios, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Time until ``import bam_mm`` and ``tools/train.py --help`` are done, each in a fresh process.
+
+    python benchmarks/startup.py
+
+Medians of alternating runs with the files in the disk's cache, the interpreter's own start
+included. The baseline is ``import mmpretrain``, which a training needs in the end; the bound is
+``import mmengine.registry``, without which nothing can be registered.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.measuring import add_json_option, seconds, write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = {
+    "import bam_mm": ["-c", "import bam_mm"],
+    "tools/train.py --help": ["tools/train.py", "--help"],
+    "import mmpretrain": ["-c", "import mmpretrain"],
+    "import mmengine.registry": ["-c", "import mmengine.registry"],
+    "nothing": ["-c", "pass"],
+}
+BASELINE = "import mmpretrain"
+LIMIT = 3.0
+"""Seconds that ``import bam_mm`` and ``tools/train.py --help`` may take."""
+
+
+def start(arguments: list[str]) -> None:
+    """Run the interpreter and wait for its end."""
+    command = [sys.executable, *arguments]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    add_json_option(parser)
+    args = parser.parse_args()
+    # The first round fills the disk's cache and is not counted.
+    rounds = [
+        {name: seconds(lambda a=arguments: start(a)) for name, arguments in COMMANDS.items()}
+        for _ in range(args.runs + 1)
+    ][1:]
+    medians = {name: statistics.median(r[name] for r in rounds) for name in COMMANDS}
+    ratios = {
+        name: statistics.median(r[BASELINE] / r[name] for r in rounds)
+        for name in list(COMMANDS)[:2]
+    }
+    for name, median in medians.items():
+        said = f"{name}: {median:.2f} s"
+        if name in ratios:
+            verdict = "under" if median < LIMIT else "NOT under"
+            said += f", {verdict} {LIMIT:.0f} s; {BASELINE} takes {ratios[name]:.1f} times as long"
+        print(said)
+    write_json(args.json, ratios, {f"{name} seconds": value for name, value in medians.items()})
+
+
+if __name__ == "__main__":
+    main()

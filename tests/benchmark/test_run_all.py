@@ -1,0 +1,90 @@
+"""The regression guard's comparison: below 0.7, missing, new; and what scripts write for it."""
+
+import argparse
+import json
+import sys
+
+import pytest
+
+from benchmarks import run_all
+from benchmarks.measuring import add_json_option, write_json
+from benchmarks.run_all import compare, merge, ratios_of
+
+
+def words(recorded, now):
+    return {verdict.name: verdict.word for verdict in compare(recorded, now)}
+
+
+def test_a_ratio_may_fall_to_seven_tenths_and_not_below():
+    recorded = {"loss": {"time": 2.0, "memory": 5.0}, "knn": {"time": 10.0}}
+    now = {"loss": {"time": 1.4, "memory": 3.499}, "knn": {"time": 99.0}}
+    assert words(recorded, now) == {"loss: time": "ok", "loss: memory": "SLOWER", "knn: time": "ok"}
+    assert [v.fails for v in compare(recorded, now)] == [False, True, False]
+
+
+def test_what_was_recorded_and_is_gone_fails_and_what_is_new_does_not():
+    recorded = {"loss": {"time": 2.0}, "knn": {"time": 3.0, "memory": 4.0}}
+    now = {"knn": {"time": 3.0, "bank of float16": 0.1}, "data": {"images": 4.0}}
+    verdicts = compare(recorded, now)
+    assert {v.name: (v.recorded, v.now, v.word, v.fails) for v in verdicts} == {
+        "loss: time": (2.0, None, "MISSING", True),
+        "knn: time": (3.0, 3.0, "ok", False),
+        "knn: memory": (4.0, None, "MISSING", True),
+        "knn: bank of float16": (None, 0.1, "new", False),
+        "data: images": (None, 4.0, "new", False),
+    }
+    assert str(verdicts[0]).split() == ["loss:", "time", "2.00", "-", "MISSING"]
+    assert compare({}, {}) == []
+
+
+def test_recording_some_keeps_the_others():
+    old = {"machine": {"cpu": "a"}, "ratios": {"time": 1.0}, "figures": {}}
+    new = {"ratios": {"time": 2.0}, "figures": {"seconds": 3}}
+    record = merge({"benchmarks": {"loss": old, "knn": old}}, {"knn": new}, {"cpu": "b"})
+    assert record["benchmarks"] == {"knn": {**new, "machine": {"cpu": "b"}}, "loss": old}
+    assert ratios_of(record["benchmarks"], ["knn", "data"]) == {"knn": {"time": 2.0}}
+
+
+def test_what_a_script_writes_is_what_is_compared(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_json_option(parser)
+    args = parser.parse_args(["--json", str(tmp_path / "out.json")])
+    write_json(args.json, {"time": 2.5}, {"seconds": [1, 2]})
+    assert json.loads(args.json.read_text()) == {
+        "ratios": {"time": 2.5},
+        "figures": {"seconds": [1, 2]},
+    }
+    write_json(parser.parse_args([]).json, {"time": 2.5}, {})
+    for wrong in (float("nan"), float("inf"), 0, -1):
+        with pytest.raises(ValueError, match="ratio 'time'"):
+            write_json(None, {"time": wrong}, {})
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "said"),
+    [
+        ("ratio = 1.41", 0, "0 of 1 ratios below"),
+        ("ratio = 1.39", 1, "SLOWER"),
+        ("raise SystemExit(3)", 1, "failed with exit code 3"),
+        (None, 1, "there is no benchmarks/knn.py"),
+    ],
+)
+def test_exit_code_of_a_check(tmp_path, monkeypatch, capfd, script, code, said):
+    # A script of its own that writes a ratio; the record says 2.
+    monkeypatch.setattr(run_all, "ROOT", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    if script:
+        lines = [
+            script,
+            "import json, sys  # in place of add_json_option",
+            "open(sys.argv[2], 'w').write(json.dumps({'ratios': {'time': ratio}, 'figures': {}}))",
+        ]
+        (tmp_path / "benchmarks/knn.py").write_text("\n".join(lines))
+    record = tmp_path / "recorded.json"
+    entry = {"ratios": {"time": 2.0}, "figures": {}, "machine": run_all.machine()}
+    record.write_text(json.dumps({"benchmarks": {"knn": entry, "loss": entry}}))
+    monkeypatch.setattr(
+        sys, "argv", ["run_all.py", "--check", "--only", "knn", "--file", str(record)]
+    )
+    assert run_all.main() == code
+    assert said in capfd.readouterr().out
