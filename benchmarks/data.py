@@ -30,7 +30,7 @@ from bam_mm.data.photometric import PhotometricSpec, draw
 from bam_mm.data.photometric_cv2 import apply_to_bgr
 from bam_mm.models import MultiViewPreprocessor
 from benchmarks.baselines.pil_multi_crop import PILMultiCrop, photometric
-from benchmarks.measuring import alternate
+from benchmarks.measuring import add_json_option, alternate, write_json
 
 LAYOUT = dict(num_global=2, num_local=6, global_size=224, local_size=96)
 BATCH = 32
@@ -98,9 +98,16 @@ def decode(paths: list[str], flag: int = cv2.IMREAD_COLOR) -> None:
         cv2.imdecode(np.fromfile(path, np.uint8), flag)
 
 
-def report(name: str, ours, baseline, count: int, runs: int, first: bool = False) -> None:
+RATIOS: dict[str, float] = {}
+FIGURES: dict[str, float] = {}
+
+
+def report(subject: str, name: str, ours, baseline, count: int, runs: int, first=False) -> None:
     """Compare two functions that handle ``count`` images each."""
     fast, slow, ratio = alternate(ours, baseline, runs=runs)
+    # Bounds, and what is there to be compared with, are no speed of this package.
+    kept = FIGURES if name.startswith(("decoding", "backend")) else RATIOS
+    kept[f"{subject}: {name.partition('(')[0].strip()}"] = ratio
     if first:
         print(f"  {'Pillow and torchvision':<55}{count / slow:8.0f} images/s")
     print(f"  {name:<55}{count / fast:8.0f} images/s, ratio {ratio:.2f}")
@@ -126,8 +133,10 @@ def compare_multi_crop(paths: list[str], runs: int, large: bool) -> None:
         cases["backend='pillow', all in the worker, normalised"] = Pipeline(
             "pillow", "worker", lazy=False, prepare=True
         )
+    subject = "2000 x 1500" if large else "500 x 400"
     for index, (name, function) in enumerate(cases.items()):
         report(
+            subject,
             name,
             functools.partial(function, paths),
             lambda: [baseline(path) for path in paths],
@@ -198,7 +207,7 @@ def compare_photometric(runs: int) -> None:
         "one by one in bytes (worker; not normalised)": one_by_one,
     }
     for index, (name, function) in enumerate(cases.items()):
-        report(name, function, baseline, BATCH, runs, first=index == 0)
+        report("photometric", name, function, baseline, BATCH, runs, first=index == 0)
 
 
 def main() -> None:
@@ -208,6 +217,7 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=16, help="of 500 x 400; a quarter of large ones"
     )
+    add_json_option(parser)
     args = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
@@ -225,6 +235,7 @@ def main() -> None:
     compare_resizing(make_photograph(400, 500, 0), 20 * args.runs)
     print("photometric augmentation and normalisation at 224 px:")
     compare_photometric(args.runs)
+    write_json(args.json, RATIOS, FIGURES)
 
 
 if __name__ == "__main__":

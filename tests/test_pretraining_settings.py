@@ -330,3 +330,16 @@ def test_lars_scales_weights_but_not_biases_and_norms():
             trust = 0.001 * old.norm() / (gradient.norm() + 1e-6 * old.norm() + 1e-8)
             wanted = old - 0.3 * trust * (gradient + 1e-6 * old)
         torch.testing.assert_close(parameter.detach(), wanted, atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PRETRAIN if p.stem.endswith(("in1k", "released"))], ids=lambda p: p.stem
+)
+def test_the_step_on_imagenet_waits_for_nothing(path):
+    config = load_config(path)
+    adamw = config.optim_wrapper.optimizer.type == "AdamW"
+    assert config.optim_wrapper.optimizer.get("fused", False) == adamw
+    assert config.default_hooks.runtime_info.type == "bam_mm.DeferredRuntimeInfoHook"
+    assert config.model.data_preprocessor.non_blocking and config.train_dataloader.pin_memory
+    hooks = [hook.type for hook in config.custom_hooks]
+    assert ("bam_mm.ChannelsLastHook" in hooks) == (config.model.backbone.type == "ResNet")

@@ -44,6 +44,16 @@ class Question:
     threads: int = 0
 
 
+def clock() -> Callable[[], float]:
+    """What tells the seconds of a step.
+
+    On one thread of a CPU the time that this process was at work, so that other work on the machine
+    does not count; else the time that passed (threads wait for each other, a GPU is waited for).
+    """
+    alone = not torch.cuda.is_available() and torch.get_num_threads() == 1
+    return time.process_time if alone else time.perf_counter
+
+
 def measure(question: Question) -> dict[str, Any]:
     """Measure one method in this process.
 
@@ -65,14 +75,14 @@ def measure(question: Question) -> dict[str, Any]:
     inputs = make_views(question.method, views, question.batch, device)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=gpu or None)
-    seconds = []
+    seconds, now = [], clock()
     for _ in range(question.steps + 1):
-        start = time.perf_counter()
+        start = now()
         with torch.autocast(device, torch.bfloat16, enabled=question.bfloat16):
             step(model, inputs, optimizer)
         if gpu:
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(now() - start)
     peak = torch.cuda.max_memory_allocated() / 2**20 if gpu else (peak_mb() or 0.0) - before
     return {
         "seconds": seconds[1:],

@@ -5,6 +5,7 @@ from bam_mm.hooks.channels_last import ChannelsLastHook
 from bam_mm.hooks.check_labels import CheckLabelsHook
 from bam_mm.hooks.checkpoint import WholeCheckpointHook
 from bam_mm.hooks.collapse_monitor import CollapseMonitorHook
+from bam_mm.hooks.deferred_runtime_info import DeferredRuntimeInfoHook
 from bam_mm.hooks.frozen_backbone import FrozenBackboneHook
 from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.hooks.online_knn import OnlineKNNHook
@@ -17,6 +18,7 @@ __all__ = [
     "ChannelsLastHook",
     "CheckLabelsHook",
     "CollapseMonitorHook",
+    "DeferredRuntimeInfoHook",
     "FrozenBackboneHook",
     "LoadBackboneHook",
     "OnlineKNNHook",

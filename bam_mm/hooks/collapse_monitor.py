@@ -74,9 +74,12 @@ class CollapseMonitorHook(Hook):
         model = bam_of(runner.model)
         if not model.head.monitor:
             return
-        spread = float(feature_std(model.last_projection))
-        for name, value in {**model.head.entropies, "feature_std": spread}.items():
-            runner.message_hub.update_scalar(f"train/{name}", float(value))
+        looked = {**model.head.entropies, "feature_std": feature_std(model.last_projection)}
+        # Read together: each reading waits until the device has computed all that is queued.
+        numbers = torch.stack([value.double() for value in looked.values()]).tolist()
+        for name, number in zip(looked, numbers, strict=True):
+            runner.message_hub.update_scalar(f"train/{name}", number)
+        spread = numbers[-1]
         if not math.isfinite(spread):
             raise CollapsedError(
                 f"iteration {runner.iter + 1}: feature_std is {spread}: the features are no longer "

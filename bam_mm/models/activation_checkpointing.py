@@ -63,6 +63,8 @@ class _Recomputed:
 
     def __init__(self, block: nn.Module) -> None:
         self.block = block
+        # What another one has put into the place of the class's, such as a compiled one.
+        self.inner = vars(block).get("forward")
 
     def __call__(self, *args: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
@@ -75,6 +77,8 @@ class _Recomputed:
         )
 
     def _forward(self, *args: Tensor) -> Tensor:
+        if self.inner is not None:
+            return self.inner(*args)
         return type(self.block).forward(self.block, *args)
 
 

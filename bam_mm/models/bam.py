@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bam_mm.errors import InputError
 from bam_mm.models.activation_checkpointing import checkpoint_blocks
+from bam_mm.models.compilation import compile_blocks as compile_each_block
 from bam_mm.models.teacher import MomentumTeacher
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
@@ -30,6 +31,9 @@ class BAM(BaseSelfSupervisor):
             matrix); ``all``: every view, as the released code does.
         activation_checkpointing: Whether the student's blocks are computed again in the backward
             pass instead of kept: less memory, for one more forward pass of the student.
+        compile_blocks: Whether ``torch.compile`` compiles the blocks of student and teacher, or a
+            dict of its options. mmengine's ``compile`` of the whole step falls into dozens of
+            graphs; this makes one a kind of block and resolution.
         data_preprocessor: Config of the preprocessor.
         init_cfg: For ``BaseModule``.
     """
@@ -43,6 +47,7 @@ class BAM(BaseSelfSupervisor):
         use_teacher: bool = True,
         teacher_views: str = "global",
         activation_checkpointing: bool = False,
+        compile_blocks: bool | dict = False,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -62,6 +67,10 @@ class BAM(BaseSelfSupervisor):
         self.layout = ViewLayout.of(layout)
         self.teacher_views = teacher_views
         self.teacher = MomentumTeacher(self.backbone, self.neck) if use_teacher else None
+        if compile_blocks is not False:
+            options = {} if compile_blocks is True else compile_blocks
+            for branch in ("student", "teacher") if use_teacher else ("student",):
+                compile_each_block(self.branch(branch), options)
         if activation_checkpointing:
             # After the teacher's copy was made: it runs without gradients and keeps nothing.
             checkpoint_blocks(self.backbone)

@@ -38,3 +38,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+custom_hooks = [*_base_.custom_hooks, dict(type="bam_mm.ChannelsLastHook")]

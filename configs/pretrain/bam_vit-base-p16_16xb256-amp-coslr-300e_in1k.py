@@ -46,7 +46,11 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
-default_hooks = dict(checkpoint=dict(interval=5, max_keep_ckpts=3), boxes=_base_.boxes)
+default_hooks = dict(
+    checkpoint=dict(interval=5, max_keep_ckpts=3),
+    boxes=_base_.boxes,
+    runtime_info=dict(type="bam_mm.DeferredRuntimeInfoHook"),
+)
 
 custom_hooks = [
     dict(type="bam_mm.TeacherUpdateHook", momentum=0.995, end_momentum=1.0),

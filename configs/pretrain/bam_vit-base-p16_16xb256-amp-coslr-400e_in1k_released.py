@@ -13,6 +13,11 @@ max_epochs = 400
 warmup_epochs = 40
 layout = _base_.layout
 
+# Pillow, from the whole image, as the scripts.
+_base_.train_pipeline[0].update(lazy=False)
+_base_.train_pipeline[1].update(backend="pillow")
+train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
+
 model = dict(
     layout=layout,
     # The released code shows the teacher the small crops too, and balances all its rows.
@@ -55,7 +60,9 @@ param_scheduler = [
 ]
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
 default_hooks = dict(
-    checkpoint=dict(interval=5, max_keep_ckpts=3), boxes={**_base_.boxes, "interval": 40}
+    checkpoint=dict(interval=5, max_keep_ckpts=3),
+    boxes={**_base_.boxes, "interval": 40},
+    runtime_info=dict(type="bam_mm.DeferredRuntimeInfoHook"),
 )
 
 custom_hooks = [

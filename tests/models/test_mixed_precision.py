@@ -5,13 +5,14 @@ from functools import partial
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.models.test_bam import build, views
 
 WRAPPER = "mmengine.optim.optimizer.amp_optimizer_wrapper"
 
 
-def float16_wrapper(model, monkeypatch):
+def float16_wrapper(model, monkeypatch, fused):
     """As a config asks for it, on a CPU: mmengine's own wants a GPU."""
     monkeypatch.setattr(f"{WRAPPER}.is_cuda_available", lambda: True)
     monkeypatch.setattr(f"{WRAPPER}.GradScaler", partial(torch.amp.GradScaler, device="cpu"))
@@ -19,7 +20,7 @@ def float16_wrapper(model, monkeypatch):
         type="AmpOptimWrapper",
         dtype="float16",
         loss_scale="dynamic",
-        optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.04),
+        optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.04, fused=fused),
         paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
         constructor="bam_mm.StudentOptimWrapperConstructor",
         clip_grad=dict(max_norm=0.3),
@@ -46,9 +47,10 @@ def test_scaled_gradients_are_those_of_float32(dtype):
     assert float(found.norm() / wanted.norm()) == pytest.approx(1.0, abs=0.05)
 
 
-def test_step_clips_unscaled_gradients_and_leaves_out_infinite_ones(monkeypatch):
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_step_clips_unscaled_gradients_and_leaves_out_infinite_ones(monkeypatch, fused):
     model = build()
-    wrapper = float16_wrapper(model, monkeypatch)
+    wrapper = float16_wrapper(model, monkeypatch, fused)
     weight = model.neck.layers[0].weight
     with torch.autocast("cpu", dtype=wrapper.cast_dtype):
         loss = model.loss(views())["loss"]
@@ -68,5 +70,31 @@ def test_step_clips_unscaled_gradients_and_leaves_out_infinite_ones(monkeypatch)
     wrapper.backward(weight.sum() * torch.tensor(torch.inf))
     wrapper.step()
     assert torch.equal(weight, before)
+    # The step left out is not counted either: Adam's bias correction depends on it.
+    assert wrapper.optimizer.state[weight]["step"] == 1
     assert wrapper.loss_scaler.get_scale() == 32768.0
     assert wrapper.state_dict()["loss_scaler"]["scale"] == 32768.0
+
+
+class Readings(TorchDispatchMode):
+    """Count what reads a number from a tensor: on a GPU each waits for all that is queued."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("fused,readings", [(True, 0), (False, 1)], ids=["fused", "plain"])
+def test_a_fused_step_does_not_wait_for_the_check_of_the_gradients(monkeypatch, fused, readings):
+    model = build()
+    wrapper = float16_wrapper(model, monkeypatch, fused)
+    wrapper.clip_grad_kwargs = None  # mmengine reads the norm of what it clips.
+    loss = model.loss(views())["loss"]
+    wrapper.backward(loss)
+    if not fused:  # Adam's count of steps is on the CPU then, and costs nothing to read.
+        wrapper.optimizer.step = lambda: None
+    with Readings() as counted:
+        wrapper.step()
+    assert counted.count == readings

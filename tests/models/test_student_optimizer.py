@@ -32,3 +32,35 @@ def test_groups_and_weight_decay(monkeypatch):
         assert decay[id(parameter)] == (0.0 if parameter.ndim == 1 else 0.04), name
     assert not any("teacher" in text for text in said)
     assert isinstance(wrapper.optimizer, torch.optim.AdamW)
+
+
+def trained(steps, fused, state=None, start=0):
+    """Weights and optimizer after some steps with gradients that follow from the step alone."""
+    model = build()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.04, fused=fused)
+    if state is not None:
+        model.load_state_dict(state[0])
+        optimizer.load_state_dict(state[1])
+    for step in range(start, steps):
+        generator = torch.Generator().manual_seed(step)
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+        optimizer.step()
+    return model.state_dict(), optimizer.state_dict()
+
+
+def test_the_fused_optimizer_takes_the_same_steps():
+    (plain, _), (fused, _) = trained(5, fused=False), trained(5, fused=True)
+    for name, value in plain.items():
+        torch.testing.assert_close(fused[name], value, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_the_fused_optimizer_goes_on_bit_for_bit_after_a_checkpoint(tmp_path):
+    whole, optimizer = trained(6, fused=True)
+    torch.save(trained(3, fused=True), tmp_path / "half.pth")
+    half = torch.load(tmp_path / "half.pth", weights_only=True)
+    resumed, optimizer_resumed = trained(6, fused=True, state=half, start=3)
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+    for key, state in optimizer["state"].items():
+        assert all(torch.equal(optimizer_resumed["state"][key][n], v) for n, v in state.items())

@@ -4,5 +4,6 @@ model = dict(
     backbone=dict(type="MoCoV3ViT", arch="base", img_size=224, patch_size=16, stop_grad_conv1=True),
     neck=dict(type="bam_mm.BAMProjector", in_channels=768, hid_channels=4096, out_channels=4096),
     head=dict(type="bam_mm.BAMHead", temperature=0.1, target_temperature=0.05, sinkhorn_iters=3),
-    data_preprocessor=dict(type="bam_mm.MultiViewPreprocessor"),
+    # From pinned memory (the loaders') a copy need not wait for the step before it.
+    data_preprocessor=dict(type="bam_mm.MultiViewPreprocessor", non_blocking=True),
 )

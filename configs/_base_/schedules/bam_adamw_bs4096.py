@@ -4,7 +4,8 @@ optim_wrapper = dict(
     type="AmpOptimWrapper",
     dtype="bfloat16",
     loss_scale="dynamic",
-    optimizer=dict(type="AdamW", lr=3e-3, betas=(0.9, 0.999), weight_decay=0.04),
+    # Fused: one kernel for all tensors, and no waiting for the scaler's check of the gradients.
+    optimizer=dict(type="AdamW", lr=3e-3, betas=(0.9, 0.999), weight_decay=0.04, fused=True),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     constructor="bam_mm.StudentOptimWrapperConstructor",
     clip_grad=dict(max_norm=0.3),
