@@ -7,7 +7,7 @@ _base_ = [
     "../_base_/mmdet_runtime.py",
 ]
 
-lr = 1e-3
+lr = 5e-4
 max_epochs = 12
 num_classes = _base_.num_classes
 norm_cfg = dict(type="BN", requires_grad=True)
@@ -27,7 +27,13 @@ model = dict(
             rescales=[4, 2, 1, 0.5],
             norm_cfg=norm_cfg,
         ),
-        dict(type="FPN", in_channels=[96, 96, 96, 96], out_channels=width, num_outs=4),
+        dict(
+            type="FPN",
+            in_channels=[96, 96, 96, 96],
+            out_channels=width,
+            num_outs=4,
+            norm_cfg=norm_cfg,
+        ),
         dict(type="bam_mm.ToFloat32"),
     ],
     rpn_head=dict(
@@ -57,6 +63,10 @@ model = dict(
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=300, max_per_img=200),
+        rcnn=[
+            dict(stage, sampler=dict(stage.sampler, num=64))
+            for stage in _base_.model.train_cfg.rcnn
+        ],
     ),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=100)),
 )
@@ -102,3 +112,4 @@ train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(pipeline=train
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+default_hooks = dict(logger=dict(interval=5))

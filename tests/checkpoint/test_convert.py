@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def tool(*args):
     return subprocess.run(
         [sys.executable, str(ROOT / "tools/convert_checkpoint.py"), *map(str, args)],
-        capture_output=True, text=True, cwd=ROOT, timeout=120,
+        capture_output=True, text=True, cwd=ROOT, timeout=400,
     )  # fmt: skip
 
 

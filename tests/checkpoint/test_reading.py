@@ -40,7 +40,7 @@ def evil(tmp_path):
 
 def run(*args, **kwargs):
     return subprocess.run(
-        [sys.executable, *map(str, args)], capture_output=True, text=True, cwd=ROOT, timeout=120,
+        [sys.executable, *map(str, args)], capture_output=True, text=True, cwd=ROOT, timeout=400,
         **kwargs,
     )  # fmt: skip
 

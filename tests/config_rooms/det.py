@@ -6,7 +6,7 @@ from tests.config_rooms.dense import shrink, train_once
 
 def run(path, world, work_dir):
     """Train for one iteration on two images of 96x128 pixels."""
-    toy = load_config(path.parent / "vit-toy-p8_cascade-mask-rcnn_1xb8-6e_toy.py")
+    toy = load_config(path.parent / "vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy.py")
     config = load_config(
         path,
         {

@@ -47,7 +47,7 @@ def run(checkpoint, data, out, *options):
     ]  # fmt: skip
     out.mkdir(exist_ok=True)
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, timeout=120,
+        command, capture_output=True, text=True, cwd=ROOT, timeout=400,
         env={**os.environ, "OMP_NUM_THREADS": "2"},
     )  # fmt: skip
 

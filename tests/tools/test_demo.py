@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_task_that_is_unknown_stops_before_the_pretraining(tmp_path):
     result = subprocess.run(
         [sys.executable, str(ROOT / "tools/demo.py"), "--out", str(tmp_path), "--tasks", "poetry"],
-        capture_output=True, text=True, cwd=ROOT, timeout=300,
+        capture_output=True, text=True, cwd=ROOT, timeout=600,
     )  # fmt: skip
     assert result.returncode == 1 and "--tasks poetry: the suite toy has knn" in result.stderr
     assert not list(tmp_path.iterdir())
@@ -28,7 +28,7 @@ def test_demo_prints_table_and_picture(tmp_path):
             "train_dataloader.persistent_workers=False", "custom_hooks.2.k=5",
             "train_dataloader.batch_size=16", "--tasks", "knn", "--limit", "60",
         ],
-        capture_output=True, text=True, cwd=ROOT, timeout=300,
+        capture_output=True, text=True, cwd=ROOT, timeout=600,
         env={**os.environ, "OMP_NUM_THREADS": "2", "COLUMNS": "120"},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
