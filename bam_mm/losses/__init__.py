@@ -2,7 +2,6 @@
 
 from bam_mm.losses.attention_matching import Matching, bam_loss, match_attention
 from bam_mm.losses.balancing import balance
-from bam_mm.losses.masks import positive_mask
 from bam_mm.losses.targets import keep_top_k
 
-__all__ = ["Matching", "balance", "bam_loss", "keep_top_k", "match_attention", "positive_mask"]
+__all__ = ["Matching", "balance", "bam_loss", "keep_top_k", "match_attention"]

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from bam_mm.distributed import gather_equal, mean_over_processes, rank
 from bam_mm.losses.arguments import check_arguments
-from bam_mm.losses.balancing import balance
-from bam_mm.losses.masks import positive_mask
-from bam_mm.losses.targets import keep_top_k
+from bam_mm.losses.balanced_targets import BalancedTargets
+from bam_mm.losses.chunked_loss import ChunkedLoss
+from bam_mm.losses.products import Keys, half_type
+from bam_mm.losses.rows import Arrangement
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,13 @@ def bam_loss(
     the processes* (what DistributedDataParallel forms) is the gradient of the whole batch. Every
     process must hold the same number of images.
 
-    The computation runs in float32 at least, whatever autocast says.
+    The matrices A and P are never whole in memory: the loss goes through the images chunk by chunk
+    and forms its gradient on the way, so beside the features, the keys and the gradient it takes
+    ``chunk x keys`` (:data:`bam_mm.losses.rows.BUDGETS`). It has no second derivative.
+
+    The computation runs in float32 at least, whatever autocast says; under autocast on a GPU the
+    factors of the matrix products are rounded to autocast's type, with sums and results in float32,
+    unless a temperature is too low for that (below .04 with bfloat16).
 
     Args:
         student: (V * B, D) features, view-major, not normalised.
@@ -153,17 +160,19 @@ def match_attention(
         mask_positives: As in :func:`bam_loss`.
         top_k: As in :func:`bam_loss`.
         global_normalisation: As in :func:`bam_loss`.
-        with_entropies: Also compute the mean entropies (one more pass over the matrices).
+        with_entropies: Also compute the mean entropies (one more pass over each chunk).
 
     Returns:
         A :class:`Matching`.
     """
+    half = half_type(
+        student.device, _at_least_float32(student.dtype), min(temperature, target_temperature)
+    )
     with torch.autocast(student.device.type, enabled=False):
-        student = _at_least_float32(student)
-        teacher = student if teacher is None else _at_least_float32(teacher).detach()
+        rows = (student if teacher is None else teacher).detach()
         batch, total = check_arguments(
             student,
-            teacher,
+            rows,
             num_views=num_views,
             num_global=num_global,
             temperature=temperature,
@@ -172,84 +181,40 @@ def match_attention(
             top_k=top_k,
             key_views=num_global if global_normalisation else 1,
         )
-        student = F.normalize(student, dim=1)
-        teacher = F.normalize(teacher, dim=1)
-        keys = _gather_keys(teacher[: num_global * batch], num_global)
-        masked = None
-        if mask_positives:
-            masked = positive_mask(
-                num_views,
-                num_global,
-                batch,
-                total=total,
-                offset=rank() * batch,
-                device=student.device,
-            )
-
-        # Keys of one block share a softmax: all of them, or one view's.
-        blocks = 1 if global_normalisation else num_global
-        with torch.no_grad():
+        arrangement = Arrangement(
+            num_views=num_views,
+            num_global=num_global,
+            batch=batch,
+            total=total,
+            first=rank() * batch,
+            # Keys of one block share a softmax: all of them, or one view's.
+            blocks=1 if global_normalisation else num_global,
+            masked=mask_positives,
+        )
+        # Without a teacher the gradient flows through the keys too.
+        keys = (student if teacher is None else rows)[: num_global * batch]
+        keys = keys.to(_at_least_float32(student.dtype))
+        keys = _gather_keys(F.normalize(keys, dim=1), num_global)
+        if not torch.is_grad_enabled():
+            student = student.detach()  # so that no gradient is formed
+        factors = Keys(keys.detach(), half)
+        targets = BalancedTargets(
             # Rows of other views matter to the balance only where it spans the views.
-            rows = teacher if global_normalisation else teacher[: num_global * batch]
-            scores = rows @ keys.T / target_temperature
-            if masked is not None:
-                # Rows are view-major, so fewer views are just a shorter mask.
-                scores.masked_fill_(masked[: scores.shape[0]], -torch.inf)
-            if global_normalisation:
-                targets = balance(scores, sinkhorn_iters)[: num_global * batch]
-                targets = targets.view(num_global, batch, 1, -1)
-            else:
-                scores = scores.view(num_global, batch, num_global, -1).transpose(0, 1)
-                targets = balance(scores, sinkhorn_iters).transpose(0, 1)
-            if top_k:
-                targets = keep_top_k(targets, top_k)
-
-        logits = (student @ keys.T / temperature).view(num_views, batch, blocks, -1)
-        attended = logits
-        if masked is not None:
-            attended = logits.masked_fill(masked.view(logits.shape), -torch.inf)
-        loss = _cross_entropy(targets, logits, attended.logsumexp(dim=-1))
+            rows if global_normalisation else rows[: num_global * batch],
+            factors,
+            arrangement,
+            temperature=target_temperature,
+            iterations=sinkhorn_iters,
+            top_k=top_k,
+        )
+        loss, *entropies = ChunkedLoss.apply(
+            student, keys, factors, targets, arrangement, temperature, with_entropies
+        )
         # The gradient stays this process's own; only the value becomes the whole batch's.
         loss = loss + (mean_over_processes(loss) - loss.detach())
-        if not with_entropies:
-            return Matching(loss)
-        return Matching(loss, *_entropies(attended.detach(), targets))
-
-
-def _cross_entropy(targets: Tensor, logits: Tensor, log_partition: Tensor) -> Tensor:
-    """Mean over target views g and source views v != g of -sum P_g * log A_v.
-
-    Targets sum to one and are zero at masked keys, so -sum P * (logits - log_partition) needs
-    neither the log-softmax as a matrix nor a special case for -inf.
-
-    Args:
-        targets: (G, B, H, K), H blocks of K keys.
-        logits: (V, B, H, K), not masked.
-        log_partition: (V, B, H), of the masked logits.
-    """
-    num_global, batch, blocks, _ = targets.shape
-    num_views = logits.shape[0]
-    everything = targets.sum(dim=0)
-    loss = logits.new_zeros(())
-    for view in range(num_views):
-        if view >= num_global:
-            target, weight = everything, num_global
-        else:
-            others = [targets[g] for g in range(num_global) if g != view]
-            if not others:
-                continue
-            target, weight = sum(others[1:], others[0]), len(others)
-        loss = loss + weight * log_partition[view].sum() - (target * logits[view]).sum()
-    return loss / (num_global * (num_views - 1) * batch * blocks)
-
-
-@torch.no_grad()
-def _entropies(attended: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    attention = attended.softmax(dim=-1)
-    return tuple(
-        mean_over_processes(-torch.special.xlogy(p, p).sum(dim=-1).mean())
-        for p in (attention, targets)
-    )
+        if with_entropies:
+            entropies = [mean_over_processes(entropy) for entropy in entropies]
+        return Matching(loss, *entropies)
 
 
 def _gather_keys(rows: Tensor, num_global: int) -> Tensor:
@@ -258,5 +223,5 @@ def _gather_keys(rows: Tensor, num_global: int) -> Tensor:
     return gathered.transpose(0, 1).flatten(0, 2)
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+def _at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype

@@ -8,14 +8,18 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from bam_mm.losses import bam_loss, match_attention
+from bam_mm.losses import bam_loss, match_attention, rows
 from tests.losses.test_bam_loss import inputs
 
 CASES = [
-    dict(views=views, rows=rows, top_k=top_k, normalised=normalised)
+    dict(views=views, rows=kind, top_k=top_k, normalised=normalised, cold=0.05)
     for views in (2, 8)
-    for rows in ("global", "all", None)
+    for kind in ("global", "all", None)
     for top_k in (0, 5)
+    for normalised in (True, False)
+] + [  # so low that the balancing works on logarithms
+    dict(views=3, rows=kind, top_k=0, normalised=normalised, cold=0.004)
+    for kind in ("all", None)
     for normalised in (True, False)
 ]
 BATCH, DIM, GLOBAL = 12, 16, 2
@@ -31,6 +35,7 @@ def loss_of(case, student, teacher, weight, batch):
         num_global=GLOBAL,
         top_k=case["top_k"],
         global_normalisation=case["normalised"],
+        target_temperature=case["cold"],
         with_entropies=True,
     )
 
@@ -50,6 +55,8 @@ def rows_of_rank(x, views, rank, world):
 def work(rank, world, port, out):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=world)
+    # Chunks of a few of the 6 images here, one chunk in the process that is compared with.
+    rows.BUDGETS["cpu"] = rows.Budget(chunk=6000, kept=6000)
     results = []
     for case in CASES:
         student, teacher, weight = data_of(case)

@@ -1,0 +1,81 @@
+"""Matrix products of the loss: in the features' own precision, or in half with float32 sums."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Largest error of a logit, in nats, that rounding the features may cause in the worst case.
+_TOLERATED = 0.2
+
+# torch 2.8 and newer.
+HAS_FLOAT32_SUMS = "dtype" in torch.ops.aten.mm.overloads()
+
+
+class Keys:
+    """Keys, ready to be multiplied with.
+
+    Args:
+        keys: (K, D) of length one, float32 or float64.
+        half: Type to which the factors of products are rounded (bfloat16, float16), or None.
+            Sums and results stay in float32.
+    """
+
+    def __init__(self, keys: Tensor, half: torch.dtype | None = None) -> None:
+        self.dtype = keys.dtype
+        self.half = half
+        self.rows = keys if half is None else keys.to(half)
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """(r, b, D) -> (r, b, K), inner products with the keys."""
+        return self._product(rows.flatten(0, 1), self.rows.T).unflatten(0, rows.shape[:2])
+
+    def pull(self, coefficients: Tensor) -> Tensor:
+        """(r, b, K) -> (r, b, D), sums of the keys with these coefficients."""
+        product = self._product(coefficients.flatten(0, 1), self.rows)
+        return product.unflatten(0, coefficients.shape[:2])
+
+    def push(self, coefficients: Tensor, rows: Tensor, onto: Tensor) -> None:
+        """Add to each key the sum of the (r, b, D) rows with these (r, b, K) coefficients."""
+        a, b = coefficients.flatten(0, 1).T, rows.flatten(0, 1)
+        if self.half is None:
+            onto.addmm_(a, b)
+        else:
+            onto.add_(self._product(a, b.to(self.half)))
+
+    def _product(self, a: Tensor, b: Tensor) -> Tensor:
+        if self.half is None:
+            return a @ b
+        return multiply_half(a.to(self.half), b)
+
+
+def multiply_half(a: Tensor, b: Tensor) -> Tensor:
+    """Multiply matrices of a half type with sums and result in float32 (CUDA only)."""
+    return torch.mm(a, b, out_dtype=torch.float32)
+
+
+def half_type(device: torch.device, dtype: torch.dtype, temperature: float) -> torch.dtype | None:
+    """Type of the products' factors under the present autocast.
+
+    Cosines divided by a low temperature need more digits than a half type has: factors rounded by
+    a relative eps / 2 each change a cosine of unit rows by at most eps, a logit by
+    eps / temperature. Only where that is tolerable are the products taken in half; the attention
+    never is.
+
+    Args:
+        device: Of the features.
+        dtype: float32 or float64, of the computation.
+        temperature: The lower of the two.
+
+    Returns:
+        bfloat16 or float16, or None for products in ``dtype``: without autocast, in float64, at low
+        temperatures, and where torch would round the products' results too.
+    """
+    if device.type != "cuda" or dtype != torch.float32 or not HAS_FLOAT32_SUMS:
+        return None
+    if not torch.is_autocast_enabled("cuda"):
+        return None
+    half = torch.get_autocast_dtype("cuda")
+    if half == torch.bfloat16 and not torch.cuda.is_bf16_supported(False):
+        return None
+    return half if torch.finfo(half).eps <= _TOLERATED * temperature else None
