@@ -34,7 +34,7 @@ model = dict(
             in_channels=[96, 96, 96, 96],
             out_channels=width,
             num_outs=4,
-            # Without it the sums of the levels are so large that AdamW's first steps ruin the heads.
+            # The sums of the levels are large, and AdamW's first steps would ruin the heads.
             norm_cfg=norm_cfg,
         ),
         dict(type="bam_mm.ToFloat32"),
