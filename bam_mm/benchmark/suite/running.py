@@ -68,9 +68,14 @@ def run_all(runs: Sequence[Run], say: Say = print, *, jobs: int = 1) -> int:
     models = list(dict.fromkeys(run.model.slug for run in runs))
 
     def one(number: int) -> bool:
-        return not stop.is_set() and _run_and_record(
-            runs[number], f"[{number + 1}/{len(runs)}]", say, stop, jobs, models
-        )
+        try:
+            return not stop.is_set() and _run_and_record(
+                runs[number], f"[{number + 1}/{len(runs)}]", say, stop, jobs, models
+            )
+        except BaseException:
+            # Here too: whoever waits for the results waits for an earlier run first.
+            stop.set()
+            raise
 
     if jobs == 1:
         return sum(not one(number) for number in range(len(runs)))
