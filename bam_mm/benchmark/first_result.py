@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from bam_mm.errors import InputError
 from bam_mm.evaluation import colour_histogram, knn_predict, raw_pixels
 from bam_mm.launch.config import load_config
 from bam_mm.launch.runner import load_weights
+from bam_mm.launch.watching import WATCHED
 from bam_mm.models.bam import BAM, features_of
 from bam_mm.registry import DATASETS, MODELS
 
@@ -81,6 +83,9 @@ def run_demo(
 def pretrain(root: Path, out: Path, overrides: list[str]) -> None:
     """Run ``tools/train.py --resume`` with a progress bar in place of its log.
 
+    It ends with this process, however that is stopped: a training that outlived a killed demo would
+    write into the folder of the next one.
+
     Raises:
         InputError: If the training stops with an error; its last words are in the message.
     """
@@ -99,7 +104,12 @@ def pretrain(root: Path, out: Path, overrides: list[str]) -> None:
     with (
         Progress(*columns) as bar,
         subprocess.Popen(
-            command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, WATCHED: str(os.getpid())},
         ) as process,
     ):
         task = bar.add_task("starting", total=epochs)

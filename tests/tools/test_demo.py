@@ -2,9 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from bam_mm.launch.watching import _exists
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,3 +55,41 @@ def test_demo_prints_table_and_picture(tmp_path):
     pictures = {p.name for p in (out / "suite/pictures").iterdir()}
     assert pictures >= {"similarities_BAM.png", "attention_BAM_00000.png"}, result.stdout
     assert (tmp_path / "w/toy/images/subsets/balanced_10percent_seed0.txt").is_file()
+
+
+TRAINING = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+from bam_mm.launch.watching import end_with_the_watched
+end_with_the_watched()
+print(os.getpid(), file=open({pid!r}, "w"), flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_pretraining_ends_with_a_killed_demo(tmp_path):
+    from bam_mm.benchmark.first_result import CONFIG
+
+    root, pid = tmp_path / "root", tmp_path / "pid"
+    for path, text in (
+        (CONFIG, "max_epochs = 1"),
+        ("tools/train.py", TRAINING.format(root=str(ROOT), pid=str(pid))),
+    ):
+        (root / path).parent.mkdir(parents=True)
+        (root / path).write_text(text)
+    start = (
+        "from pathlib import Path; from bam_mm.benchmark.first_result import pretrain; "
+        f"pretrain(Path({str(root)!r}), Path({str(tmp_path)!r}), [])"
+    )
+    demo = subprocess.Popen([sys.executable, "-c", start], cwd=ROOT, stdout=subprocess.DEVNULL)
+    until = time.monotonic() + 300
+    while not (pid.exists() and pid.read_text()):
+        assert demo.poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    child = int(pid.read_text())
+    assert _exists(child)
+    demo.send_signal(signal.SIGKILL)
+    demo.wait()
+    while _exists(child):
+        assert time.monotonic() < until
+        time.sleep(0.05)
