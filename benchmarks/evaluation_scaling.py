@@ -10,8 +10,10 @@ between its last two sizes is printed.
 """
 
 import argparse
+import logging
 import math
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bam_mm.benchmark.figures import COLOURS, plt, save_figure
 from bam_mm.evaluation.jaccard_boundary import davis_j_and_f
 from benchmarks import davis_j_and_f as j_and_f_bench
+from benchmarks import feature_extraction as extraction_bench
 from benchmarks import knn as knn_bench
 from benchmarks import label_propagation as propagation_bench
 from benchmarks import logistic_regression as logistic_bench
@@ -34,6 +37,17 @@ from benchmarks.measuring import alternate, cpu_seconds, in_fresh_process
 IMAGES = Path(__file__).resolve().parents[1] / "docs/images"
 Point = tuple[float, Callable, Callable]
 """Size, a call of ours, a call of the baseline."""
+
+
+def feature_extraction() -> Iterator[Point]:
+    """Training images, half as many for testing; three protocols on a small transformer."""
+    for images in (16, 32, 64, 128):
+        with tempfile.TemporaryDirectory() as folder:
+            root, cache = Path(folder) / "images", Path(folder) / "cache"
+            for split, count in (("train", images), ("test", images // 2)):
+                extraction_bench.write_images(root, split, count)
+            bench = extraction_bench.Bench(root, "deit-tiny")
+            yield images, lambda b=bench, c=cache: b.all(c), lambda b=bench: b.all(None)
 
 
 def knn() -> Iterator[Point]:
@@ -88,6 +102,11 @@ def _resized(video, enlarged: float):
 
 
 SUBJECTS = {
+    "feature_extraction": (
+        feature_extraction,
+        "training images (500 x 400 JPEG, three protocols)",
+        "each protocol for itself",
+    ),
     "knn": (knn, "rows of the bank (768-d, 512 queries)", "all similarities at once"),
     "logistic_regression": (
         logistic_regression,
@@ -162,6 +181,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     threadpool_limits(args.threads)  # of NumPy, in the baseline
     cv2.setNumThreads(1)
+    logging.disable(logging.INFO)  # hits of the cache are said
     for name in args.only:
         points, label, baseline = SUBJECTS[name]
         print(f"{name} over {label}")
