@@ -20,6 +20,7 @@ _LAZY = {
     "DenseCAFormer": "bam_mm.models",
     "DenseTIMM": "bam_mm.models",
     "DenseViT": "bam_mm.models",
+    "LARS": "bam_mm.models",
     "LayerDecayOptimWrapperConstructor": "bam_mm.models",
     "ToFloat32": "bam_mm.models",
     "CheckSemanticMap": "bam_mm.data",

@@ -12,6 +12,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
+from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
@@ -30,6 +31,9 @@ HOOKS = Registry(
 )
 LOOPS = Registry("loop", parent=MMENGINE_LOOPS, scope=SCOPE, locations=["bam_mm.benchmark"])
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope=SCOPE, locations=["bam_mm.benchmark"])
+OPTIMIZERS = Registry(
+    "optimizer", parent=MMENGINE_OPTIMIZERS, scope=SCOPE, locations=["bam_mm.models"]
+)
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optimizer wrapper constructor",
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,

@@ -1,6 +1,7 @@
 """Images a second on one core: multi-crop and photometric augmentation against Pillow.
 
     python benchmarks/data.py
+    python benchmarks/data.py --device cuda    # only what the device does with the workers' views
 
 2 views of 224 px and 6 of 96 px, from JPEGs that the script makes (filtered noise, discs and grain,
 of the file size of photographs) in a temporary folder. One process, one thread. Rates are medians
@@ -210,6 +211,40 @@ def compare_photometric(runs: int) -> None:
         report("photometric", name, function, baseline, BATCH, runs, first=index == 0)
 
 
+def compare_on_device(device: str, images: int, runs: int) -> None:
+    """All views of some images, from bytes to what the network gets: colours affine or exact.
+
+    The copy to the device is part of it, as in training.
+    """
+    sides = [224] * 2 + [96] * 6
+    generator = torch.Generator().manual_seed(0)
+    views = [
+        torch.randint(256, (images, 3, side, side), dtype=torch.uint8, generator=generator)
+        for side in sides
+    ]
+    if device != "cpu":
+        views = [view.pin_memory() for view in views]
+
+    def prepared(colours: str):
+        prepare = MultiViewPreprocessor(
+            LAYOUT, photometric_place="device", photometric_colours=colours
+        ).to(device)
+
+        def run() -> None:
+            prepare(dict(inputs=list(views), data_samples=None), training=True)
+            if device != "cpu":
+                torch.cuda.synchronize()
+
+        return run
+
+    fast, slow, ratio = alternate(prepared("affine"), prepared("exact"), runs=runs)
+    print(f"{images} images on {device}, 2 x 224 + 6 x 96 px, from bytes:")
+    print(f"  affine colours {images / fast:.0f} images/s, exact {images / slow:.0f}, ", end="")
+    print(f"ratio {ratio:.2f}")
+    RATIOS[f"photometric on {device}: affine against exact"] = ratio
+    FIGURES[f"photometric on {device}: images/s"] = images / fast
+
+
 def main() -> None:
     """Compare and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -217,12 +252,18 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=16, help="of 500 x 400; a quarter of large ones"
     )
+    parser.add_argument("--device", help="only the device's part, with --batch images")
+    parser.add_argument("--batch", type=int, default=256)
     add_json_option(parser)
     args = parser.parse_args()
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     for seed in (random.seed, np.random.seed, torch.manual_seed):
         seed(0)
+    if args.device:
+        compare_on_device(args.device, args.batch, args.runs)
+        write_json(args.json, RATIOS, FIGURES)
+        return
     print("one thread; 'ratio' is to Pillow and torchvision in the same runs")
     for height, width in ((400, 500), (1500, 2000)):
         with tempfile.TemporaryDirectory() as folder:

@@ -3,6 +3,7 @@
     python benchmarks/loss.py
     python benchmarks/loss.py --plot docs/images/loss_memory.png
     python benchmarks/loss.py --device cuda
+    python benchmarks/loss.py --sweep 1 2 4 8 16
 
 The default is 8192 rows (8 views of 1024 images, 2 of them global), 2048 keys, 512-d, float32; with
 ``--device cuda`` it is 32768 rows, 8192 keys, 4096-d, bfloat16 under autocast (for the baselines'
@@ -14,6 +15,9 @@ Extra memory is what one forward and backward adds at its peak, the student's gr
 a CPU to the resident size, in a fresh process each, after a run on a small input; on a GPU to the
 allocated memory.
 
+The sweep shows what the size of a chunk costs and brings: ours alone, with each of these MiB for a
+chunk's matrix, in turn. What BUDGETS in bam_mm/losses/rows.py says was chosen by it on CPUs.
+
 The plot varies the rows from 2048 to 65536 at 2048 keys. As the keys are the
 global views of the same images, it is the views that grow: 2 global ones of 1024 images and 0 to 62
 local ones.
@@ -23,6 +27,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +36,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bam_mm.losses import bam_loss
+from bam_mm.losses.rows import BUDGETS
 from benchmarks.baselines.materialised_loss import materialised_loss, released_way
 from benchmarks.measuring import (
     add_json_option,
@@ -108,8 +114,32 @@ def measure_memory(way: str, views: int, images: int, dim: int, device: str, dty
 def memory_of(way: str, args: argparse.Namespace, views: int, images: int) -> float:
     """Measure in a fresh process."""
     options = [f"--{name}={getattr(args, name)}" for name in ("dim", "threads", "device", "dtype")]
+    if args.chunk_mib:
+        options.append(f"--chunk-mib={args.chunk_mib}")
     sizes = [f"--views={views}", f"--images={images}"]
     return in_fresh_process(__file__, f"--memory={way}", *sizes, *options)
+
+
+def set_chunk(device: str, mib: float) -> None:
+    """Let the loss take this much for a chunk's matrix."""
+    kind = device.partition(":")[0]
+    BUDGETS[kind] = replace(BUDGETS[kind], chunk=int(mib * 2**20))
+
+
+def sweep_chunks(args: argparse.Namespace, run: Callable[[], object]) -> None:
+    """Measure ours with chunks of several sizes, in turn, and print."""
+    taken: dict[float, list[float]] = {mib: [] for mib in args.sweep}
+    for _ in range(args.runs + 1):
+        for mib, times in taken.items():
+            set_chunk(args.device, mib)
+            times.append(seconds(run))
+    for mib, times in taken.items():
+        args.chunk_mib = mib
+        extra = memory_of("ours", args, args.views, args.images)
+        print(
+            f"chunk of {mib:g} MiB: {1e3 * statistics.median(times[1:]):.1f} ms, "
+            f"extra {extra:.0f} MiB"
+        )
 
 
 def plot_memory(args: argparse.Namespace) -> None:
@@ -151,6 +181,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", choices=tuple(WAYS), help="only print extra MiB")
+    parser.add_argument("--chunk-mib", type=float, help="of a chunk; default: the loss's own")
+    parser.add_argument("--sweep", type=float, nargs="+", metavar="MIB", help="only these chunks")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="only draw memory over rows")
     add_json_option(parser)
     args = parser.parse_args()
@@ -167,6 +199,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     dtype = getattr(torch, args.dtype)
     sizes = (args.views, args.images, args.dim, args.device, dtype)
+    if args.chunk_mib:
+        set_chunk(args.device, args.chunk_mib)
     if args.memory:
         print(measure_memory(args.memory, *sizes))
         return
@@ -177,6 +211,9 @@ def main() -> None:
     student, teacher = make_inputs(*sizes)
     rows, keys = len(student), GLOBAL * args.images
     print(f"{rows} rows x {keys} keys x {args.dim}-d, {args.dtype}, {args.device}")
+    if args.sweep:
+        sweep_chunks(args, partial(step, "ours", student, teacher, args.views))
+        return
     (value, gradient), (wanted, slope) = (
         step(way, student, teacher, args.views) for way in ("ours", "materialised")
     )

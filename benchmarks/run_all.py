@@ -4,6 +4,8 @@
     python benchmarks/run_all.py --check     # fails where a ratio is below 0.7 of the recorded one
     python benchmarks/run_all.py --check --only knn davis_j_and_f
 
+Where there is a GPU, those on it come last; ``--only`` with their names runs them alone.
+
 Ratios (baseline / ours, both measured in one process) are compared, not seconds: they move less
 from machine to machine. They do move with the number of cores and with other work on them, so check
 on a quiet machine, and record anew where the machine is another one.
@@ -22,17 +24,30 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "benchmarks/recorded.json"
-BENCHMARKS = (
-    "loss",
-    "data",
-    "training_step",
-    "feature_extraction",
-    "knn",
-    "logistic_regression",
-    "label_propagation",
-    "davis_j_and_f",
-    "startup",
-)
+STEP = ("training_step.py", "--device", "cpu", "--backbone")
+GPU_STEP = ("training_step.py", "--device", "cuda", "--runs", "10", "--compiled", "--backbone")
+BENCHMARKS = {
+    "loss": ("loss.py",),
+    "data": ("data.py",),
+    "training_step": (*STEP, "vit-small-p16"),
+    "training_step_vit_base": (*STEP, "vit-base-p16", "--batch", "2"),
+    "training_step_resnet50": (*STEP, "resnet50"),
+    "feature_extraction": ("feature_extraction.py",),
+    "knn": ("knn.py",),
+    "logistic_regression": ("logistic_regression.py",),
+    "label_propagation": ("label_propagation.py",),
+    "davis_j_and_f": ("davis_j_and_f.py",),
+    "startup": ("startup.py",),
+}
+"""Name: script and arguments. These run on a CPU, whatever else there is."""
+GPU_BENCHMARKS = {
+    "gpu_loss": ("loss.py", "--device", "cuda"),
+    "gpu_data": ("data.py", "--device", "cuda"),
+    "gpu_training_step_vit_base": (*GPU_STEP, "vit-base-p16", "--batch", "128"),
+    "gpu_training_step_vit_small": (*GPU_STEP, "vit-small-p16", "--batch", "256"),
+    "gpu_training_step_resnet50": (*GPU_STEP, "resnet50", "--batch", "128"),
+}
+"""Likewise, where there is a GPU."""
 ENOUGH = 0.7
 """Of a recorded ratio."""
 
@@ -115,7 +130,8 @@ def ratios_of(record: Mapping, only: Sequence[str]) -> dict[str, dict[str, float
 
 def run(name: str, folder: Path) -> dict | None:
     """Run one benchmark; says why and returns None where it cannot be run or fails."""
-    script, out = ROOT / "benchmarks" / f"{name}.py", folder / f"{name}.json"
+    file, *options = {**BENCHMARKS, **GPU_BENCHMARKS}[name]
+    script, out = ROOT / "benchmarks" / file, folder / f"{name}.json"
     if not script.is_file():
         print(f"== {name}: skipped, there is no {script.relative_to(ROOT)}", flush=True)
         return None
@@ -123,7 +139,8 @@ def run(name: str, folder: Path) -> dict | None:
         print(f"== {name}: skipped, it does not take --json", flush=True)
         return None
     print(f"== {name}", flush=True)
-    code = subprocess.run([sys.executable, str(script), "--json", str(out)], cwd=ROOT).returncode
+    line = [sys.executable, str(script), "--json", str(out), *options]
+    code = subprocess.run(line, cwd=ROOT).returncode
     if code or not out.is_file():
         print(f"== {name}: failed with exit code {code}", flush=True)
         return None
@@ -156,16 +173,24 @@ def main() -> int:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--check", action="store_true", help="compare with the record")
     action.add_argument("--record", action="store_true", help="write the record")
-    parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS)
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=(*BENCHMARKS, *GPU_BENCHMARKS),
+        help="default: all, those for a GPU where there is one",
+    )
     parser.add_argument("--file", type=Path, default=RECORDED, help="the record")
     args = parser.parse_args()
+    here = machine()
+    args.only = args.only or [*BENCHMARKS, *(GPU_BENCHMARKS if here["gpu"] else ())]
+    if here["gpu"] is None and (idle := [name for name in args.only if name in GPU_BENCHMARKS]):
+        parser.error(f"--only {' '.join(idle)}: torch finds no GPU here (make doctor says more)")
     record = json.loads(args.file.read_text()) if args.file.is_file() else {}
     if args.check and not record:
         parser.error(f"there is no {args.file}: write it with --record on this machine first")
     with tempfile.TemporaryDirectory() as folder:
         results = {name: run(name, Path(folder)) for name in args.only}
     found = {name: result for name, result in results.items() if result is not None}
-    here = machine()
     if args.record:
         args.file.write_text(json.dumps(merge(record, found, here), indent=2) + "\n")
         print(f"recorded {', '.join(found) or 'nothing'} in {args.file}")

@@ -60,11 +60,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--float32", action="store_true", help="on a GPU too")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if any")
     parser.add_argument("--variants", nargs="+", choices=NAMES, help="default: all but compiled")
+    parser.add_argument("--compiled", action="store_true", help="the default and compiled")
     parser.add_argument("--only", choices=("time", "memory", "parts"), help="measure only this")
     parser.add_argument("--memory", choices=NAMES, help="only print extra MiB of one variant")
     add_json_option(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return args
 
 
 def measure_times(bench: Bench, names: list[str], runs: int) -> dict[str, Timed]:
@@ -108,7 +112,7 @@ def print_times(bench: Bench, found: dict[str, Timed]) -> tuple[dict, dict]:
             }
             ratios |= {what: ratio * more for what, more in by.items()}
             print("".join(f"{'':24} {what}: {ratios[what]:.2f}\n" for what in by), end="")
-    if peak := peak_flops():
+    if bench.device == "cuda" and (peak := peak_flops()):
         share = ours.flops / median(ours.seconds) / peak[1]
         print(f"model-FLOP utilisation of {peak[0]}: {100 * share:.1f} % (wanted: 40 %)")
         figures["ours"]["utilisation"] = share
@@ -118,6 +122,7 @@ def print_times(bench: Bench, found: dict[str, Timed]) -> tuple[dict, dict]:
 def measure_memory(args: argparse.Namespace, names: list[str]) -> tuple[dict, dict]:
     """Print the extra memory of each variant; ratios and figures of it."""
     same = ["--backbone", args.backbone, "--batch", args.batch, "--threads", args.threads]
+    same += ["--device", args.device]
     same += ["--crops", *args.crops, *(["--float32"] if args.float32 else [])]
     extra: dict[str, float] = {}
     for name in names:
@@ -132,11 +137,13 @@ def main() -> None:
     """Compare and print."""
     args = parse_args()
     torch.set_num_threads(args.threads)
-    settings = dict(backbone=args.backbone, batch=args.batch, crops=args.crops)
+    settings = dict(backbone=args.backbone, batch=args.batch, crops=args.crops, device=args.device)
     if args.memory:
-        print(extra_mib(args.memory, **settings, float32=args.float32))
+        print(extra_mib(args.memory, Bench(**settings, float32=args.float32)))
         return
-    wanted = args.variants or [n for n in variants_of(args.backbone) if n != "compiled"]
+    wanted = args.variants or [
+        name for name in variants_of(args.backbone) if args.compiled or name != "compiled"
+    ]
     names = ["ours", *(name for name in wanted if name != "ours")]
     ratios: dict[str, float] = {}
     figures: dict[str, object] = copy.deepcopy(settings) | {"threads": args.threads}

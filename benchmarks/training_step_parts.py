@@ -1,11 +1,14 @@
 """Parts of a training step alone, where the whole step is too long to show what they cost."""
 
 import copy
+from collections.abc import Callable
 
 import torch
+from mmpretrain.engine.optimizers import LARS as OneByOneLARS
 from torch import Tensor
 
 from bam_mm.benchmark.pretraining_methods import MOMENTUM
+from bam_mm.models import LARS
 from benchmarks.baselines.plain_training_step import ema_by_loop, materialised_attention
 from benchmarks.measuring import alternate
 from benchmarks.model_flops import synchronize
@@ -13,11 +16,13 @@ from benchmarks.training_step_variants import Bench, teacher_and_student
 
 
 def compare_parts(bench: Bench, runs: int = 7) -> tuple[dict[str, float], dict[str, float]]:
-    """Print time and difference of the EMA, AdamW and attention; ratios and milliseconds."""
+    """Print time and difference of the EMA, optimizers and attention; ratios and milliseconds."""
     ratios, figures = {}, {}
     for name, (ours, plain, difference) in {
         "ema alone": _ema(bench),
-        "adamw alone": _adamw(bench),
+        "adamw alone": _adamw(bench, one_group=True),
+        "adamw alone, a group a tensor": _adamw(bench, one_group=False),
+        **({"lars alone": _lars(bench)} if bench.convolutions else {}),
         **({} if bench.convolutions else {"attention alone": _attention(bench)}),
     }.items():
         fast, slow, ratio = alternate(ours, plain, runs)
@@ -48,17 +53,42 @@ def _ema(bench: Bench):
     return ours, plain, _largest(*copies)
 
 
-def _adamw(bench: Bench):
+def _adamw(bench: Bench, one_group: bool):
+    """Fused against a loop over tensors; or against fused, but with a group for each tensor.
+
+    The latter is what mmengine's constructor makes of a config with ``paramwise_cfg``.
+    """
+
+    def make(parameters: list[Tensor], ours: bool) -> torch.optim.Optimizer:
+        groups = parameters if ours or one_group else [{"params": [p]} for p in parameters]
+        fused = ours or not one_group
+        return torch.optim.AdamW(groups, lr=1e-4, weight_decay=0.04, fused=fused, foreach=False)
+
+    return _optimizers(bench, make)
+
+
+def _lars(bench: Bench):
+    """All tensors at once, the norms left on the device, against mmpretrain's."""
+
+    def make(parameters: list[Tensor], ours: bool) -> torch.optim.Optimizer:
+        plain = [p for p in parameters if p.ndim == 1]
+        scaled = [p for p in parameters if p.ndim > 1]
+        groups = [{"params": scaled}, {"params": plain, "weight_decay": 0.0, "lars_exclude": True}]
+        kind = LARS if ours else OneByOneLARS
+        return kind(groups, lr=0.3, momentum=0.9, weight_decay=1e-6)
+
+    return _optimizers(bench, make)
+
+
+def _optimizers(bench: Bench, make: Callable[[list[Tensor], bool], torch.optim.Optimizer]):
     trained = [p.detach() for p in bench.model("ours").parameters() if p.requires_grad]
     gradients = [1e-3 * torch.randn_like(p) for p in trained]
     copies = [copy.deepcopy(trained) for _ in range(2)]
 
-    def steps(parameters: list[Tensor], fused: bool):
+    def steps(parameters: list[Tensor], ours: bool) -> Callable[[], None]:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        optimizer = torch.optim.AdamW(
-            parameters, lr=1e-4, weight_decay=0.04, fused=fused, foreach=False
-        )
+        optimizer = make(parameters, ours)
 
         def step() -> None:
             optimizer.step()

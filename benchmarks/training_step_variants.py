@@ -25,6 +25,7 @@ NAMES = (
     "teacher with a graph",
     "ema by loop",
     "adamw by loop",
+    "a group a tensor",
     "attention materialised",
     "channels first",
     "compiled",
@@ -45,19 +46,22 @@ class Bench:
         backbone: A name of ``bam_mm.checkpoint.sources.ARCHITECTURES``.
         batch: Images a step.
         crops: Such as ``("2x224", "6x96")``.
+        device: ``cpu`` or ``cuda``.
         float32: Whether the forward pass is in float32 on a GPU too.
     """
 
-    def __init__(self, backbone: str, batch: int, crops: list[str], float32: bool = False) -> None:
+    def __init__(
+        self, backbone: str, batch: int, crops: list[str], device: str, float32: bool = False
+    ) -> None:
         torch.manual_seed(0)
-        gpu = torch.cuda.is_available()
-        self.device = "cuda" if gpu else "cpu"
+        gpu = device == "cuda"
+        self.device = device
         self.device_name = torch.cuda.get_device_name() if gpu else "CPU"
         self.dtype = torch.bfloat16 if gpu and not float32 else torch.float32
         self.backbone, self.batch, self.views = backbone, batch, Views.of(crops)
         self.convolutions = not backbone.startswith("vit")
         self.models: dict[str, nn.Module] = {}
-        self.optimizers: dict[tuple[str, bool], torch.optim.Optimizer] = {}
+        self.optimizers: dict[tuple[int, str], torch.optim.Optimizer] = {}
         self.drawn = {
             method: make_views(method, self.views, batch, self.device)
             for method in ("bam", "mocov3")
@@ -78,13 +82,15 @@ class Bench:
         return self.models[key]
 
     def optimizer(self, name: str) -> torch.optim.Optimizer:
-        """Fused, but for the variant whose point it is; MoCo v3 has the same as ours."""
-        model, fused = self.model(name), name != "adamw by loop"
-        key = (id(model), fused)
+        """Fused, in one group, but for the variants whose point it is; MoCo v3's as ours."""
+        model = self.model(name)
+        kind = name if name in ("adamw by loop", "a group a tensor") else "fused"
+        key = (id(model), kind)
         if key not in self.optimizers:
             trained = [p for p in model.parameters() if p.requires_grad]
+            groups = [{"params": [p]} for p in trained] if kind == "a group a tensor" else trained
             self.optimizers[key] = torch.optim.AdamW(
-                trained, lr=1e-4, weight_decay=0.04, fused=fused, foreach=False
+                groups, lr=1e-4, weight_decay=0.04, fused=kind != "adamw by loop", foreach=False
             )
         return self.optimizers[key]
 
@@ -149,9 +155,8 @@ class Bench:
         return ", ".join(f"{name} {loss:.6f}" for name, loss in losses.items())
 
 
-def extra_mib(name: str, backbone: str, batch: int, crops: list[str], float32: bool) -> float:
+def extra_mib(name: str, bench: Bench) -> float:
     """Extra MiB of one step of a variant, after a small one that makes the optimizer's state."""
-    bench = Bench(backbone, batch, crops, float32)
     bench.step_of(name, batch=2)()
     step = bench.step_of(name)
     if bench.device == "cpu":

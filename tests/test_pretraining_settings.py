@@ -75,7 +75,7 @@ def test_the_papers_table_9a(stem, epochs):
     config = settings(stem)
     resnet = "resnet" in stem
     optimizer = config.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr) == (("LARS", 0.3) if resnet else ("AdamW", 3e-3))
+    assert (optimizer.type, optimizer.lr) == (("bam_mm.LARS", 0.3) if resnet else ("AdamW", 3e-3))
     assert optimizer.weight_decay == (1e-6 if resnet else 0.04)
     assert config.optim_wrapper.clip_grad.max_norm == 0.3
     assert config.auto_scale_lr.base_batch_size == 4096

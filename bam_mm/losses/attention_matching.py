@@ -198,6 +198,9 @@ def match_attention(
         if not torch.is_grad_enabled():
             student = student.detach()  # so that no gradient is formed
         factors = Keys(keys.detach(), half)
+        # Else only the factors are needed: where they are in half, the wide keys make room.
+        trained_keys = keys if keys.requires_grad else None
+        del keys
         targets = BalancedTargets(
             # Rows of other views matter to the balance only where it spans the views.
             rows if global_normalisation else rows[: num_global * batch],
@@ -208,7 +211,7 @@ def match_attention(
             top_k=top_k,
         )
         loss, *entropies = ChunkedLoss.apply(
-            student, keys, factors, targets, arrangement, temperature, with_entropies
+            student, trained_keys, factors, targets, arrangement, temperature, with_entropies
         )
         # The gradient stays this process's own; only the value becomes the whole batch's.
         loss = loss + (mean_over_processes(loss) - loss.detach())

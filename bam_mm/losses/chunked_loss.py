@@ -31,7 +31,7 @@ class ChunkedLoss(torch.autograd.Function):
     def forward(
         ctx,
         student: Tensor,
-        keys: Tensor,
+        keys: Tensor | None,
         factors: Keys,
         targets: BalancedTargets,
         arrangement: Arrangement,
@@ -43,8 +43,8 @@ class ChunkedLoss(torch.autograd.Function):
         Args:
             ctx: Autograd's.
             student: (V * B, D) features, not normalised.
-            keys: (K, D) normalised keys of all processes.
-            factors: The keys again, ready to be multiplied with.
+            keys: (K, D) normalised keys of all processes; None if they are not trained.
+            factors: The keys, ready to be multiplied with.
             targets: Of any chunk.
             arrangement: Of rows and keys.
             temperature: Of the attention.
@@ -59,7 +59,7 @@ class ChunkedLoss(torch.autograd.Function):
         if student_wants:
             # float16 lacks the range: a loss scaler's factor comes only later.
             lacking = student.dtype == torch.float16
-            kept_as = keys.dtype if lacking else student.dtype
+            kept_as = factors.dtype if lacking else student.dtype
             sweep.gradient = torch.empty_like(student, dtype=kept_as)
         if keys_want:
             sweep.keys_gradient = torch.zeros_like(keys)

@@ -26,7 +26,7 @@ class Budget:
     kept: int
 
 
-BUDGETS = {"cpu": Budget(chunk=4 << 20, kept=32 << 20), "cuda": Budget(32 << 20, 128 << 20)}
+BUDGETS = {"cpu": Budget(chunk=4 << 20, kept=32 << 20), "cuda": Budget(64 << 20, 128 << 20)}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from bam_mm.models.frozen_features import FrozenFeatures
 from bam_mm.models.full_precision import ToFloat32
 from bam_mm.models.head import BAMHead
 from bam_mm.models.label_propagation import LabelPropagation
+from bam_mm.models.lars import LARS
 from bam_mm.models.layer_decay import LayerDecayOptimWrapperConstructor
 from bam_mm.models.preprocessor import MultiViewPreprocessor
 from bam_mm.models.projector import BAMProjector
@@ -18,6 +19,7 @@ from bam_mm.models.wrapper import EvaluationWrapper
 
 __all__ = [
     "BAM",
+    "LARS",
     "BAMHead",
     "BAMProjector",
     "CAFormer",

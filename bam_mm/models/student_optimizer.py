@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
@@ -10,13 +13,47 @@ from bam_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class StudentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """mmengine's default, but silent about the teacher.
+    """mmengine's default, but silent about the teacher, and with few groups.
 
     The default visits every parameter and warns of each that has no gradient: all of the teacher's,
-    a wall of text at the start of each run.
+    a wall of text at the start of each run. With ``paramwise_cfg`` it makes a group of every
+    parameter, and an optimizer that is fused, or loops over all tensors at once, does so within a
+    group only: a kernel, and the Python around it, for each tensor. Here parameters of the same
+    settings share a group, in the order in which the first of them comes.
     """
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = "", **kwargs) -> None:
-        """Add the parameters of ``module``, except the teacher's."""
-        if prefix != "teacher":
-            super().add_params(params, module, prefix=prefix, **kwargs)
+        """Add the parameters of ``module``, except the teacher's.
+
+        Args:
+            params: Groups; extended in place, at the end of the whole model also merged.
+            module: The model, or in mmengine's recursion a part of it.
+            prefix: Where the part is; empty for the model.
+            **kwargs: Of mmengine's recursion.
+        """
+        if prefix == "teacher":
+            return
+        super().add_params(params, module, prefix=prefix, **kwargs)
+        if not prefix:
+            params[:] = merge_groups(params)
+
+
+def merge_groups(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Merge the groups of an optimizer that have the same settings.
+
+    Args:
+        groups: Each a dict of ``params``, a list, and of settings.
+
+    Returns:
+        One group for each kind of settings; groups and parameters in their order.
+    """
+    merged: list[dict[str, Any]] = []
+    for group in groups:
+        settings = {name: value for name, value in group.items() if name != "params"}
+        for known in merged:
+            if {name: value for name, value in known.items() if name != "params"} == settings:
+                known["params"].extend(group["params"])
+                break
+        else:
+            merged.append({"params": list(group["params"]), **settings})
+    return merged

@@ -14,7 +14,7 @@ sync_bn = "torch"
 
 _plain = dict(decay_mult=0.0, lars_exclude=True)
 optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type="LARS", lr=0.3, momentum=0.9, weight_decay=1e-6),
+    optimizer=dict(_delete_=True, type="bam_mm.LARS", lr=0.3, momentum=0.9, weight_decay=1e-6),
     paramwise_cfg=dict(
         _delete_=True, custom_keys={".bn": _plain, ".downsample.1": _plain, ".bias": _plain}
     ),

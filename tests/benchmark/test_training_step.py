@@ -13,7 +13,7 @@ CROPS = ["2x48", "2x24"]
 
 @pytest.fixture(scope="module")
 def bench():
-    return Bench("vit-toy-p8", 6, CROPS)
+    return Bench("vit-toy-p8", 6, CROPS, "cpu")
 
 
 def test_materialised_attention_is_torchs():

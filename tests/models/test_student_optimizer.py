@@ -3,6 +3,7 @@
 import torch
 from mmengine.optim import build_optim_wrapper
 
+from bam_mm.models.student_optimizer import merge_groups
 from tests.models.test_bam import build
 
 
@@ -32,6 +33,56 @@ def test_groups_and_weight_decay(monkeypatch):
         assert decay[id(parameter)] == (0.0 if parameter.ndim == 1 else 0.04), name
     assert not any("teacher" in text for text in said)
     assert isinstance(wrapper.optimizer, torch.optim.AdamW)
+
+
+def test_parameters_of_the_same_settings_share_a_group():
+    model = build()
+    wrapper = build_optim_wrapper(
+        model,
+        dict(
+            type="OptimWrapper",
+            optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.04, fused=True),
+            paramwise_cfg=dict(
+                norm_decay_mult=0.0,
+                bias_decay_mult=0.0,
+                custom_keys={"neck.fc": dict(lr_mult=0.5, mark="neck")},
+            ),
+            constructor="bam_mm.StudentOptimWrapperConstructor",
+        ),
+    )
+    groups = wrapper.optimizer.param_groups
+    settings = [(g["lr"], g["weight_decay"], g.get("mark")) for g in groups]
+    assert len(set(settings)) == len(settings)
+    names = {id(p): name for name, p in model.named_parameters()}
+    order = list(names)
+    for group in groups:
+        places = [order.index(id(p)) for p in group["params"]]
+        assert places == sorted(places)
+    found = {names[id(p)]: s for g, s in zip(groups, settings, strict=True) for p in g["params"]}
+    for name, parameter in model.named_parameters():
+        if name.startswith("teacher") or not parameter.requires_grad:
+            assert name not in found
+        elif name.startswith("neck.fc"):
+            assert found[name] == (5e-4, 0.04, "neck")
+        else:
+            assert found[name] == (1e-3, 0.0 if parameter.ndim == 1 else 0.04, None)
+
+
+def test_merging_groups_by_hand():
+    a, b, c, d = "abcd"  # any object stands for a tensor
+    groups = [
+        dict(params=[a], lr=1.0),
+        dict(params=[b], lr=1.0, weight_decay=0.0),
+        dict(params=[c], lr=1.0),
+        dict(params=[d]),
+    ]
+    assert merge_groups(groups) == [
+        dict(params=[a, c], lr=1.0),
+        dict(params=[b], lr=1.0, weight_decay=0.0),
+        dict(params=[d]),
+    ]
+    assert [len(group["params"]) for group in groups] == [1, 1, 1, 1]
+    assert merge_groups([]) == []
 
 
 def trained(steps, fused, state=None, start=0):

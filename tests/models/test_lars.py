@@ -1,0 +1,101 @@
+"""LARS without readings: mmpretrain's numbers and state, and nothing read from the device."""
+
+import copy
+
+import pytest
+import torch
+from mmpretrain.engine.optimizers import LARS as OneByOneLARS
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+from bam_mm import LARS
+
+SHAPES = [(6, 3, 3, 3), (6,), (4, 6), (4,), (2, 4)]
+SETTINGS = dict(lr=0.3, momentum=0.9, weight_decay=1e-3)
+
+
+def parameters():
+    generator = torch.Generator().manual_seed(0)
+    made = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
+    with torch.no_grad():
+        made[2].zero_()  # no norm: a rate of its own would be 0 / x
+    return made
+
+
+def groups(made):
+    plain = dict(weight_decay=0.0, lars_exclude=True)
+    return [dict(params=made[::2]), dict(params=made[1::2], **plain)]
+
+
+def set_gradients(made, step):
+    generator = torch.Generator().manual_seed(100 + step)
+    for index, parameter in enumerate(made):
+        gradient = torch.randn(parameter.shape, generator=generator)
+        # The last one begins late, the first has no slope in one step.
+        parameter.grad = None if index == 4 and step < 2 else gradient * (index > 0 or step != 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, dict(momentum=0.0), dict(nesterov=True), dict(dampening=0.2), dict(eta=0.02)],
+    ids=str,
+)
+def test_it_is_mmpretrains(change):
+    ours, theirs = parameters(), parameters()
+    pairs = [(ours, LARS(groups(ours), **{**SETTINGS, **change}))]
+    pairs.append((theirs, OneByOneLARS(groups(theirs), **{**SETTINGS, **change})))
+    before = [p.detach().clone() for p in ours]
+    for step in range(6):
+        for made, optimizer in pairs:
+            set_gradients(made, step)
+            optimizer.step()
+    for mine, wanted, start in zip(ours, theirs, before, strict=True):
+        assert not torch.equal(wanted, start)
+        torch.testing.assert_close(mine, wanted, atol=1e-7, rtol=1e-6)
+
+
+def test_either_goes_on_from_the_others_state():
+    made = parameters()
+    optimizer = OneByOneLARS(groups(made), **SETTINGS)
+    for step in range(3):
+        set_gradients(made, step)
+        optimizer.step()
+    again = copy.deepcopy(made)
+    resumed = LARS(groups(again), **SETTINGS)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for step in range(3, 6):
+        for parameters_, optimizer_ in ((made, optimizer), (again, resumed)):
+            set_gradients(parameters_, step)
+            optimizer_.step()
+    for mine, wanted in zip(again, made, strict=True):
+        torch.testing.assert_close(mine, wanted, atol=1e-7, rtol=1e-6)
+    assert resumed.state_dict().keys() == optimizer.state_dict().keys()
+    assert resumed.state_dict()["state"].keys() == optimizer.state_dict()["state"].keys()
+
+
+def test_nothing_is_read():
+    def step(kind):
+        with FakeTensorMode() as mode:
+            made = [torch.nn.Parameter(mode.from_tensor(p.detach())) for p in parameters()]
+            optimizer = kind(groups(made), **SETTINGS)
+            for _ in range(2):
+                for parameter in made:
+                    parameter.grad = torch.ones_like(parameter)
+                optimizer.step()
+
+    step(LARS)
+    with pytest.raises(DataDependentOutputException):
+        step(OneByOneLARS)
+
+
+def test_a_closure_is_evaluated_with_gradients():
+    made = parameters()
+    optimizer = LARS(made, **SETTINGS)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = sum(p.square().sum() for p in made)
+        loss.backward()
+        return loss
+
+    first, second = optimizer.step(closure), optimizer.step(closure)
+    assert second < first
