@@ -11,7 +11,7 @@ from mmengine.hooks import Hook
 from bam_mm.errors import InputError
 from bam_mm.evaluation import balanced_subset, knn_predict
 from bam_mm.models.branches import branches_of
-from bam_mm.models.extraction import EVALUATION_SAMPLER, extract_features
+from bam_mm.models.extraction import EVALUATION_SAMPLER, extract_together
 from bam_mm.registry import HOOKS
 
 
@@ -57,7 +57,11 @@ class OnlineKNNHook(Hook):
         there = branches_of(runner.model)
         if unknown := set(self.branches) - {"student", "teacher"}:
             raise InputError(f"online kNN branches {sorted(unknown)}: choose student and teacher")
-        self.branches = tuple(branch for branch in self.branches if branch in there)
+        if not (found := tuple(branch for branch in self.branches if branch in there)):
+            raise InputError(
+                f"online kNN branches {list(self.branches)}: this model has {' and '.join(there)}"
+            )
+        self.branches = found
         try:
             self.built = tuple(self._build(runner, *part) for part in enumerate(self.loaders))
         except InputError as error:
@@ -100,23 +104,23 @@ class OnlineKNNHook(Hook):
     def _score(self, runner) -> None:
         bank_loader, query_loader = self.built
         preprocess = getattr(runner.model, "module", runner.model).data_preprocessor
+        there = branches_of(runner.model)
+        (banks, bank_labels), (asked, labels) = (
+            extract_together(
+                {branch: there[branch] for branch in self.branches},
+                preprocess,
+                loader,
+                description=f"kNN {what}",
+                gather=True,
+            )
+            for loader, what in ((bank_loader, "bank"), (query_loader, "queries"))
+        )
         scores = {}
         for branch in self.branches:
-            backbone = branches_of(runner.model)[branch]
-            (bank, bank_labels), (queries, labels) = (
-                extract_features(
-                    backbone,
-                    preprocess,
-                    loader,
-                    description=f"kNN {branch} {what}",
-                    gather=True,
-                )
-                for loader, what in ((bank_loader, "bank"), (query_loader, "queries"))
-            )
             votes = knn_predict(
-                bank,
+                banks[branch],
                 bank_labels,
-                queries,
+                asked[branch],
                 num_classes=len(bank_loader.dataset.CLASSES),
                 k=self.k,
                 temperature=self.temperature,
@@ -128,8 +132,8 @@ class OnlineKNNHook(Hook):
         )
         text = ", ".join(f"{branch} {score:.2f} %" for branch, score in scores.items())
         runner.logger.info(
-            f"kNN after {runner.iter} iterations (k={self.k}, bank {len(bank)}, queries "
-            f"{len(queries)}): {text}"
+            f"kNN after {runner.iter} iterations (k={self.k}, bank {len(bank_labels)}, queries "
+            f"{len(labels)}): {text}"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from mmengine.dist import is_main_process
@@ -19,7 +19,6 @@ EVALUATION_SAMPLER = dict(type="DefaultSampler", shuffle=False, round_up=False)
 """Neither drops nor repeats a row: each process takes every P-th image."""
 
 
-@torch.no_grad()
 def extract_features(
     backbone: nn.Module,
     preprocess: Callable[[dict, bool], dict],
@@ -44,9 +43,42 @@ def extract_features(
         InputError: If the data set has no labels, or no images; if a feature is not finite; if
             gathered rows are not each image of the data set once.
     """
-    was_training = backbone.training
-    backbone.eval()
-    features, labels, indices = [], [], []
+    features, labels = extract_together(
+        {"": backbone}, preprocess, loader, description=description, gather=gather
+    )
+    return features[""], labels
+
+
+@torch.no_grad()
+def extract_together(
+    backbones: Mapping[str, nn.Module],
+    preprocess: Callable[[dict, bool], dict],
+    loader: DataLoader,
+    *,
+    description: str,
+    gather: bool,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Run several backbones over a data set whose images are read once.
+
+    Args:
+        backbones: By name, as for :func:`extract_features`.
+        preprocess: As there; the same for all.
+        loader: As there.
+        description: As there.
+        gather: As there.
+
+    Returns:
+        Features (N, C) by name, and labels (N,), as there.
+
+    Raises:
+        InputError: As there.
+    """
+    were_training = {name: backbone.training for name, backbone in backbones.items()}
+    for backbone in backbones.values():
+        backbone.eval()
+    features: dict[str, list[Tensor]] = {name: [] for name in backbones}
+    labels, indices = [], []
+    unread: list[tuple[Tensor, nn.Module, list]] = []
     quiet = not (is_main_process() and sys.stdout.isatty())
     try:
         for data in track(loader, description=description, disable=quiet, transient=True):
@@ -57,35 +89,47 @@ def extract_features(
                     f"{samples[0].get('img_path', 'the data set')} has no label: this evaluation "
                     "needs images in class folders"
                 )
-            features.append(features_of(backbone, data["inputs"]))
-            finite = features[-1].isfinite().flatten(1).all(dim=1)
-            if not finite.all():
-                bad = samples[int((~finite).nonzero()[0])]
-                raise InputError(
-                    f"{type(backbone).__name__} gives a feature that is not finite for "
-                    f"{bad.get('img_path', 'an image')}: check the checkpoint and the preprocessor"
-                )
-            labels.append(torch.cat([s.gt_label for s in samples]).to(features[-1].device))
-            indices.append(
-                torch.tensor([s.sample_idx for s in samples], device=features[-1].device)
-            )
+            before, unread = unread, []
+            for name, backbone in backbones.items():
+                features[name].append(features_of(backbone, data["inputs"]))
+                finite = features[name][-1].isfinite().flatten(1).all(dim=1)
+                unread.append((finite, backbone, samples))
+            labels += [sample.gt_label for sample in samples]
+            indices += [sample.sample_idx for sample in samples]
+            # One batch behind: reading waits for the device, which has the next one in hand by now.
+            _check_finite(before)
+        _check_finite(unread)
     finally:
-        backbone.train(was_training)
-    if not features:
+        for name, backbone in backbones.items():
+            backbone.train(were_training[name])
+    if not labels:
         raise InputError(
             f"{description}: the data set is smaller than the number of processes; use fewer "
             "processes or more images"
         )
-    rows = [torch.cat(features), torch.cat(labels), torch.cat(indices)]
+    tables = {name: torch.cat(parts) for name, parts in features.items()}
+    device = next(iter(tables.values())).device
+    known, order = torch.cat(labels).to(device), torch.tensor(indices, device=device)
     if gather:
-        rows = [gather_rows(row) for row in rows]
-        order = rows[2].argsort()
-        rows = [row[order] for row in rows]
-        seen, images = rows[2].tolist(), len(loader.dataset)
+        tables = {name: gather_rows(table) for name, table in tables.items()}
+        known, order = gather_rows(known), gather_rows(order)
+        rows = order.argsort()
+        tables, known = {name: table[rows] for name, table in tables.items()}, known[rows]
+        seen, images = order[rows].tolist(), len(loader.dataset)
         if seen != list(range(images)):
             raise InputError(
                 f"{description}: {len(seen)} rows of {len(set(seen))} images for a data set of "
                 f"{images}: each image has to come once; read with on_error='stop' and the sampler "
                 f"{EVALUATION_SAMPLER}"
             )
-    return rows[0], rows[1]
+    return tables, known
+
+
+def _check_finite(batch: list[tuple[Tensor, nn.Module, list]]) -> None:
+    for finite, backbone, samples in batch:
+        if not finite.all():
+            bad = samples[int((~finite).nonzero()[0])]
+            raise InputError(
+                f"{type(backbone).__name__} gives a feature that is not finite for "
+                f"{bad.get('img_path', 'an image')}: check the checkpoint and the preprocessor"
+            )
