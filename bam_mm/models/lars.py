@@ -43,19 +43,34 @@ class LARS(OneByOneLARS):
 
     def _step_group(self, group: dict, parameters: list[Tensor]) -> None:
         gradients = [p.grad for p in parameters]
-        updates = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
-        if group.get("lars_exclude", False):
-            torch._foreach_mul_(updates, group["lr"])
+        rates = self._rates(group, parameters, gradients)
+        if not group["momentum"]:
+            _add_updates(parameters, parameters, gradients, rates, group["weight_decay"], -1)
+            return
+        kept = 1 - group["dampening"]
+        factors = []
+        for parameter in parameters:
+            state = self.state[parameter]
+            factors.append(kept if "momentum_buffer" in state else 1)
+            state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        torch._foreach_mul_(buffers, group["momentum"])
+        for factor in sorted(set(factors)):  # A tensor's first update is not dampened.
+            chosen = [row for row, other in enumerate(factors) if other == factor]
+            picked = ([rows[i] for i in chosen] for rows in (buffers, parameters, gradients, rates))
+            _add_updates(*picked, group["weight_decay"], factor)
+        if group["nesterov"]:
+            _add_updates(parameters, parameters, gradients, rates, group["weight_decay"], -1)
+            torch._foreach_add_(parameters, buffers, alpha=-group["momentum"])
         else:
-            torch._foreach_mul_(updates, self._rates(group, parameters, gradients))
-        if group["momentum"]:
-            updates = self._with_momentum(group, parameters, updates)
-        torch._foreach_sub_(parameters, updates)
+            torch._foreach_sub_(parameters, buffers)
 
     def _rates(
         self, group: dict, parameters: list[Tensor], gradients: list[Tensor]
     ) -> list[Tensor]:
         """The learning rate of each tensor, a scalar on its device."""
+        if group.get("lars_exclude", False):
+            return [parameters[0].new_full((), group["lr"])] * len(parameters)
         weight, gradient = (
             torch.stack(torch._foreach_norm(tensors)) for tensors in (parameters, gradients)
         )
@@ -64,20 +79,19 @@ class LARS(OneByOneLARS):
         rates = torch.where((weight > 0) & (gradient > 0), trusted, 1.0)
         return list((group["lr"] * rates).unbind())
 
-    def _with_momentum(
-        self, group: dict, parameters: list[Tensor], updates: list[Tensor]
-    ) -> list[Tensor]:
-        started = []
-        for parameter, update in zip(parameters, updates, strict=True):
-            if "momentum_buffer" in self.state[parameter]:
-                started.append((self.state[parameter]["momentum_buffer"], update))
-            else:
-                self.state[parameter]["momentum_buffer"] = update.clone()
-        if started:
-            buffers, added = map(list, zip(*started, strict=True))
-            torch._foreach_mul_(buffers, group["momentum"])
-            torch._foreach_add_(buffers, added, alpha=1 - group["dampening"])
-        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
-        if group["nesterov"]:
-            return list(torch._foreach_add(updates, buffers, alpha=group["momentum"]))
-        return buffers
+
+def _add_updates(
+    onto: list[Tensor],
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    rates: list[Tensor],
+    weight_decay: float,
+    factor: float,
+) -> None:
+    """``onto += factor * rate * (gradient + weight_decay * parameter)``, nothing allocated.
+
+    The decay comes first: ``onto`` may be the parameters.
+    """
+    if weight_decay:
+        torch._foreach_addcmul_(onto, parameters, rates, value=factor * weight_decay)
+    torch._foreach_addcmul_(onto, gradients, rates, value=factor)
