@@ -3,12 +3,14 @@
 import argparse
 import json
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import run_all
 from benchmarks.measuring import add_json_option, write_json
-from benchmarks.run_all import compare, merge, ratios_of
+from benchmarks.run_all import BENCHMARKS, GPU_BENCHMARKS, compare, merge, ratios_of
 
 
 def words(recorded, now):
@@ -77,7 +79,8 @@ def test_exit_code_of_a_check(tmp_path, monkeypatch, capfd, script, code, said):
         lines = [
             script,
             "import json, sys  # in place of add_json_option",
-            "open(sys.argv[2], 'w').write(json.dumps({'ratios': {'time': ratio}, 'figures': {}}))",
+            "out = sys.argv[sys.argv.index('--json') + 1]",
+            "open(out, 'w').write(json.dumps({'ratios': {'time': ratio}, 'figures': {}}))",
         ]
         (tmp_path / "benchmarks/knn.py").write_text("\n".join(lines))
     record = tmp_path / "recorded.json"
@@ -88,3 +91,45 @@ def test_exit_code_of_a_check(tmp_path, monkeypatch, capfd, script, code, said):
     )
     assert run_all.main() == code
     assert said in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("gpu", [None, "a card"])
+def test_what_is_run_by_default_and_with_which_arguments(tmp_path, monkeypatch, gpu):
+    lines = []
+
+    def ran(line, cwd):
+        lines.append(line[1:2] + line[4:])
+        Path(line[line.index("--json") + 1]).write_text('{"ratios": {"time": 1}, "figures": {}}')
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(run_all.subprocess, "run", ran)
+    monkeypatch.setattr(run_all, "machine", lambda: {"gpu": gpu})
+    record = tmp_path / "recorded.json"
+    monkeypatch.setattr(sys, "argv", ["run_all.py", "--record", "--file", str(record)])
+    assert run_all.main() == 0
+    names = list(BENCHMARKS) + (list(GPU_BENCHMARKS) if gpu else [])
+    assert sorted(json.loads(record.read_text())["benchmarks"]) == sorted(names)
+    here = Path(run_all.ROOT) / "benchmarks"
+    wanted = {**BENCHMARKS, **GPU_BENCHMARKS}
+    assert lines == [[str(here / wanted[n][0]), *wanted[n][1:]] for n in names]
+    # A CPU's figures stay a CPU's where there is a GPU too.
+    steps = [line for line in lines if line[0].endswith("training_step.py")]
+    assert all("--device" in line for line in steps)
+
+
+def test_a_gpu_that_is_not_there(monkeypatch, capsys):
+    monkeypatch.setattr(run_all, "machine", lambda: {"gpu": None})
+    monkeypatch.setattr(sys, "argv", ["run_all.py", "--record", "--only", "knn", "gpu_loss"])
+    with pytest.raises(SystemExit) as stopped:
+        run_all.main()
+    assert stopped.value.code == 2
+    assert "--only gpu_loss: torch finds no GPU here (make doctor" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [*BENCHMARKS, *GPU_BENCHMARKS])
+def test_each_script_knows_the_arguments_that_it_is_given(name):
+    script, *options = {**BENCHMARKS, **GPU_BENCHMARKS}[name]
+    text = (run_all.ROOT / "benchmarks" / script).read_text()
+    assert "add_json_option" in text
+    for option in options:
+        assert not option.startswith("--") or f'"{option}"' in text
