@@ -154,8 +154,7 @@ def machine() -> dict[str, object]:
     cpu = platform.processor() or platform.machine()
     about = Path("/proc/cpuinfo")
     if about.is_file():
-        models = [s for s in about.read_text().splitlines() if s.startswith("model name")]
-        cpu = models[0].split(":", 1)[1].strip() if models else cpu
+        cpu = processor_of(about.read_text()) or cpu
     return {
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0))
@@ -165,6 +164,25 @@ def machine() -> dict[str, object]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def processor_of(cpuinfo: str) -> str:
+    """Name of a processor, with the numbers that tell its generation: virtual ones hide it.
+
+    Args:
+        cpuinfo: What Linux says in /proc/cpuinfo.
+
+    Returns:
+        Empty where it does not say.
+    """
+    lines = (line.partition(":") for line in cpuinfo.splitlines())
+    said: dict[str, str] = {}
+    for key, _, value in lines:
+        said.setdefault(key.strip(), value.strip())
+    if "model name" not in said:
+        return ""
+    numbers = [f"{key} {said[key]}" for key in ("cpu family", "model") if key in said]
+    return ", ".join([said["model name"], *numbers])
 
 
 def main() -> int:

@@ -113,9 +113,11 @@ def print_times(bench: Bench, found: dict[str, Timed]) -> tuple[dict, dict]:
             ratios |= {what: ratio * more for what, more in by.items()}
             print("".join(f"{'':24} {what}: {ratios[what]:.2f}\n" for what in by), end="")
     if bench.device == "cuda" and (peak := peak_flops()):
-        share = ours.flops / median(ours.seconds) / peak[1]
-        print(f"model-FLOP utilisation of {peak[0]}: {100 * share:.1f} % (wanted: 40 %)")
-        figures["ours"]["utilisation"] = share
+        for name in ("ours", "compiled"):
+            if name in found:
+                share = ours.flops / median(found[name].seconds) / peak[1]
+                print(f"model-FLOP utilisation of {peak[0]}, {name}: {share:.1%} (wanted: 40 %)")
+                figures[name]["utilisation"] = share
     return ratios, figures
 
 

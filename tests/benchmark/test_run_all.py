@@ -133,3 +133,12 @@ def test_each_script_knows_the_arguments_that_it_is_given(name):
     assert "add_json_option" in text
     for option in options:
         assert not option.startswith("--") or f'"{option}"' in text
+
+
+def test_processors_of_the_same_name_are_told_apart():
+    text = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n"
+    other = text.replace("25", "26").replace("processor\t: 0", "processor\t: 1")
+    assert run_all.processor_of(text + other) == "AMD EPYC, cpu family 25, model 17"
+    assert run_all.processor_of(other) == "AMD EPYC, cpu family 26, model 17"
+    assert run_all.processor_of("model name : Cortex") == "Cortex"
+    assert run_all.processor_of("Features : neon") == ""
