@@ -51,7 +51,7 @@ def peak_flops() -> tuple[str, float] | None:
 
 def measured_flops(device: str, dtype: torch.dtype, runs: int = 5) -> float:
     """Operations a second in the product of two large matrices, the best of some runs."""
-    side, now = 8192 if device == "cuda" else 1536, clock()
+    side, now = 8192 if device == "cuda" else 1536, clock(device)
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = float("inf")
     for _ in range(runs + 1):

@@ -61,8 +61,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--float32", action="store_true", help="on a GPU too")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if any")
-    parser.add_argument("--variants", nargs="+", choices=NAMES, help="default: all but compiled")
-    parser.add_argument("--compiled", action="store_true", help="the default and compiled")
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--variants", nargs="+", choices=NAMES, help="default: all but compiled")
+    chosen.add_argument("--compiled", action="store_true", help="all variants, compiled included")
     parser.add_argument("--only", choices=("time", "memory", "parts"), help="measure only this")
     parser.add_argument("--memory", choices=NAMES, help="only print extra MiB of one variant")
     add_json_option(parser)
@@ -76,7 +77,7 @@ def measure_times(bench: Bench, names: list[str], runs: int) -> dict[str, Timed]
     found = {name: Timed(bench.flops(name)) for name in names}
     if "compiled" in names:
         bench.step_of("compiled")()
-    now = clock()
+    now = clock(bench.device)
     for _ in range(runs):
         for name in names:
             step = bench.step_of(name)

@@ -44,13 +44,13 @@ class Question:
     threads: int = 0
 
 
-def clock() -> Callable[[], float]:
-    """What tells the seconds of a step.
+def clock(device: str) -> Callable[[], float]:
+    """What tells the seconds of a step on a device.
 
     On one thread of a CPU the time that this process was at work, so that other work on the machine
     does not count; else the time that passed (threads wait for each other, a GPU is waited for).
     """
-    alone = not torch.cuda.is_available() and torch.get_num_threads() == 1
+    alone = device == "cpu" and torch.get_num_threads() == 1
     return time.process_time if alone else time.perf_counter
 
 
@@ -75,7 +75,7 @@ def measure(question: Question) -> dict[str, Any]:
     inputs = make_views(question.method, views, question.batch, device)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=gpu or None)
-    seconds, now = [], clock()
+    seconds, now = [], clock(device)
     for _ in range(question.steps + 1):
         start = now()
         with torch.autocast(device, torch.bfloat16, enabled=question.bfloat16):

@@ -49,6 +49,26 @@ class WholeCheckpointHook(CheckpointHook):
                     f"removed {path}, left half written when an earlier run was stopped"
                 )
 
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Say what torch would not: why the optimizer of a resumed run does not fit."""
+        if not runner._resume:
+            return
+        saved = checkpoint.get("optimizer", {}).get("param_groups")
+        optimizer = getattr(runner.optim_wrapper, "optimizer", None)
+        if saved is None or optimizer is None:
+            return
+        sizes = [
+            [len(group["params"]) for group in groups] for groups in (saved, optimizer.param_groups)
+        ]
+        if sizes[0] != sizes[1]:
+            (before, tensors), (now, others) = ((len(s), sum(s)) for s in sizes)
+            raise InputError(
+                f"resume: the checkpoint's optimizer has {before} groups of {tensors} tensors, the "
+                f"config's {now} of {others}: another optim_wrapper.paramwise_cfg, another model, "
+                "or another version of bam-mm began this run; finish it with that one, or begin "
+                "anew from its weights (load_from=PATH, without --resume)"
+            )
+
     def _save_checkpoint_with_step(self, runner, step, meta) -> None:
         with self._removing_last():
             try:

@@ -198,7 +198,8 @@ def match_attention(
         if not torch.is_grad_enabled():
             student = student.detach()  # so that no gradient is formed
         factors = Keys(keys.detach(), half)
-        # Else only the factors are needed: where they are in half, the wide keys make room.
+        # Of keys that are not trained only the factors are needed: where those are in half, the
+        # wide keys make room.
         trained_keys = keys if keys.requires_grad else None
         del keys
         targets = BalancedTargets(

@@ -94,7 +94,7 @@ def extract_together(
                 features[name].append(features_of(backbone, data["inputs"]))
                 finite = features[name][-1].isfinite().flatten(1).all(dim=1)
                 unread.append((finite, backbone, samples))
-            labels += [sample.gt_label for sample in samples]
+            labels.append(torch.cat([sample.gt_label for sample in samples]))
             indices += [sample.sample_idx for sample in samples]
             # One batch behind: reading waits for the device, which has the next one in hand by now.
             _check_finite(before)

@@ -13,12 +13,13 @@ from bam_mm.registry import OPTIMIZERS
 
 @OPTIMIZERS.register_module()
 class LARS(OneByOneLARS):
-    """mmpretrain's LARS (You et al. 2017, algorithm 1), all tensors of a group at once.
+    """mmpretrain's LARS (You et al. 2017, algorithm 1), which reads nothing from the device.
 
     mmpretrain's reads two norms of every tensor that it scales, and each reading waits until the
-    GPU has computed all that was queued: 106 times a step for a ResNet-50. Here the norms stay on
-    the device. Arguments, settings of groups (``lars_exclude``) and state are mmpretrain's, so
-    checkpoints of either can be resumed with the other; values differ by rounding.
+    GPU has computed all that was queued: 106 times a step for a ResNet-50's convolutions. Here the
+    norms stay on the device, and what can be done to all tensors of a group at once is. Arguments,
+    settings of groups (``lars_exclude``) and state are mmpretrain's; with the same groups either
+    goes on from the other's state. Values differ by rounding.
     """
 
     @torch.no_grad()
@@ -52,7 +53,8 @@ class LARS(OneByOneLARS):
         for parameter in parameters:
             state = self.state[parameter]
             factors.append(kept if "momentum_buffer" in state else 1)
-            state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+            if "momentum_buffer" not in state:
+                state["momentum_buffer"] = torch.zeros_like(parameter)
         buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_mul_(buffers, group["momentum"])
         for factor in sorted(set(factors)):  # A tensor's first update is not dampened.
@@ -67,16 +69,16 @@ class LARS(OneByOneLARS):
 
     def _rates(
         self, group: dict, parameters: list[Tensor], gradients: list[Tensor]
-    ) -> list[Tensor]:
-        """The learning rate of each tensor, a scalar on its device."""
+    ) -> list[Tensor | float]:
+        """The learning rate of each tensor: a scalar on its device, or one number for all."""
         if group.get("lars_exclude", False):
-            return [parameters[0].new_full((), group["lr"])] * len(parameters)
+            return [group["lr"]] * len(parameters)
         weight, gradient = (
             torch.stack(torch._foreach_norm(tensors)) for tensors in (parameters, gradients)
         )
         trusted = group["eta"] * weight / (gradient + group["weight_decay"] * weight + self.eps)
         # Without a weight or a gradient there is no ratio to trust.
-        rates = torch.where((weight > 0) & (gradient > 0), trusted, 1.0)
+        rates = torch.where((weight != 0) & (gradient != 0), trusted, 1.0)
         return list((group["lr"] * rates).unbind())
 
 
@@ -84,7 +86,7 @@ def _add_updates(
     onto: list[Tensor],
     parameters: list[Tensor],
     gradients: list[Tensor],
-    rates: list[Tensor],
+    rates: list[Tensor | float],
     weight_decay: float,
     factor: float,
 ) -> None:
@@ -92,6 +94,11 @@ def _add_updates(
 
     The decay comes first: ``onto`` may be the parameters.
     """
+    if not isinstance(rates[0], Tensor):
+        if weight_decay:
+            torch._foreach_add_(onto, parameters, alpha=factor * rates[0] * weight_decay)
+        torch._foreach_add_(onto, gradients, alpha=factor * rates[0])
+        return
     if weight_decay:
         torch._foreach_addcmul_(onto, parameters, rates, value=factor * weight_decay)
     torch._foreach_addcmul_(onto, gradients, rates, value=factor)

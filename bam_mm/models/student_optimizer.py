@@ -8,6 +8,7 @@ from typing import Any
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
+from bam_mm.errors import InputError
 from bam_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
@@ -30,12 +31,17 @@ class StudentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             module: The model, or in mmengine's recursion a part of it.
             prefix: Where the part is; empty for the model.
             **kwargs: Of mmengine's recursion.
+
+        Raises:
+            InputError: If a parameter that two modules share is in twice.
         """
         if prefix == "teacher":
             return
         super().add_params(params, module, prefix=prefix, **kwargs)
         if not prefix:
-            params[:] = merge_groups(params)
+            base = {"lr": self.base_lr, "weight_decay": self.base_wd}
+            base = {name: value for name, value in base.items() if value is not None}
+            params[:] = merge_groups([{**base, **group} for group in params])
 
 
 def merge_groups(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -46,7 +52,16 @@ def merge_groups(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Returns:
         One group for each kind of settings; groups and parameters in their order.
+
+    Raises:
+        InputError: If a parameter is in twice: it would be updated twice.
     """
+    every = [id(parameter) for group in groups for parameter in group["params"]]
+    if len(set(every)) < len(every):
+        raise InputError(
+            f"the optimizer was given {len(every) - len(set(every))} parameters twice: two modules "
+            "of the model share them; set optim_wrapper.paramwise_cfg.bypass_duplicate=True"
+        )
     merged: list[dict[str, Any]] = []
     for group in groups:
         settings = {name: value for name, value in group.items() if name != "params"}

@@ -113,8 +113,12 @@ def test_what_is_run_by_default_and_with_which_arguments(tmp_path, monkeypatch, 
     wanted = {**BENCHMARKS, **GPU_BENCHMARKS}
     assert lines == [[str(here / wanted[n][0]), *wanted[n][1:]] for n in names]
     # A CPU's figures stay a CPU's where there is a GPU too.
-    steps = [line for line in lines if line[0].endswith("training_step.py")]
-    assert all("--device" in line for line in steps)
+    for name, line in zip(names, lines, strict=True):
+        device = line[line.index("--device") + 1] if "--device" in line else None
+        if name in GPU_BENCHMARKS:
+            assert device == "cuda"
+        else:
+            assert device == ("cpu" if line[0].endswith("training_step.py") else None)
 
 
 def test_a_gpu_that_is_not_there(monkeypatch, capsys):

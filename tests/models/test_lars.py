@@ -6,6 +6,8 @@ import pytest
 import torch
 from mmpretrain.engine.optimizers import LARS as OneByOneLARS
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from bam_mm import LARS
 
@@ -85,6 +87,42 @@ def test_nothing_is_read():
     step(LARS)
     with pytest.raises(DataDependentOutputException):
         step(OneByOneLARS)
+
+
+def test_later_steps_allocate_no_tensor_of_a_parameters_size():
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            known = {storage(tensor) for tensor in tensors((args, kwargs))}
+            new.extend(t.numel() for t in tensors(out) if storage(t) not in known)
+            return out
+
+    def tensors(tree):
+        return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+    def storage(tensor):
+        return tensor.untyped_storage()._cdata
+
+    made = parameters()
+    optimizer, new = LARS(groups(made), **SETTINGS), []
+    for step in (3, 4):  # all have gradients
+        new.clear()
+        set_gradients(made, step)
+        with Sizes():
+            optimizer.step()
+    assert new and max(new) < min(p.numel() for p in made)
+
+
+@pytest.mark.parametrize("spoilt", [0, 1])
+def test_what_is_no_number_spreads_as_in_mmpretrains(spoilt):
+    ours, theirs = parameters(), parameters()
+    for made, kind in ((ours, LARS), (theirs, OneByOneLARS)):
+        set_gradients(made, 2)
+        made[spoilt].grad.view(-1)[0] = torch.nan
+        kind(groups(made), **SETTINGS).step()
+    assert theirs[spoilt].isnan().any()
+    for mine, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, wanted, equal_nan=True)
 
 
 def test_a_closure_is_evaluated_with_gradients():

@@ -1,7 +1,8 @@
-"""Everything of a training step stays on the GPU: shown without one.
+"""Views, networks, loss and teacher stay on the GPU: shown without one.
 
 Fake tensors have a device and no numbers; an operation that mixes devices is an error on them, as
-is whatever reads a number, for which a GPU would be waited for.
+is whatever reads a number, for which a GPU would be waited for. Autograd's backward pass cannot be
+had so; the loss forms its gradient in the forward pass.
 """
 
 import pytest
@@ -10,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bam_mm.hooks.collapse_monitor import feature_std
 from bam_mm.losses import match_attention
+from bam_mm.losses.products import Keys
 from bam_mm.models import LARS, MultiViewPreprocessor
 from tests.models.test_bam import LAYOUT, build, views
 
@@ -55,10 +57,10 @@ def test_the_step(request, autocast, change):
     on_gpu(mode, model)
     inputs = [torch.empty(view.shape, device="cuda") for view in views()]
     model.head.monitor = True  # the entropies too
-    with torch.no_grad():
-        loss = model.loss(inputs)["loss"]
-        model.update_teacher(0.9)
-        spread = feature_std(model.last_projection)
+    loss = model.loss(inputs)["loss"]
+    model.update_teacher(0.9)
+    spread = feature_std(model.last_projection)
+    assert loss.requires_grad
     assert loss.device == spread.device == torch.device("cuda:0")
     assert loss.dtype == torch.float32
     assert {e.device.type for e in model.head.entropies.values()} == {"cuda"}
@@ -92,5 +94,14 @@ def test_lars(mode):
 
 def test_a_mixture_would_be_found(mode):
     student, teacher = torch.empty(8, 4, device="cuda"), torch.empty(8, 4)
-    with pytest.raises(RuntimeError, match="device"), torch.no_grad():
+    with pytest.raises(RuntimeError, match="device"):
+        match_attention(student, teacher, num_views=2, num_global=2)
+
+
+def test_a_mixture_in_the_gradient_would_be_found(mode, monkeypatch):
+    pull = Keys.pull
+    monkeypatch.setattr(Keys, "pull", lambda self, c: pull(self, c).cpu())
+    student = torch.empty(8, 4, device="cuda", requires_grad=True)
+    teacher = torch.empty(8, 4, device="cuda")
+    with pytest.raises(RuntimeError, match="device"):
         match_attention(student, teacher, num_views=2, num_global=2)

@@ -1,8 +1,10 @@
 """The optimizer holds the student's parameters, once each, and none of the teacher's."""
 
+import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
 
+from bam_mm import InputError
 from bam_mm.models.student_optimizer import merge_groups
 from tests.models.test_bam import build
 
@@ -83,6 +85,38 @@ def test_merging_groups_by_hand():
     ]
     assert [len(group["params"]) for group in groups] == [1, 1, 1, 1]
     assert merge_groups([]) == []
+
+
+def test_settings_that_say_what_holds_anyway_make_no_group():
+    wrapper = build_optim_wrapper(
+        build(),
+        dict(
+            type="OptimWrapper",
+            optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.04),
+            paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=1.0),
+            constructor="bam_mm.StudentOptimWrapperConstructor",
+        ),
+    )
+    groups = wrapper.optimizer.param_groups
+    assert sorted((g["lr"], g["weight_decay"]) for g in groups) == [(1e-3, 0.0), (1e-3, 0.04)]
+
+
+def test_a_parameter_of_two_modules_is_not_updated_twice():
+    model = build()
+    model.neck.layers[2].weight = model.neck.layers[0].weight
+    settings = dict(norm_decay_mult=0.0)
+    wrapper = dict(
+        type="OptimWrapper",
+        optimizer=dict(type="AdamW", lr=1e-3, weight_decay=0.04),
+        paramwise_cfg=settings,
+        constructor="bam_mm.StudentOptimWrapperConstructor",
+    )
+    with pytest.raises(InputError, match=r"1 parameters twice: .*bypass_duplicate=True"):
+        build_optim_wrapper(model, wrapper)
+    settings["bypass_duplicate"] = True
+    groups = build_optim_wrapper(model, wrapper).optimizer.param_groups
+    every = [id(p) for group in groups for p in group["params"]]
+    assert len(set(every)) == len(every)
 
 
 def trained(steps, fused, state=None, start=0):

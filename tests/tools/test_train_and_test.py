@@ -128,6 +128,19 @@ def test_killed_and_resumed_goes_on_where_it_was(world, tmp_path):
     assert "1 missing: teacher.backbone.cls_token" in refused.stderr
     assert "1 not in the model: teacher.backbone.renamed" in refused.stderr
 
+    # So is going on with an optimizer that groups its tensors otherwise.
+    changed = run(
+        "train.py",
+        CONFIG,
+        "--work-dir",
+        tmp_path / "changed",
+        "--resume",
+        work / "epoch_4.pth",
+        data=world,
+        options=["optim_wrapper.paramwise_cfg.bias_decay_mult=1.0"],
+    )
+    one_message(changed, "optimizer has 2 groups of", "paramwise_cfg", "load_from=PATH")
+
 
 def test_two_processes_train_and_score(world, tmp_path):
     with socket.socket() as s:
