@@ -252,7 +252,9 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=16, help="of 500 x 400; a quarter of large ones"
     )
-    parser.add_argument("--device", help="only the device's part, with --batch images")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), help="only the device's part, with --batch images"
+    )
     parser.add_argument("--batch", type=int, default=256)
     add_json_option(parser)
     args = parser.parse_args()

@@ -68,7 +68,7 @@ def _adamw(bench: Bench, one_group: bool):
 
 
 def _lars(bench: Bench):
-    """All tensors at once, the norms left on the device, against mmpretrain's."""
+    """The norms left on the device, against mmpretrain's."""
 
     def make(parameters: list[Tensor], ours: bool) -> torch.optim.Optimizer:
         plain = [p for p in parameters if p.ndim == 1]

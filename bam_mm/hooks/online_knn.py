@@ -59,7 +59,8 @@ class OnlineKNNHook(Hook):
             raise InputError(f"online kNN branches {sorted(unknown)}: choose student and teacher")
         if not (found := tuple(branch for branch in self.branches if branch in there)):
             raise InputError(
-                f"online kNN branches {list(self.branches)}: this model has {' and '.join(there)}"
+                f"online kNN branches {list(self.branches)}: this model has {' and '.join(there)}; "
+                "set the hook's branches to what it has"
             )
         self.branches = found
         try:

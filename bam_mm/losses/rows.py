@@ -26,9 +26,9 @@ class Budget:
     kept: int
 
 
-# The CPU's chunk is the fastest of benchmarks/loss.py --sweep. The GPU's has not been measured: it
-# makes some 1,200 kernels of 32768 rows and 8192 keys, which a host starts in less time than a GPU
-# needs for them, and takes a ninth of the matrices' memory.
+# The CPU's chunk is the fastest of benchmarks/loss.py --sweep. The GPU's has not been timed: by
+# count it makes 1,200 kernels of 32768 rows and 8192 keys, half as many as 32 MiB would, and takes
+# a ninth of the matrices' memory.
 BUDGETS = {"cpu": Budget(chunk=4 << 20, kept=32 << 20), "cuda": Budget(64 << 20, 128 << 20)}
 
 

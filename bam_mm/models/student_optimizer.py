@@ -59,8 +59,8 @@ def merge_groups(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     every = [id(parameter) for group in groups for parameter in group["params"]]
     if len(set(every)) < len(every):
         raise InputError(
-            f"the optimizer was given {len(every) - len(set(every))} parameters twice: two modules "
-            "of the model share them; set optim_wrapper.paramwise_cfg.bypass_duplicate=True"
+            f"the optimizer was given {len(every) - len(set(every))} of the parameters twice: "
+            "modules of the model share them; set optim_wrapper.paramwise_cfg.bypass_duplicate=True"
         )
     merged: list[dict[str, Any]] = []
     for group in groups:

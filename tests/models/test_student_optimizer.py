@@ -47,7 +47,7 @@ def test_parameters_of_the_same_settings_share_a_group():
             paramwise_cfg=dict(
                 norm_decay_mult=0.0,
                 bias_decay_mult=0.0,
-                custom_keys={"neck.fc": dict(lr_mult=0.5, mark="neck")},
+                custom_keys={"neck.layers.0": dict(lr_mult=0.5, mark="neck")},
             ),
             constructor="bam_mm.StudentOptimWrapperConstructor",
         ),
@@ -61,10 +61,14 @@ def test_parameters_of_the_same_settings_share_a_group():
         places = [order.index(id(p)) for p in group["params"]]
         assert places == sorted(places)
     found = {names[id(p)]: s for g, s in zip(groups, settings, strict=True) for p in g["params"]}
+    assert {name for name, s in found.items() if s[2]} == {
+        "neck.layers.0.weight",
+        "neck.layers.0.bias",
+    }
     for name, parameter in model.named_parameters():
         if name.startswith("teacher") or not parameter.requires_grad:
             assert name not in found
-        elif name.startswith("neck.fc"):
+        elif name.startswith("neck.layers.0"):
             assert found[name] == (5e-4, 0.04, "neck")
         else:
             assert found[name] == (1e-3, 0.0 if parameter.ndim == 1 else 0.04, None)
@@ -111,7 +115,7 @@ def test_a_parameter_of_two_modules_is_not_updated_twice():
         paramwise_cfg=settings,
         constructor="bam_mm.StudentOptimWrapperConstructor",
     )
-    with pytest.raises(InputError, match=r"1 parameters twice: .*bypass_duplicate=True"):
+    with pytest.raises(InputError, match=r"1 of the parameters twice: .*bypass_duplicate=True"):
         build_optim_wrapper(model, wrapper)
     settings["bypass_duplicate"] = True
     groups = build_optim_wrapper(model, wrapper).optimizer.param_groups
