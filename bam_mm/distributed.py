@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather as _all_gather_with_gradient
 
 
@@ -125,3 +125,8 @@ def barrier() -> None:
     """Wait until every process is here."""
     if world_size() > 1:
         dist.barrier()
+
+
+def unwrap_model(model: nn.Module) -> nn.Module:
+    """The model inside a wrapper such as DistributedDataParallel, or the model itself."""
+    return getattr(model, "module", model)

@@ -1,13 +1,14 @@
 """Child registries with scope ``bam_mm``.
 
 A config writes ``bam_mm.Name`` under any library's ``default_scope``. ``locations`` lets mmengine
-import the rooms at the first lookup instead of at ``import bam_mm``.
+import the packages at the first lookup instead of at ``import bam_mm``.
 """
 
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import METRICS as MMENGINE_METRICS
+from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
@@ -18,25 +19,21 @@ from mmengine.registry import Registry
 
 SCOPE = "bam_mm"
 
-MODELS = Registry("model", parent=MMENGINE_MODELS, scope=SCOPE, locations=["bam_mm.models"])
-DATASETS = Registry("dataset", parent=MMENGINE_DATASETS, scope=SCOPE, locations=["bam_mm.data"])
-TRANSFORMS = Registry(
-    "transform", parent=MMENGINE_TRANSFORMS, scope=SCOPE, locations=["bam_mm.data"]
-)
-HOOKS = Registry(
-    "hook",
-    parent=MMENGINE_HOOKS,
-    scope=SCOPE,
-    locations=["bam_mm.hooks", "bam_mm.benchmark"],
-)
-LOOPS = Registry("loop", parent=MMENGINE_LOOPS, scope=SCOPE, locations=["bam_mm.benchmark"])
-METRICS = Registry("metric", parent=MMENGINE_METRICS, scope=SCOPE, locations=["bam_mm.benchmark"])
-OPTIMIZERS = Registry(
-    "optimizer", parent=MMENGINE_OPTIMIZERS, scope=SCOPE, locations=["bam_mm.models"]
-)
-OPTIM_WRAPPER_CONSTRUCTORS = Registry(
-    "optimizer wrapper constructor",
-    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
-    scope=SCOPE,
-    locations=["bam_mm.models"],
-)
+PACKAGES = ("data", "optim", "models", "hooks", "protocols", "figures")
+"""Packages whose ``__init__`` registers their members and exports them as ``bam_mm.Name``."""
+
+
+def _child(parent: Registry, *packages: str) -> Registry:
+    locations = [f"{SCOPE}.{package}" for package in packages]
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=locations)
+
+
+MODELS = _child(MMENGINE_MODELS, "models")
+MODEL_WRAPPERS = _child(MMENGINE_MODEL_WRAPPERS, "models")
+DATASETS = _child(MMENGINE_DATASETS, "data")
+TRANSFORMS = _child(MMENGINE_TRANSFORMS, "data")
+HOOKS = _child(MMENGINE_HOOKS, "hooks", "figures")
+LOOPS = _child(MMENGINE_LOOPS, "protocols")
+METRICS = _child(MMENGINE_METRICS, "protocols")
+OPTIMIZERS = _child(MMENGINE_OPTIMIZERS, "optim")
+OPTIM_WRAPPER_CONSTRUCTORS = _child(MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, "optim")

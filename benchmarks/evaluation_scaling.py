@@ -24,8 +24,8 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bam_mm.benchmark.figures import COLOURS, plt, save_figure
 from bam_mm.evaluation.jaccard_boundary import davis_j_and_f
+from bam_mm.protocols.plots import COLOURS, plt, save_figure
 from benchmarks import davis_j_and_f as j_and_f_bench
 from benchmarks import feature_extraction as extraction_bench
 from benchmarks import knn as knn_bench

@@ -27,14 +27,14 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from bam_mm import FrozenFeatures, ImageFolder
-from bam_mm.benchmark.feature_cache import cached_features
 from bam_mm.evaluation import (
     balanced_subset,
     clustering_curve,
     knn_predict,
     logistic_regression_sweep,
 )
-from bam_mm.models.extraction import EVALUATION_SAMPLER, extract_features, extract_together
+from bam_mm.models.feature_extraction import EVALUATION_SAMPLER, extract_features, extract_together
+from bam_mm.protocols.feature_cache import cached_features
 from benchmarks.measuring import add_json_option, alternate, seconds, write_json
 
 CLASSES = 8

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bam_mm.evaluation import knn_predict
 from bam_mm.evaluation.nearest_rows import BANK_ROWS_AT_ONCE
-from benchmarks.baselines.dense_knn import dense_knn
+from benchmarks.baselines.whole_matrix_knn import whole_matrix_knn
 from benchmarks.measuring import (
     add_json_option,
     alternate,
@@ -58,7 +58,7 @@ def ours(bank, labels, queries):
 
 def dense(bank, labels, queries):
     """Run the baseline."""
-    return dense_knn(bank, labels, queries, CLASSES, K, TEMPERATURE)
+    return whole_matrix_knn(bank, labels, queries, CLASSES, K, TEMPERATURE)
 
 
 def product_seconds(rows: int, queries: int, dim: int) -> dict[str, float]:

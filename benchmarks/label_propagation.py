@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bam_mm.evaluation.label_propagation import propagate_labels
 from bam_mm.evaluation.patch_window import window_bands
-from benchmarks.baselines.dense_label_propagation import (
+from benchmarks.baselines.whole_matrix_label_propagation import (
     dense_propagate_labels,
     window_mask_by_loops,
 )

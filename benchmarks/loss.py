@@ -16,8 +16,8 @@ a CPU to the resident size, in a fresh process each, after a run on a small inpu
 allocated memory.
 
 The sweep shows what the size of a chunk costs and brings: ours alone, with each of these MiB for a
-chunk's matrix, in turn. The CPU's budget in bam_mm/losses/rows.py was chosen by it; the GPU's has
-not been measured.
+chunk's matrix, in turn. The CPU's budget in bam_mm/losses/chunked/arrangement.py was chosen by it;
+the GPU's has not been measured.
 
 The plot varies the rows from 2048 to 65536 at 2048 keys. As the keys are the
 global views of the same images, it is the views that grow: 2 global ones of 1024 images and 0 to 62
@@ -37,7 +37,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bam_mm.losses import bam_loss
-from bam_mm.losses.rows import BUDGETS, budget
+from bam_mm.losses.chunked.arrangement import BUDGETS, budget
 from benchmarks.baselines.materialised_loss import materialised_loss, released_way
 from benchmarks.measuring import (
     add_json_option,

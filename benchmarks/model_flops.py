@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bam_mm.benchmark.pretraining_cost import clock
+from bam_mm.suite.pretraining_cost import clock
 
 PEAK_TFLOPS = {
     "H200": 989.0,

@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # stand between the figures.
 logging.disable(logging.INFO)
 with contextlib.redirect_stdout(sys.stderr):
-    from bam_mm.benchmark.pretraining_cost import clock
+    from bam_mm.suite.pretraining_cost import clock
     from benchmarks.measuring import add_json_option, in_fresh_process, write_json
     from benchmarks.model_flops import measured_flops, peak_flops
     from benchmarks.training_step_parts import compare_parts

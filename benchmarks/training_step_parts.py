@@ -7,8 +7,8 @@ import torch
 from mmpretrain.engine.optimizers import LARS as OneByOneLARS
 from torch import Tensor
 
-from bam_mm.benchmark.pretraining_methods import MOMENTUM
 from bam_mm.models import LARS
+from bam_mm.suite.pretraining_methods import MOMENTUM
 from benchmarks.baselines.plain_training_step import ema_by_loop, materialised_attention
 from benchmarks.measuring import alternate
 from benchmarks.model_flops import synchronize

@@ -7,9 +7,9 @@ import torch
 from mmpretrain.models.utils import MultiheadAttention
 from torch import nn
 
-from bam_mm.benchmark.pretraining_methods import MOMENTUM, Views, build_method, make_views
 from bam_mm.checkpoint.sources import ARCHITECTURES
 from bam_mm.models.compilation import compile_blocks
+from bam_mm.suite.pretraining_methods import MOMENTUM, Views, build_method, make_views
 from benchmarks.baselines.plain_training_step import (
     TeacherWithGraph,
     ema_by_loop,

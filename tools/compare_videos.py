@@ -1,35 +1,12 @@
 """Score a checkpoint on videos between its bounds: truth, named objects, random weights."""
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bam_mm.cli.compare_videos import main
 from bam_mm.launch import run_tool
-
-
-def main() -> None:
-    """Compare."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config of label propagation, configs/vos/")
-    parser.add_argument("checkpoint", help="checkpoint file; all of its backbone must fit")
-    parser.add_argument("--seed", type=int, default=0, help="of the random weights")
-    parser.add_argument("--out", help="write the scores to this JSON file")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as of tools/test.py")
-    args = parser.parse_args()
-    from bam_mm.benchmark.video_bounds import compare_features, print_comparison
-    from bam_mm.launch.config import load_config
-
-    config = load_config(args.config, args.cfg_options)
-    scores = compare_features(config, args.checkpoint, seed=args.seed)
-    print_comparison(scores)
-    if args.out:
-        Path(args.out).write_text(json.dumps(scores, indent=2) + "\n")
-
 
 if __name__ == "__main__":
     run_tool(main)

@@ -2,6 +2,7 @@
 
 from bam_mm.checkpoint.backbone import LoadReport, load_backbone, tensor_digest
 from bam_mm.checkpoint.convert import ConversionReport, convert, convert_checkpoint
+from bam_mm.checkpoint.model import load_weights
 from bam_mm.checkpoint.proof import PROOF, read_proof, write_proof
 from bam_mm.checkpoint.reading import file_digest, read_checkpoint
 from bam_mm.checkpoint.schemes import forbid_unpickling
@@ -19,6 +20,7 @@ __all__ = [
     "file_digest",
     "forbid_unpickling",
     "load_backbone",
+    "load_weights",
     "newest_checkpoint",
     "parse_backbone",
     "read_checkpoint",

@@ -11,11 +11,12 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from bam_mm.checkpoint.architectures import recognise
 from bam_mm.checkpoint.branches import Branch, find_branch
-from bam_mm.checkpoint.keymaps import Names, recognise
+from bam_mm.checkpoint.names import Names
 from bam_mm.checkpoint.position import resize_position_embeddings, spread_shared_bias
 from bam_mm.checkpoint.reading import file_digest, read_checkpoint
-from bam_mm.errors import InputError
+from bam_mm.errors import InputError, listing
 
 COUNTER = "num_batches_tracked"
 """A BatchNorm counter, which older checkpoints lack and evaluation never reads."""
@@ -67,9 +68,9 @@ def load_backbone(
 ) -> LoadReport:
     """Load a backbone from a checkpoint of BAM, mmpretrain, timm, DINO, MoCo v3, MAE or BEiT.
 
-    Where the branch lies and whose names its tensors have is found out from the keys
-    (:mod:`bam_mm.checkpoint.keymaps`); that it was found out rightly is proven by every tensor
-    being matched.
+    The keys show where the branch lies (:mod:`bam_mm.checkpoint.layouts`) and whose names its
+    tensors have (:mod:`bam_mm.checkpoint.architectures`). That this was recognised correctly is
+    proven by the match of every tensor.
 
     Args:
         backbone: The backbone, of mmpretrain or of timm; its weights are replaced.
@@ -189,7 +190,7 @@ def _prove(
         and not torch.equal(found[key].cpu(), wanted[key].cpu())
     ]
     faults = [
-        f"{len(names)} {what}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
+        f"{len(names)} {what}: {listing(names)}"
         for what, names in (
             ("missing", missing),
             ("of another shape", misshapen),

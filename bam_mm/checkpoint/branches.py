@@ -9,7 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from bam_mm.checkpoint.keymaps import Layout, Names, layout_of, recognise
+from bam_mm.checkpoint.architectures import recognise
+from bam_mm.checkpoint.layouts import Layout, layout_of
+from bam_mm.checkpoint.names import Names
 from bam_mm.errors import InputError
 
 BRANCHES = ("teacher", "student")

@@ -10,11 +10,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from bam_mm.checkpoint.architectures import KEYMAPS, recognise
 from bam_mm.checkpoint.backbone import LoadReport, load_backbone, tensor_digest
 from bam_mm.checkpoint.branches import find_branch
-from bam_mm.checkpoint.keymaps import KEYMAPS, WRAPPER, Names, recognise
+from bam_mm.checkpoint.names import WRAPPER, Names
 from bam_mm.checkpoint.reading import read_checkpoint
-from bam_mm.errors import InputError
+from bam_mm.errors import InputError, listing
 
 TARGETS = ("mmpretrain", "timm")
 
@@ -53,7 +54,8 @@ class ConversionReport:
             f"{self.source} ({self.layout})",
             f"-> {self.target} ({self.names})",
             f"{self.tensors} of {self.tensors} tensors of the backbone converted, {self.renamed} "
-            f"under another name; {len(self.aside)} others left aside{_some(self.aside)}",
+            f"under another name; {len(self.aside)} others left aside"
+            + (f" ({listing(self.aside)})" if self.aside else ""),
             "proof: the written file, read again and converted back, has the names of the source "
             f"and its tensors bit for bit (sha256 {self.digest[:16]})",
         ]
@@ -86,8 +88,8 @@ def convert(state: Mapping[str, Tensor], to: str) -> dict[str, Tensor]:
     unknown = [key for key in state if source.to_timm(key) is None]
     if unknown:
         raise InputError(
-            f"not converted ({source}): no rule covers {len(unknown)} of {len(state)} tensors"
-            f"{_some(unknown)}; rename them, or delete those that are no part of the backbone"
+            f"not converted ({source}): no rule covers {len(unknown)} of {len(state)} tensors "
+            f"({listing(unknown)}); rename them, or delete those that are no part of the backbone"
         )
     result = {target.from_timm(source.to_timm(key)): state[key] for key in state}
     if len(result) < len(state):
@@ -180,8 +182,4 @@ def _prove_inverse(state: Mapping[str, Tensor], names: Names, target: Path) -> N
     wrong += [key for key in back if key not in state]
     if wrong:
         target.unlink()
-        raise AssertionError(f"defect of the key tables: converting back changes{_some(wrong)}")
-
-
-def _some(keys: list[str]) -> str:
-    return f" ({', '.join(keys[:5])}{', ...' if len(keys) > 5 else ''})" if keys else ""
+        raise AssertionError(f"defect of the key tables: converting back changes {listing(wrong)}")

@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from bam_mm.data.video import FaultyVideo, Video, open_video
-from bam_mm.errors import InputError
+from bam_mm.errors import InputError, listing
 from bam_mm.registry import DATASETS
 
 FRAMES, ANNOTATIONS = "JPEGImages", "Annotations"
@@ -109,7 +109,7 @@ class DAVISDataset(Dataset):
         if unknown:
             raise InputError(
                 f"sequences {', '.join(unknown)} are not in {source} (it has: "
-                f"{', '.join(names[:8])}{' ...' if len(names) > 8 else ''})"
+                f"{listing(names, 8)})"
             )
         return [name for name in names if name in set(sequences)]
 
@@ -127,7 +127,7 @@ def _folder(root: Path, kind: str, resolution: str) -> Path:
         there = sorted(e.name for e in (parent if parent.is_dir() else root).iterdir())
         raise InputError(
             f"{folder} does not exist ({parent if parent.is_dir() else root} has: "
-            f"{', '.join(there[:8]) or 'nothing'}): arrange the videos as "
+            f"{listing(there, 8) or 'nothing'}): arrange the videos as "
             f"{root}/{kind}/{resolution}/<sequence>/, or choose another resolution with "
             "test_dataloader.dataset.resolution=NAME"
         )

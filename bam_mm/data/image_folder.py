@@ -8,7 +8,7 @@ from mmpretrain.datasets import CustomDataset
 
 from bam_mm.data.seeding import EpochClock, seeded_sample
 from bam_mm.data.subsets import choose_listed, find_list
-from bam_mm.errors import InputError
+from bam_mm.errors import InputError, listing
 from bam_mm.registry import DATASETS
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".webp")
@@ -79,7 +79,7 @@ class ImageFolder(CustomDataset):
             if empty:
                 raise InputError(
                     f"{folder}: class folder{'s' * (len(empty) > 1)} without an image: "
-                    f"{', '.join(empty[:10])}{' ...' if len(empty) > 10 else ''}; fill or delete "
+                    f"{listing(empty, 10)}; fill or delete "
                     f"{'them' if len(empty) > 1 else 'it'} (known endings: "
                     f"{' '.join(sorted(self.extensions))})"
                 )
@@ -114,7 +114,7 @@ def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
         return root
     raise InputError(
         f"data folder {root} has no subfolder {split!r} (it has: "
-        f"{', '.join(sorted(e.name for e in root.iterdir())[:8]) or 'nothing'}): arrange it as "
+        f"{listing(sorted(e.name for e in root.iterdir()), 8) or 'nothing'}): arrange it as "
         f"{root}/{split}/<class>/<image>"
     )
 

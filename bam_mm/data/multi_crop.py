@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-from bam_mm.data.box_store import BoxStore
-from bam_mm.data.contrastive_crop import ContrastiveCrop
+from bam_mm.data.contrastive_crop import BoxStore, ContrastiveCrop
 from bam_mm.data.crop_resize import (
     BACKENDS,
     Box,
@@ -24,12 +23,12 @@ from bam_mm.data.lazy_image import LazyImage, choose_reduction
 from bam_mm.data.photometric import (
     PhotometricDraw,
     PhotometricSpec,
+    apply_to_bgr,
+    apply_to_image,
     draw,
     resolve_place,
     specs_of_views,
 )
-from bam_mm.data.photometric_cv2 import apply_to_bgr
-from bam_mm.data.photometric_pil import apply_to_image
 from bam_mm.errors import InputError
 from bam_mm.registry import TRANSFORMS
 from bam_mm.views import ViewLayout
@@ -40,7 +39,7 @@ class Photometric(BaseTransform):
     """BYOL's photometric augmentations of one view, in a worker.
 
     Args:
-        **spec: Fields of :class:`~bam_mm.data.photometric.PhotometricSpec`.
+        **spec: Fields of :class:`~bam_mm.data.photometric.draw.PhotometricSpec`.
     """
 
     def __init__(self, **spec) -> None:
@@ -65,7 +64,7 @@ class ViewDraw:
 class MultiCrop(BaseTransform):
     """The views that a layout asks for: random resized crop, flip, photometric augmentation.
 
-    The crops are :class:`~bam_mm.data.contrastive_crop.ContrastiveCrop`: plain random resized crops
+    The crops are :class:`~bam_mm.data.contrastive_crop.crop.ContrastiveCrop`: plain random resized crops
     until a :class:`~bam_mm.hooks.box_update.BoxUpdateHook` has written boxes into ``boxes``.
 
     Args:
@@ -73,7 +72,7 @@ class MultiCrop(BaseTransform):
         global_scale: Range of a global crop's area as a fraction of the image's.
         local_scale: Likewise for local crops.
         photometric: One entry a view, or None for BYOL's (see
-            :func:`~bam_mm.data.photometric.specs_of_views`).
+            :func:`~bam_mm.data.photometric.draw.specs_of_views`).
         photometric_place: ``worker`` augments here, ``device`` leaves it to the preprocessor,
             ``auto`` chooses. Give the preprocessor the same value.
         flip_prob: Probability of a horizontal flip.
@@ -86,7 +85,7 @@ class MultiCrop(BaseTransform):
             are boxes.
 
     Attributes:
-        boxes: The :class:`~bam_mm.data.box_store.BoxStore` of all views.
+        boxes: The :class:`~bam_mm.data.contrastive_crop.box_store.BoxStore` of all views.
 
     Raises:
         InputError: If the backend is none of these.

@@ -10,8 +10,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import BaseDataset
 from mmpretrain.registry import DATASETS as MMPRETRAIN_DATASETS
 
-from bam_mm.data.known import check_data
-from bam_mm.data.splits import stratified_split
+from bam_mm.data.checks.known import check_data
+from bam_mm.data.subsets import stratified_split
 from bam_mm.errors import InputError
 from bam_mm.registry import DATASETS
 
@@ -89,7 +89,7 @@ def transfer_dataset(
         name: A key of :data:`TRANSFER`.
         data_root: Folder of the data set, laid out as its authors distribute it.
         split: ``train``, ``val``, ``trainval`` or ``test``. Where the source has no validation
-            part, train and val are the seeded split of :func:`~bam_mm.data.splits.stratified_split`;
+            part, train and val are the seeded split of :func:`~bam_mm.data.subsets.stratified_split`;
             ``metainfo['split_name']`` says so.
         pipeline: Transforms; images of CIFAR arrive decoded, and ``LoadImage`` lets them pass.
         check: Whether to count the files first; False for a part of a data set on purpose.

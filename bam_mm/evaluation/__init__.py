@@ -1,7 +1,6 @@
 """Evaluation protocols as pure functions on features and masks."""
 
 from bam_mm.evaluation.accuracy import accuracy_of, mean_per_class_accuracy, top1_accuracy
-from bam_mm.evaluation.baselines import colour_histogram, raw_pixels
 from bam_mm.evaluation.clustering import (
     ClusterScore,
     Draw,
@@ -10,7 +9,6 @@ from bam_mm.evaluation.clustering import (
     draw_classes,
     summarise,
 )
-from bam_mm.evaluation.heat_map_boxes import boxes_from_heat_maps
 from bam_mm.evaluation.jaccard_boundary import (
     davis_j_and_f,
     davis_summary,
@@ -37,10 +35,8 @@ __all__ = [
     "SimilarityHistograms",
     "accuracy_of",
     "balanced_subset",
-    "boxes_from_heat_maps",
     "cluster",
     "clustering_curve",
-    "colour_histogram",
     "davis_j_and_f",
     "davis_summary",
     "draw_classes",
@@ -55,7 +51,6 @@ __all__ = [
     "object_measures",
     "propagate_labels",
     "propagate_video",
-    "raw_pixels",
     "read_out",
     "score_object",
     "similarity_histograms",

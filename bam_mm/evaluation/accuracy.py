@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bam_mm.errors import InputError
-from bam_mm.evaluation.rows import some
+from bam_mm.errors import InputError, listing
 
 
 def top1_accuracy(predictions: Tensor, labels: Tensor) -> float:
@@ -51,8 +50,8 @@ def mean_per_class_accuracy(predictions: Tensor, labels: Tensor, *, num_classes:
     empty = (images == 0).nonzero().flatten().tolist()
     if empty:
         raise InputError(
-            f"mean per-class accuracy over {num_classes} classes, but class {some(empty)} has no "
-            "image to be scored on: add images of it, or use metric='top1'"
+            f"mean per-class accuracy over {num_classes} classes, but class {listing(empty, 10)} "
+            "has no image to be scored on: add images of it, or use metric='top1'"
         )
     named = torch.bincount(labels[predictions == labels], minlength=num_classes)
     return float((named.double() / images).mean())

@@ -12,8 +12,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from torch import Tensor
 
-from bam_mm.errors import InputError
-from bam_mm.evaluation.rows import check_rows, some
+from bam_mm.errors import InputError, listing
+from bam_mm.evaluation.feature_checks import check_rows
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def clustering_curve(
     empty = sorted({c for made in drawn.values() for d in made for c in d.classes} - present)
     if empty:
         raise InputError(
-            f"clustering: class {some(empty)} has no image: add images, or delete the class"
+            f"clustering: class {listing(empty, 10)} has no image: add images, or delete the class"
         )
     scores: dict[int, list[ClusterScore]] = {}
     for count, made in drawn.items():

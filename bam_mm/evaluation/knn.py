@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bam_mm.errors import InputError
+from bam_mm.evaluation.feature_checks import check_rows
 from bam_mm.evaluation.nearest_rows import nearest_rows
-from bam_mm.evaluation.rows import check_rows
 
 
 def knn_predict(

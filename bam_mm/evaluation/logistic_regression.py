@@ -13,8 +13,8 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from bam_mm.errors import InputError
-from bam_mm.evaluation.rows import check_rows, some
+from bam_mm.errors import InputError, listing
+from bam_mm.evaluation.feature_checks import check_rows
 
 ROWS_AT_ONCE = 1 << 17
 """Of the table of logits (rows, classes), which for ImageNet would not fit a GPU as a whole."""
@@ -150,8 +150,8 @@ def _check_table(what: str, features: Tensor, labels: Tensor, num_classes: int) 
     empty = (torch.bincount(labels.long(), minlength=num_classes) == 0).nonzero().flatten()
     if len(empty):
         raise InputError(
-            f"logistic regression: class {some(empty.tolist())} of {num_classes} has no training "
-            "image: add images of it, or take the class out"
+            f"logistic regression: class {listing(empty.tolist(), 10)} of {num_classes} has no "
+            "training image: add images of it, or take the class out"
         )
 
 

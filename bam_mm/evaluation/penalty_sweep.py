@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bam_mm.errors import InputError
 from bam_mm.evaluation.accuracy import accuracy_of
+from bam_mm.evaluation.feature_checks import check_rows
 from bam_mm.evaluation.logistic_regression import LogisticModel, fit_logistic_regression
-from bam_mm.evaluation.rows import check_rows
 
 PENALTIES: tuple[float, ...] = tuple(10.0 ** (-6 + 11 * i / 44) for i in range(45))
 """The 45 penalties of the protocol, 1e-6 to 1e5, evenly spaced in their logarithm."""

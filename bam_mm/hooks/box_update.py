@@ -10,12 +10,12 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from bam_mm.data.box_store import BoxStore
+from bam_mm.data.contrastive_crop import BoxStore, extract_boxes
 from bam_mm.data.multi_crop import MultiCrop
 from bam_mm.errors import InputError
 from bam_mm.models.bam import bam_of
-from bam_mm.models.box_extraction import extract_boxes
-from bam_mm.models.extraction import EVALUATION_SAMPLER
+from bam_mm.models.feature_extraction import EVALUATION_SAMPLER
+from bam_mm.models.saliency import saliency
 from bam_mm.registry import HOOKS, TRANSFORMS
 
 CHECKPOINT_KEY = "boxes"
@@ -136,6 +136,7 @@ class BoxUpdateHook(Hook):
             model.branch(self.branch),
             model.data_preprocessor,
             self.images,
+            heat_maps=saliency,
             threshold=self.threshold,
             description=f"boxes of the {self.branch}",
         )

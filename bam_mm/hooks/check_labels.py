@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mmengine.hooks import Hook
 
-from bam_mm.data.labels import check_labels, check_same_classes
+from bam_mm.data.checks.labels import check_labels, check_same_classes
+from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.registry import HOOKS
 
@@ -19,9 +20,10 @@ class CheckLabelsHook(Hook):
         """Check.
 
         Raises:
-            InputError: See :mod:`bam_mm.data.labels`; or if the data does not fill one batch.
+            InputError: As the functions of :mod:`bam_mm.data.checks.labels`, or if the data is
+                smaller than a batch.
         """
-        model = getattr(runner.model, "module", runner.model)
+        model = unwrap_model(runner.model)
         loader = runner.train_loop.dataloader
         train = loader.dataset
         if not len(loader):

@@ -6,9 +6,9 @@ import hashlib
 
 from mmengine.hooks import Hook
 
-from bam_mm.distributed import mean_over_processes
+from bam_mm.distributed import mean_over_processes, unwrap_model
 from bam_mm.errors import InputError
-from bam_mm.models.frozen_backbone import tensor_digests
+from bam_mm.models.linear_probe import tensor_digests
 from bam_mm.registry import HOOKS
 
 KEY = "frozen_backbone"
@@ -38,7 +38,7 @@ class FrozenBackboneHook(Hook):
         Raises:
             InputError: If a parameter of it would be trained, or a resumed run has another one.
         """
-        backbone = _inner(runner).backbone
+        backbone = unwrap_model(runner.model).backbone
         trained = [name for name, p in backbone.named_parameters() if p.requires_grad]
         if trained:
             raise InputError(
@@ -55,7 +55,7 @@ class FrozenBackboneHook(Hook):
 
     def after_train_epoch(self, runner) -> None:
         """Average the neck's statistics, and compare the backbone."""
-        neck = getattr(_inner(runner), "neck", None)
+        neck = getattr(unwrap_model(runner.model), "neck", None)
         for buffer in neck.buffers() if neck is not None else ():
             if buffer.is_floating_point():
                 buffer.copy_(mean_over_processes(buffer))
@@ -78,7 +78,7 @@ class FrozenBackboneHook(Hook):
         self.saved = checkpoint.get(KEY)
 
     def _compare(self, runner) -> None:
-        now = tensor_digests(_inner(runner).backbone)
+        now = tensor_digests(unwrap_model(runner.model).backbone)
         changed = [name for name in self.before | now if self.before.get(name) != now.get(name)]
         if changed:
             raise InputError(
@@ -87,10 +87,6 @@ class FrozenBackboneHook(Hook):
                 "(SyncBuffers, EMA, PreciseBN) off the backbone, or remove FrozenBackboneHook to "
                 "train it"
             )
-
-
-def _inner(runner):
-    return getattr(runner.model, "module", runner.model)
 
 
 def _combine(digests: dict[str, str]) -> str:

@@ -6,6 +6,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
 from bam_mm.checkpoint import load_backbone, write_proof
+from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.registry import HOOKS
 
@@ -55,7 +56,7 @@ class LoadBackboneHook(Hook):
         if self.checkpoint == RANDOM:
             runner.logger.warning("checkpoint=random: the backbone keeps its random weights")
             return
-        model = getattr(runner.model, "module", runner.model)
+        model = unwrap_model(runner.model)
         # The report is logged there.
         report = load_backbone(model.backbone, self.checkpoint, self.branch, trust=self.trust)
         if is_main_process():

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from mmengine.hooks import Hook
 
-from bam_mm.errors import InputError
+from bam_mm.distributed import unwrap_model
+from bam_mm.errors import InputError, listing
 from bam_mm.evaluation import balanced_subset, knn_predict
-from bam_mm.models.branches import branches_of
-from bam_mm.models.extraction import EVALUATION_SAMPLER, extract_together
+from bam_mm.models.encoders import branches_of
+from bam_mm.models.feature_extraction import EVALUATION_SAMPLER, extract_together
 from bam_mm.registry import HOOKS
 
 
@@ -71,8 +72,8 @@ class OnlineKNNHook(Hook):
         bank, queries = (loader.dataset for loader in self.built)
         if bank.CLASSES != queries.CLASSES:
             raise InputError(
-                f"online kNN: the bank has classes {_few(bank.CLASSES)} and the queries "
-                f"{_few(queries.CLASSES)}: both need the same class folders"
+                f"online kNN: the bank has classes {listing(bank.CLASSES)} and the queries "
+                f"{listing(queries.CLASSES)}: both need the same class folders"
             )
         if self.k > len(bank):
             raise InputError(
@@ -104,7 +105,7 @@ class OnlineKNNHook(Hook):
 
     def _score(self, runner) -> None:
         bank_loader, query_loader = self.built
-        preprocess = getattr(runner.model, "module", runner.model).data_preprocessor
+        preprocess = unwrap_model(runner.model).data_preprocessor
         there = branches_of(runner.model)
         (banks, bank_labels), (asked, labels) = (
             extract_together(
@@ -136,7 +137,3 @@ class OnlineKNNHook(Hook):
             f"kNN after {runner.iter} iterations (k={self.k}, bank {len(bank_labels)}, queries "
             f"{len(labels)}): {text}"
         )
-
-
-def _few(names: Sequence[str]) -> str:
-    return f"{list(names[:4])}{' ...' if len(names) > 4 else ''} ({len(names)})"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from torch import nn
 
 from bam_mm.checkpoint import parse_backbone
 from bam_mm.errors import InputError
-from bam_mm.launch.config import load_config
+from bam_mm.launch.config import import_custom_modules, load_config
 from bam_mm.registry import MODELS
 
 
@@ -30,8 +28,7 @@ def backbone_to_prove(name: str) -> nn.Module:
     backbone = config.get("model", {}).get("backbone")
     if backbone is None:
         raise InputError(f"--model {name}: it has no model.backbone; give another config")
-    for module in (config.get("custom_imports") or {}).get("imports", []):
-        import_module(module)
+    import_custom_modules(config)
     backbone = dict(backbone)
     if isinstance(backbone["type"], str) and "." not in backbone["type"]:
         backbone["type"] = f"{config.get('default_scope', 'mmpretrain')}.{backbone['type']}"

@@ -1,7 +1,9 @@
-"""Loading a config with options from the command line."""
+"""Loading a config with options from the command line, and walking through its entries."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from bam_mm.errors import InputError
 
 
-def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Config:
+def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
     """Load a config and merge options into it, so that a variable reaches every place it is used.
 
     A config's variables are copied where they are used when the file is read; overriding
@@ -36,28 +38,74 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None) -> Conf
     if not options:
         return config
     variables = {key.split(".", 1)[0] for key in options} & set(config.keys())
-    before = {name: _plain(config[name]) for name in variables}
-    config.merge_from_dict(options)
+    before = {name: plain(config[name]) for name in variables}
+    config.merge_from_dict(dict(options))
     for name in sorted(variables):
-        after = _plain(config[name])
-        if after != before[name]:
-            _replace(config._cfg_dict, name, before[name], after, top=True)
-            if name == "data_root" and before[name]:
-                _move_paths(config._cfg_dict, before[name].rstrip("/"), str(after).rstrip("/"))
+        old, new = before[name], plain(config[name])
+        if new == old:
+            continue
+        replace(
+            config._cfg_dict,
+            [name],
+            lambda value, old=old, new=new: (
+                _in_the_kind_of(value, new) if plain(value) == old else value
+            ),
+        )
+        if name == "data_root" and old:
+            _move_paths(config._cfg_dict, old.rstrip("/"), str(new).rstrip("/"))
     return config
 
 
-def _replace(node: Any, name: str, old: Any, new: Any, *, top: bool = False) -> None:
-    if isinstance(node, dict):
-        for key in list(node):
-            value = node[key]
-            if key == name and not top and _plain(value) == old:
-                node[key] = _in_the_kind_of(value, new)
-            else:
-                _replace(value, name, old, new)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            _replace(value, name, old, new)
+def import_custom_modules(config: Mapping[str, Any]) -> None:
+    """Import the modules that a config names in ``custom_imports``."""
+    for module in (config.get("custom_imports") or {}).get("imports", []):
+        import_module(module)
+
+
+def plain(value: Any, *, without: Collection[str] = ()) -> Any:
+    """Return a config's value as dicts and lists that JSON could hold.
+
+    Args:
+        value: Any value of a config.
+        without: Keys to leave out at every depth.
+
+    Returns:
+        Equal for equal values, whether they were tuples or lists, ``ConfigDict`` or ``dict``.
+        Values of other types are kept as they are.
+    """
+    if isinstance(value, Mapping):
+        return {
+            str(key): plain(entry, without=without)
+            for key, entry in value.items()
+            if key not in without
+        }
+    if isinstance(value, (list, tuple)):
+        return [plain(entry, without=without) for entry in value]
+    return value
+
+
+def replace(node: Any, names: Collection[str], change: Callable[[Any], Any]) -> int:
+    """Change every entry of some names in a config, at any depth, in place.
+
+    Args:
+        node: Dict, list or tuple of a config.
+        names: Keys of the entries.
+        change: Returns the new value of an entry; the same object leaves the entry as it is.
+
+    Returns:
+        Number of entries that were changed.
+    """
+    if not isinstance(node, (dict, list, tuple)):
+        return 0
+    changed = 0
+    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
+        new = change(value) if isinstance(node, dict) and key in names else value
+        if new is value:
+            changed += replace(value, names, change)
+        else:
+            node[key] = new
+            changed += 1
+    return changed
 
 
 def _move_paths(node: Any, old: str, new: str) -> None:
@@ -73,13 +121,5 @@ def _move_paths(node: Any, old: str, new: str) -> None:
 def _in_the_kind_of(value: Any, new: Any) -> Any:
     if isinstance(new, dict):
         return ConfigDict(new)
-    # mmseg's RandomCrop takes a pair, and no list for one.
+    # mmseg's RandomCrop requires a tuple.
     return tuple(new) if isinstance(value, tuple) and isinstance(new, list) else new
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value

@@ -11,8 +11,8 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from bam_mm.data.dense_labels import check_categories
-from bam_mm.errors import InputError
+from bam_mm.data.checks.dense_labels import check_categories
+from bam_mm.errors import InputError, listing
 
 SCOPES = ("mmdet", "mmseg")
 
@@ -41,7 +41,7 @@ def check_data_folders(config: Config) -> None:
         prefixes = data.get("data_prefix") or {}
         for key, name in {"ann_file": data.get("ann_file"), **prefixes}.items():
             if name and not (root / name).exists():
-                there = ", ".join(sorted(e.name for e in root.iterdir())[:8]) or "nothing"
+                there = listing(sorted(e.name for e in root.iterdir()), 8) or "nothing"
                 where = key if key == "ann_file" else f"data_prefix.{key}"
                 raise InputError(
                     f"{root / name} does not exist ({root} has: {there}): restore it, or set "

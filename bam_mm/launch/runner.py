@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -12,11 +11,11 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from torch import nn
 
-from bam_mm.checkpoint import forbid_unpickling, read_checkpoint
+from bam_mm.checkpoint import forbid_unpickling
 from bam_mm.distributed import start_on_cpu
 from bam_mm.errors import InputError
+from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.launch.data_folders import check_data_folders
 
 
@@ -59,23 +58,12 @@ def fit_processes_to_machine(config: Config) -> None:
         "model_wrapper_cfg",
         dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False),
     )
-    if _replace_types(config.get("model"), "SyncBN", "BN"):
+    if replace(config.get("model"), ["type"], lambda kind: "BN" if kind == "SyncBN" else kind):
         print_log(
             "no GPU: SyncBN needs one, each process normalises by its own images (BN)",
             logger="current",
             level=logging.WARNING,
         )
-
-
-def _replace_types(node, old: str, new: str) -> int:
-    """Replace a type in a config in place; returns how often."""
-    entries = node.values() if isinstance(node, dict) else node
-    entries = entries if isinstance(node, (dict, list, tuple)) else ()
-    found = sum(_replace_types(entry, old, new) for entry in entries)
-    if isinstance(node, dict) and node.get("type") == old:
-        node["type"] = new
-        found += 1
-    return found
 
 
 def build_runner(config: Config) -> Runner:
@@ -91,8 +79,7 @@ def build_runner(config: Config) -> Runner:
     check_data_folders(config)
     fit_precision_to_machine(config)
     fit_processes_to_machine(config)
-    for module in (config.get("custom_imports") or {}).get("imports", []):
-        import_module(module)
+    import_custom_modules(config)
     try:
         if "runner_type" in config:
             return RUNNERS.build(config)
@@ -121,42 +108,3 @@ def scale_batch(config: Config) -> None:
             f"--auto-scale-lr: {config.filename} has no auto_scale_lr.base_batch_size; add it"
         )
     config.auto_scale_lr = ConfigDict(config.auto_scale_lr, enable=True)
-
-
-def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> None:
-    """Load a checkpoint of the same model completely, or stop.
-
-    Args:
-        model: A model, possibly wrapped.
-        path: The checkpoint.
-        trust: The user's explicit word that code in this file may run.
-
-    Raises:
-        InputError: If any tensor is missing, left over, or of another shape, with their names.
-    """
-    inner = model.module if hasattr(model, "module") else model
-    state = read_checkpoint(path, trust=trust)
-    state = state.get("state_dict", state)
-    wanted = inner.state_dict()
-    missing = [key for key in wanted if key not in state]
-    unexpected = [key for key in state if key not in wanted]
-    misshapen = [
-        f"{key} ({tuple(state[key].shape)}, the model has {tuple(wanted[key].shape)})"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
-    ]
-    if missing or unexpected or misshapen:
-        parts = [
-            f"{len(names)} {what}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}"
-            for what, names in (
-                ("missing", missing),
-                ("not in the model", unexpected),
-                ("of another shape", misshapen),
-            )
-            if names
-        ]
-        raise InputError(
-            f"checkpoint {path} does not fit the config's model ({'; '.join(parts)}): use the "
-            "config that it was trained with"
-        )
-    inner.load_state_dict(state)

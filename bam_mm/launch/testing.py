@@ -9,13 +9,14 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from bam_mm.checkpoint import write_proof
-from bam_mm.data.dense_labels import check_dense_data
-from bam_mm.data.labels import check_labels
+from bam_mm.checkpoint import load_weights, write_proof
+from bam_mm.data.checks.dense_labels import check_dense_data
+from bam_mm.data.checks.labels import check_labels
+from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
-from bam_mm.launch.facts import write_facts
-from bam_mm.launch.runner import build_runner, input_error_in, load_weights, prepare
+from bam_mm.launch.run_facts import write_facts
+from bam_mm.launch.runner import build_runner, input_error_in, prepare
 
 
 def test(config: Config, args: Namespace) -> dict[str, float]:
@@ -44,7 +45,7 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
             config[name] = None
     config.custom_hooks = []
     runner = build_runner(config)
-    model = getattr(runner.model, "module", runner.model)
+    model = unwrap_model(runner.model)
     trust = getattr(args, "trust_checkpoint", False)
     if hasattr(model, "load_pretrained"):
         # The model takes a part of the checkpoint, and proves itself that it got all of that.

@@ -12,10 +12,11 @@ from mmengine.runner import Runner
 
 from bam_mm.checkpoint import newest_checkpoint
 from bam_mm.checkpoint.reading import TRUST_FLAG
-from bam_mm.data.dense_labels import check_dense_data
+from bam_mm.data.checks.dense_labels import check_dense_data
+from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
-from bam_mm.launch.facts import write_facts
+from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, input_error_in, prepare, scale_batch
 
 
@@ -118,7 +119,7 @@ def _compare_lengths(config: Config) -> None:
 def _check_data(runner: Runner) -> None:
     # mmdet and mmseg leave out silently what does not fit. Here and not in a hook: without a single
     # image left, schedules already fail.
-    model = getattr(runner.model, "module", runner.model)
+    model = unwrap_model(runner.model)
     for part, loop in (("train", runner.train_loop), ("val", runner.val_loop)):
         if loop is not None:
             check_dense_data(model, loop.dataloader.dataset, part)

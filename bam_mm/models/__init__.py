@@ -4,22 +4,18 @@ from bam_mm.models.bam import BAM
 from bam_mm.models.caformer import CAFormer
 from bam_mm.models.dense_timm import DenseCAFormer, DenseTIMM
 from bam_mm.models.dense_vit import DenseViT
-from bam_mm.models.frozen_backbone import FrozenBackboneClassifier
+from bam_mm.models.evaluation_wrapper import EvaluationWrapper
 from bam_mm.models.frozen_features import FrozenFeatures
 from bam_mm.models.full_precision import ToFloat32
 from bam_mm.models.head import BAMHead
 from bam_mm.models.label_propagation import LabelPropagation
-from bam_mm.models.lars import LARS
-from bam_mm.models.layer_decay import LayerDecayOptimWrapperConstructor
+from bam_mm.models.linear_probe import FrozenBackboneClassifier
 from bam_mm.models.preprocessor import MultiViewPreprocessor
 from bam_mm.models.projector import BAMProjector
-from bam_mm.models.student_optimizer import StudentOptimWrapperConstructor
 from bam_mm.models.teacher import MomentumTeacher, momentum_at
-from bam_mm.models.wrapper import EvaluationWrapper
 
 __all__ = [
     "BAM",
-    "LARS",
     "BAMHead",
     "BAMProjector",
     "CAFormer",
@@ -30,10 +26,8 @@ __all__ = [
     "FrozenBackboneClassifier",
     "FrozenFeatures",
     "LabelPropagation",
-    "LayerDecayOptimWrapperConstructor",
     "MomentumTeacher",
     "MultiViewPreprocessor",
-    "StudentOptimWrapperConstructor",
     "ToFloat32",
     "momentum_at",
 ]

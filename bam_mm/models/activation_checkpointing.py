@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
-from mmpretrain.models import TIMMBackbone, VisionTransformer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from bam_mm.errors import InputError
+from bam_mm.optim.blocks import residual_blocks
 
 
 def checkpoint_blocks(backbone: nn.Module) -> int:
@@ -42,20 +42,6 @@ def checkpoint_blocks(backbone: nn.Module) -> int:
     for block in blocks:
         block.forward = _Recomputed(block)
     return len(blocks)
-
-
-def residual_blocks(backbone: nn.Module) -> Iterator[nn.Module]:
-    """The residual blocks of a backbone in the order of the forward pass; none if not known."""
-    if isinstance(backbone, VisionTransformer):
-        yield from backbone.layers
-    elif isinstance(backbone, TIMMBackbone):
-        for name, module in backbone.named_modules():
-            if name.rpartition(".")[2] == "blocks":
-                yield from module
-    else:
-        # mmpretrain's ResNets and their kin name their stages.
-        for name in getattr(backbone, "res_layers", ()):
-            yield from getattr(backbone, name)
 
 
 class _Recomputed:

@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from mmpretrain.models import BaseSelfSupervisor, MoCoV3ViT
 from torch import Tensor, nn
 
+from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.models.activation_checkpointing import checkpoint_blocks
 from bam_mm.models.compilation import compile_blocks as compile_each_block
@@ -142,7 +143,7 @@ def bam_of(model: nn.Module) -> BAM:
     Raises:
         InputError: If it is another algorithm.
     """
-    inner = model.module if hasattr(model, "module") else model
+    inner = unwrap_model(model)
     if not isinstance(inner, BAM):
         raise InputError(
             f"this hook needs model=dict(type='bam_mm.BAM'), not {type(inner).__name__}: remove "

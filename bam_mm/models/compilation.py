@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
-from bam_mm.models.activation_checkpointing import residual_blocks
+from bam_mm.optim.blocks import residual_blocks
 
 
 def compile_blocks(backbone: nn.Module, options: Mapping[str, Any] | None = None) -> int:

@@ -17,8 +17,8 @@ from bam_mm.checkpoint.backbone import LoadReport, load_backbone
 from bam_mm.data.video import FaultyVideo, Video
 from bam_mm.errors import InputError
 from bam_mm.evaluation import first_frame_labels, propagate_video, read_out
-from bam_mm.models.dense_patches import lay_patches_closer
 from bam_mm.models.frozen_features import RANDOM, start_untrained
+from bam_mm.models.overlapping_patches import lay_patches_closer
 from bam_mm.models.patch_features import build_map_backbone, feature_map, pixels_per_patch
 from bam_mm.registry import MODELS
 
@@ -44,8 +44,9 @@ class LabelPropagation(BaseModel):
         temperature: Of the weights.
         stage: Which output of the backbone, see
             :func:`~bam_mm.models.patch_features.build_map_backbone`; None is the last.
-        stride: Pixels from one patch of a transformer to the next, see
-            :func:`~bam_mm.models.dense_patches.lay_patches_closer`; None lays them side by side.
+        stride: Pixels from one patch of a transformer to the next (see
+            :func:`~bam_mm.models.overlapping_patches.lay_patches_closer`); None keeps the patch
+            size.
         dtype: ``float32``, ``float16`` or ``bfloat16``, of the backbone and the features kept.
             Similarities are computed in float32 in any case.
         batch_size: Frames in a batch of the backbone.

@@ -8,9 +8,7 @@ import torch
 from mmpretrain.models import SelfSupDataPreprocessor
 from torch import Tensor
 
-from bam_mm.data.photometric import draw, resolve_colours, resolve_place, specs_of_views
-from bam_mm.data.photometric_affine import augment_affine
-from bam_mm.data.photometric_batch import apply_to_batch
+from bam_mm.data.photometric import apply_to_batch, draw, resolve_place, specs_of_views
 from bam_mm.errors import InputError
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
@@ -26,9 +24,6 @@ class MultiViewPreprocessor(SelfSupDataPreprocessor):
         layout: A :class:`~bam_mm.views.ViewLayout` or its fields; the pipeline's.
         photometric: As for :class:`~bam_mm.data.multi_crop.MultiCrop`.
         photometric_place: As for :class:`~bam_mm.data.multi_crop.MultiCrop`; the same value.
-        photometric_colours: How colour jitter is done on the device: ``exact``, operation by
-            operation, or ``affine``, by the nearest affine colour map of each image
-            (:mod:`~bam_mm.data.photometric_affine`), several times faster.
         mean: Of each channel in the order after conversion, 0 to 255.
         std: Likewise.
         to_rgb: Whether batches arrive in BGR and are turned to RGB.
@@ -40,7 +35,6 @@ class MultiViewPreprocessor(SelfSupDataPreprocessor):
         layout: ViewLayout | Mapping,
         photometric: Sequence[Mapping] | None = None,
         photometric_place: str = "auto",
-        photometric_colours: str = "exact",
         mean: Sequence[float] = (123.675, 116.28, 103.53),
         std: Sequence[float] = (58.395, 57.12, 57.375),
         to_rgb: bool = True,
@@ -49,9 +43,6 @@ class MultiViewPreprocessor(SelfSupDataPreprocessor):
         super().__init__(mean=list(mean), std=list(std), to_rgb=to_rgb, **kwargs)
         self.layout = ViewLayout.of(layout)
         self.place = resolve_place(photometric_place)
-        self.colours = resolve_colours(photometric_colours)
-        # On the host as well: reading the buffers would wait for the GPU.
-        self._mean_std = tuple(tuple(map(float, v)) * (3 // len(v)) for v in (mean, std))
         self.specs = specs_of_views(self.layout.num_global, self.layout.num_local, photometric)
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -86,8 +77,6 @@ class MultiViewPreprocessor(SelfSupDataPreprocessor):
             view = view.flip(1)
         if self.place == "device":
             drawn = draw(self.specs[index], len(view))
-            if self.colours == "affine":
-                return augment_affine(view, drawn, *self._mean_std)
             return apply_to_batch(view, drawn).sub_(self.mean).div_(self.std)
         # One float copy; the rest in place.
         return view.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)

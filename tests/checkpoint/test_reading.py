@@ -70,7 +70,7 @@ def test_with_the_flag_it_is_read(evil, tmp_path):
 
 
 def test_a_whole_model_and_a_part_of_one_are_read_on_trust(evil, tmp_path):
-    from bam_mm.launch.runner import load_weights
+    from bam_mm.checkpoint import load_weights
     from bam_mm.models import LabelPropagation
 
     with pytest.raises(InputError, match="--trust-checkpoint"):

@@ -8,7 +8,7 @@ from mmpretrain.datasets.transforms import PackInputs, RandomFlip, RandomResized
 
 from bam_mm import InputError, ViewLayout
 from bam_mm.data import MultiCrop, Photometric
-from bam_mm.data.photometric import PhotometricSpec, specs_of_views
+from bam_mm.data.photometric.draw import PhotometricSpec, specs_of_views
 from tests.data.photographs import photograph
 
 LAYOUT = ViewLayout(num_global=2, num_local=3, global_size=32, local_size=16)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bam_mm.data.splits import balanced_choice, stratified_split
+from bam_mm.data.subsets import balanced_choice, stratified_split
 from bam_mm.data.transfer import TRANSFER
 from bam_mm.errors import InputError
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from bam_mm.data import ImageFolder
-from bam_mm.data.subset_writer import write_subset
+from bam_mm.data.subsets import write_subset
 from bam_mm.errors import InputError
 
 

@@ -10,8 +10,8 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
 from bam_mm.data.toy import make_world
-from tests.benchmark.feature_runs import evaluate
 from tests.distributed.test_loss_over_processes import free_port
+from tests.protocols.feature_runs import evaluate
 
 PROTOCOLS = ("knn", "logreg", "cluster")
 

@@ -8,7 +8,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from bam_mm.losses import bam_loss, match_attention, rows
+from bam_mm.losses import IMPLEMENTATIONS, LossSettings, bam_loss
+from bam_mm.losses.chunked import arrangement as rows
 from tests.losses.test_bam_loss import inputs
 
 CASES = [
@@ -22,20 +23,23 @@ CASES = [
     for kind in ("all", None)
     for normalised in (True, False)
 ]
+RUNS = [(implementation, case) for implementation in IMPLEMENTATIONS for case in CASES]
 BATCH, DIM, GLOBAL = 12, 16, 2
 
 
-def loss_of(case, student, teacher, weight, batch):
+def loss_of(case, student, teacher, weight, batch, implementation="chunked"):
     """Loss through a shared linear map, so that a parameter's gradient can be compared."""
     teacher = {"all": teacher, "global": teacher[: GLOBAL * batch], None: None}[case["rows"]]
-    return match_attention(
+    return IMPLEMENTATIONS[implementation](
         student @ weight,
         None if teacher is None else teacher @ weight.detach(),
         num_views=case["views"],
         num_global=GLOBAL,
-        top_k=case["top_k"],
-        global_normalisation=case["normalised"],
-        target_temperature=case["cold"],
+        settings=LossSettings(
+            top_k=case["top_k"],
+            global_normalisation=case["normalised"],
+            target_temperature=case["cold"],
+        ),
         with_entropies=True,
     )
 
@@ -58,7 +62,7 @@ def work(rank, world, port, out):
     # Chunks of a few of the 6 images here, one chunk in the process that is compared with.
     rows.BUDGETS["cpu"] = rows.Budget(chunk=6000, kept=6000)
     results = []
-    for case in CASES:
+    for implementation, case in RUNS:
         student, teacher, weight = data_of(case)
         views = case["views"]
         weight.requires_grad_()
@@ -68,6 +72,7 @@ def work(rank, world, port, out):
             rows_of_rank(teacher, views, rank, world),
             weight,
             BATCH // world,
+            implementation,
         )
         matching.loss.backward()
         dist.all_reduce(weight.grad)
@@ -96,9 +101,9 @@ def two_processes(tmp_path_factory):
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
-@pytest.mark.parametrize("index", range(len(CASES)), ids=lambda i: str(CASES[i]))
+@pytest.mark.parametrize("index", range(len(RUNS)), ids=lambda i: str(RUNS[i]))
 def test_loss_gradient_and_entropies(two_processes, index):
-    case = CASES[index]
+    case = RUNS[index][1]
     student, teacher, weight = data_of(case)
     weight.requires_grad_()
     whole = loss_of(case, student, teacher, weight, BATCH)

@@ -14,10 +14,10 @@ from bam_mm.evaluation import knn_predict
 from bam_mm.hooks.collapse_monitor import feature_std
 from bam_mm.launch.config import load_config
 from bam_mm.losses import match_attention
-from bam_mm.models.extraction import extract_features
+from bam_mm.models.feature_extraction import extract_features
 from bam_mm.registry import DATASETS, MODELS
 from tests.distributed.test_loss_over_processes import free_port
-from tests.tools.test_exact_resume import CONFIG
+from tests.end_to_end.test_exact_resume import CONFIG
 
 BATCH, DIM, VIEWS = 10, 24, 2
 

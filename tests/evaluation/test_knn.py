@@ -7,15 +7,13 @@ from torch.profiler import ProfilerActivity, profile
 from bam_mm import InputError
 from bam_mm.evaluation import (
     balanced_subset,
-    colour_histogram,
     knn_predict,
     knn_predict_many,
-    raw_pixels,
 )
+from bam_mm.evaluation import feature_checks as rows_module
 from bam_mm.evaluation import nearest_rows as nearest_rows_module
-from bam_mm.evaluation import rows as rows_module
+from bam_mm.evaluation.feature_checks import check_rows
 from bam_mm.evaluation.nearest_rows import _compact, multiplier, nearest_rows
-from bam_mm.evaluation.rows import check_rows
 from tests.reference.slow_knn import slow_knn
 
 
@@ -205,16 +203,6 @@ def test_balanced_subset_keeps_the_fraction_of_each_class():
     assert not torch.equal(chosen, balanced_subset(labels, 0.1, seed=5))
     with pytest.raises(ValueError, match="fraction 0"):
         balanced_subset(labels, 0)
-
-
-def test_colour_histogram_counts_by_hand():
-    image = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
-    image[0, :, 0, 0] = 255  # One white pixel, three black ones.
-    histogram = colour_histogram(image, bins=2)
-    assert histogram.shape == (1, 8)
-    assert histogram[0, 0].item() == pytest.approx(0.75**0.5)
-    assert histogram[0, 7].item() == pytest.approx(0.5)
-    assert raw_pixels(image).sum().item() == pytest.approx(0.0, abs=1e-3)
 
 
 def test_no_queries_have_no_scores():

@@ -7,7 +7,7 @@ import pytest
 from bam_mm import InputError
 from bam_mm.hooks import OnlineKNNHook
 from tests.models.test_bam import build
-from tests.models.test_extraction import IMAGES, Backbone, Loader
+from tests.models.test_feature_extraction import IMAGES, Backbone, Loader
 
 
 def test_branches_that_the_model_lacks():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bam_mm.losses import bam_loss, match_attention
+from bam_mm.losses import LossSettings, bam_loss, match_attention
 from tests.losses.test_bam_loss import inputs
 from tests.reference.slow_blockwise_loss import slow_blockwise_loss
 
@@ -55,8 +55,9 @@ def test_it_is_another_loss_and_ignores_local_teacher_rows():
 def test_uniform_features_give_the_logarithm_of_one_views_keys():
     ones = torch.ones(16, 4, dtype=torch.float64)
     matching = match_attention(
-        ones, ones, num_views=2, num_global=2, global_normalisation=False, with_entropies=True
-    )
+        ones, ones, num_views=2, num_global=2, with_entropies=True,
+        settings=LossSettings(global_normalisation=False),
+    )  # fmt: skip
     for value in (matching.loss, matching.attention_entropy, matching.target_entropy):
         assert value.item() == pytest.approx(math.log(7), abs=1e-12)
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bam_mm.losses import bam_loss, match_attention, rows
-from bam_mm.losses.products import Keys
+from bam_mm.losses import LossSettings, bam_loss, match_attention
+from bam_mm.losses.chunked import arrangement as rows
+from bam_mm.losses.chunked.products import Keys
 from benchmarks.baselines.materialised_loss import materialised_loss, released_way
 from tests.losses.test_bam_loss import inputs
 
@@ -30,8 +31,14 @@ def evaluate(function, student, teacher, **settings):
     return [value.detach(), *entropies, *torch.autograd.grad(value, x)]
 
 
-def in_chunks(*arguments, **settings):
-    matching = match_attention(*arguments, **settings)
+def in_chunks(*arguments, num_views, num_global, with_entropies=False, **settings):
+    matching = match_attention(
+        *arguments,
+        num_views=num_views,
+        num_global=num_global,
+        settings=LossSettings(**settings),
+        with_entropies=with_entropies,
+    )
     return matching.loss, matching.attention_entropy, matching.target_entropy
 
 

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bam_mm.losses import attention_matching, bam_loss, products
+from bam_mm.losses import bam_loss
+from bam_mm.losses.chunked import loss as attention_matching
+from bam_mm.losses.chunked import products
 from tests.losses.test_bam_loss import inputs
 from tests.losses.test_chunked_loss import small_chunks
 

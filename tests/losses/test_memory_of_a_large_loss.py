@@ -8,7 +8,10 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bam_mm.losses import attention_matching, bam_loss, products, rows
+from bam_mm.losses import bam_loss
+from bam_mm.losses.chunked import arrangement as rows
+from bam_mm.losses.chunked import loss as attention_matching
+from bam_mm.losses.chunked import products
 from benchmarks.baselines.materialised_loss import materialised_loss
 from tests.losses.counted_memory import CountedMemory
 

@@ -6,9 +6,8 @@ import torch
 from mmpretrain.structures import DataSample
 
 from bam_mm import InputError
-from bam_mm.data.photometric import PhotometricSpec, draw
-from bam_mm.data.photometric_affine import augment_affine
-from bam_mm.data.photometric_batch import apply_to_batch
+from bam_mm.data.photometric.draw import PhotometricSpec, draw
+from bam_mm.data.photometric.on_device import apply_to_batch
 from bam_mm.models import MultiViewPreprocessor
 
 LAYOUT = dict(num_global=2, num_local=1, global_size=16, local_size=8)
@@ -49,35 +48,15 @@ def test_on_the_device_each_view_gets_its_own_augmentation_in_rgb():
         torch.testing.assert_close(result, wanted)
 
 
-def test_affine_colours_on_the_device():
-    specs = [dict(blur_prob=0.0), dict(blur_prob=1.0, solarize_prob=0.5), dict(gray_prob=1.0)]
-    data = batch("device")
-    before = [view.clone() for view in data["inputs"]]
-    np.random.seed(5)
-    affine = preprocessor("device", photometric=specs, photometric_colours="affine")
-    out = affine(data, True)["inputs"]
-    np.random.seed(5)
-    for spec, view, kept, result in zip(specs, data["inputs"], before, out, strict=True):
-        wanted = augment_affine(view.flip(1), draw(PhotometricSpec(**spec), 4), MEAN, STD)
-        torch.testing.assert_close(result, wanted)
-        assert torch.equal(view, kept)
-
-
-@pytest.mark.parametrize("colours", ["exact", "affine"])
 @pytest.mark.parametrize("place", ["device", "worker"])
-def test_mixed_precision_does_not_touch_the_images(place, colours):
-    prepare, found = preprocessor(place, photometric_colours=colours), []
+def test_mixed_precision_does_not_touch_the_images(place):
+    prepare, found = preprocessor(place), []
     for enabled in (False, True):
         np.random.seed(0)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
             found.append(prepare(batch(), True)["inputs"])
     for plain, mixed in zip(*found, strict=True):
         assert mixed.dtype == torch.float32 and torch.equal(plain, mixed)
-
-
-def test_unknown_colours():
-    with pytest.raises(InputError, match="photometric_colours='fast': choose one of exact, affine"):
-        preprocessor("device", photometric_colours="fast")
 
 
 def test_a_single_tensor_is_never_augmented():

@@ -8,8 +8,7 @@ from mmpretrain.models import MoCoV3ViT, ResNet, ResNet_CIFAR, TIMMBackbone, Vis
 from torch import nn
 
 from bam_mm import InputError
-from bam_mm.evaluation import boxes_from_heat_maps
-from bam_mm.models.box_extraction import extract_boxes
+from bam_mm.data.contrastive_crop import boxes_from_heat_maps, extract_boxes
 from bam_mm.models.saliency import class_attention, saliency
 from tests.reference.slow_saliency import (
     slow_class_attention,
@@ -224,8 +223,8 @@ def test_extraction_leaves_the_modes_as_they_were():
 
     statistics = backbone[2].running_mean.clone()
     indices, boxes = extract_boxes(
-        backbone, lambda data, training: data, [batch(0, 3), batch(3, 4)], threshold=0.1,
-        description="",
+        backbone, lambda data, training: data, [batch(0, 3), batch(3, 4)], heat_maps=saliency,
+        threshold=0.1, description="",
     )  # fmt: skip
     assert [m.training for m in backbone] == [False, True, True]
     assert torch.equal(backbone[2].running_mean, statistics)

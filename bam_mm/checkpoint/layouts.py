@@ -1,0 +1,128 @@
+"""Where each codebase keeps the branches of its checkpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bam_mm.checkpoint.architectures import BEIT_ONLY
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is particular to the checkpoints of one codebase.
+
+    Keys are seen without what wrappers put before them (``module.`` of DistributedDataParallel,
+    ``_orig_mod.`` of ``torch.compile``), and with ``teacher.`` or ``student.`` before the tensors
+    that lie in the file under that name.
+
+    Args:
+        name: For people.
+        marks: Regular expressions of keys; one that is there tells the layout.
+        teacher: Prefixes under which the teacher's backbone may lie, the first that is there.
+        student: The same for the student's.
+        aside: Regular expressions of keys after the prefix that are not the backbone's: heads,
+            decoders.
+    """
+
+    name: str
+    marks: tuple[str, ...]
+    teacher: tuple[str, ...]
+    student: tuple[str, ...]
+    aside: tuple[str, ...] = ()
+
+    def marked(self, keys: Iterable[str]) -> bool:
+        """Whether a file with these keys is of this layout."""
+        patterns = [re.compile(mark) for mark in self.marks]
+        return any(pattern.match(key) for key in keys for pattern in patterns)
+
+    def prefix(self, keys: Iterable[str], branch: str) -> str:
+        """Prefix of a branch's backbone: the first that some key has."""
+        keys = list(keys)
+        prefixes = getattr(self, branch)
+        return next((p for p in prefixes if any(key.startswith(p) for key in keys)), prefixes[-1])
+
+    def is_aside(self, key: str) -> bool:
+        """Whether a key, without the prefix, belongs to a head or a decoder."""
+        return any(re.match(pattern, key) for pattern in self.aside)
+
+
+_TEACHER = ("teacher.backbone.", "teacher.encoder.", "teacher.")
+_STUDENT = ("student.backbone.", "student.encoder.", "student.", "backbone.", "encoder.", "")
+_HEADS = (r"head\.(?!norm\.)", r"fc\.", r"proj_head\.", r"pred_head\.")
+
+BAM_RELEASED = Layout(
+    name="BAM (released code)",
+    marks=(r"((student|teacher)\.)?(proj_head|pred_head)\.",),
+    teacher=(*_TEACHER, *_STUDENT),
+    student=_STUDENT,
+    aside=_HEADS,
+)
+
+STUDENT_TEACHER = Layout(
+    name="a student and a teacher",
+    marks=(r"student\.",),
+    teacher=(*_TEACHER, *_STUDENT),
+    student=_STUDENT,
+    aside=_HEADS,
+)
+"""Of whatever codebase."""
+
+BAM_MM = Layout(
+    name="BAM",
+    marks=(r"teacher\.",),
+    teacher=(*_TEACHER, "backbone.", ""),
+    student=("backbone.", ""),
+    aside=_HEADS,
+)
+
+DINO = Layout(
+    name="DINO",
+    marks=(r"(student|teacher)\.head\.",),
+    teacher=("teacher.backbone.", "student.backbone."),
+    student=("student.backbone.",),
+    aside=(r"head\.", r"fc\."),
+)
+
+MOCO_V3 = Layout(
+    name="MoCo v3",
+    marks=(r"(base|momentum)_encoder\.(?!module\.)",),
+    teacher=("momentum_encoder.", "base_encoder."),
+    student=("base_encoder.",),
+    # The projector takes the classifier's place: fc of a ResNet, head of a ViT.
+    aside=(r"head\.", r"fc\."),
+)
+
+MAE = Layout(
+    name="MAE",
+    marks=(r"decoder_(embed|blocks)\.",),
+    teacher=("",),
+    student=("",),
+    aside=(r"mask_token$", r"decoder_", r"head\."),
+)
+
+PLAIN = Layout(
+    name="one model",
+    marks=(r"",),
+    teacher=("backbone.", "encoder.", ""),
+    student=("backbone.", "encoder.", ""),
+    aside=(r"head\.(?!norm\.)", r"head_dist\.", r"fc\.", r"mask_token$"),
+)
+
+BEIT = Layout(
+    name="BEiT",
+    marks=(rf"blocks\.{BEIT_ONLY}", r"rel_pos_bias\."),
+    teacher=("",),
+    student=("",),
+    aside=(r"mask_token$", r"lm_head\.", r"head\."),
+)
+
+LAYOUTS = (DINO, BAM_RELEASED, STUDENT_TEACHER, BAM_MM, MOCO_V3, MAE, BEIT, PLAIN)
+"""The first that is marked; the last takes all."""
+
+
+def layout_of(keys: Iterable[str]) -> Layout:
+    """The layout of a file with these keys, without wrappers' prefixes."""
+    keys = list(keys)
+    return next(layout for layout in LAYOUTS if layout.marked(keys))

@@ -1,0 +1,1 @@
+"""The commands behind ``tools/``: one file a command, which parses arguments and calls the rest."""

@@ -1,0 +1,188 @@
+"""The commands of ``tools/benchmark.py``."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import DictAction
+from rich.console import Console
+from rich.table import Table
+
+from bam_mm.errors import InputError
+from bam_mm.launch.paths import ROOT
+from bam_mm.models.building import log_only_warnings
+from bam_mm.suite.definitions import Suite, Task, load_suite, suite_names
+from bam_mm.suite.models import read_models
+from bam_mm.suite.planning import Run, Settings, plan
+from bam_mm.suite.records import COST
+
+NO_RESULT, INTERRUPTED = 2, 130
+"""Exit codes: a task has no result; stopped by Ctrl-C."""
+
+
+def show(args: Namespace) -> int:
+    """Show suites, or the tasks of one with their protocols and data."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    if args.suite is None:
+        table = Table("suite", "tasks", "what", box=None)
+        for name in suite_names():
+            suite = load_suite(name)
+            table.add_row(name, ", ".join(task.name for task in suite.tasks), suite.about)
+        console.print(table)
+        return 0
+    suite = load_suite(args.suite)
+    console.print(f"{suite.title}: {suite.about}")
+    table = Table(title=None)
+    for head in ("task", "protocol", "configs", "metrics", "data (below --data)", "cost"):
+        table.add_column(head, overflow="fold")
+    for task in suite.tasks:
+        table.add_row(*_row(task))
+    console.print(table)
+    return 0
+
+
+def validate(args: Namespace) -> int:
+    """Check data and models; 1 where something is wrong."""
+    from bam_mm.suite.validating import validate as check
+
+    faults = 0
+    for finding in check(_plan(args)[1]):
+        print(f"{'ok   ' if finding.ok else 'FAULT'} {finding.text}")
+        if not finding.ok and finding.remedy:
+            print(f"      mend it: {finding.remedy}")
+        faults += not finding.ok
+    return int(bool(faults))
+
+
+def run(args: Namespace) -> int:
+    """Run what is not done, write the report; 2 where a task has no result."""
+    from bam_mm.suite.pictures import draw_pictures
+    from bam_mm.suite.running import run_all
+
+    suite, runs = _plan(args)
+    try:
+        missing = run_all(runs, say=lambda line: print(line, flush=True), jobs=args.jobs)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where this one was")
+        return INTERRUPTED
+    if any(each.record.is_file() for each in runs):
+        draw_pictures(runs)
+        _report(suite, _folder(args, suite))
+    if missing:
+        print(f"{missing} of {len(runs)} runs have no result; the same command tries them again")
+    return NO_RESULT if missing else 0
+
+
+def report(args: Namespace) -> int:
+    """Write tables and page of what is there."""
+    suite = load_suite(args.suite)
+    _report(suite, _folder(args, suite))
+    return 0
+
+
+def cost(args: Namespace) -> int:
+    """Measure what a step of pretraining costs, by method; 2 where one has no result."""
+    from bam_mm.checkpoint import write_whole
+    from bam_mm.suite.pretraining_cost import Question, compare
+    from bam_mm.suite.pretraining_methods import METHODS, Views
+
+    methods = args.model or list(METHODS)
+    Views.of(args.crops)
+    for name, value in (("batch", args.batch), ("steps", args.steps), ("rounds", args.rounds)):
+        if value < 1:
+            raise InputError(f"--{name} {value}: 1 is the least")
+    asked = [
+        Question(
+            method, args.backbone, tuple(args.crops), args.batch, args.steps, args.bf16,
+            args.threads,
+        )
+        for method in methods
+    ]  # fmt: skip
+    rows = compare(asked, rounds=args.rounds, say=lambda line: print(line, flush=True))
+    console = Console()
+    table = Table(title=f"A step of {args.batch} images, {' + '.join(args.crops)}, {args.backbone}")
+    for head in ("method", "ms", f"times {methods[0]}", "images/s", "peak MiB", "h an epoch of IN"):
+        table.add_column(head, justify="left" if head == "method" else "right", overflow="fold")
+    for row in rows:
+        if row["message"]:
+            table.add_row(row["method"], row["message"])
+        else:
+            cells = (("ms", ".0f"), ("times", ".2f"), ("images_per_s", ".1f"), ("peak_mb", ",.0f"),
+                     ("imagenet_hours", ",.1f"))  # fmt: skip
+            table.add_row(row["method"], *(format(row[key], form) for key, form in cells))
+    console.print(table)
+    out = (args.work_dir or ROOT / "work_dirs/benchmark/cost").expanduser() / COST
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, (json.dumps(rows, indent=2) + "\n").encode())
+    print(out)
+    return NO_RESULT if any(row["message"] for row in rows) else 0
+
+
+def _report(suite: Suite, folder: Path) -> None:
+    from bam_mm.report import write_report
+
+    for path in write_report(suite, folder):
+        print(path)
+
+
+def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
+    log_only_warnings()
+    suite = load_suite(args.suite)
+    if len({*args.seeds}) != len(args.seeds):
+        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: each seed once")
+    settings = Settings(
+        folder=_folder(args, suite),
+        data=args.data.expanduser().absolute(),
+        limit=args.limit,
+        launcher=args.launcher,
+        processes=args.gpus,
+        options=parse_options(args.cfg_options),
+        trust=args.trust_checkpoint,
+    )
+    models = read_models(args.model, trust=args.trust_checkpoint)
+    return suite, plan(suite, suite.choose(args.tasks), models, args.seeds, settings)
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Read ``[TASK:]KEY=VALUE``.
+
+    Returns:
+        Values by dotted key, by task; under ``""`` those for all tasks.
+
+    Raises:
+        InputError: If one has no ``=``.
+    """
+    options: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--cfg-options {text}: write [TASK:]KEY=VALUE")
+        task, _, key = key.rpartition(":")
+        options.setdefault(task, {})[key] = DictAction._parse_iterable(value)
+    return options
+
+
+def _folder(args: Namespace, suite: Suite) -> Path:
+    folder = args.work_dir or ROOT / "work_dirs/benchmark" / suite.name
+    return folder.expanduser().absolute()
+
+
+def _row(task: Task) -> tuple[str, ...]:
+    configs = "\n".join(
+        str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+        + ("" if family == "any" else f" ({family})")
+        for family, path in task.config.items()
+    )
+    kind = "test" if task.kind == "test" else "train, then test"
+    data = f"{task.data.root}: {task.data.title}" + (f"\n{task.data.get}" if task.data.get else "")
+    metrics = "\n".join(metric.key for metric in task.metrics)
+    return task.name, f"{task.title}: {task.about} ({kind})", configs, metrics, data, task.cost
+
+
+COMMANDS = {"list": show, "validate": validate, "run": run, "report": report, "cost": cost}

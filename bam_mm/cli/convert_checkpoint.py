@@ -1,0 +1,51 @@
+"""Convert a checkpoint's backbone between timm's and mmpretrain's names, and print the proof."""
+
+from __future__ import annotations
+
+import argparse
+
+from bam_mm.launch.arguments import add_trust_argument
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "source",
+        metavar="SRC",
+        help="checkpoint of BAM, mmpretrain, timm, DINO, MoCo v3, MAE, BEiT",
+    )
+    parser.add_argument(
+        "target", metavar="DST", help="file to write; *.safetensors for that format"
+    )
+    parser.add_argument("--to", choices=["mmpretrain", "timm"], required=True, help="whose names")
+    parser.add_argument(
+        "--branch",
+        choices=["teacher", "student"],
+        default="teacher",
+        help="which backbone; a file without a teacher gives its only one",
+    )
+    parser.add_argument(
+        "--model",
+        help="prove that the result fits this model: timm:NAME, a name of mmpretrain's index, or a "
+        "config file (its model.backbone)",
+    )
+    add_trust_argument(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Convert."""
+    args = parse_args()
+    from bam_mm.checkpoint import convert_checkpoint
+    from bam_mm.launch.backbones import backbone_to_prove
+
+    report = convert_checkpoint(
+        args.source,
+        args.target,
+        to=args.to,
+        branch=args.branch,
+        model=backbone_to_prove(args.model) if args.model else None,
+        trust=args.trust_checkpoint,
+    )
+    print(report)

@@ -1,0 +1,110 @@
+"""A first result: make the toy world, pretrain a small ViT with BAM, score it in every task."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bam_mm.launch.paths import ROOT
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bam_mm.suite.demo import FirstResult
+
+
+def main() -> int:
+    """Run the demo for one or several seeds; 2 where a task has no result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run each")
+    parser.add_argument("--out", type=Path, default=ROOT / "work_dirs/demo", help="work folder")
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of toy worlds")
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the toy world")
+    parser.add_argument("--cfg-options", nargs="+", default=[], help="for the training")
+    parser.add_argument(
+        "--tasks",
+        nargs="*",
+        help="of the toy suite, with seed 0 (default: all; no name: none)",
+    )
+    parser.add_argument("--limit", type=int, help="images a data set in these tasks, for a try")
+    args = parser.parse_args()
+    from bam_mm.suite.demo import last_checkpoint, run_demo, run_toy_suite
+
+    if args.tasks:
+        # Not only after the pretraining.
+        from bam_mm.suite.definitions import load_suite
+
+        load_suite("toy").choose(args.tasks)
+    results = [
+        run_demo(
+            seed,
+            ROOT,
+            data=args.data,
+            out=args.out / f"seed{seed}",
+            scale=args.scale,
+            options=tuple(args.cfg_options),
+        )
+        for seed in args.seeds
+    ]
+    print_table(results)
+    if 0 not in args.seeds or args.tasks == []:
+        return 0
+    from bam_mm.report import write_report
+
+    folder = args.out / "suite"
+    suite, missing = run_toy_suite(
+        last_checkpoint(args.out / "seed0"),
+        data=args.data,
+        out=folder,
+        tasks=args.tasks,
+        limit=args.limit,
+        say=lambda line: print(line, flush=True),
+    )
+    page, *tables = write_report(suite, folder)
+    print(*tables, page, sep="\n")
+    show(page)
+    return 2 if missing else 0
+
+
+def print_table(results: list[FirstResult], console: Console | None = None) -> None:
+    """Print one row a feature, one column a seed, and the mean where there are several."""
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+
+    from bam_mm.suite.demo import K
+
+    table = Table(title=f"kNN top-1 on the toy world's validation images, % (k={K})")
+    table.add_column("feature")
+    for result in results:
+        table.add_column(f"seed {result.seed}", justify="right")
+    if len(results) > 1:
+        table.add_column("mean", justify="right")
+    for name in results[0].scores:
+        values = [result.scores[name] for result in results]
+        mean = [float(np.mean(values))] if len(values) > 1 else []
+        table.add_row(name, *(f"{value:.1f}" for value in [*values, *mean]))
+    console = console or Console()
+    console.print(table)
+    for result in results:
+        console.print(f"picture: {result.picture}", soft_wrap=True)
+
+
+def show(page: Path) -> bool:
+    """Open a page in the browser, where there is somebody to look at it.
+
+    Args:
+        page: The file.
+
+    Returns:
+        Whether it was opened.
+    """
+    # Linux sets one of these where there is a screen.
+    screen = sys.platform in ("darwin", "win32") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    return bool(screen and sys.stdout.isatty() and webbrowser.open(page.absolute().as_uri()))

@@ -1,0 +1,29 @@
+"""Evaluate a checkpoint: any config in this repository, whatever library it comes from."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from bam_mm.launch.arguments import add_common_arguments, add_trust_argument
+
+
+def parse_args() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_common_arguments(parser)
+    parser.add_argument("checkpoint", help="checkpoint file; every tensor of it must fit")
+    add_trust_argument(parser)
+    parser.add_argument("--out", help="write the metrics to this JSON file")
+    args = parser.parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    """Test."""
+    args = parse_args()
+    from bam_mm.launch.config import load_config
+    from bam_mm.launch.testing import test
+
+    test(load_config(args.config, args.cfg_options), args)

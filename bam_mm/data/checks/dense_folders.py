@@ -1,0 +1,100 @@
+"""Checks of detection and segmentation data: annotation files against images, maps against labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bam_mm.data.checks.folders import Check, Finding
+from bam_mm.data.checks.dense_labels import check_map
+from bam_mm.errors import InputError, listing
+
+
+def instances(ann_file: str, folder: str, images: int, categories: int) -> Check:
+    """An instance file has its known numbers of images and categories, and every image is there.
+
+    Args:
+        ann_file: COCO instance JSON.
+        folder: Of its images.
+        images: That it names.
+        categories: That it names.
+    """
+
+    def check(root: Path) -> Finding:
+        path = root / ann_file
+        if not path.is_file():
+            return Finding(False, f"{path} is missing")
+        try:
+            content = json.loads(path.read_bytes())
+            names = [entry["file_name"] for entry in content["images"]]
+            known = {entry["id"] for entry in content["categories"]}
+            strays = [a["id"] for a in content["annotations"] if a["category_id"] not in known]
+        except (ValueError, KeyError, TypeError) as error:
+            return Finding(False, f"{path} is no COCO instance JSON ({error!r})")
+        there = {p.name for p in (root / folder).glob("*")}
+        missing = [name for name in names if name not in there]
+        text = (
+            f"{len(names):,} of {images:,} images and {len(known)} of {categories} categories in "
+            f"{path}; {len(names) - len(missing):,} of the images in {root / folder}"
+        )
+        if missing:
+            text += f" (missing: {listing(missing)})"
+        if strays:
+            text += f"; {len(strays)} annotations of an unknown category, the first: {strays[0]}"
+        ok = not missing and not strays and (len(names), len(known)) == (images, categories)
+        return Finding(ok, text)
+
+    return check
+
+
+def maps(images: str, annotations: str, wanted: int) -> Check:
+    """A folder holds its known number of images, and another a map for each.
+
+    Args:
+        images: Folder of ``.jpg`` files.
+        annotations: Folder of ``.png`` files of the same names.
+        wanted: Number of both.
+    """
+
+    def check(root: Path) -> Finding:
+        shown = {p.stem for p in (root / images).glob("*.jpg")}
+        labelled = {p.stem for p in (root / annotations).glob("*.png")}
+        without = sorted(shown - labelled)
+        text = (
+            f"{len(shown):,} of {wanted:,} images in {root / images}, {len(shown & labelled):,} with "
+            f"a map in {root / annotations}"
+        )
+        if without:
+            text += f" (without: {listing(without)})"
+        return Finding(len(shown) == wanted and shown == labelled, text)
+
+    return check
+
+
+def check_map_labels(
+    paths: Sequence[Path], num_classes: int, progress: Callable = iter
+) -> list[Finding]:
+    """Look for labels beyond the classes in maps that count from 1, 0 being unlabelled.
+
+    Args:
+        paths: The maps; one that cannot be read is left to the check of images.
+        num_classes: Number of classes.
+        progress: Wraps the iteration.
+
+    Returns:
+        One finding for each map with such a label, or a single good one.
+    """
+    faults = []
+    for path in progress(paths):
+        try:
+            labels = np.asarray(Image.open(path)).astype(np.int64)
+            check_map(np.where(labels == 0, 255, labels - 1), num_classes, str(path), reduced=True)
+        except InputError as error:
+            faults.append(Finding(False, str(error).partition(": set ")[0], "correct the map"))
+        except OSError:
+            continue
+    return faults or [Finding(True, f"labels of {len(paths):,} maps are 0 to {num_classes}")]

@@ -1,0 +1,278 @@
+"""Whether a data set is all there: counts against the known sizes, and what mends a fault.
+
+Pure: folders are read, nothing is built or downloaded. A new data set is one entry of
+:data:`bam_mm.data.checks.known.KNOWN`, a list of checks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bam_mm.data.image_folder import EXTENSIONS
+from bam_mm.data.loading import decode_image
+from bam_mm.errors import InputError, listing
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of a report.
+
+    Attributes:
+        ok: Whether it is as it should be.
+        text: What was found.
+        remedy: What mends it, where it is not.
+    """
+
+    ok: bool
+    text: str
+    remedy: str = ""
+
+
+Check = Callable[[Path], Finding]
+
+
+@dataclass(frozen=True)
+class KnownData:
+    """A data set of known size.
+
+    Attributes:
+        title: Its name.
+        source: Where it comes from: the remedy for what is missing.
+        layouts: Checks of each layout in which it is distributed; one of them must hold.
+    """
+
+    title: str
+    source: str
+    layouts: tuple[tuple[Check, ...], ...]
+
+
+def file(name: str, *, md5: str = "") -> Check:
+    """The file is there, with its checksum where one is given."""
+
+    def check(root: Path) -> Finding:
+        path = root / name
+        if not path.is_file():
+            return Finding(False, f"{path} is missing")
+        if md5 and _md5(path) != md5:
+            return Finding(False, f"{path} is damaged (its MD5 is not {md5})")
+        return Finding(True, str(path))
+
+    return check
+
+
+def count(pattern: str, wanted: int, what: str = "images") -> Check:
+    """As many entries match a pattern as are known to exist."""
+
+    def check(root: Path) -> Finding:
+        found = sum(1 for _ in root.glob(pattern))
+        text = f"{found:,} of {wanted:,} {what} in {root}/{pattern}"
+        return Finding(found == wanted, text)
+
+    return check
+
+
+def listed(list_file: str, wanted: int, image: str, column: Callable[[str], str]) -> Check:
+    """A list has its known length, and every image that it names is there.
+
+    Args:
+        list_file: The list, one image a line; lines that start with ``#`` do not count.
+        wanted: Its length.
+        image: Path of an image, with ``{}`` for what ``column`` gives.
+        column: From a line to the image's name in it.
+    """
+
+    def check(root: Path) -> Finding:
+        path = root / list_file
+        if not path.is_file():
+            return Finding(False, f"{path} is missing")
+        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        images = [image.format(column(line)) for line in lines if not line.startswith("#")]
+        if len(images) != wanted:
+            return Finding(False, f"{path} names {len(images):,} of {wanted:,} images")
+        there = _files_in({(root / name).parent for name in images})
+        missing = [name for name in images if root / name not in there]
+        text = f"{wanted - len(missing):,} of {wanted:,} images of {path}"
+        return Finding(not missing, text + (f" (missing: {listing(missing)})" if missing else ""))
+
+    return check
+
+
+def class_folders(split: str, classes: int, images: int) -> Check:
+    """A split has its known numbers of class folders and images."""
+
+    def check(root: Path) -> Finding:
+        folder = root / split
+        if not folder.is_dir():
+            return Finding(False, f"{folder} is missing")
+        counts = {c.name: sum(1 for _ in images_in(c)) for c in _folders(folder)}
+        if not counts and any(images_in(folder)):
+            return Finding(
+                False,
+                f"{folder} holds loose images instead of a folder a class",
+                "sort them into class folders (ImageNet's devkit, or the well-known valprep.sh)",
+            )
+        empty = [name for name, number in counts.items() if not number]
+        text = (
+            f"{len(counts):,} of {classes:,} class folders and {sum(counts.values()):,} of "
+            f"{images:,} images in {folder}"
+        )
+        if empty:
+            text += f"; without an image: {listing(empty)}"
+        return Finding(len(counts) == classes and sum(counts.values()) == images, text)
+
+    return check
+
+
+def sequences(split: str, wanted: int) -> Check:
+    """A list of DAVIS-2017 names its known number of videos, each with a mask for every frame."""
+
+    def check(root: Path) -> Finding:
+        path = root / "ImageSets/2017" / f"{split}.txt"
+        if not path.is_file():
+            return Finding(False, f"{path} is missing")
+        names = path.read_text().split()
+        faults = []
+        for name in names:
+            frames = _stems(root / "JPEGImages/480p" / name)
+            masks = _stems(root / "Annotations/480p" / name)
+            if not frames or frames != masks:
+                faults.append(f"{name} ({len(frames)} frames, {len(masks)} masks)")
+        text = f"{len(names) - len(faults)} of {wanted} sequences of {path}"
+        if faults:
+            text += f"; incomplete: {listing(faults)}"
+        return Finding(len(names) == wanted and not faults, text)
+
+    return check
+
+
+def check_known(known: KnownData, root: str | Path) -> list[Finding]:
+    """Check a data set of known size.
+
+    Args:
+        known: What is known of it.
+        root: Its folder.
+
+    Returns:
+        The findings of the layout that comes closest; faults carry a remedy.
+    """
+    root = Path(root).expanduser()
+    remedy = f"get {known.source} and unpack it whole into {root}"
+    if not root.is_dir():
+        return [Finding(False, f"{root} does not exist", remedy)]
+    results = [[check(root) for check in layout] for layout in known.layouts]
+    best = min(results, key=lambda findings: sum(not f.ok for f in findings) / len(findings))
+    return [f if f.ok or f.remedy else Finding(False, f.text, remedy) for f in best]
+
+
+def check_folder(root: str | Path) -> list[Finding]:
+    """Check image folders of one's own: ``root/<split>/<class>/<image>``.
+
+    Args:
+        root: Folder with ``train`` and ``val`` or ``test`` in it.
+
+    Returns:
+        One finding a split, and one for the class sets of every further split against the first.
+    """
+    root = Path(root).expanduser()
+    splits = [s for s in ("train", "val", "test") if (root / s).is_dir()]
+    if not splits:
+        return [
+            Finding(
+                False,
+                f"{root} has neither train, val nor test",
+                f"arrange the images as {root}/train/<class>/<image> and {root}/val/<class>/...",
+            )
+        ]
+    findings, classes = [], {}
+    for split in splits:
+        counts = {c.name: sum(1 for _ in images_in(c)) for c in _folders(root / split)}
+        classes[split] = set(counts)
+        findings.append(_judge_split(root / split, counts))
+    if splits == ["train"]:
+        findings.append(
+            Finding(False, f"{root} has no val or test to score on", "put some of each class there")
+        )
+    for split in splits[1:]:
+        only = {
+            splits[0]: classes[splits[0]] - classes[split],
+            split: classes[split] - classes[splits[0]],
+        }
+        faults = [f"only in {part}: {listing(sorted(names))}" for part, names in only.items() if names]
+        findings.append(
+            Finding(
+                not faults,
+                f"classes of {splits[0]} and {split}: {'; '.join(faults) or 'the same'}",
+                "give every split the same class folders: labels are numbered by their sorted names"
+                if faults
+                else "",
+            )
+        )
+    return findings
+
+
+def check_images(paths: Sequence[Path], progress: Callable = iter) -> list[Finding]:
+    """Decode every image.
+
+    Args:
+        paths: The images.
+        progress: Wraps the iteration, as ``rich.progress.track`` does.
+
+    Returns:
+        One finding for each that cannot be read, or a single good one.
+    """
+    faults = []
+    for path in progress(paths):
+        try:
+            decode_image(path.read_bytes(), str(path))
+        except InputError as error:
+            text, _, remedy = str(error).rpartition(": ")
+            faults.append(Finding(False, text, remedy))
+        except OSError as error:
+            faults.append(Finding(False, f"{path} cannot be read ({error.strerror})", "restore it"))
+    return faults or [Finding(True, f"all {len(paths):,} images can be read")]
+
+
+def images_in(folder: Path) -> Iterator[Path]:
+    """All images below a folder, in no order."""
+    return (p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+
+
+def _judge_split(folder: Path, counts: dict[str, int]) -> Finding:
+    if not counts:
+        return Finding(
+            False,
+            f"{folder} has no class folders",
+            "put the images of each class into a subfolder",
+        )
+    empty = [name for name, number in counts.items() if not number]
+    text = (
+        f"{len(counts):,} classes and {sum(counts.values()):,} images in {folder} "
+        f"({min(counts.values())} to {max(counts.values())} a class)"
+    )
+    if empty:
+        text += f"; without an image: {listing(empty)}"
+    return Finding(not empty, text, "fill or delete the empty class folders" if empty else "")
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir())
+
+
+def _files_in(folders: set[Path]) -> set[Path]:
+    # One listing a folder is far quicker than asking for each of 100,000 files.
+    return {p for folder in folders if folder.is_dir() for p in folder.iterdir()}
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(p.stem for p in folder.iterdir()) if folder.is_dir() else []
+
+
+def _md5(path: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,5 @@
+"""Figures of models, views, trainings and predictions; importing this registers the hook."""
+
+from bam_mm.figures.predictions import ShowPredictionsHook
+
+__all__ = ["ShowPredictionsHook"]

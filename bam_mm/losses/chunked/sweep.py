@@ -1,0 +1,174 @@
+"""The loss and its gradient in one sweep over chunks of images."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bam_mm.losses.chunked.arrangement import Arrangement, unit_rows
+from bam_mm.losses.chunked.products import Keys
+from bam_mm.losses.chunked.targets import BalancedTargets
+
+
+class ChunkedLoss(torch.autograd.Function):
+    r"""This process's part of the loss, with the gradient formed in the forward pass.
+
+    With p = softmax(z) the attention of a row of source view v, z = its cosines / temperature, T_g
+    the targets of its image and w_v the number of target views other than v::
+
+        loss    = scale * sum over rows of (w_v * logsumexp(z) - sum over g != v of <T_g, z>)
+        dl/dz   = scale * (w_v * p - sum over g != v of T_g)
+        scale   = 1 / (G * (V - 1) * B * H)
+
+    so that a chunk's matrix serves both at once and is then forgotten. A chunk holds all views of
+    its images: they share the targets, and the local views the sum of the targets too. What stays
+    is the gradient, of the size of the features.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        student: Tensor,
+        keys: Tensor | None,
+        factors: Keys,
+        targets: BalancedTargets,
+        arrangement: Arrangement,
+        temperature: float,
+        with_entropies: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Compute the loss and its gradient.
+
+        Args:
+            ctx: Autograd's.
+            student: (V * B, D) features, not normalised.
+            keys: (K, D) normalised keys of all processes; None if they are not trained.
+            factors: The keys, ready to be multiplied with.
+            targets: Of any chunk.
+            arrangement: Of rows and keys.
+            temperature: Of the attention.
+            with_entropies: Whether to sum entropies.
+
+        Returns:
+            Scalars: the loss; mean entropy of the attention and of the targets over the rows of
+            this process, or None.
+        """
+        sweep = _Sweep(student, factors, arrangement, temperature)
+        student_wants, keys_want = ctx.needs_input_grad[:2]
+        if student_wants:
+            # float16 lacks the range: a loss scaler's factor comes only later.
+            lacking = student.dtype == torch.float16
+            kept_as = factors.dtype if lacking else student.dtype
+            sweep.gradient = torch.empty_like(student, dtype=kept_as)
+        if keys_want:
+            sweep.keys_gradient = torch.zeros_like(keys)
+        for images in targets.chunks:
+            sweep.visit(images, targets(images), with_entropies)
+        if keys_want:
+            sweep.keys_gradient.mul_(sweep.scale / temperature)
+        ctx.save_for_backward(sweep.gradient, sweep.keys_gradient)
+        ctx.student_dtype = student.dtype
+        entropies = (None, None)
+        if with_entropies:
+            entropies = tuple(torch.stack(sums).sum() for sums in sweep.entropies)
+            ctx.mark_non_differentiable(*entropies)
+        return torch.stack(sweep.losses).sum(), *entropies
+
+    @staticmethod
+    def backward(ctx, loss_gradient: Tensor, *_) -> tuple[Tensor | None, ...]:
+        """Scale the gradient that the forward pass has formed."""
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "create_graph=True: the BAM loss forms its gradient in the forward pass and has no "
+                "second derivative; call backward() without create_graph"
+            )
+        gradient, keys_gradient = ctx.saved_tensors
+        if gradient is not None:
+            out = torch.empty_like(gradient, dtype=ctx.student_dtype)
+            gradient = torch.mul(gradient, loss_gradient, out=out)
+        if keys_gradient is not None:
+            keys_gradient = keys_gradient * loss_gradient
+        return gradient, keys_gradient, None, None, None, None, None
+
+
+class _Sweep:
+    """What one sweep over the chunks gathers."""
+
+    def __init__(
+        self, student: Tensor, keys: Keys, arrangement: Arrangement, temperature: float
+    ) -> None:
+        self.student, self.keys, self.of, self.temperature = student, keys, arrangement, temperature
+        self.gradient: Tensor | None = None
+        self.keys_gradient: Tensor | None = None
+        self.losses: list[Tensor] = []
+        self.entropies: tuple[list[Tensor], list[Tensor]] = ([], [])
+        v, g = arrangement.num_views, arrangement.num_global
+        self.scale = 1 / (g * (v - 1) * arrangement.batch * arrangement.blocks)
+        # Target views of each source view.
+        self.weights = student.new_full((v, 1, 1), float(g), dtype=keys.dtype)
+        self.weights[:g] -= 1
+
+    def visit(self, images: slice, targets: Tensor, with_entropies: bool) -> None:
+        """Add the part of some images.
+
+        Args:
+            images: The chunk's b images.
+            targets: (G, b, K).
+            with_entropies: Whether to sum entropies too.
+        """
+        units, norms = unit_rows(self.student, self.of.batch, images, self.keys.dtype)
+        logits = self.keys.scores(units / self.temperature)
+        shared = targets.sum(dim=0)
+        attention = torch.empty_like(logits)
+        matched = self._matched(logits, targets, shared, scratch=attention)
+        self.of.exclude_positives(logits, images, -math.inf)
+        torch.softmax(self.of.by_block(logits), dim=-1, out=self.of.by_block(attention))
+        log_partition = self._log_partition(logits, attention)
+        self.losses.append(((self.weights * log_partition).sum() - matched) * self.scale)
+        if with_entropies:
+            self._add_entropies(attention, targets)
+        if self.gradient is None and self.keys_gradient is None:
+            return
+        difference = self._subtract(attention, targets, shared)
+        if self.keys_gradient is not None:
+            # The small common factor comes at the end: factors of half products keep their range.
+            self.keys.push(difference, units * self.weights, onto=self.keys_gradient)
+        if self.gradient is not None:
+            pulled = self.keys.pull(difference)
+            # Through the normalisation: only what is orthogonal to the row counts.
+            along = (pulled * units).sum(dim=-1, keepdim=True)
+            factors = self.weights * (self.scale / self.temperature) / norms
+            pulled.addcmul_(units, along, value=-1).mul_(factors)
+            self.gradient.unflatten(0, (-1, self.of.batch))[:, images] = pulled
+
+    def _matched(self, logits: Tensor, targets: Tensor, shared: Tensor, scratch: Tensor) -> Tensor:
+        """Sum over all pairs of different views of <T_g, z_v>; before positives are excluded."""
+        g = len(targets)
+        total = torch.mul(logits[g:], shared, out=scratch[g:]).sum()
+        for view in range(g):
+            for other in range(g):
+                if other != view:
+                    out = scratch[view]
+                    total = total + torch.mul(logits[view], targets[other], out=out).sum()
+        return total
+
+    def _log_partition(self, logits: Tensor, attention: Tensor) -> Tensor:
+        """(V, b, H) log-sum-exp, from the largest entry of a row and its share of the attention."""
+        largest, share = (self.of.by_block(x).amax(dim=-1) for x in (logits, attention))
+        return largest - share.log()
+
+    def _subtract(self, attention: Tensor, targets: Tensor, shared: Tensor) -> Tensor:
+        """Subtract the mean of T_g over g != v from p in place: dl/dz but for a factor a row."""
+        g = len(targets)
+        attention[g:].sub_(shared, alpha=1 / g)
+        for view in range(g):
+            for other in range(g):
+                if other != view:
+                    attention[view].sub_(targets[other], alpha=1 / (g - 1))
+        return attention
+
+    def _add_entropies(self, attention: Tensor, targets: Tensor) -> None:
+        for sums, p in zip(self.entropies, (attention, targets), strict=True):
+            rows = len(p) * self.of.batch * self.of.blocks
+            sums.append(torch.special.xlogy(p, p).sum() / -rows)

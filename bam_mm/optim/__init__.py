@@ -1,0 +1,7 @@
+"""Optimizers and parameter groups; importing this registers them."""
+
+from bam_mm.optim.lars import LARS
+from bam_mm.optim.layer_decay import LayerDecayOptimWrapperConstructor
+from bam_mm.optim.student_groups import StudentOptimWrapperConstructor
+
+__all__ = ["LARS", "LayerDecayOptimWrapperConstructor", "StudentOptimWrapperConstructor"]

@@ -1,0 +1,15 @@
+"""Loops and metrics that a runner runs to evaluate; importing this registers them."""
+
+from bam_mm.protocols.clustering_loop import ClusteringLoop
+from bam_mm.protocols.davis_metric import DAVISMetric
+from bam_mm.protocols.knn_loop import KNNTestLoop
+from bam_mm.protocols.logreg_loop import LogisticRegressionLoop
+from bam_mm.protocols.video_loop import VideoTestLoop
+
+__all__ = [
+    "ClusteringLoop",
+    "DAVISMetric",
+    "KNNTestLoop",
+    "LogisticRegressionLoop",
+    "VideoTestLoop",
+]

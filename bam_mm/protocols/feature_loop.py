@@ -1,0 +1,184 @@
+"""What the loops on frozen features share: loaders, the model, the cache, the report's folder."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmengine.evaluator import Evaluator
+from mmengine.runner import BaseLoop
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from bam_mm.distributed import unwrap_model
+from bam_mm.errors import InputError, listing
+from bam_mm.evaluation.feature_checks import check_rows
+from bam_mm.models.bam import bam_of
+from bam_mm.models.feature_extraction import EVALUATION_SAMPLER
+from bam_mm.models.frozen_features import FrozenFeatures
+from bam_mm.protocols.feature_cache import cached_features
+
+SETTINGS = ("backbone", "feature", "blocks", "data_preprocessor")
+"""Of a model's config: what its features hang on, besides the weights."""
+
+
+class FeatureLoop(BaseLoop):
+    """A test loop that sees each image once and scores its features.
+
+    Args:
+        runner: The runner.
+        dataloader: Loader of the test images, best as a config. The sampler is replaced by one that
+            neither drops nor repeats an image.
+        evaluator: Metrics; may be empty.
+        loaders: Other loaders by name, as configs.
+        cache_dir: Folder of the features' cache; None keeps nothing.
+        branch: ``teacher`` or ``student``, of a BAM model. ``bam_mm.FrozenFeatures`` has its own.
+    """
+
+    name = "features"
+    """Of the folder below the run's ``work_dir`` that tables and figures go to."""
+
+    def __init__(
+        self,
+        runner,
+        dataloader: DataLoader | dict,
+        evaluator: Evaluator | dict | list,
+        *,
+        loaders: Mapping[str, dict],
+        cache_dir: str | None = None,
+        branch: str = "teacher",
+    ) -> None:
+        configs = {"test": dataloader, **loaders}
+        self.configs = {name: _exact(config) for name, config in configs.items()}
+        super().__init__(runner, self.configs["test"])
+        self.evaluator = (
+            evaluator if isinstance(evaluator, Evaluator) else runner.build_evaluator(evaluator)
+        )
+        self.loaders = {"test": self.dataloader}
+        for name in loaders:
+            self.loaders[name] = runner.build_dataloader(self.configs[name])
+        self.cache_dir, self.branch = cache_dir, branch
+        self._check_classes()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, the same in all data sets."""
+        return len(self.dataloader.dataset.CLASSES)
+
+    @property
+    def out_dir(self) -> Path:
+        """Where tables and figures go."""
+        return Path(self.runner.work_dir) / self.name
+
+    def run(self) -> dict[str, float]:
+        """Extract and score, with the runner's hooks around it."""
+        self.runner.call_hook("before_test")
+        self.runner.call_hook("before_test_epoch")
+        metrics = self.score()
+        self.runner.call_hook("after_test_epoch", metrics=metrics)
+        self.runner.call_hook("after_test")
+        return metrics
+
+    @abstractmethod
+    def score(self) -> dict[str, float]:
+        """Score the features; to be written by each protocol."""
+
+    def features(self, name: str) -> tuple[Tensor, Tensor]:
+        """Features and labels of one loader's images, all of them, on every process.
+
+        Args:
+            name: ``test``, or a name in ``loaders``.
+
+        Returns:
+            Features (N, C) float32 and labels (N,) int64.
+
+        Raises:
+            InputError: If an image has no label or one out of range, or a feature is not finite.
+        """
+        module, preprocess, config = self._source()
+        loader = self.loaders[name]
+        if isinstance(self.configs[name], Mapping):
+            dataset = self.configs[name]["dataset"]
+        else:
+            dataset = repr(getattr(loader.dataset, "pipeline", loader.dataset))
+        features, labels = cached_features(
+            module,
+            preprocess,
+            loader,
+            folder=self.cache_dir,
+            settings={"model": config, "dataset": dataset},
+            description=f"{self.name} {name}",
+        )
+        check_rows(name, features, labels, num_classes=self.num_classes)
+        return features, labels
+
+    def check_every_class(self, name: str, labels: Tensor) -> None:
+        """Stop if a class has no image.
+
+        Raises:
+            InputError: With the classes' names.
+        """
+        classes = self.loaders[name].dataset.CLASSES
+        present = set(labels.unique().tolist())
+        empty = [c for number, c in enumerate(classes) if number not in present]
+        if empty:
+            raise InputError(
+                f"{self.name}: {len(empty)} of {len(classes)} classes have no image among the "
+                f"{name} images: {listing(empty, 10)}; add images of them, or delete the class"
+            )
+
+    def _source(self) -> tuple[nn.Module, nn.Module, dict]:
+        model = unwrap_model(self.runner.model)
+        config = self.runner.cfg.get("model") or {}
+        if config.get("data_preprocessor") is None:
+            config = {**config, "data_preprocessor": self.runner.cfg.get("data_preprocessor")}
+        config = {name: config.get(name) for name in SETTINGS}
+        if isinstance(model, FrozenFeatures):
+            return model, model.data_preprocessor, config
+        model = bam_of(model)
+        return model.branch(self.branch), model.data_preprocessor, config
+
+    def _check_classes(self) -> None:
+        test = self.dataloader.dataset.CLASSES
+        for name, loader in self.loaders.items():
+            classes = loader.dataset.CLASSES
+            if not classes:
+                raise InputError(
+                    f"{self.name}: the {name} images have no classes: arrange them in class "
+                    "folders, as <split>/<class>/<image>"
+                )
+            if list(classes) != list(test):
+                only = sorted(set(map(str, classes)) ^ set(map(str, test)))
+                raise InputError(
+                    f"{self.name}: the {name} images have {len(classes)} classes and the test "
+                    f"images {len(test)}; not in both: "
+                    f"{listing(only, 10) or 'none, but another order'}: both need the same class "
+                    "folders"
+                )
+
+
+def numbers(name: str, value: int | Sequence[int]) -> list[int]:
+    """One whole number or several different ones, as a list.
+
+    Raises:
+        InputError: If it is anything else.
+    """
+    values = [value] if isinstance(value, int) else list(value)
+    wrong = any(not isinstance(v, int) or v < 1 for v in values)
+    if wrong or not values or len(set(values)) != len(values):
+        raise InputError(
+            f"test_cfg.{name}={value}: give one whole number of at least 1, or several different "
+            f'ones as in --cfg-options test_cfg.{name}="[10,20]"'
+        )
+    return values
+
+
+def _exact(config: DataLoader | dict) -> dict | DataLoader:
+    if not isinstance(config, Mapping):
+        return config
+    config = copy.deepcopy(config)
+    config["sampler"] = dict(EVALUATION_SAMPLER)
+    config.setdefault("collate_fn", dict(type="default_collate"))
+    return config

@@ -1,0 +1,107 @@
+"""kNN classification as a test loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmengine.dist import is_main_process
+from mmengine.evaluator import Evaluator
+from mmpretrain.structures import DataSample
+from torch.utils.data import DataLoader
+
+from bam_mm.distributed import rank, world_size
+from bam_mm.errors import InputError
+from bam_mm.evaluation import knn_predict_many
+from bam_mm.protocols.feature_loop import FeatureLoop, numbers
+from bam_mm.protocols.tables import print_rows, write_rows
+from bam_mm.registry import LOOPS
+
+
+@LOOPS.register_module()
+class KNNTestLoop(FeatureLoop):
+    """DINO's kNN protocol on frozen features: bank = training images, queries = test images.
+
+    The bank is gathered on every process; each process answers its own queries and the evaluator
+    collects them, so many processes give the numbers of one. The table is written to
+    ``WORK_DIR/knn/knn.csv`` and ``.json``.
+
+    Args:
+        runner: The runner, of a :class:`~bam_mm.models.bam.BAM` or a
+            :class:`~bam_mm.models.frozen_features.FrozenFeatures`.
+        dataloader: Loader of the queries.
+        evaluator: Metrics on ``pred_score``, such as mmpretrain's ``Accuracy``.
+        bank: Loader of the bank.
+        k: Numbers of neighbours, each reported as ``knn_k<k>/<metric>``.
+        temperature: Of the votes.
+        chunk: Queries at a time, see :func:`~bam_mm.evaluation.knn_predict`.
+        branch: ``teacher`` or ``student``, of a BAM model.
+        cache_dir: Folder of the features' cache; None keeps nothing.
+
+    Raises:
+        InputError: If k exceeds the bank, a class has no image in the bank, or classes differ.
+    """
+
+    name = "knn"
+
+    def __init__(
+        self,
+        runner,
+        dataloader: DataLoader | dict,
+        evaluator: Evaluator | dict | list,
+        bank: dict,
+        k: int | Sequence[int] = (10, 20, 100, 200),
+        temperature: float = 0.07,
+        chunk: int = 1024,
+        branch: str = "teacher",
+        cache_dir: str | None = None,
+    ) -> None:
+        super().__init__(
+            runner,
+            dataloader,
+            evaluator,
+            loaders={"bank": bank},
+            cache_dir=cache_dir,
+            branch=branch,
+        )
+        self.k = numbers("k", k)
+        self.temperature, self.chunk = temperature, chunk
+        images = len(self.loaders["bank"].dataset)
+        if max(self.k) > images:
+            raise InputError(
+                f"kNN with k={max(self.k)}, but the bank holds {images} images: lower k with "
+                "--cfg-options test_cfg.k=20"
+            )
+
+    def score(self) -> dict[str, float]:
+        """Predict from one pass of similarities, and evaluate each k."""
+        bank, bank_labels = self.features("bank")
+        self.check_every_class("bank", bank_labels)
+        queries, labels = self.features("test")
+        images = len(queries)
+        queries, labels = queries[rank() :: world_size()], labels[rank() :: world_size()]
+        scores = knn_predict_many(
+            bank,
+            bank_labels,
+            queries,
+            num_classes=self.num_classes,
+            ks=self.k,
+            temperature=self.temperature,
+            chunk=self.chunk,
+        )
+        metrics, rows = {}, []
+        for k in self.k:
+            samples = [
+                DataSample().set_gt_label(int(label)).set_pred_score(score)
+                for label, score in zip(labels, scores[k], strict=True)
+            ]
+            self.evaluator.process(data_samples=samples)
+            named = {
+                name.removeprefix("accuracy/"): value
+                for name, value in self.evaluator.evaluate(images).items()
+            }
+            metrics.update({f"knn_k{k}/{name}": value for name, value in named.items()})
+            rows.append({"k": k, **named})
+        if is_main_process():
+            write_rows(self.out_dir / "knn.csv", rows)
+            print_rows(f"kNN, bank {len(bank)}, queries {images} (%)", rows)
+        return metrics

@@ -1,0 +1,117 @@
+"""What a video score is worth: between random weights and features that name the object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, as_tensor
+
+from bam_mm.data.video import Video
+from bam_mm.errors import InputError
+from bam_mm.evaluation import davis_j_and_f, davis_summary, read_out
+from bam_mm.evaluation.soft_labels import VOID
+from bam_mm.models.building import log_only_warnings
+from bam_mm.models.label_propagation import LabelPropagation, input_size
+from bam_mm.registry import DATASETS, MODELS
+
+TRUTH, NAMED, RANDOM = "truth at patches", "named objects", "random weights"
+
+
+def compare_features(
+    config: Config, checkpoint: str | Path, *, seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Score a checkpoint beside its bounds, all at the config's setting.
+
+    ``truth at patches`` is the annotation itself, averaged over each patch's cell and read out: the
+    most that one label a patch can say. ``named objects`` are features that are the share of every
+    object in the cell, carried along as any others: what propagation can do. ``random weights`` are
+    the checkpoint's backbone before training.
+
+    Args:
+        config: Of label propagation; of several settings the first counts.
+        checkpoint: As for ``tools/test.py``.
+        seed: Of the random weights.
+
+    Returns:
+        By row, what :func:`~bam_mm.evaluation.davis_summary` gives (0 to 1) and ``objects``.
+
+    Raises:
+        InputError: If the videos have no annotations to score with, or the checkpoint does not fit.
+    """
+    init_default_scope(config.default_scope)
+    log_only_warnings()
+    videos = DATASETS.build(config.test_dataloader.dataset).videos
+    if not all(video.scored for video in videos):
+        raise InputError(
+            "the bounds need the annotation of every frame: leave "
+            "test_dataloader.dataset.annotated at 'all'"
+        )
+    trained, untrained = _build(config, seed), _build(config, seed)
+    trained.load_pretrained(checkpoint)
+    rows: dict[str, Callable[[Video, np.ndarray], np.ndarray]] = {
+        TRUTH: lambda video, truth: _truth_at_patches(trained, video, truth),
+        NAMED: lambda video, truth: _first(trained.carry(video, _names(trained, video, truth))),
+        str(checkpoint): lambda video, truth: _first(_predict(trained, video)),
+        RANDOM: lambda video, truth: _first(_predict(untrained, video)),
+    }
+    objects: dict[str, list[dict]] = {row: [] for row in rows}
+    for video in track(videos, description="videos"):
+        truth = video.truth()
+        for row, predict in rows.items():
+            objects[row] += davis_j_and_f(truth, predict(video, truth))
+    return {row: {**davis_summary(o), "objects": len(o)} for row, o in objects.items()}
+
+
+def print_comparison(scores: dict[str, dict[str, float]], console: Console | None = None) -> None:
+    """Print one row a feature, the scores in per cent."""
+    count = next(iter(scores.values()))["objects"]
+    table = Table("features", "J&F", "J_mean", "F_mean", title=f"{count} objects (%)")
+    for row, summary in scores.items():
+        table.add_row(row, *(f"{100 * summary[k]:.1f}" for k in ("J&F", "J_mean", "F_mean")))
+    (console or Console()).print(table)
+
+
+def _build(config: Config, seed: int) -> LabelPropagation:
+    set_random_seed(seed)
+    model = MODELS.build(config.model).eval()
+    model.backbone.init_weights()
+    return model
+
+
+def _predict(model: LabelPropagation, video: Video) -> dict[tuple[int, int], np.ndarray]:
+    result = model.predict(video)
+    if result["fault"] is not None:
+        raise InputError(result["fault"])
+    return result["predictions"]
+
+
+def _first(predictions: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
+    return next(iter(predictions.values()))
+
+
+def _names(model: LabelPropagation, video: Video, truth: np.ndarray) -> Iterator[Tensor]:
+    """Share of each object in every cell, (C, h, w) frame by frame."""
+    grid = tuple(next(model.features(video)).shape[1:])
+    ids = as_tensor(truth.astype(np.int64)).masked_fill_(as_tensor(truth == VOID), 0)
+    count = int(ids.max()) + 1
+    for frame in ids:
+        shares = F.one_hot(frame, count).permute(2, 0, 1)[None].float()
+        yield F.interpolate(shares, size=grid, mode="area")[0]
+
+
+def _truth_at_patches(model: LabelPropagation, video: Video, truth: np.ndarray) -> np.ndarray:
+    height = input_size(video.size, model.short_side, model.divisor)[0]
+    masks = [truth[0]]
+    for shares in list(_names(model, video, truth))[1:]:
+        ids = read_out(shares, patch_size=height // shares.shape[1], size=video.size)
+        masks.append(ids.numpy())
+    return np.stack(masks)

@@ -1,0 +1,127 @@
+"""The report as Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bam_mm.report.published import published_rows
+from bam_mm.report.summary import Cell, Column, columns, leaderboard, models_of
+from bam_mm.suite.definitions import Suite
+from bam_mm.suite.records import DONE, FAILED
+
+Record = Mapping[str, Any]
+
+
+def markdown(suite: Suite, records: Sequence[Record]) -> str:
+    """Leaderboard, published rows, tasks and failures."""
+    board = leaderboard(suite, records)
+    lines = [f"# {_plain(suite.title)}", "", _plain(suite.about), ""]
+    limits = sorted({r["limit"] for r in records if r.get("limit") is not None})
+    if limits:
+        said = ", ".join(map(str, limits))
+        lines += [f"A quick try: at most {said} images of each data set. These are no results.", ""]
+    lines += ["## Measured", "", *_table(_names(board), _rows(board, records)), ""]
+    mine = [column for column in board if column.metric.published]
+    rows = published_rows([column.metric.published for column in mine])
+    if rows:
+        heads = ["method", "backbone", *_names(mine)[1:], "source"]
+        body = [
+            [
+                row.method,
+                row.backbone,
+                *(_value(row.values.get(column.metric.published)) for column in mine),
+                row.source,
+            ]
+            for row in rows
+        ]
+        lines += ["## Published, not measured here", "", *_table(heads, body), ""]
+    for task in suite.tasks:
+        found = columns(task, records)
+        if any(column.cells for column in found):
+            heads = ["model", *(column.metric.label for column in found)]
+            lines += [f"## {_plain(task.title)}", "", f"{_plain(task.about)}.", ""]
+            lines += [*_table(heads, _rows(found, records)), ""]
+    failed = [r for r in records if r["status"] == FAILED]
+    if failed:
+        body = [[r["model"]["name"], r["task"], str(r["seed"]), r["message"]] for r in failed]
+        lines += ["## Without a result", ""]
+        lines += [*_table(["model", "task", "seed", "what happened"], body), ""]
+    return "\n".join(lines)
+
+
+def leaderboard_csv(suite: Suite, records: Sequence[Record]) -> str:
+    """A row a model; mean, std and number of seeds of each main metric. Measured rows alone."""
+    board = leaderboard(suite, records)
+    keys = [f"{column.task.name}:{column.metric.key}" for column in board]
+    heads = ["model", *(f"{key} {part}" for key in keys for part in ("mean", "std", "seeds"))]
+    rows = []
+    for slug, name in models_of(records).items():
+        row: list[Any] = [name]
+        for column in board:
+            cell = column.cells.get(slug)
+            row += ["", "", ""] if cell is None else [cell.mean, _empty(cell.std), cell.seeds]
+        rows.append(row)
+    return _csv([heads, *rows])
+
+
+def records_csv(suite: Suite, records: Sequence[Record]) -> str:
+    """A row a number: every metric of every record, and the failures with their messages."""
+    rows: list[list[Any]] = [["model", "task", "seed", "status", "metric", "value", "message"]]
+    known = {task.name for task in suite.tasks}
+    for r in records:
+        head = [r["model"]["name"], r["task"], r["seed"], r["status"]]
+        if r["task"] in known and r["status"] == DONE:
+            rows += [[*head, key, value, ""] for key, value in r["metrics"].items()]
+        else:
+            rows.append([*head, "", "", r["message"]])
+    return _csv(rows)
+
+
+def _names(board: Sequence[Column]) -> list[str]:
+    return ["model", *(f"{column.task.title}, {column.metric.label}" for column in board)]
+
+
+def _rows(board: Sequence[Column], records: Sequence[Record]) -> list[list[str]]:
+    return [
+        [name, *(_cell(column.cells.get(slug), column.metric.form) for column in board)]
+        for slug, name in models_of(records).items()
+    ]
+
+
+def _cell(cell: Cell | None, form: str) -> str:
+    if cell is None:
+        return ""
+    return f"**{cell.text(form)}**" if cell.best else cell.text(form)
+
+
+def _value(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [[_plain(head) for head in heads], ["---"] * len(heads)]
+    lines += [[_plain(cell, bold=True) for cell in row] for row in rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _plain(text: str, *, bold: bool = False) -> str:
+    """Text that Markdown takes for nothing else; ``**`` around a whole cell stays."""
+    strong = bold and len(text) > 4 and text.startswith("**") and text.endswith("**")
+    text = text[2:-2] if strong else text
+    for char in "\\|<>[]`*_":
+        text = text.replace(char, f"&#{ord(char)};" if char in "<>|" else f"\\{char}")
+    text = " ".join(text.split())
+    return f"**{text}**" if strong else text
+
+
+def _empty(value: float | None) -> float | str:
+    return "" if value is None else value
+
+
+def _csv(rows: Sequence[Sequence[Any]]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()

@@ -1,0 +1,138 @@
+"""One tool as a child process, its output in a log."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bam_mm.errors import InputError
+from bam_mm.launch.paths import ROOT
+from bam_mm.launch.watching import WATCHED
+
+LAUNCHERS = ("none", "pytorch", "slurm")
+_EXCEPTION = re.compile(r"^(?:\[rank\d+\]: ?)?[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a child process ended.
+
+    Attributes:
+        code: Its exit code, negative for a signal.
+        message: What went wrong, in a line; ``""`` where nothing did.
+    """
+
+    code: int
+    message: str
+
+
+def command(tool: str, arguments: Sequence[str], *, launcher: str, processes: int) -> list[str]:
+    """The command line of a tool, as a list.
+
+    Args:
+        tool: ``train.py`` or ``test.py``.
+        arguments: For it.
+        launcher: One of :data:`LAUNCHERS`.
+        processes: How many.
+
+    Raises:
+        InputError: If the launcher is unknown or not here, or one process is to be many.
+    """
+    start = [sys.executable, "-u", str(ROOT / "tools" / tool)]
+    if launcher == "none":
+        if processes != 1:
+            raise InputError(
+                f"--gpus {processes} needs a launcher: add --launcher pytorch (torchrun, gloo "
+                "without GPUs), or slurm inside an allocation"
+            )
+        return [*start, *arguments]
+    if launcher == "pytorch":
+        torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
+        torchrun += ["--master_addr=127.0.0.1", f"--master_port={_free_port()}"]
+        return [*torchrun, start[2], *arguments, "--launcher", "pytorch"]
+    if launcher == "slurm":
+        if shutil.which("srun") is None:
+            raise InputError("--launcher slurm: srun is not on this machine; use pytorch")
+        return ["srun", f"--ntasks={processes}", "--kill-on-bad-exit=1", *start, *arguments,
+                "--launcher", "slurm"]  # fmt: skip
+    raise InputError(f"--launcher {launcher}: choose one of {', '.join(LAUNCHERS)}")
+
+
+def run_child(
+    arguments: Sequence[str],
+    log: Path,
+    *,
+    on_wait: Callable[[float], None] | None = None,
+    share: int = 1,
+) -> Outcome:
+    """Run a command to its end. It ends with this process, however that is stopped.
+
+    Args:
+        arguments: The command, see :func:`command`.
+        log: File that its output is added to.
+        on_wait: Called now and then with the seconds since the start; what it raises ends the
+            child.
+        share: How many children share the cores: each gets its part of the threads, unless
+            ``OMP_NUM_THREADS`` says otherwise.
+
+    Returns:
+        The outcome.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    began = log.stat().st_size if log.exists() else 0
+    start = time.monotonic()
+    environment = {**os.environ, WATCHED: str(os.getpid())}
+    if share > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // share, 1)))
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(arguments), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+        try:
+            _wait(process, start, on_wait)
+        except BaseException:
+            process.terminate()
+            process.wait(20)
+            raise
+    with log.open("rb") as written:
+        written.seek(began)
+        text = written.read().decode(errors="replace")
+    message = "" if process.returncode == 0 else _fault(text, process.returncode)
+    return Outcome(process.returncode, message)
+
+
+def _wait(process: subprocess.Popen, start: float, on_wait: Callable[[float], None] | None) -> None:
+    while True:
+        try:
+            process.wait(timeout=2)
+            return
+        except subprocess.TimeoutExpired:
+            if on_wait is not None:
+                on_wait(time.monotonic() - start)
+
+
+def _fault(text: str, code: int) -> str:
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    if errors:
+        return errors[-1].removeprefix("error: ")
+    if code < 0 or code in (137, 139):
+        number = -code if code < 0 else code - 128
+        kind = f"stopped by signal {number}"
+        return kind + (" (by hand, or the machine had no memory left)" if number == 9 else "")
+    thrown = [line for line in lines if _EXCEPTION.match(line) and "ChildFailedError" not in line]
+    return thrown[-1] if thrown else (lines[-1] if lines else f"exit code {code} without a word")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,0 +1,64 @@
+"""With what a record was made: versions, commit, hardware."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bam_mm.launch.paths import ROOT
+from bam_mm.version import __version__
+
+PACKAGES = (
+    "torch", "torchvision", "numpy", "scikit-learn", "timm", "pillow",
+    "onedl-mmengine", "onedl-mmcv", "onedl-mmpretrain", "onedl-mmdetection",
+    "onedl-mmsegmentation", "mmengine", "mmcv", "mmpretrain", "mmdet", "mmsegmentation",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python, and the installed ones of :data:`PACKAGES`."""
+    found = {"bam-mm": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> dict[str, Any] | None:
+    """The repository's commit, and whether files of it are changed; None without git."""
+    answers = []
+    for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        try:
+            answers.append(
+                subprocess.run(
+                    ["git", "-C", str(ROOT), *command],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                    timeout=30,
+                ).stdout.strip()
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+    return {"commit": answers[0], "changed": bool(answers[1])}
+
+
+def hardware() -> dict[str, Any]:
+    """The machine: system, processor, cores that may be used."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"system": platform.platform(), "cpu": _cpu(), "cores": cores}
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

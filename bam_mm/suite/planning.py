@@ -1,0 +1,210 @@
+"""What is to be run: a task's config for one model and seed, and what its record will say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from bam_mm.errors import InputError
+from bam_mm.launch.config import import_custom_modules, load_config, replace
+from bam_mm.registry import DATASETS
+from bam_mm.suite.definitions import Suite, Task
+from bam_mm.suite.fitting import family_of, fit
+from bam_mm.suite.models import Model
+from bam_mm.suite.protocol import digest_of, protocol_of
+from bam_mm.suite.records import record_path, run_folder
+
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a call of ``tools/benchmark.py run`` says besides models and tasks.
+
+    Attributes:
+        folder: Work folder of the benchmark.
+        data: Folder of all data.
+        limit: Images (or videos) of each data set at most.
+        launcher: See :data:`~bam_mm.suite.child_process.LAUNCHERS`.
+        processes: Of each run.
+        options: Changes to configs by task; those under ``""`` are for all tasks.
+        trust: The user's explicit word that code in checkpoints may run.
+    """
+
+    folder: Path
+    data: Path = Path("data")
+    limit: int | None = None
+    launcher: str = "none"
+    processes: int = 1
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    trust: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One (model, task, seed).
+
+    Attributes:
+        suite: The suite.
+        task: The task.
+        model: The model.
+        seed: Of everything that is drawn at random.
+        settings: Of the call.
+        variant: Family of the config that is taken.
+        protocol: What the result hangs on besides model and seed.
+        facts: What its data say of themselves.
+    """
+
+    suite: Suite
+    task: Task
+    model: Model
+    seed: int
+    settings: Settings
+    variant: str
+    protocol: dict[str, Any]
+    facts: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where it works."""
+        return run_folder(self.settings.folder, self.model.slug, self.task.name, self.seed)
+
+    @property
+    def record(self) -> Path:
+        """Where its record lies."""
+        return record_path(self.settings.folder, self.model.slug, self.task.name, self.seed)
+
+    def __str__(self) -> str:
+        return f"{self.task.name}, {self.model.name}, seed {self.seed}"
+
+    def config(self) -> tuple[Config, list[str]]:
+        """The config, and what had to change for the model besides the backbone.
+
+        Raises:
+            InputError: If the model cannot do the task, or an option is wrong.
+        """
+        root = str(self.settings.data / self.task.data.root)
+        config = load_config(self.task.config[self.variant], {**_options(self), "data_root": root})
+        adapted = fit(config, self.model)
+        config.merge_from_dict(dict.fromkeys(("randomness.seed", *self.task.seeds), self.seed))
+        if "cache_dir" in config:
+            cache = str(self.settings.folder / "features")
+            replace(config._cfg_dict, ["cache_dir"], lambda _: cache)
+        if self.task.kind == "train" and config.get("default_hooks", {}).get("checkpoint"):
+            config.default_hooks.checkpoint.max_keep_ckpts = 1
+        if self.settings.limit is not None:
+            limit_data(config, self.settings.limit)
+        config.work_dir = str(self.folder)
+        return config, adapted
+
+
+def plan(
+    suite: Suite,
+    tasks: Sequence[Task],
+    models: Sequence[Model],
+    seeds: Sequence[int],
+    settings: Settings,
+) -> list[Run]:
+    """All runs that are asked for, task by task.
+
+    A task in which no random draw takes part is run with the first seed alone for a trained model.
+
+    Raises:
+        InputError: If an option is wrong.
+    """
+    unknown = sorted({*settings.options} - {"", *(task.name for task in suite.tasks)})
+    if unknown:
+        raise InputError(
+            f"--cfg-options {unknown[0]}:...: the suite {suite.name} has no such task; it has "
+            f"{', '.join(task.name for task in suite.tasks)}"
+        )
+    families = {model.slug: family_of(model) for model in models}
+    runs = []
+    for task in tasks:
+        for model in models:
+            variant = _variant(task, families[model.slug])
+            for seed in seeds[:1] if task.steady and model.trained else seeds:
+                draft = Run(suite, task, model, seed, settings, variant, {}, {})
+                config = load_config(task.config[variant], _options(draft))
+                batch = _batch(config, settings.processes) if task.kind == "train" else None
+                protocol = protocol_of(config, batch=batch, limit=settings.limit)
+                facts = data_facts(settings.data / task.data.root)
+                runs.append(Run(suite, task, model, seed, settings, variant, protocol, facts))
+    return runs
+
+
+def data_facts(root: Path) -> dict[str, Any]:
+    """What a generated data set says of itself (the toy world's seed and size)."""
+    for folder in (root, root.parent):
+        manifest = folder / "world.json"
+        if manifest.is_file():
+            content = json.loads(manifest.read_text())
+            return {key: content.get(key) for key in ("format", "seed", "scale")}
+    return {}
+
+
+def limit_data(config: Config, limit: int) -> None:
+    """Leave a part of every data set: evenly spread images, the first videos.
+
+    Args:
+        config: Changed in place.
+        limit: Images, or videos, of each data set at most.
+
+    Raises:
+        InputError: If it is not a positive number.
+    """
+    if limit < 1:
+        raise InputError(f"--limit {limit}: at least one image; 100 is usual")
+    import_custom_modules(config)
+    init_default_scope(config.get("default_scope", "mmpretrain"))
+    loop = config.get("test_cfg") or {}
+    loaders = [config.get(name) for name in LOADERS]
+    loaders += [loop.get(name) for name in ("bank", "train", "val")]
+    for loader in filter(lambda entry: isinstance(entry, Mapping), loaders):
+        dataset = DATASETS.build(loader["dataset"])
+        size = len(dataset)
+        if hasattr(dataset, "videos"):
+            loader["dataset"]["sequences"] = [video.name for video in dataset.videos[:limit]]
+        elif size > limit:
+            spread = np.linspace(0, size - 1, limit).round().astype(int)
+            loader["dataset"]["indices"] = [int(i) for i in spread]
+        loader["batch_size"] = min(loader.get("batch_size", 1), limit, size)
+    if isinstance(loop.get("k"), (list, tuple)):
+        loop["k"] = [k for k in loop["k"] if k <= limit] or [1]
+
+
+def write_config(config: Config, path: Path) -> str:
+    """Write a config as a plain Python file without a base; returns its text."""
+    text = "".join(f"{key} = {value!r}\n" for key, value in config.to_dict().items())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return text
+
+
+def protocol_digest(run: Run) -> str:
+    """A short digest of a run's protocol."""
+    return digest_of(run.protocol)
+
+
+def _variant(task: Task, family: str) -> str:
+    for name in (family, "any"):
+        if name in task.config:
+            return name
+    return next(iter(task.config))
+
+
+def _options(run: Run) -> dict[str, Any]:
+    given = run.settings.options
+    return {**run.task.options, **given.get("", {}), **given.get(run.task.name, {})}
+
+
+def _batch(config: Config, processes: int) -> int | None:
+    size = (config.get("train_dataloader") or {}).get("batch_size")
+    return None if size is None else size * processes

@@ -1,0 +1,106 @@
+"""Checking data and models before any hour is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from torch import nn
+
+from bam_mm.checkpoint import build_backbone, load_backbone
+from bam_mm.data.checks.folders import Finding
+from bam_mm.data.checks.known import check_data
+from bam_mm.errors import InputError
+from bam_mm.launch.config import import_custom_modules
+from bam_mm.registry import DATASETS, MODELS
+from bam_mm.suite.models import Model
+from bam_mm.suite.planning import LOADERS, Run
+from bam_mm.suite.running import check_mixing
+
+
+def validate(runs: Sequence[Run]) -> Iterator[Finding]:
+    """Check all that runs need: data, models, and each model in each task.
+
+    Args:
+        runs: As :func:`~bam_mm.suite.planning.plan` gives them.
+
+    Yields:
+        A finding each, as soon as it is made.
+    """
+    try:
+        check_mixing(runs)
+    except InputError as error:
+        yield Finding(False, str(error))
+    for model in _each([run.model for run in runs]):
+        yield _model(model, trust=runs[0].settings.trust)
+    checked = set()
+    for run in _each(runs):
+        data = run.task.data
+        root = run.settings.data / data.root
+        if data.check and (data.check, root) not in checked:
+            checked.add((data.check, root))
+            yield from check_data(data.check, root)
+    seen, read = set(), {}
+    for run in runs:
+        if (run.task.name, run.model.slug) in seen:
+            continue
+        seen.add((run.task.name, run.model.slug))
+        yield _run(run, read)
+
+
+def _model(model: Model, *, trust: bool) -> Finding:
+    try:
+        _, report = build_backbone(model.source, trust=trust)
+    except InputError as error:
+        return Finding(False, f"model {model.name}: {error}")
+    if report is None:
+        return Finding(True, f"model {model.name}: random weights")
+    return Finding(True, f"model {model.name}: {report}")
+
+
+def _run(run: Run, read: dict[tuple[str, str], str]) -> Finding:
+    what = f"task {run.task.name}, model {run.model.name}"
+    try:
+        config, adapted = run.config()
+        # Data sets do not hang on the model: once a task and config is enough.
+        key = (run.task.name, run.variant)
+        if key not in read:
+            read[key] = _read_data(config)
+        if run.model.trained:
+            network: nn.Module = MODELS.build(config.model)
+            load_backbone(network.backbone, run.model.source.path, run.model.source.branch)
+    except InputError as error:
+        return Finding(False, f"{what}: {error}")
+    said = f"; {', '.join(adapted)}" if adapted else ""
+    return Finding(True, f"{what}: {read[key]}{said}")
+
+
+def _read_data(config: Config) -> str:
+    import_custom_modules(config)
+    init_default_scope(config.get("default_scope", "mmpretrain"))
+    loop = config.get("test_cfg") or {}
+    loaders = {name: config.get(name) for name in LOADERS}
+    loaders.update({f"test_cfg.{name}": loop.get(name) for name in ("bank", "train", "val")})
+    sizes = []
+    for name, loader in loaders.items():
+        if not isinstance(loader, dict) or "dataset" not in loader:
+            continue
+        dataset = DATASETS.build(loader["dataset"])
+        left_out = (getattr(dataset, "metainfo", None) or {}).get("left_out")
+        if left_out:
+            raise InputError(
+                f"{len(left_out)} left out, the first: {next(iter(left_out.values()))}"
+            )
+        size = f"{name.removesuffix('_dataloader').removeprefix('test_cfg.')} {len(dataset):,}"
+        if size not in sizes:
+            sizes.append(size)
+    return ", ".join(sizes)
+
+
+def _each(items):
+    seen = []
+    for item in items:
+        if item not in seen:
+            seen.append(item)
+            yield item

@@ -1,0 +1,92 @@
+# Protocols that train no network: kNN, clustering, the seven linear transfers.
+_base_ = "../_base_/suites/parts.py"
+
+title = "Frozen features"
+about = (
+    "kNN and clustering on ImageNet, logistic regression on BYOL's transfer data: nothing is "
+    "trained."
+)
+
+look = ["imagenet/val/n01440764/*.*", "imagenet/val/n02099601/*.*"]
+
+_imagenet = dict(title="ImageNet-1k", root="imagenet", check="imagenet")
+
+_transfer = [
+    dict(
+        name=f"transfer-{_name}",
+        title=f"Transfer: {_title}",
+        about="logistic regression on features, penalty chosen on validation (BYOL, Table 5)",
+        kind="test",
+        config=dict(
+            vit=f"configs/cls/vit-base-p16_logreg_{_name}.py",
+            cnn=f"configs/cls/resnet50_logreg_{_name}.py",
+        ),
+        metrics={
+            f"logreg/{_metric}": dict(
+                label="mean per class" if _metric == "mean_per_class" else "top-1",
+                main=True,
+                published=f"transfer.{_name}",
+            ),
+            f"logreg/val_{_metric}": "validation",
+            "logreg/penalty": dict(label="penalty chosen", form=".3g"),
+        },
+        data=dict(title=_title, root=_root, check=_name),
+        cost="minutes on a GPU",
+        steady=True,
+        curves=[
+            _base_.class_penalty_curve if _metric == "mean_per_class" else _base_.penalty_curve
+        ],
+    )
+    for _name, _title, _root, _metric in (
+        ("food101", "Food-101", "food-101", "top1"),
+        ("cifar10", "CIFAR-10", "cifar", "top1"),
+        ("cifar100", "CIFAR-100", "cifar", "top1"),
+        ("cars", "Cars", "cars", "top1"),
+        ("aircraft", "Aircraft", "fgvc-aircraft-2013b", "mean_per_class"),
+        ("pets", "Pets", "pets", "mean_per_class"),
+        ("flowers", "Flowers", "flowers", "mean_per_class"),
+    )
+]
+
+tasks = [
+    dict(
+        name="knn",
+        title="kNN",
+        about="weighted vote of the nearest training images (DINO)",
+        kind="test",
+        config=dict(
+            vit="configs/cls/vit-base-p16_knn_in1k.py", cnn="configs/cls/resnet50_knn_in1k.py"
+        ),
+        metrics={
+            "knn_k20/top1": dict(label="top-1, k=20", main=True),
+            "knn_k10/top1": "top-1, k=10",
+            "knn_k100/top1": "top-1, k=100",
+            "knn_k200/top1": "top-1, k=200",
+        },
+        data=_imagenet,
+        cost="an hour on a GPU",
+        steady=True,
+        curves=[_base_.knn_curve],
+    ),
+    dict(
+        name="cluster",
+        title="Clustering",
+        about="k-means on features of validation images of random classes, 10 draws each (Fig. 7)",
+        kind="test",
+        config=dict(
+            vit="configs/cls/vit-base-p16_cluster_in1k.py",
+            cnn="configs/cls/resnet50_cluster_in1k.py",
+        ),
+        metrics={
+            "clustering_k100/nmi": dict(label="NMI, 100 classes", main=True),
+            "clustering_k100/ari": "ARI, 100 classes",
+            "clustering_k10/nmi": "NMI, 10 classes",
+            "clustering_k10/ari": "ARI, 10 classes",
+        },
+        data=_imagenet,
+        cost="a quarter of an hour on a GPU",
+        seeds=["test_cfg.seed"],
+        curves=[_base_.cluster_curve],
+    ),
+    *_transfer,
+]

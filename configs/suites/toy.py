@@ -1,0 +1,157 @@
+# The toy world: every task of the suite, minutes on two cores.
+_base_ = "../_base_/suites/parts.py"
+
+title = "Toy world"
+about = (
+    "One procedural world in which things keep shape and texture but no colour: 9 classes, images "
+    "of 64 px. It shows what pretraining buys, not how methods rank on real images."
+)
+
+look = ["toy/coco/val/00000.jpg", "toy/coco/val/00001.jpg"]
+look_size = 96
+
+_get = "python tools/make_toy_world.py data/toy"
+_images = dict(title="toy world, images", root="toy/images", check="folder", get=_get)
+tasks = [
+    dict(
+        name="knn",
+        title="kNN",
+        about="weighted vote of the nearest training images (DINO)",
+        kind="test",
+        config="configs/cls/vit-toy-p8_knn_toy.py",
+        metrics={
+            "knn_k20/top1": dict(label="top-1, k=20", main=True),
+            "knn_k10/top1": "top-1, k=10",
+            "knn_k100/top1": "top-1, k=100",
+            "knn_k200/top1": "top-1, k=200",
+        },
+        data=_images,
+        cost="half a minute",
+        steady=True,
+        curves=[_base_.knn_curve],
+    ),
+    dict(
+        name="logreg",
+        title="Logistic regression",
+        about="on frozen features, penalty chosen on validation (BYOL's linear transfer)",
+        kind="test",
+        config="configs/cls/vit-toy-p8_logreg_toy.py",
+        metrics={
+            "logreg/top1": dict(label="top-1", main=True),
+            "logreg/val_top1": "validation top-1",
+            "logreg/penalty": dict(label="penalty chosen", form=".3g"),
+        },
+        data=_images,
+        cost="half a minute",
+        seeds=["test_cfg.split_seed"],
+        curves=[_base_.penalty_curve],
+    ),
+    dict(
+        name="cluster",
+        title="Clustering",
+        about="k-means on features of images of random classes, 10 draws each (Fig. 7)",
+        kind="test",
+        config="configs/cls/vit-toy-p8_cluster_toy.py",
+        metrics={
+            "clustering_k9/nmi": dict(label="NMI, 9 classes", main=True),
+            "clustering_k9/ari": "ARI, 9 classes",
+            "clustering_k5/nmi": "NMI, 5 classes",
+            "clustering_k5/ari": "ARI, 5 classes",
+        },
+        data=_images,
+        cost="half a minute",
+        seeds=["test_cfg.seed"],
+        curves=[_base_.cluster_curve],
+    ),
+    dict(
+        name="linear",
+        title="Linear probe",
+        about="SGD on a linear layer over [CLS] and mean patch, the backbone frozen, 10 epochs",
+        kind="train",
+        config="configs/cls/vit-toy-p8_1xb64-linear-coslr-10e_toy.py",
+        metrics=_base_.accuracy,
+        data=_images,
+        cost="a minute and a half",
+    ),
+    dict(
+        name="finetune",
+        title="Fine-tuning",
+        about="everything is trained, AdamW, 8 epochs",
+        kind="train",
+        config="configs/cls/vit-toy-p8_1xb64-coslr-8e_toy.py",
+        metrics=_base_.accuracy,
+        data=_images,
+        cost="a minute and a half",
+    ),
+    dict(
+        name="semi10",
+        title="10 % of labels",
+        about="fine-tuning on 10 % of the labels, 40 epochs",
+        kind="train",
+        config="configs/cls/vit-toy-p8_1xb32-coslr-40e_toy-10percent.py",
+        metrics=_base_.accuracy,
+        data=dict(
+            title="toy world, images, and a list of 10 %",
+            root="toy/images",
+            check="folder",
+            get=_get + " && python tools/make_subset.py data/toy/images --percent 10",
+        ),
+        cost="a minute and a half",
+    ),
+    dict(
+        name="semi1",
+        title="1 % of labels",
+        about="fine-tuning on 4 images a class, 100 epochs",
+        kind="train",
+        config="configs/cls/vit-toy-p8_1xb32-coslr-100e_toy-1percent.py",
+        metrics=_base_.accuracy,
+        data=dict(
+            title="toy world, images, and a list of 1 %",
+            root="toy/images",
+            check="folder",
+            get=_get + " && python tools/make_subset.py data/toy/images --percent 1",
+        ),
+        cost="a minute",
+    ),
+    dict(
+        name="davis",
+        title="Video",
+        about="labels of the first frame carried on by nearest patches, k=5, 7 frames (DINO)",
+        kind="test",
+        config="configs/vos/vit-toy-p8_label-propagation_toy.py",
+        metrics={
+            "davis/J&F": dict(label="J&F", main=True, scale=100),
+            "davis/J_mean": dict(label="J", scale=100),
+            "davis/F_mean": dict(label="F", scale=100),
+        },
+        data=dict(title="toy world, videos", root="toy/davis", get=_get),
+        cost="a minute",
+        steady=True,
+        pictures=[_base_.davis_pictures],
+    ),
+    dict(
+        name="det",
+        title="Detection",
+        about=(
+            "Cascade Mask R-CNN, everything is trained, 8 epochs of 400 scenes: it shows that all "
+            "parts work together; 1,600 steps of two scenes do not make a good detector"
+        ),
+        kind="train",
+        config="configs/det/vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy.py",
+        metrics=_base_.detection,
+        data=dict(title="toy world, COCO instances", root="toy/coco", get=_get),
+        cost="four minutes",
+        pictures=[_base_.prediction_pictures],
+    ),
+    dict(
+        name="seg",
+        title="Segmentation",
+        about="UPerNet, everything is trained, 400 iterations of 8 scenes",
+        kind="train",
+        config="configs/seg/vit-toy-p8_upernet_1xb8-400i_toy.py",
+        metrics=_base_.segmentation,
+        data=dict(title="toy world, semantic maps", root="toy/ade20k", get=_get),
+        cost="three minutes",
+        pictures=[_base_.prediction_pictures],
+    ),
+]

@@ -1,0 +1,46 @@
+"""A segmentation config, on the toy world's maps."""
+
+from bam_mm.launch.config import load_config
+from tests.configs.running.dense import shrink, train_once
+
+
+def run(path, world, work_dir):
+    """Train for one iteration on two crops of 64x64 pixels."""
+    toy = load_config(path.parent / "vit-toy-p8_upernet_1xb8-400i_toy.py")
+    config = load_config(
+        path,
+        {
+            "checkpoint": "random",
+            "num_classes": toy.num_classes,
+            "data_root": str(world / "ade20k"),
+            "work_dir": str(work_dir),
+            "crop_size": (64, 64),
+            "scale": (256, 64),
+        },
+    )
+    config.model.data_preprocessor.size = None
+    config.model.data_preprocessor.size_divisor = 64
+    config.train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)
+    # mmseg's ADE20KDataset knows the names of ADE20K alone.
+    config.train_dataloader.dataset.update(
+        indices=2,
+        type="BaseSegDataset",
+        metainfo=toy.metainfo,
+        reduce_zero_label=True,
+        data_prefix=toy.train_dataloader.dataset.data_prefix,
+    )
+    config.train_cfg.max_iters = 1
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    config.default_hooks.checkpoint = None
+    narrow(config.model, shrink(config.model.backbone))
+    train_once(config)
+
+
+def narrow(model, maps):
+    """Fit neck and heads to a backbone's maps, and let them be narrow themselves."""
+    if model.get("neck"):
+        model.neck.embed_dim = maps[0]
+    linear = model.decode_head.type == "FCNHead"
+    model.decode_head.update(in_channels=maps, channels=sum(maps) if linear else 32)
+    if model.get("auxiliary_head"):
+        model.auxiliary_head.update(in_channels=maps[2], channels=16)

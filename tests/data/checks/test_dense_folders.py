@@ -1,0 +1,76 @@
+"""The checker on made-up detection and segmentation data."""
+
+import json
+
+import numpy as np
+from PIL import Image
+
+from bam_mm.data.checks.folders import KnownData, check_known
+from bam_mm.data.checks.dense_folders import check_map_labels, instances, maps
+from bam_mm.data.checks.known import KNOWN
+
+
+def faults(check, root):
+    known = KnownData("Tiny", "tiny.zip from the cellar", ((check,),))
+    return [f.text for f in check_known(known, root) if not f.ok]
+
+
+def write(root, images, annotations=({"id": 4, "category_id": 1},)):
+    content = dict(
+        images=[dict(file_name=f"{name}.jpg") for name in images],
+        annotations=list(annotations),
+        categories=[dict(id=1), dict(id=7)],
+    )
+    (root / "i.json").write_text(json.dumps(content))
+
+
+def test_an_instance_file_and_its_images(tmp_path):
+    check = instances("i.json", "train", 2, 2)
+    assert faults(check, tmp_path) == [f"{tmp_path}/i.json is missing"]
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/a.jpg").touch()
+    write(tmp_path, "ab")
+    assert faults(check, tmp_path) == [
+        f"2 of 2 images and 2 of 2 categories in {tmp_path}/i.json; 1 of the images in "
+        f"{tmp_path}/train (missing: b.jpg)"
+    ]
+    (tmp_path / "train/b.jpg").touch()
+    assert not faults(check, tmp_path)
+    write(tmp_path, "ab", [{"id": 4, "category_id": 1}, {"id": 5, "category_id": 2}])
+    assert "1 annotations of an unknown category, the first: 5" in faults(check, tmp_path)[0]
+    write(tmp_path, "a")
+    assert faults(check, tmp_path)[0].startswith("1 of 2 images")
+    (tmp_path / "i.json").write_text("[1")
+    assert "is no COCO instance JSON" in faults(check, tmp_path)[0]
+
+
+def test_images_and_their_maps(tmp_path):
+    check = maps("images", "maps", 2)
+    for name in ("images/a.jpg", "images/b.jpg", "maps/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert faults(check, tmp_path) == [
+        f"2 of 2 images in {tmp_path}/images, 1 with a map in {tmp_path}/maps (without: b)"
+    ]
+    (tmp_path / "maps/b.png").touch()
+    assert not faults(check, tmp_path)
+
+
+def test_labels_of_maps(tmp_path):
+    paths = [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"]
+    Image.fromarray(np.array([[0, 3], [1, 1]], np.uint8)).save(paths[0])
+    Image.fromarray(np.array([[0, 4], [4, 1]], np.uint8)).save(paths[1])
+    paths[2].write_bytes(b"no image")
+    [finding] = check_map_labels(paths, 3)
+    assert finding.text == (
+        f"{paths[1]} has label 4 in 2 pixels, the head knows 1 to 3 (0: unlabelled)"
+    )
+    assert not finding.ok
+    [finding] = check_map_labels(paths[:1], 3)
+    assert finding.ok
+
+
+def test_coco_and_ade20k_are_known(tmp_path):
+    for name, number in (("coco", 2), ("ade20k", 2)):
+        found = check_known(KNOWN[name], tmp_path)
+        assert len(found) == number and not any(f.ok for f in found)

@@ -1,0 +1,112 @@
+"""Detection and segmentation data that do not belong to the model: one message each."""
+
+import json
+
+import numpy as np
+import pytest
+from torch import nn
+
+from bam_mm import InputError
+from bam_mm.data import CheckSemanticMap
+from bam_mm.data.checks.dense_labels import (
+    check_categories,
+    check_dense_data,
+    check_map,
+    read_categories,
+)
+
+
+class Head(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.num_classes = num_classes
+
+
+class Model(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.rpn_head, self.backbone = Head(1), Head(1000)
+        self.roi_head = nn.ModuleDict({"bbox_head": nn.ModuleList([Head(num_classes)] * 3)})
+
+
+class Instances:
+    def __init__(self, root, classes, images=("a.jpg", "b.jpg"), names=None):
+        self.data_root, self.metainfo = str(root), {"classes": tuple(classes)}
+        self.ann_file, self.cat_ids = str(root / "i.json"), [1, 2]
+        self.images = [dict(img_path=str(root / name)) for name in images]
+        categories = [dict(name=n, id=10 * i) for i, n in enumerate(names or classes)]
+        # The categories are not in the order of their ids.
+        (root / "i.json").write_text(json.dumps({"images": [], "categories": categories[::-1]}))
+        for name in ("a.jpg", "b.jpg"):
+            (root / name).touch()
+
+    def __len__(self):
+        return len(self.images)
+
+    def get_data_info(self, index):
+        return self.images[index]
+
+
+class Wrapped:
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+
+def test_what_belongs_together_passes(tmp_path):
+    check_dense_data(Model(2), Instances(tmp_path, ["cat", "dog"]), "train")
+    check_dense_data(Model(2), Wrapped(Instances(tmp_path, ["cat", "dog"])), "train")
+
+
+@pytest.mark.parametrize(
+    "classes, settings, message",
+    [
+        (3, {}, r"model\.roi_head\.bbox_head\.0 has 3 classes, but the val data in .* has 2 \(cat, dog\).*num_classes=2"),
+        (2, dict(images=["a.jpg", "c.jpg", "d.jpg"]), r"2 of 3 images of .*i\.json are missing, the first: .*c\.jpg"),
+        (2, dict(images=[]), r"has no image with an annotation"),
+    ],
+)  # fmt: skip
+def test_one_message_each(classes, settings, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        check_dense_data(Model(classes), Instances(tmp_path, ["cat", "dog"], **settings), "val")
+
+
+@pytest.mark.parametrize(
+    "there, message",
+    [
+        (["disk", "star", "ring"], r"i\.json has 3 categories \(disk, star, ring\), and 2 of the 2 classes of the val data .*\(cat, dog\).*num_classes=3"),
+        (["dog", "cat"], r"numbers its categories as dog, cat, val_dataloader.*as cat, dog"),
+    ],
+)  # fmt: skip
+def test_categories_of_the_file(there, message, tmp_path):
+    data = Instances(tmp_path, ["cat", "dog"], names=there)
+    with pytest.raises(InputError, match=message):
+        check_categories(("cat", "dog"), data.ann_file, "val")
+    # Further categories in the file: a part of the classes is trained on purpose.
+    data = Instances(tmp_path, ["cat", "dog"], names=["cat", "cow", "dog"])
+    check_categories(("cat", "dog"), data.ann_file, "val")
+
+
+def test_a_missing_map(tmp_path):
+    data = Instances(tmp_path, ["cat", "dog"])
+    for number, info in enumerate(data.images):
+        info["seg_map_path"] = str(tmp_path / f"{number}.png")
+    (tmp_path / "0.png").touch()
+    with pytest.raises(InputError, match=r"1 of 2 maps of .* are missing, the first: .*1\.png"):
+        check_dense_data(Model(2), data, "train")
+
+
+def test_a_file_without_categories(tmp_path):
+    (tmp_path / "x.json").write_text('{"images": []}')
+    with pytest.raises(InputError, match=r"x\.json has no categories"):
+        read_categories(str(tmp_path / "x.json"))
+
+
+def test_labels_beyond_the_classes():
+    labels = np.array([[0, 2, 255], [1, 1, 255]])
+    check_map(labels, 3, "m.png")
+    with pytest.raises(InputError, match=r"m\.png has label 2 in 1 pixels, the head knows 0 to 1 \(255: ignored\): set --cfg-options num_classes=3"):  # fmt: skip
+        check_map(labels, 2, "m.png")
+    results = dict(gt_seg_map=labels, seg_map_path="m.png", reduce_zero_label=True)
+    with pytest.raises(InputError, match=r"has label 3 in 1 pixels, the head knows 1 to 2 \(0: unl"):
+        CheckSemanticMap(2).transform(results)
+    assert CheckSemanticMap(3).transform(results) is results

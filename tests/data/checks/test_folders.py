@@ -1,0 +1,131 @@
+"""The checker on made-up trees: what is missing, by count, and the remedy."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bam_mm.data.checks.folders import (
+    KnownData,
+    check_images,
+    check_known,
+    class_folders,
+    count,
+    file,
+    images_in,
+    listed,
+)
+from bam_mm.data.checks.known import KNOWN, check_data
+from bam_mm.errors import InputError
+
+
+def image(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
+
+
+def faults(findings):
+    return [f.text for f in findings if not f.ok]
+
+
+def known(*checks):
+    return KnownData("Tiny", "tiny.zip from the cellar", (checks,))
+
+
+def test_a_list_and_its_images(tmp_path):
+    tiny = known(listed("list.txt", 3, "images/{}.jpg", lambda line: line.split()[0]))
+    for name in ("a", "b"):
+        image(tmp_path / f"images/{name}.jpg")
+    (tmp_path / "list.txt").write_text("# a comment\na 1\nb 1\nc 2\n")
+    [finding] = check_known(tiny, tmp_path)
+    assert finding.text == f"2 of 3 images of {tmp_path}/list.txt (missing: images/c.jpg)"
+    assert finding.remedy == f"get tiny.zip from the cellar and unpack it whole into {tmp_path}"
+    image(tmp_path / "images/c.jpg")
+    assert not faults(check_known(tiny, tmp_path))
+    (tmp_path / "list.txt").write_text("a 1\nb 1\n")
+    assert faults(check_known(tiny, tmp_path)) == [f"{tmp_path}/list.txt names 2 of 3 images"]
+
+
+def test_class_folders_by_count(tmp_path):
+    tiny = known(class_folders("val", 2, 3))
+    assert faults(check_known(tiny, tmp_path)) == [f"{tmp_path}/val is missing"]
+    image(tmp_path / "val/loose.jpg")
+    assert "loose images instead of a folder a class" in faults(check_known(tiny, tmp_path))[0]
+    for name in ("a/1.jpg", "a/2.JPEG", "b/1.png"):
+        image(tmp_path / "val" / name)
+    assert not faults(check_known(tiny, tmp_path))
+    (tmp_path / "val/b/1.png").unlink()
+    assert faults(check_known(tiny, tmp_path)) == [
+        f"2 of 2 class folders and 2 of 3 images in {tmp_path}/val; without an image: b"
+    ]
+
+
+def test_the_layout_that_comes_closest_is_reported(tmp_path):
+    two = KnownData("T", "t", ((count("x/*.jpg", 9), file("y")), (count("z/*.jpg", 2), file("w"))))
+    image(tmp_path / "z/1.jpg")
+    (tmp_path / "w").write_text("")
+    assert faults(check_known(two, tmp_path)) == [f"1 of 2 images in {tmp_path}/z/*.jpg"]
+
+
+def test_half_a_data_set_of_known_size(tmp_path):
+    (tmp_path / "annotations").mkdir()
+    names = [f"Abyssinian_{n}" for n in range(3680)]
+    (tmp_path / "annotations/trainval.txt").write_text("".join(f"{n} 1 1 1\n" for n in names))
+    (tmp_path / "images").mkdir()
+    for name in names[:2000]:
+        (tmp_path / f"images/{name}.jpg").touch()
+    first, second = faults(check_data("pets", tmp_path))
+    assert first.startswith(f"2,000 of 3,680 images of {tmp_path}/annotations/trainval.txt")
+    assert second == f"{tmp_path}/annotations/test.txt is missing"
+
+
+def test_a_damaged_batch_of_cifar_is_never_unpickled(tmp_path):
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    (tmp_path / "cifar-10-batches-py/data_batch_1").write_bytes(b"no pickle of ours")
+    found = faults(check_data("cifar10", tmp_path))
+    assert "data_batch_1 is damaged (its MD5 is not c99cafc152244af753f735de768cd75f)" in found[0]
+    assert len(found) == 6
+
+
+def test_davis_wants_a_mask_for_every_frame(tmp_path):
+    for split, number in (("train", 60), ("val", 30)):
+        names = [f"{split}{n:02d}" for n in range(number)]
+        (tmp_path / "ImageSets/2017").mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"ImageSets/2017/{split}.txt").write_text("\n".join(names))
+        for name in names:
+            for kind, ending in (("JPEGImages", "jpg"), ("Annotations", "png")):
+                folder = tmp_path / kind / "480p" / name
+                folder.mkdir(parents=True)
+                (folder / f"00000.{ending}").touch()
+    assert not faults(check_data("davis2017", tmp_path))
+    (tmp_path / "Annotations/480p/val07/00000.png").unlink()
+    [fault] = faults(check_data("davis2017", tmp_path))
+    assert "29 of 30 sequences" in fault and "val07 (1 frames, 0 masks)" in fault
+
+
+def test_folders_of_ones_own(tmp_path):
+    assert "neither train, val nor test" in faults(check_data("folder", tmp_path))[0]
+    for name in ("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg"):
+        image(tmp_path / name)
+    (tmp_path / "train/c").mkdir()
+    found = faults(check_data("folder", tmp_path))
+    assert found[0].endswith("without an image: c")
+    assert found[1] == "classes of train and val: only in train: b, c"
+    (tmp_path / "train/c").rmdir()
+    image(tmp_path / "val/b/1.jpg")
+    assert not faults(check_data("folder", tmp_path))
+
+
+def test_every_image_is_decoded(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        image(tmp_path / name)
+    paths = sorted(images_in(tmp_path))
+    assert [f.text for f in check_images(paths)] == ["all 2 images can be read"]
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:100])
+    [finding] = check_images(paths)
+    assert "a.jpg is truncated (100 bytes" in finding.text and "replace the file" in finding.remedy
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(InputError, match="'imagenot': choose one of imagenet, food101, .*, folder"):
+        check_data("imagenot", ".")
+    assert {"imagenet", "food101", "cifar10", "cifar100", "cars", "aircraft", "pets"} < set(KNOWN)

@@ -1,0 +1,44 @@
+"""Head and labels: one message for what does not fit."""
+
+import numpy as np
+import pytest
+
+from bam_mm.data.checks.labels import check_labels, check_same_classes
+from bam_mm.errors import InputError
+
+
+class Data:
+    data_root = "somewhere"
+
+    def __init__(self, labels, classes=None):
+        self.labels, self.CLASSES = labels, classes
+
+    def get_gt_labels(self):
+        return np.array(self.labels)
+
+    def get_data_info(self, index):
+        return {"img_path": f"image{index}.jpg"}
+
+
+def test_what_fits_passes():
+    check_labels(Data([0, 2, 1], ["a", "b", "c"]), 3, part="train")
+    check_labels(Data([0, 2, 1]), 3, part="train")
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (Data([0, 1], ["a", "b"]), r"3 outputs, but the val data in somewhere has 2 classes"),
+        (Data([0, 3, 1]), "1 label of the val data .* image1.jpg has label 3, but .* knows 0 to 2"),
+        (Data([0, -1, 4]), "2 labels of .* image1.jpg has label -1"),
+    ],
+)
+def test_what_does_not_fit_is_named(data, message):
+    with pytest.raises(InputError, match=message):
+        check_labels(data, 3, part="val")
+
+
+def test_parts_with_other_classes():
+    check_same_classes(Data([], ["a", "b"]), Data([], ["a", "b"]))
+    with pytest.raises(InputError, match=r"only in train: b; only in val: c"):
+        check_same_classes(Data([], ["a", "b"]), Data([], ["a", "c"]))

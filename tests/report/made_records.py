@@ -1,0 +1,62 @@
+"""Records written by hand, and a suite for them."""
+
+from pathlib import Path
+
+from bam_mm.suite.definitions import load_suite
+from bam_mm.suite.records import record_path, write_json
+
+SUITE = """
+title = "A <small> suite"
+about = "for tests"
+tasks = [
+    dict(
+        name="knn", title="kNN", about="votes", kind="test",
+        config="configs/cls/vit-toy-p8_knn_toy.py", cost="nothing",
+        data=dict(title="toy", root="toy/images"), steady=True,
+        metrics={
+            "knn_k20/top1": dict(label="top-1", main=True, published="linear"),
+            "knn_k10/top1": "top-1, k=10",
+        },
+        curves=[dict(file="knn/knn.json", x="k", y=["top1"], labels=["k", "top-1 (%)"], log=True)],
+    ),
+    dict(
+        name="video", title="Video", about="masks", kind="test",
+        config="configs/vos/vit-toy-p8_label-propagation_toy.py", cost="nothing",
+        data=dict(title="toy", root="toy/davis"),
+        metrics={
+            "davis/J&F": dict(label="J&F", main=True, scale=100),
+            "davis/error": dict(label="error", main=True, better="lower", form=".2f"),
+        },
+        pictures=[dict(pattern="davis/*.png", caption="a strip")],
+    ),
+]
+"""
+
+
+def write_suite(folder):
+    path = Path(folder) / "small.py"
+    path.write_text(SUITE)
+    return load_suite(path)
+
+
+def made(folder, model, task, seed, metrics, **changes):
+    """Write a record; ``changes`` replace entries of it."""
+    record = {
+        "format": 1, "suite": "small", "task": task, "variant": "any", "kind": "test",
+        "slug": model.replace(" ", "-"), "spec": f"bam:/{model}.pth", "seed": seed,
+        "model": {
+            "name": model, "kind": "bam", "branch": "teacher", "sha256": 64 * "a",
+            "backbone": {"type": "mmpretrain.ResNet", "depth": 50},
+        },
+        "status": "done", "message": "", "metrics": metrics,
+        "protocol": {"test_cfg": {"k": [10, 20]}}, "protocol_digest": "0123", "data": {},
+        "limit": None, "versions": {"torch": "2"}, "git": {"commit": 40 * "b", "changed": False},
+        "hardware": {"system": "x", "cpu": "y", "cores": 2}, "adapted": [],
+        "time": {"seconds": 3.0, "starts": 1, "finished": "now"}, "processes": 1,
+        "devices": ["cpu"], "memory": {"peak_mb": 100.0, "peak_gpu_mb": None}, "curves": [],
+        "training": {}, "pictures": [], "checkpoint": {"path": "", "sha256": 64 * "a"},
+        "proof": {"loaded": 12, "layout": "BAM", "resized": [], "file_sha256": 64 * "a"},
+        **changes,
+    }  # fmt: skip
+    write_json(record_path(Path(folder), record["slug"], task, seed), record)
+    return record

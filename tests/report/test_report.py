@@ -1,0 +1,228 @@
+"""The report: numbers by hand, published rows apart, empty cells, and HTML without foreign tags."""
+
+import csv
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bam_mm import InputError
+from bam_mm.report import write_report
+from bam_mm.report.chart import line_chart, ticks
+from bam_mm.report.published import PUBLISHED
+from bam_mm.report.summary import leaderboard
+from bam_mm.suite.records import read_records
+from tests.report.made_records import made, write_suite
+
+EVIL = "<script>alert(1)</script>|`x`\"'&"
+
+
+class Page(HTMLParser):
+    """Tables by caption, and what could reach out of the page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.links, self.tags, self.alts, self.stack = {}, [], [], [], []
+        self.heads, self.where, self.rows = [], None, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.tags.append((tag, given))
+        self.links += [given[k] for k in ("src", "href", "action", "data") if k in given]
+        if tag == "img":
+            self.alts.append(given.get("alt"))
+        if tag == "table":
+            self.rows = []
+        elif tag == "tr" and self.rows is not None:
+            self.rows.append([])
+        elif tag in ("td", "th") and self.rows is not None:
+            self.rows[-1].append("")
+        if tag in ("caption", "td", "th"):
+            self.where = tag
+        if tag == "caption":
+            self.caption = ""
+        if tag == "strong" and self.where:
+            self.rows[-1][-1] += "*"
+
+    def handle_endtag(self, tag):
+        if tag in ("caption", "td", "th"):
+            self.where = None
+        if tag == "table":
+            self.tables[self.caption.split(".")[0].split(",")[0]] = self.rows
+            self.rows = None
+
+    def handle_data(self, data):
+        if self.where == "caption":
+            self.caption += data
+        elif self.where:
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for seed, value in ((0, 80.0), (1, 84.0)):
+        made(tmp_path, "A", "knn", seed, {"knn_k20/top1": value, "knn_k10/top1": value - 1})
+    for seed, value in ((0, 70.0), (1, 71.0), (2, 75.0)):
+        made(tmp_path, "B", "knn", seed, {"knn_k20/top1": value, "knn_k10/top1": 50.0})
+    made(tmp_path, "B", "video", 0, {"davis/J&F": 0.5, "davis/error": 3.0})
+    made(tmp_path, "C", "video", 0, {"davis/J&F": 0.5001, "davis/error": 2.0})
+    made(tmp_path, "A", "video", 0, {}, status="failed", message=f"no maps {EVIL}")
+    return tmp_path
+
+
+def report(folder):
+    suite = write_suite(folder)
+    write_report(suite, folder)
+    files = {path.name: path.read_text() for path in (folder / "report").iterdir()}
+    return suite, files, Page(files["index.html"])
+
+
+def test_mean_and_deviation_are_those_computed_by_hand(folder):
+    suite, files, _ = report(folder)
+    knn = leaderboard(suite, read_records(folder))[0].cells
+    assert (knn["A"].mean, knn["A"].seeds) == (82.0, 2)
+    # (80 - 82)^2 + (84 - 82)^2 = 8, over n - 1 = 1; for B (4 + 1 + 9) / 2 around 72.
+    assert knn["A"].std == pytest.approx(math.sqrt(8))
+    assert knn["B"].mean == 72.0 and knn["B"].std == pytest.approx(math.sqrt(7))
+    rows = list(csv.DictReader(files["leaderboard.csv"].splitlines()))
+    assert [row["model"] for row in rows] == ["A", "B", "C"]
+    assert float(rows[0]["knn:knn_k20/top1 std"]) == pytest.approx(math.sqrt(8))
+    assert rows[1]["video:davis/J&F mean"] == "50.0"
+    # One seed has no deviation, and that is no zero.
+    assert rows[1]["video:davis/J&F std"] == "" and rows[1]["video:davis/J&F seeds"] == "1"
+    assert "| A | **82.0 ± 2.8** |  |  |" in files["report.md"]
+
+
+def test_models_have_one_order_and_one_point_is_no_curve(tmp_path):
+    early = {"seconds": 1.0, "starts": 1, "finished": "3"}
+    late = {"seconds": 9.0, "starts": 1, "finished": "9"}
+    once, twice = {"loss": [[1, 2.0], [2, 1.0]], "a/map_l": [[6, -1.0]]}, {"loss": [[1, 3.0]]}
+    for task, metrics in (
+        ("knn", {"knn_k20/top1": 5.0, "knn_k10/top1": 4.0}),
+        ("video", {"davis/J&F": 0.5, "davis/error": 3.0}),
+    ):
+        # Side by side: B, named second, ended earlier.
+        made(tmp_path, "A", task, 0, metrics, time=late, place=0, training=once)
+        made(tmp_path, "B", task, 0, metrics, time=early, place=1, training=twice)
+    _, files, _ = report(tmp_path)
+    tables = re.findall(r"<tbody>(.*?)</tbody>", files["index.html"], flags=re.S)
+    orders = [re.findall(r'<th scope="row"[^>]*>([AB])<', table) for table in tables]
+    assert [o for o in orders if o] and all(o == ["A", "B"] for o in orders if len(o) == 2)
+    assert "loss while training" in files["index.html"]
+    assert "map_l" not in files["index.html"]
+
+
+def test_a_missing_number_is_an_empty_cell_and_the_best_is_bold(folder):
+    _, files, page = report(folder)
+    board = page.tables["Measured here"]
+    assert board[0] == ["model", "kNN, top-1", "Video, J&F", "Video, error"]
+    # Equal as shown: both are best. Of errors the lower one is.
+    assert board[1:] == [
+        ["A", "*82.0 ± 2.8", "", ""],
+        ["B", "72.0 ± 2.6", "*50.0", "3.00"],
+        ["C", "", "*50.0", "*2.00"],
+    ]
+    rows = list(csv.DictReader(files["leaderboard.csv"].splitlines()))
+    assert rows[0]["video:davis/J&F mean"] == "" == rows[2]["knn:knn_k20/top1 mean"]
+
+
+def test_published_rows_stand_apart_with_their_source(folder):
+    _, files, page = report(folder)
+    wanted = [row for row in PUBLISHED if "linear" in row.values]
+    table = page.tables["Published"]
+    assert len(table) == 1 + len(wanted) and table[0][-1] == "source"
+    bam = next(row for row in table if row[:2] == ["BAM", "ViT-B/16"])
+    assert bam == ["BAM", "ViT-B/16", "78.1", "README of BAM's released code"]
+    measured = {cell for row in page.tables["Measured here"] for cell in row}
+    assert not measured & {"78.1", "MAE", "ViT-B/16"} and all(row[-1] for row in table)
+    assert "MAE" not in files["leaderboard.csv"] + files["records.csv"]
+    parts = files["report.md"].split("## ")
+    assert [p.split("\n")[0] for p in parts[1:3]] == ["Measured", "Published, not measured here"]
+    assert "MAE" not in parts[1] and "MAE" in parts[2] and "| A |" not in parts[2]
+
+
+def test_published_rows_are_the_facts(folder):
+    """Against the tables of the paper, a sample by hand."""
+    cells = {(r.method, r.backbone, r.source): r.values for r in PUBLISHED}
+    paper = "BAM (arXiv 2408.02014)"
+    assert cells["DINO", "ViT-B/16", paper] == {
+        "davis.jf": 62.3, "davis.j": 60.7, "davis.f": 63.9
+    }  # fmt: skip
+    transfer = cells["BAM", "ResNet-50", paper]
+    assert transfer["transfer.cars"] == 65.9 and transfer["transfer.flowers"] == 96.3
+    assert cells["DINO", "ViT-B/16", "iBOT's paper, Cascade Mask R-CNN"]["ade20k.macc"] == 57.1
+    # Unknown in every source: BAM's video, fine-tuning on ImageNet, and dense scores.
+    known = {key for r in PUBLISHED if r.method == "BAM" for key in r.values}
+    assert not known & {"davis.jf", "finetune", "coco.box", "ade20k.miou", "semi1"}
+
+
+def test_what_comes_from_outside_is_text(folder):
+    strip = folder / "runs/strip.png"
+    strip.parent.mkdir()
+    Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(strip)
+    made(
+        folder, EVIL, "video", 0, {"davis/J&F": 0.9, "davis/error": 1.0}, slug="evil",
+        pictures=[{"path": "runs/strip.png", "caption": EVIL}],
+    )  # fmt: skip
+    made(
+        folder, EVIL, "knn", 0, {"knn_k20/top1": 9.0, "knn_k10/top1": 8.0}, slug="evil",
+        curves=[{"labels": ["k", "top-1 (%)"], "log": True, "x": [10, 20], "y": [[8.0, 9.0]]}],
+    )  # fmt: skip
+    _, files, page = report(folder)
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert not any(name.startswith("on") for _, given in page.tags for name in given)
+    assert [row[0] for row in page.tables["Measured here"]].count(EVIL) == 1
+    failed = page.tables["Runs that failed; the next call tries them again"]
+    assert failed[1:] == [["A", "video", "0", f"no maps {EVIL}"]]
+    assert page.alts and all(page.alts) and EVIL in page.alts[0]
+    # No pipe of a name makes a column, and no name a tag.
+    for line in files["report.md"].splitlines():
+        if line.startswith("| ") and "alert" in line and "no maps" not in line:
+            assert line.count("|") in (4, 5) and "<script" not in line
+
+
+def test_the_page_needs_nothing_and_can_be_used_without_a_mouse(folder):
+    made(
+        folder, "A", "knn", 0, {"knn_k20/top1": 80.0, "knn_k10/top1": 79.0},
+        curves=[{"labels": ["k", "top-1 (%)"], "log": True, "x": [10, 20], "y": [[79.0, 80.0]]}],
+        training={"loss": [[1, 2.0], [2, 1.0]]},
+    )  # fmt: skip
+    _, files, page = report(folder)
+    ids = {given["id"] for _, given in page.tags if "id" in given}
+    for link in page.links:
+        assert link.startswith("data:") or (link.startswith("#") and link[1:] in ids), link
+    text = files["index.html"].replace("http-equiv", "")
+    assert "http" not in text and "@import" not in text and "url(" not in text
+    heads = [given for tag, given in page.tags if tag == "th" and given.get("scope") == "col"]
+    buttons = [given for tag, given in page.tags if tag == "button"]
+    assert len(heads) == len(buttons) > 10 and all(h["aria-sort"] == "none" for h in heads)
+    names = [tag for tag, _ in page.tags]
+    assert names.count("table") == names.count("caption") and {"main", "nav", "h1"} <= {*names}
+    scrolls = [given for _, given in page.tags if given.get("class") == "scroll"]
+    assert all(given["tabindex"] == "0" and given["aria-label"] for given in scrolls)
+    charts = [given for tag, given in page.tags if tag == "svg" and given.get("role") == "img"]
+    assert [chart["aria-label"].split(".")[0] for chart in charts] == [
+        "top-1 (%) over k", "loss while training over iteration",
+    ]  # fmt: skip
+    assert "A: from 79 at 10 to 80 at 20" in charts[0]["aria-label"]
+
+
+def test_results_of_two_protocols_make_no_table(folder):
+    made(folder, "D", "knn", 0, {"knn_k20/top1": 1.0}, protocol={"test_cfg": {"k": [20]}})
+    with pytest.raises(InputError, match=r"two protocols: test_cfg\.k: \[10, 20\] -> \[20\]"):
+        report(folder)
+    with pytest.raises(InputError, match="holds no records"):
+        write_report(write_suite(folder), folder / "elsewhere")
+
+
+def test_ticks_are_round_and_hold_the_data():
+    assert ticks(0.0, 1.0) == [0, 0.25, 0.5, 0.75, 1]
+    assert ticks(61.3, 78.9) == [60, 65, 70, 75, 80]
+    for low, high in ((3.0, 3.0), (-0.002, 0.011), (1e5, 9e6)):
+        found = ticks(low, high)
+        assert found[0] <= low and found[-1] >= high and 2 <= len(found) <= 8
+    assert line_chart({"a": [(1, float("nan"))]}, x_label="x", y_label="y") == ""

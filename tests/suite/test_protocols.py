@@ -1,0 +1,131 @@
+"""What is the same protocol, what is not, and the words for it."""
+
+import pytest
+
+from bam_mm import InputError
+from bam_mm.launch.config import load_config
+from bam_mm.suite.definitions import ROOT, load_suite, suite_names
+from bam_mm.suite.protocol import differences, digest_of, protocol_of
+from bam_mm.suite.records import read_records, refuse_to_mix
+from tests.report.made_records import SUITE, made
+
+KNN = ROOT / "configs/cls/vit-toy-p8_knn_toy.py"
+LINEAR = ROOT / "configs/cls/vit-toy-p8_1xb64-linear-coslr-10e_toy.py"
+
+
+def protocol(path, options=None, **kwargs):
+    return protocol_of(load_config(path, options), **kwargs)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"data_root": "/elsewhere"},
+        {"randomness.seed": 3},
+        {"cache_dir": None},
+        {"test_dataloader.num_workers": 4, "test_dataloader.batch_size": 7},
+        {"model.backbone.arch.embed_dims": 48, "model.branch": "student"},
+        {"default_hooks.logger.interval": 1, "log_level": "ERROR"},
+    ],
+)
+def test_places_models_and_seeds_are_no_protocol(options):
+    assert digest_of(protocol(KNN, options)) == digest_of(protocol(KNN))
+
+
+@pytest.mark.parametrize(
+    "path, options, words",
+    [
+        (KNN, {"test_cfg.k": [10]}, ["test_cfg.k: [10, 20, 100, 200] -> [10]"]),
+        (KNN, {"test_cfg.temperature": 0.1}, ["test_cfg.temperature: 0.07 -> 0.1"]),
+        (KNN, {"model.feature": "mean"}, ['model.feature: "cls" -> "mean"']),
+        (LINEAR, {"lr": 0.2}, ["optim_wrapper.optimizer.lr: 0.1 -> 0.2"]),
+        (LINEAR, {"max_epochs": 3}, ["train_cfg.max_epochs: 10 -> 3"]),
+        (
+            KNN,
+            {"test_dataloader.dataset.pipeline.1.scale": 64},
+            ["test_dataloader.dataset.pipeline.1.scale: 54 -> 64"],
+        ),
+    ],
+)
+def test_differences_are_named(path, options, words):
+    found = differences(protocol(path), protocol(path, options))
+    assert sorted(found) == sorted(words)
+
+
+def test_batch_and_limit_are_protocol():
+    whole = protocol(LINEAR, batch=64)
+    # 2 processes of 32 are 1 of 64.
+    assert protocol(LINEAR, {"train_dataloader.batch_size": 32}, batch=64) == whole
+    assert differences(whole, protocol(LINEAR, batch=128)) == ["batch: 64 -> 128"]
+    assert differences(whole, protocol(LINEAR, batch=64, limit=100)) == [
+        "limit: (not there) -> 100"
+    ]
+    assert (
+        differences({"a": list("abcdefgh")}, {"b": 1})
+        and len(differences({str(n): n for n in range(9)}, {})) == 6
+    )
+
+
+def test_records_of_another_protocol_or_other_data_are_refused(tmp_path):
+    old = protocol(KNN)
+    made(tmp_path, "A", "knn", 0, {}, protocol=old, data={"seed": 0, "scale": 1.0})
+    made(tmp_path, "B", "knn", 0, {}, protocol={"x": 1}, status="failed")
+    records = read_records(tmp_path)
+    data = {"seed": 0, "scale": 1.0}
+    refuse_to_mix(records, "knn", "any", old, data, tmp_path)
+    # Another config of the task, for other networks, is compared with its own kind alone.
+    refuse_to_mix(records, "knn", "cnn", {"y": 2}, data, tmp_path)
+    with pytest.raises(InputError, match=r"model A, seed 0.*k: \[10, 20, 100, 200\] -> \[10\]"):
+        new = protocol(KNN, {"test_cfg.k": [10]})
+        refuse_to_mix(records, "knn", "any", new, data, tmp_path)
+    with pytest.raises(InputError, match=r"data\.scale: 1\.0 -> 0\.5"):
+        refuse_to_mix(records, "knn", "any", old, {**data, "scale": 0.5}, tmp_path)
+
+
+def test_every_suite_reads_and_names_what_is_there():
+    names = suite_names()
+    assert names == ["cifar10", "paper", "quick", "toy"]
+    tasks = {name: [task.name for task in load_suite(name).tasks] for name in names}
+    every = [
+        "knn",
+        "logreg",
+        "cluster",
+        "linear",
+        "finetune",
+        "semi10",
+        "semi1",
+        "davis",
+        "det",
+        "seg",
+    ]
+    assert tasks["toy"] == every
+    assert all(task.kind == "test" for task in load_suite("quick").tasks)
+    assert {*tasks["quick"], "finetune-pets", "det", "seg"} < {*tasks["paper"]}
+    with pytest.raises(InputError, match="has knn, video"):
+        raise_for(SUITE, choose=["knn", "poetry"])
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (('kind="test"', 'kind="guess"'), "one of test, train"),
+        (("vit-toy-p8_knn_toy", "vit-toy-p9_knn_toy"), "vit-toy-p9_knn_toy.py does not exist"),
+        (("cost=", "costs="), "unknown: costs"),
+        (("main=True, published", "published"), "main=True"),
+        (('name="video"', 'name="knn"'), "two tasks have one name"),
+        (('about = "for tests"', 'about = ""'), "has no about"),
+    ],
+)
+def test_a_fault_in_a_suite_is_named(change, words):
+    with pytest.raises(InputError, match=words):
+        raise_for(SUITE.replace(*change, 1))
+
+
+def raise_for(text, choose=None):
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.py"
+        path.write_text(text)
+        load_suite(path).choose(choose)

@@ -1,0 +1,320 @@
+"""What is run, skipped, done again and gone on with; and the words for what cannot be."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from bam_mm import InputError
+from bam_mm.checkpoint import file_digest, parse_backbone
+from bam_mm.cli.benchmark_commands import parse_options
+from bam_mm.data.toy import make_world
+from bam_mm.registry import MODELS
+from bam_mm.suite import child_process as child
+from bam_mm.suite import running
+from bam_mm.suite.child_process import Outcome, command, run_child
+from bam_mm.suite.definitions import load_suite
+from bam_mm.suite.models import read_models
+from bam_mm.suite.planning import Settings, plan
+
+RANDOM = "random=random:vit-toy-p8"
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    MMLogger.get_instance("benchmark", log_level="WARNING")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    out = tmp_path_factory.mktemp("data")
+    make_world(out / "toy", scale=0.012)
+    return out
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A BAM checkpoint of a narrower transformer than the configs'."""
+    backbone = dict(
+        type="MoCoV3ViT", img_size=48, patch_size=8, stop_grad_conv1=True,
+        arch=dict(embed_dims=48, num_layers=4, num_heads=4, feedforward_channels=96),
+    )  # fmt: skip
+    config = Config(dict(default_scope="mmpretrain", model=dict(type="BAM", backbone=backbone)))
+    state = MODELS.build({**backbone, "type": "mmpretrain.MoCoV3ViT"}).state_dict()
+    path = tmp_path_factory.mktemp("checkpoint") / "bam.pth"
+    state = {f"{branch}backbone.{k}": v for branch in ("", "teacher.") for k, v in state.items()}
+    torch.save({"state_dict": state, "meta": {"cfg": config.pretty_text}}, path)
+    return path
+
+
+class Tools:
+    """In place of child processes: they note how they were called and leave what they should."""
+
+    def __init__(self):
+        self.calls, self.fault = [], None
+
+    def __call__(self, line, log, on_wait=None, share=1):
+        tool = Path(line[2]).name
+        arguments = line[3:]
+        work = Path(arguments[arguments.index("--work-dir") + 1])
+        self.calls.append((tool, arguments, Config.fromfile(arguments[0])))
+        if self.fault is not None:
+            return Outcome(1, self.fault)
+        config = self.calls[-1][2]
+        if tool == "train.py":
+            (work / "epoch_10.pth").write_bytes(b"")
+            given = config.checkpoint
+        else:
+            given = arguments[1]
+            facts = {"processes": 1, "devices": ["cpu"], "peak_mb": 10.0, "peak_gpu_mb": None}
+            (work / "test_facts.json").write_text(json.dumps(facts))
+            keys = {"knn_k20/top1": 50.0, "knn_k10/top1": 4.0, "knn_k100/top1": 4.0}
+            keys |= {"knn_k200/top1": 4.0, "accuracy/top1": 60.0, "accuracy/top5": 70.0}
+            Path(arguments[arguments.index("--out") + 1]).write_text(json.dumps(keys))
+        if given != "random" and Path(given).name == "bam.pth":
+            proof = {"loaded": 30, "file_sha256": file_digest(given), "layout": "BAM"}
+            (work / "loaded_backbone.json").write_text(json.dumps({**proof, "resized": []}))
+        return Outcome(0, "")
+
+    def names(self):
+        return [tool for tool, _, _ in self.calls]
+
+
+@pytest.fixture
+def tools(monkeypatch):
+    fake = Tools()
+    monkeypatch.setattr(running, "run_child", fake)
+    monkeypatch.setattr(running, "newest_checkpoint", lambda folder: (_newest(folder), {}))
+    return fake
+
+
+def _newest(folder):
+    return next(iter(Path(folder).glob("epoch_*.pth")), None)
+
+
+def runs(folder, data, models=(RANDOM,), tasks=("knn",), seeds=(0,), **settings):
+    suite = load_suite("toy")
+    settings = Settings(folder=folder, data=data, **settings)
+    return plan(suite, suite.choose([*tasks]), read_models(list(models)), list(seeds), settings)
+
+
+def record_of(run):
+    return json.loads(run.record.read_text())
+
+
+def test_done_is_skipped_and_failed_is_done_again(tools, data, tmp_path):
+    said = []
+    work = runs(tmp_path, data, seeds=(0, 1))
+    tools.fault = "torch.OutOfMemoryError: CUDA out of memory"
+    assert running.run_all(work[:1], said.append) == 1
+    assert record_of(work[0])["status"] == "failed"
+    assert record_of(work[0])["message"] == tools.fault and tools.fault in said[-1]
+    tools.fault = None
+    # The failed one again, and the other for the first time; one failure does not stop the rest.
+    assert running.run_all(work, said.append) == 0
+    assert tools.names() == ["test.py"] * 3
+    before = [run.record.read_bytes() for run in work]
+    assert running.run_all(work, said.append) == 0 and len(tools.calls) == 3
+    assert [run.record.read_bytes() for run in work] == before
+    assert "done before, top-1, k=20 50.0" in said[-1]
+    assert [call[2].randomness.seed for call in tools.calls] == [0, 0, 1]
+    record = record_of(work[1])
+    assert record["metrics"]["knn_k20/top1"] == 50.0 and record["proof"] is None
+    assert {"torch", "python", "bam-mm"} <= record["versions"].keys()
+    assert record["time"]["starts"] == 1 and record["memory"]["peak_mb"] == 10.0
+    assert record["data"] == {"format": 2, "seed": 0, "scale": 0.012} and record["place"] == 0
+
+
+def test_a_changed_protocol_is_refused_before_anything_runs(tools, data, tmp_path):
+    running.run_all(runs(tmp_path, data), lambda line: None)
+    changed = runs(tmp_path, data, options=parse_options(["knn:test_cfg.k=[10,20]"]))
+    with pytest.raises(InputError, match=r"test_cfg\.k: \[10, 20, 100, 200\] -> \[10, 20\]"):
+        running.run_all(changed, lambda line: None)
+    with pytest.raises(InputError, match=r"limit: \(not there\) -> 20"):
+        running.run_all(runs(tmp_path, data, limit=20), lambda line: None)
+    # As another model under the same name is.
+    with pytest.raises(InputError, match=r"backbone\.type: .*MoCoV3ViT.* -> .*ResNet_CIFAR"):
+        other = runs(tmp_path, data, models=("random=random:resnet18-w16",))
+        running.run_all(other, lambda line: None)
+    assert len(tools.calls) == 1
+
+
+def test_a_training_goes_on_and_is_then_tested(tools, data, tmp_path, checkpoint):
+    model = f"BAM=bam:{checkpoint}@student"
+    work = runs(tmp_path, data, models=(model,), tasks=("linear",))
+    assert running.run_all(work, lambda line: None) == 0
+    (_, train, config), (_, test, _) = tools.calls
+    assert tools.names() == ["train.py", "test.py"]
+    assert "--resume" in train and "--auto-scale-lr" in train
+    assert test[1] == str(work[0].folder / "epoch_10.pth")
+    # The model, its branch and the widths that follow: [CLS] and mean patch of 48.
+    assert config.checkpoint == str(checkpoint) and config.branch == "student"
+    hook = config.custom_hooks[0]
+    assert (hook.checkpoint, hook.branch) == (str(checkpoint), "student")
+    assert config.model.backbone.arch.embed_dims == 48
+    assert "stop_grad_conv1" not in config.model.backbone
+    assert config.model.head.in_channels == config.model.neck.input_features == 96
+    record = record_of(work[0])
+    assert sorted(record["adapted"]) == [
+        "head.in_channels: 192 -> 96",
+        "neck.input_features: 192 -> 96",
+    ]
+    assert record["proof"]["file_sha256"] == record["checkpoint"]["sha256"] != ""
+
+    # Cut off after its checkpoint, it is not gone on with by other settings.
+    work[0].record.unlink()
+    changed = runs(
+        tmp_path, data, models=(model,), tasks=("linear",), options=parse_options(["lr=0.3"])
+    )
+    with pytest.raises(InputError, match=r"cut off.*optimizer\.lr: 0\.1 -> 0\.3"):
+        running.run_all(changed, lambda line: None)
+    assert running.run_all(work, lambda line: None) == 0
+    assert record_of(work[0])["time"]["starts"] == 2
+
+
+def test_weights_that_were_not_proven_are_no_result(tools, data, tmp_path, checkpoint):
+    copy = tmp_path / "weights.pth"
+    copy.write_bytes(checkpoint.read_bytes())
+    work = runs(tmp_path / "w", data, models=(f"BAM=bam:{copy}",), seeds=(0, 1))
+    # Trained weights leave nothing to chance in kNN: one seed is enough.
+    assert len(work) == 1
+    assert running.run_all(work, lambda line: None) == 1
+    assert "was not proven to be loaded" in record_of(work[0])["message"]
+
+
+def test_a_metric_that_is_missing_is_a_failure(tools, data, tmp_path, monkeypatch):
+    work = runs(tmp_path, data, tasks=("logreg",))
+    assert running.run_all(work, lambda line: None) == 1
+    assert "no metric logreg/top1" in record_of(work[0])["message"]
+
+
+def test_a_model_that_cannot_do_a_task_is_a_row(tools, data, tmp_path):
+    models = ("v=random:timm:vit_tiny_patch16_224", "r=random:resnet18-w16")
+    work = runs(tmp_path, data, models=models, tasks=("finetune",))
+    assert running.run_all(work, lambda line: None) == 1
+    message = record_of(work[0])["message"]
+    assert "v cannot do this task" in message and "mmpretrain:" in message
+    # A network of convolutions gets the pooling that it needs.
+    config = tools.calls[0][2]
+    assert config.model.neck.type == "mmpretrain.GlobalAveragePooling"
+    assert config.model.head.in_channels == 128 and config.model.backbone.drop_path_rate == 0.1
+
+
+def test_limit_leaves_images_of_every_class(tools, data, tmp_path):
+    running.run_all(runs(tmp_path, data, limit=18), lambda line: None)
+    config = tools.calls[0][2]
+    bank = config.test_cfg.bank.dataset.indices
+    assert len(bank) == 18 and bank[0] == 0 and bank[-1] == 47
+    assert config.test_cfg.k == [10] and config.test_cfg.bank.batch_size == 18
+
+
+def test_runs_side_by_side_make_the_records_of_one_after_the_other(
+    tools, data, tmp_path, monkeypatch
+):
+    together, said = threading.Barrier(2, timeout=60), []
+
+    def meet(line, log, on_wait=None, share=1):
+        shares.add(share)
+        together.wait()  # Breaks unless two run at once.
+        return tools(line, log)
+
+    shares = set()
+    alone = runs(tmp_path / "one", data, seeds=(0, 1, 2, 3))
+    assert running.run_all(alone, said.append) == 0
+    monkeypatch.setattr(running, "run_child", meet)
+    pairs = runs(tmp_path / "two", data, seeds=(0, 1, 2, 3))
+    assert running.run_all(pairs, said.append, jobs=2) == 0 and shares == {2}
+    keys = ("metrics", "protocol", "seed", "slug", "status")
+    for one, two in zip(alone, pairs, strict=True):
+        assert [record_of(one)[k] for k in keys] == [record_of(two)[k] for k in keys]
+    with pytest.raises(InputError, match="--jobs 0"):
+        running.run_all(pairs, said.append, jobs=0)
+
+
+def test_stopped_side_by_side_nothing_more_begins(tools, data, tmp_path, monkeypatch):
+    begun = []
+
+    def child(line, log, on_wait=None, share=1):
+        begun.append(line)
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        for _ in range(600):  # The other one is told so while it waits.
+            time.sleep(0.05)
+            on_wait(1.0)
+        raise AssertionError("it was not stopped")
+
+    monkeypatch.setattr(running, "run_child", child)
+    work = runs(tmp_path, data, seeds=(0, 1, 2, 3, 4, 5))
+    with pytest.raises(KeyboardInterrupt):
+        running.run_all(work, lambda line: None, jobs=2)
+    assert len(begun) <= 3 and not any(run.record.exists() for run in work)
+
+
+def test_threads_are_shared_among_children(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(child.os, "cpu_count", lambda: 8)
+    start = command("test.py", [], launcher="none", processes=1)[0]
+    tell = [start, "-c", "import os; print(os.environ.get('OMP_NUM_THREADS'))"]
+    for share, threads in ((1, "None"), (2, "4"), (16, "1")):
+        run_child(tell, tmp_path / f"log{share}", share=share)
+        assert (tmp_path / f"log{share}").read_text().strip() == threads
+
+
+def test_maps_of_another_width_reach_neck_and_heads(tools, data, tmp_path, checkpoint):
+    models = (f"b=bam:{checkpoint}", "r=random:resnet18-w16")
+    for task, key in (("det", "coco/bbox_mAP"), ("seg", "mIoU")):
+        [narrow, cnn] = runs(tmp_path, data, models=models, tasks=(task,))
+        config, adapted = narrow.config()
+        neck = config.model.neck[0] if task == "det" else config.model.neck
+        assert neck.embed_dim == 48 and any("embed_dim: 96 -> 48" in line for line in adapted)
+        heads = config.model.neck[1] if task == "det" else config.model.decode_head
+        assert list(heads.in_channels) == [48] * 4
+        assert config.model.backbone.type == "bam_mm.DenseViT"
+        assert config.checkpoint == config.custom_hooks[0].checkpoint == str(checkpoint)
+        MODELS.build(config.model)
+        with pytest.raises(InputError, match=r"r cannot do this task.*add a config"):
+            cnn.config()
+        assert key in [metric.key for metric in narrow.task.metrics]
+
+
+def test_two_calls_do_not_work_in_one_folder(tools, data, tmp_path):
+    work, said = runs(tmp_path, data), []
+    with running._locked(work[0].folder):
+        assert running.run_all(work, said.append) == 1
+    assert "another process works on" in said[-1] and not work[0].record.exists()
+
+
+def test_names_of_models(checkpoint, tmp_path):
+    [plain, named] = read_models([f"bam:{checkpoint}", f"B A=bam:{checkpoint}@student"])
+    assert plain.name == f"bam:{checkpoint}" and "/" not in plain.slug
+    assert (named.name, named.slug, named.source.branch) == ("B A", "B-A", "student")
+    for texts, words in (
+        ([], "no model"),
+        ([RANDOM, RANDOM], "would share the folder random"),
+        ([f"timm:vit_tiny_patch16_224@{tmp_path}/no.pth"], "no.pth does not exist"),
+    ):
+        with pytest.raises(InputError, match=words):
+            read_models(texts)
+    again = parse_backbone(f"random:bam:{checkpoint}")
+    assert again.path is None and again.config["arch"]["embed_dims"] == 48
+
+
+def test_the_fault_of_a_child_is_its_last_word(tmp_path):
+    for code, words in (
+        ("import sys; print('error: k is 0: raise it', file=sys.stderr); sys.exit(1)", "k is 0"),
+        ("print('hello'); raise MemoryError('no room')", "MemoryError: no room"),
+        ("import os; os.kill(os.getpid(), 9)", "signal 9"),
+    ):
+        start = command("test.py", [], launcher="none", processes=1)[0]
+        outcome = run_child([start, "-c", code], tmp_path / "log")
+        assert outcome.code != 0 and words in outcome.message
+    outcome = run_child([start, "-c", "print('error: not this one')"], tmp_path / "log")
+    assert outcome.code == 0 and outcome.message == ""
+    with pytest.raises(InputError, match="--gpus 2 needs a launcher"):
+        command("test.py", [], launcher="none", processes=2)
+    assert "--nproc_per_node=2" in command("test.py", [], launcher="pytorch", processes=2)
