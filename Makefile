@@ -1,4 +1,4 @@
-# make demo | test | lint | doctor | clean
+# make demo | test | test-fast | lint | docs | doctor | clean
 # Everything is installed into .venv; nothing else on the machine is touched.
 
 PYTHON ?= python3
@@ -8,27 +8,29 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CORES := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test lint doctor clean
+.PHONY: help install demo test test-fast lint docs doctor clean
 
 help:
-	@echo "make demo    install, pretrain a small ViT with BAM, score it in every task, make a page"
-	@echo "make test    run the tests"
-	@echo "make lint    ruff: rules and format"
-	@echo "make doctor  check the installation, with a remedy for each fault"
-	@echo "make clean   delete .venv, the toy world and the demo's results"
+	@echo "make demo       install, pretrain a small ViT with BAM, score it in every task, write a page"
+	@echo "make test       run all tests"
+	@echo "make test-fast  run the fast tests, in less than 90 seconds"
+	@echo "make lint       rules and format (ruff), types (mypy), import directions (import-linter)"
+	@echo "make docs       build the documentation into docs/_build/html; a broken link fails"
+	@echo "make doctor     check the installation and print the fix for each fault"
+	@echo "make clean      delete .venv, the toy world and the demo's results"
 
 install: $(INSTALLED)
 
-# Each step leaves a stamp, so an interrupted installation goes on where it stopped.
+# Each step leaves a stamp, so an interrupted installation resumes where it stopped.
 $(VENV)/.torch: constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version) if sys.version_info < (3, 10) else None'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is required, this is " + sys.version) if sys.version_info < (3, 10) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "[1/3] torch and torchvision (about 1 minute, 5 GB)"
 	@$(PIP) install -q -c constraints.txt "setuptools" wheel ninja
 	@$(PIP) install -q -c constraints.txt torch torchvision numpy
 	@touch $@
 
-# Under pip's build isolation mmcv finds no torch, leaves its operators out and says nothing; hence
+# With pip's build isolation mmcv finds no torch and silently leaves its operators out; hence
 # --no-build-isolation. A wheel kept by pip may belong to another torch: then it is built again.
 $(VENV)/.mmcv: $(VENV)/.torch tools/doctor.py
 	@echo "[2/3] mmcv: compiling its detection operators on $(CORES) cores (about 18 core-minutes the first time; pip keeps the wheel)"
@@ -52,12 +54,21 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
+test-fast: $(INSTALLED)
+	@$(BIN)/python -m pytest -n $(CORES) --dist loadfile -m "not slow"
+
 lint: $(INSTALLED)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+docs: $(INSTALLED)
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 doctor:
 	@if test -x $(BIN)/python; then $(BIN)/python tools/doctor.py; else $(PYTHON) tools/doctor.py; fi
 
 clean:
-	rm -rf $(VENV) data/toy work_dirs/demo work_dirs/benchmark/toy build *.egg-info
+	rm -rf $(VENV) data/toy work_dirs/demo work_dirs/benchmark/toy build docs/_build *.egg-info

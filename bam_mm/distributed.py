@@ -1,7 +1,8 @@
-"""Collectives: the only file that talks to other processes.
+"""Collective operations. This is the only module that communicates with other processes.
 
-Every function is the identity, or the plain local operation, where no process group is initialised
-or it has one member, so callers never ask. The functions with a gradient say so.
+If no process group is initialised, or the group has a single process, every function is the
+identity or the plain local operation, so callers do not have to check. Gradients are propagated
+only where the docstring states it.
 """
 
 from __future__ import annotations
@@ -13,29 +14,29 @@ from torch.distributed.nn.functional import all_gather as _all_gather_with_gradi
 
 
 def world_size() -> int:
-    """Number of processes in the default group, 1 without a group."""
+    """Return the number of processes in the default group, 1 without a group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number in the default group, 0 without a group."""
+    """Return the rank of this process in the default group, 0 without a group."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def start_on_cpu() -> None:
-    """Join the process group of torchrun over gloo; mmengine's own start wants a GPU a process."""
+    """Join the process group of torchrun with gloo. mmengine itself needs one GPU per process."""
     if not dist.is_initialized():
         dist.init_process_group("gloo")
 
 
 def gather_equal(x: Tensor) -> Tensor:
-    """Stack the equally shaped ``x`` of all processes; the gradient flows to every process.
+    """Stack ``x`` of all processes. The gradient is propagated to every process.
 
     Args:
-        x: Tensor of the same shape (...) on every process.
+        x: (...) tensor of the same shape on every process.
 
     Returns:
-        (P, ...) with P processes, in the order of their ranks.
+        (P, ...) tensor for P processes, in the order of their ranks.
     """
     if world_size() == 1:
         return x.unsqueeze(0)
@@ -43,13 +44,13 @@ def gather_equal(x: Tensor) -> Tensor:
 
 
 def gather_rows(x: Tensor) -> Tensor:
-    """Concatenate rows of all processes in the order of their ranks, without a gradient.
+    """Concatenate the rows of all processes in the order of their ranks, without a gradient.
 
     Args:
-        x: (n, ...) with its own n on each process; the other dimensions agree.
+        x: (n, ...) tensor. n may differ between processes, the other dimensions must agree.
 
     Returns:
-        (sum of n, ...).
+        (sum of n, ...) tensor, the same on every process.
     """
     if world_size() == 1:
         return x
@@ -65,13 +66,13 @@ def gather_rows(x: Tensor) -> Tensor:
 
 
 def logsumexp_rows(x: Tensor) -> Tensor:
-    """Log-sum-exp over the rows of all processes, column by column, without a gradient.
+    """Compute the log-sum-exp over the rows of all processes for each column, without a gradient.
 
     Args:
-        x: (r, ...), each process with its own rows; entries may be -inf.
+        x: (r, ...) rows of this process. Entries may be -inf.
 
     Returns:
-        (1, ...), the same on every process.
+        (1, ...) tensor, the same on every process.
     """
     if world_size() == 1:
         return x.logsumexp(dim=0, keepdim=True)
@@ -85,7 +86,7 @@ def logsumexp_rows(x: Tensor) -> Tensor:
 
 
 def mean_over_processes(x: Tensor) -> Tensor:
-    """Mean of ``x`` over the processes, without a gradient."""
+    """Average ``x`` over all processes, without a gradient."""
     x = x.detach().clone()
     if world_size() > 1:
         dist.all_reduce(x)
@@ -94,7 +95,7 @@ def mean_over_processes(x: Tensor) -> Tensor:
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
-    """Sum of ``x`` over the processes, without a gradient."""
+    """Sum ``x`` over all processes, without a gradient."""
     x = x.detach().clone()
     if world_size() > 1:
         dist.all_reduce(x)
@@ -102,7 +103,7 @@ def sum_over_processes(x: Tensor) -> Tensor:
 
 
 def gather_objects(x: object) -> list:
-    """What every process holds, in the order of their ranks: small things of plain types."""
+    """Gather a small picklable object of every process, in the order of their ranks."""
     if world_size() == 1:
         return [x]
     everything = [None] * world_size()
@@ -111,10 +112,10 @@ def gather_objects(x: object) -> list:
 
 
 def true_on_all(flag: bool) -> bool:
-    """Whether ``flag`` is true on every process; the same answer on each."""
+    """Return whether ``flag`` is true on every process. The result is the same on every process."""
     if world_size() == 1:
         return flag
-    # NCCL moves tensors of the GPU only.
+    # NCCL supports GPU tensors only.
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
     count = torch.tensor([int(flag)], device=device)
     dist.all_reduce(count, op=dist.ReduceOp.MIN)
@@ -122,11 +123,11 @@ def true_on_all(flag: bool) -> bool:
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait until every process has reached this point."""
     if world_size() > 1:
         dist.barrier()
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:
-    """The model inside a wrapper such as DistributedDataParallel, or the model itself."""
+    """Return the model inside a wrapper such as DistributedDataParallel, or the model itself."""
     return getattr(model, "module", model)

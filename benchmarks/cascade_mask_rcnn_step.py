@@ -1,9 +1,10 @@
-"""One training step of the full ViT-B Cascade Mask R-CNN on the CPU: seconds and peak memory.
+"""Time and peak memory of one training step of the full ViT-B Cascade Mask R-CNN on the CPU.
 
     python benchmarks/cascade_mask_rcnn_step.py
 
-Batch 1, 480x640 pixels, ten random boxes with masks, bfloat16 by autocast: forward, backward and
-AdamW with layer decay. The peak is the process's, weights, gradients and optimizer state included.
+A step is forward, backward and AdamW with layer decay, with batch size 1, 480x640 pixels, ten
+random boxes with masks and bfloat16 under autocast. The peak memory is that of the process,
+including weights, gradients and optimizer state.
 """
 
 import argparse
@@ -21,7 +22,7 @@ CONFIG = "vit-base-p16_cascade-mask-rcnn_8xb2-amp-12e_coco.py"
 
 
 def make_batch(size: tuple[int, int], objects: int) -> dict:
-    """Draw an image and its annotations, as mmdet's loaders give them."""
+    """Draw an image and its annotations, in the format of mmdet's loaders."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
     from mmengine.structures import InstanceData
@@ -46,7 +47,7 @@ def make_batch(size: tuple[int, int], objects: int) -> dict:
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the step and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs=2, default=(480, 640), help="height and width")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
@@ -68,9 +69,9 @@ def main() -> None:
     config.model.backbone.activation_checkpointing = args.activation_checkpointing
     model = MODELS.build(config.model).train()
     optimizer = build_optim_wrapper(model, _plain(config)).optimizer
-    # On a CPU mmcv's NMS takes float32 alone; the coordinates of boxes want it anyway.
+    # On a CPU, the NMS of mmcv supports float32 only, which box coordinates need anyway.
     for head in (model.rpn_head, *model.roi_head.bbox_head, *model.roi_head.mask_head):
-        head.register_forward_hook(lambda module, given, output: _float(output))
+        head.register_forward_hook(lambda module, inputs, output: _float(output))
     batch = model.data_preprocessor(make_batch(tuple(args.size), args.objects), training=True)
     start = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16, enabled=args.dtype == "bfloat16"):
@@ -82,22 +83,22 @@ def main() -> None:
     total = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     gradients = [p.grad for p in model.parameters() if p.requires_grad]
-    without = sum(g is None for g in gradients)
+    missing = sum(g is None for g in gradients)
     finite = all(torch.isfinite(g).all() for g in gradients if g is not None)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {args.dtype}, {args.size}")
-    print(f"loss {loss.item():.3f}; {without} parameters without gradient; finite: {finite}")
+    print(f"loss {loss.item():.3f}; {missing} parameters without gradient; finite: {finite}")
     print(f"forward {forward:.1f} s, whole step {total:.1f} s, peak memory {peak:.1f} GiB")
 
 
 def _float(output):
-    """A head's outputs in float32, however they are nested."""
+    """Convert the outputs of a head to float32, however they are nested."""
     if isinstance(output, torch.Tensor):
         return output.float()
     return type(output)(_float(part) for part in output)
 
 
 def _plain(config) -> dict:
-    """The optimizer's config without mixed precision, which mmengine wants a GPU for."""
+    """Return the optimizer's config without mixed precision, for which mmengine needs a GPU."""
     kept = {k: v for k, v in config.optim_wrapper.items() if k not in ("type", "loss_scale")}
     return dict(type="OptimWrapper", **kept)
 

@@ -1,11 +1,11 @@
-"""Images a second on one core: multi-crop and photometric augmentation against Pillow.
+"""Images per second of multi-crop and photometric augmentation on one core, compared with Pillow.
 
     python benchmarks/data.py
-    python benchmarks/data.py --device cuda    # only what the device does with the workers' views
+    python benchmarks/data.py --device cuda    # only the part that runs on the device
 
-2 views of 224 px and 6 of 96 px, from JPEGs that the script makes (filtered noise, discs and grain,
-of the file size of photographs) in a temporary folder. One process, one thread. Rates are medians
-of alternating runs, ratios the medians of the pairs.
+Each image has 2 views of 224 px and 6 of 96 px. The script creates JPEGs in a temporary folder
+(filtered noise, discs and grain, with the file size of photographs). It uses one process and one
+thread. Rates are medians of alternating runs, and ratios are medians over the pairs of runs.
 """
 
 import argparse
@@ -38,13 +38,13 @@ BATCH = 32
 
 
 def make_photograph(height: int, width: int, seed: int) -> np.ndarray:
-    """Draw noise of all scales, discs, and grain: (height, width, 3) uint8."""
+    """Draw an image of noise of all scales, discs and grain, (height, width, 3) uint8."""
     r = np.random.RandomState(seed)
     image = np.full((height, width, 3), 128, np.float32)
     for octave in range(7):
         noise = r.randn(2**octave + 2, 2**octave + 2, 3).astype(np.float32)
         smooth = cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-        # Neighbouring colours of photographs differ in brightness more than in hue.
+        # In photographs, neighbouring pixels differ more in brightness than in hue.
         image += 50 / 1.5**octave * (0.7 * smooth.mean(axis=2, keepdims=True) + 0.3 * smooth)
     for _ in range(12):
         centre = int(r.randint(width)), int(r.randint(height))
@@ -56,7 +56,7 @@ def make_photograph(height: int, width: int, seed: int) -> np.ndarray:
 
 
 def write_jpegs(folder: Path, count: int, height: int, width: int) -> list[str]:
-    """Write photographs of one size; return their paths."""
+    """Write images of one size as JPEG and return their paths."""
     paths = []
     for seed in range(count):
         paths.append(str(folder / f"{height}x{width}_{seed}.jpg"))
@@ -65,7 +65,7 @@ def write_jpegs(folder: Path, count: int, height: int, width: int) -> list[str]:
 
 
 class Pipeline:
-    """The package's way from files to packed views, or on to what the network gets."""
+    """Pipeline of this package from files to packed views, or to the input of the network."""
 
     def __init__(
         self, backend: str, place: str, *, lazy: bool = True, prepare: bool = False
@@ -80,7 +80,7 @@ class Pipeline:
             self.preprocessor = MultiViewPreprocessor(LAYOUT, photometric_place=place)
 
     def __call__(self, paths: list[str]) -> None:
-        """Make the views of some images."""
+        """Create the views of some images."""
         packed = []
         for path in paths:
             results = dict(img_path=path)
@@ -92,7 +92,7 @@ class Pipeline:
 
 
 def decode(paths: list[str], flag: int = cv2.IMREAD_COLOR) -> None:
-    """Only decode."""
+    """Decode images without anything else."""
     for path in paths:
         cv2.imdecode(np.fromfile(path, np.uint8), flag)
 
@@ -102,18 +102,18 @@ FIGURES: dict[str, float] = {}
 
 
 def report(subject: str, name: str, ours, baseline, count: int, runs: int, first=False) -> None:
-    """Compare two functions that handle ``count`` images each."""
+    """Compare two functions that process ``count`` images each."""
     fast, slow, ratio = alternate(ours, baseline, runs=runs)
-    # Bounds, and what is there to be compared with, are no speed of this package.
-    kept = FIGURES if name.startswith(("decoding", "backend")) else RATIOS
-    kept[f"{subject}: {name.partition('(')[0].strip()}"] = ratio
+    # Bounds and reference points are not speeds of this package, so they are not checked.
+    results = FIGURES if name.startswith(("decoding", "backend")) else RATIOS
+    results[f"{subject}: {name.partition('(')[0].strip()}"] = ratio
     if first:
         print(f"  {'Pillow and torchvision':<55}{count / slow:8.0f} images/s")
     print(f"  {name:<55}{count / fast:8.0f} images/s, ratio {ratio:.2f}")
 
 
 def compare_multi_crop(paths: list[str], runs: int, large: bool) -> None:
-    """Everything from the file on."""
+    """Compare complete pipelines that start from a file."""
     baseline = PILMultiCrop()
     cases = {
         "worker part: decode, crops (photometric on the device)": Pipeline("torch", "device"),
@@ -143,7 +143,7 @@ def compare_multi_crop(paths: list[str], runs: int, large: bool) -> None:
 
 
 def compare_resizing(image: np.ndarray, runs: int) -> None:
-    """One global and one local crop: time, and distance from Pillow's filter."""
+    """Print the time of one global and one local crop, and the difference from Pillow's filter."""
     picture = Image.fromarray(image)
 
     def pillow(box, side):
@@ -159,10 +159,12 @@ def compare_resizing(image: np.ndarray, runs: int) -> None:
 
     for box, side in (((20, 30, 380, 430), 224), ((100, 100, 250, 270), 96)):
         wanted = np.asarray(pillow(box, side)).astype(float)
-        for name, act in (("torch", ours), ("OpenCV's area average", opencv)):
-            off = np.abs(act(box, side) - wanted).mean()
+        for name, resize in (("torch", ours), ("OpenCV's area average", opencv)):
+            off = np.abs(resize(box, side) - wanted).mean()
             fast, slow, ratio = alternate(
-                functools.partial(act, box, side), functools.partial(pillow, box, side), runs=runs
+                functools.partial(resize, box, side),
+                functools.partial(pillow, box, side),
+                runs=runs,
             )
             print(
                 f"  {box[3] - box[1]} x {box[2] - box[0]} to {side} px, {name}: "
@@ -172,7 +174,7 @@ def compare_resizing(image: np.ndarray, runs: int) -> None:
 
 
 def compare_photometric(runs: int) -> None:
-    """Photometric augmentation and normalisation of views of 224 px that lie in memory."""
+    """Compare photometric augmentation and normalisation of views of 224 px in memory."""
     views = [make_photograph(224, 224, seed) for seed in range(BATCH)]
     images = [Image.fromarray(np.ascontiguousarray(v[..., ::-1])) for v in views]
     batch = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2).contiguous()
@@ -203,9 +205,9 @@ def compare_photometric(runs: int) -> None:
 
 
 def compare_on_device(device: str, images: int, runs: int) -> None:
-    """All views of some images on the device, from bytes to the network's input.
+    """Measure the processing of all views of some images on a device, up to the network's input.
 
-    The copy to the device is part of it, as in training.
+    The time includes the copy to the device, as in training.
     """
     sides = [224] * 2 + [96] * 6
     generator = torch.Generator().manual_seed(0)
@@ -226,7 +228,7 @@ def compare_on_device(device: str, images: int, runs: int) -> None:
 
         return run
 
-    # Where the workers augment, the device only copies and normalises: the bound.
+    # If the workers augment, the device only copies and normalises, which is the bound.
     augmented, plain, ratio = alternate(prepared("device"), prepared("worker"), runs=runs)
     print(f"{images} images on {device}, 2 x 224 + 6 x 96 px, from bytes:")
     print(f"  augmented and normalised {images / augmented:.0f} images/s, ", end="")
@@ -236,16 +238,21 @@ def compare_on_device(device: str, images: int, runs: int) -> None:
 
 
 def main() -> None:
-    """Compare and print."""
+    """Run the comparisons and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument(
-        "--images", type=int, default=16, help="of 500 x 400; a quarter of large ones"
+        "--images",
+        type=int,
+        default=16,
+        help="number of 500 x 400 images; a quarter as many large ones",
     )
     parser.add_argument(
-        "--device", choices=("cpu", "cuda"), help="only the device's part, with --batch images"
+        "--device",
+        choices=("cpu", "cuda"),
+        help="measure only the part on the device, with --batch images",
     )
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=256, help="number of images for --device")
     add_json_option(parser)
     args = parser.parse_args()
     cv2.setNumThreads(0)
@@ -256,7 +263,7 @@ def main() -> None:
         compare_on_device(args.device, args.batch, args.runs)
         write_json(args.json, RATIOS, FIGURES)
         return
-    print("one thread; 'ratio' is to Pillow and torchvision in the same runs")
+    print("one thread; ratios compare with Pillow and torchvision in the same runs")
     for height, width in ((400, 500), (1500, 2000)):
         with tempfile.TemporaryDirectory() as folder:
             count = args.images if height == 400 else max(args.images // 4, 1)

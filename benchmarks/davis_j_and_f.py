@@ -1,11 +1,11 @@
-"""Time and memory of ``davis_j_and_f`` against the frame-by-frame full-image implementation.
+"""Time and memory of ``davis_j_and_f``, compared with a frame-by-frame full-image implementation.
 
     python benchmarks/davis_j_and_f.py
 
-Videos at 480p with moving objects of several sizes and predictions of several qualities, down to
-one that scatters over the whole image. Times are medians of alternating runs; OpenCV, which only
-the baseline uses, runs on one thread. Extra memory is what one call adds to the resident size at
-its peak, in a fresh process for each implementation, with the videos made before.
+The videos have 480p, moving objects of several sizes and predictions of different quality,
+including one that is scattered over the whole image. Times are medians of alternating runs. OpenCV,
+which only the baseline uses, runs on one thread. Extra memory is the growth of the peak resident
+size during one call, in a fresh process for each implementation, after the videos are created.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from benchmarks.measuring import (
     write_json,
 )
 
-# Name: objects, their half height in pixels, roughness of the prediction's outline.
+# By name: number of objects, half their height in pixels, roughness of the predicted outline.
 VIDEOS = {
     "3 objects, good outline": (3, 65, 4),
     "5 small objects": (5, 30, 3),
@@ -37,7 +37,7 @@ VIDEOS = {
 
 
 def make_video(objects: int, size: float, roughness: float, frames: int):
-    """Draw ellipses that move, and a prediction whose outline is off by smooth noise."""
+    """Draw moving ellipses, and a prediction whose outline is distorted by smooth noise."""
     height, width = 480, 854
     y, x = np.mgrid[:height, :width]
     r = np.random.RandomState(0)
@@ -55,7 +55,7 @@ def make_video(objects: int, size: float, roughness: float, frames: int):
 
 
 def measure_memory(which: str, name: str, frames: int) -> float:
-    """Return the extra MiB of one call, after a small one."""
+    """Return the extra memory of one call in MiB, after a call on a small video."""
     call = {"ours": davis_j_and_f, "baseline": frame_by_frame_j_and_f}[which]
     video = make_video(*VIDEOS[name], frames)
     call(*(part[:3, ::8, ::8] for part in video))
@@ -63,11 +63,11 @@ def measure_memory(which: str, name: str, frames: int) -> float:
 
 
 def main() -> None:
-    """Compare and print."""
+    """Run the comparison and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=30)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--memory", nargs=2, help="only print extra MiB: ours or baseline, video")
+    parser.add_argument("--memory", nargs=2, help="print only extra MiB: ours or baseline, video")
     add_json_option(parser)
     args = parser.parse_args()
     cv2.setNumThreads(1)
@@ -90,16 +90,16 @@ def main() -> None:
         )
         per_frame = 1e3 / len(result) / (args.frames - 2)
         print(
-            f"  time: ours {fast * per_frame:.2f} ms, baseline {slow * per_frame:.2f} ms an object "
-            f"and frame, ratio {ratio:.1f}"
+            f"  time: ours {fast * per_frame:.2f} ms, baseline {slow * per_frame:.2f} ms "
+            f"per object and frame, ratio {ratio:.1f}"
         )
-        lean, fat = (
+        ours_mib, baseline_mib = (
             in_fresh_process(__file__, "--frames", args.frames, "--memory", which, name)
             for which in ("ours", "baseline")
         )
-        print(f"  extra memory: ours {lean:.1f} MiB, baseline {fat:.1f} MiB")
+        print(f"  extra memory: ours {ours_mib:.1f} MiB, baseline {baseline_mib:.1f} MiB")
         ratios[f"time, {name}"] = ratio
-        figures[name] = {"equal": equal, "ms": fast * per_frame, "MiB": lean}
+        figures[name] = {"equal": equal, "ms": fast * per_frame, "MiB": ours_mib}
     write_json(args.json, ratios, figures)
 
 

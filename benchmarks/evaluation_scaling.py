@@ -1,12 +1,12 @@
-"""How the cost of each evaluation grows with its size, ours and the baseline, as plots.
+"""Plot the growth of the cost of each evaluation with its size, for ours and the baseline.
 
     python benchmarks/evaluation_scaling.py
     python benchmarks/evaluation_scaling.py --only knn --runs 3
 
-Writes docs/images/bench_<evaluation>.png, both axes logarithmic: processor seconds, on which other
-work on the machine tells little, and for kNN the extra memory as well. Each point is the median of
-alternating runs after one that is not counted. Beside each subject the exponent of the growth
-between its last two sizes is printed.
+The plots docs/images/bench_<evaluation>.png show processor time, on which other work on the machine
+has little effect, and for kNN also the extra memory. Both axes are logarithmic. Each point is the
+median of alternating runs, after a first run that is not counted. The script also prints the
+exponent of the growth between the last two sizes.
 """
 
 import argparse
@@ -36,11 +36,11 @@ from benchmarks.measuring import alternate, cpu_seconds, in_fresh_process
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs/images"
 Point = tuple[float, Callable, Callable]
-"""Size, a call of ours, a call of the baseline."""
+"""Size, a function that runs our implementation, and one that runs the baseline."""
 
 
 def feature_extraction() -> Iterator[Point]:
-    """Training images, half as many for testing; three protocols on a small transformer."""
+    """Vary the number of training images; three protocols on a small transformer."""
     for images in (16, 32, 64, 128):
         with tempfile.TemporaryDirectory() as folder:
             root, cache = Path(folder) / "images", Path(folder) / "cache"
@@ -51,7 +51,7 @@ def feature_extraction() -> Iterator[Point]:
 
 
 def knn() -> Iterator[Point]:
-    """Banks of 768-d features, 512 queries."""
+    """Vary the number of rows in a bank of 768-d features, with 512 queries."""
     queries, _ = knn_bench.make_table(512, 768, torch.float32, 1)
     for rows in (4_000, 16_000, 64_000, 256_000):
         table = (*knn_bench.make_table(rows, 768, torch.float32, 0), queries)
@@ -59,7 +59,7 @@ def knn() -> Iterator[Point]:
 
 
 def logistic_regression() -> Iterator[Point]:
-    """Training images, 128 features, 10 classes, 45 penalties."""
+    """Vary the number of training images; 128 features, 10 classes, 45 penalties."""
     for rows in (250, 500, 1000, 2000, 4000):
         tables = logistic_bench.make_tables(rows, 128, 10)
         yield (
@@ -70,7 +70,7 @@ def logistic_regression() -> Iterator[Point]:
 
 
 def label_propagation() -> Iterator[Point]:
-    """Patches of a frame, 384-d, 4 context frames."""
+    """Vary the number of patches of a frame; 384-d features, 4 context frames."""
     for grid in ((15, 27), (21, 38), (30, 54), (42, 76)):
         inputs = (*propagation_bench.make_inputs(grid, 384, 4), grid)
         mask = propagation_bench.window_mask(grid)
@@ -82,11 +82,11 @@ def label_propagation() -> Iterator[Point]:
 
 
 def j_and_f() -> Iterator[Point]:
-    """Pixels of a frame, three objects that grow with it, 12 frames."""
+    """Vary the number of pixels of 12 frames, with three objects that grow with them."""
     settings = j_and_f_bench.VIDEOS["3 objects, good outline"]
-    for enlarged in (0.25, 0.5, 1, 2):
+    for factor in (0.25, 0.5, 1, 2):
         truth, prediction = (
-            _resized(part, enlarged) for part in j_and_f_bench.make_video(*settings, 12)
+            _resized(part, factor) for part in j_and_f_bench.make_video(*settings, 12)
         )
         yield (
             truth[0].size,
@@ -95,8 +95,8 @@ def j_and_f() -> Iterator[Point]:
         )
 
 
-def _resized(video, enlarged: float):
-    size = round(video.shape[2] * enlarged), round(video.shape[1] * enlarged)
+def _resized(video, factor: float):
+    size = round(video.shape[2] * factor), round(video.shape[1] * factor)
     frames = [cv2.resize(f, size, interpolation=cv2.INTER_NEAREST) for f in video]
     return np.stack(frames)
 
@@ -123,7 +123,7 @@ SUBJECTS = {
 
 
 def measure(points: Iterator[Point], runs: int) -> dict[str, list[float]]:
-    """Sizes and the processor seconds of both, with a line printed for each size."""
+    """Return the sizes and the processor seconds of both, and print a line for each size."""
     table: dict[str, list[float]] = {"size": [], "ours": [], "baseline": []}
     for size, ours, baseline in points:
         fast, slow, ratio = alternate(ours, baseline, runs, cpu_seconds)
@@ -134,7 +134,7 @@ def measure(points: Iterator[Point], runs: int) -> dict[str, list[float]]:
 
 
 def knn_memory(sizes: list[float], threads: int) -> dict[str, list[float]]:
-    """Extra MiB of both at each size, in fresh processes."""
+    """Return the extra MiB of both at each size, measured in fresh processes."""
     script = Path(knn_bench.__file__)
     settings = ["--queries", 512, "--threads", threads]
     return {
@@ -146,12 +146,12 @@ def knn_memory(sizes: list[float], threads: int) -> dict[str, list[float]]:
 
 
 def growth(sizes: list[float], values: list[float]) -> float:
-    """The exponent between the last two sizes: 1 for cost in proportion to size."""
+    """Return the exponent between the last two sizes; 1 if the cost is proportional to size."""
     return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
 
 
 def plot(panels: list[tuple[str, dict[str, list[float]]]], sizes, label: str, out: Path) -> None:
-    """Draw curves over sizes, a panel for each quantity, with a line of slope 1 to compare."""
+    """Plot curves over the sizes, one panel per quantity, with a line of slope 1 for comparison."""
     figure, axes = plt.subplots(
         1, len(panels), figsize=(4.6 * len(panels), 3.4), constrained_layout=True, squeeze=False
     )
@@ -171,17 +171,17 @@ def plot(panels: list[tuple[str, dict[str, list[float]]]], sizes, label: str, ou
 
 
 def main() -> None:
-    """Measure, print, plot."""
+    """Run the measurements, print and plot them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the plots")
+    parser.add_argument("--out", type=Path, default=IMAGES, help="folder to write the plots to")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    threadpool_limits(args.threads)  # of NumPy, in the baseline
+    threadpool_limits(args.threads)  # for NumPy in the baseline
     cv2.setNumThreads(1)
-    logging.disable(logging.INFO)  # hits of the cache are said
+    logging.disable(logging.INFO)  # every cache hit would be logged
     for name in args.only:
         points, label, baseline = SUBJECTS[name]
         print(f"{name} over {label}")

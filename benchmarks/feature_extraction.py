@@ -1,13 +1,14 @@
-"""Three protocols on one backbone: with the shared cache against each extracting for itself.
+"""Time of three protocols on one backbone, with and without a shared feature cache.
 
     python benchmarks/feature_extraction.py
 
-kNN and logistic regression need training and test images, clustering the test images. All read the
-same folder of JPEG files, written here, with the same loader and backbone; the baseline is the same
-extraction without the cache, so the ratio holds whatever the backbone. The cache begins empty in
-each run. The bound is the extraction of each image once. Below it, what a later protocol costs
-whose features are all there, and the student and the teacher of a pretraining, as kNN during the
-pretraining scores them: in one reading of the images against one for each.
+kNN and logistic regression need training and test images, clustering needs the test images. All
+protocols read the same folder of JPEG files, which the script creates, with the same loader and
+backbone. The baseline is the same extraction without the cache. The cache is empty at the beginning
+of each run. The bound is the extraction of each image once.
+
+The script also measures a later protocol that finds all features in the cache, and the features of
+student and teacher for the kNN during pretraining, with the images read once or twice.
 """
 
 import argparse
@@ -47,7 +48,7 @@ PIPELINE = [
 
 
 def write_images(root: Path, split: str, count: int) -> None:
-    """Write 500 x 400 JPEG files of smooth noise, of another colour for each class."""
+    """Write 500 x 400 JPEG files of smooth noise, with a different colour for each class."""
     rng = np.random.default_rng(len(split))
     tint = np.random.default_rng(0).uniform(112, 144, (CLASSES, 3))
     for number in range(count):
@@ -83,7 +84,7 @@ class Bench:
         )
 
     def features(self, split: str, cache: Path | None):
-        """Features and labels of a split."""
+        """Return features and labels of a split."""
         return cached_features(
             self.model,
             self.model.data_preprocessor,
@@ -94,13 +95,13 @@ class Bench:
         )
 
     def knn(self, cache: Path | None) -> float:
-        """Top-1 in 0 to 1."""
+        """Return the top-1 accuracy, between 0 and 1."""
         bank, queries = self.features("train", cache), self.features("test", cache)
         scores = knn_predict(*bank, queries[0], num_classes=CLASSES, k=10)
         return (scores.argmax(1) == queries[1]).double().mean().item()
 
     def logreg(self, cache: Path | None) -> float:
-        """Top-1 in 0 to 1."""
+        """Return the top-1 accuracy, between 0 and 1."""
         (features, labels), test = self.features("train", cache), self.features("test", cache)
         held_out = torch.zeros(len(labels)).bool()
         held_out[balanced_subset(labels, 0.2)] = True
@@ -108,13 +109,13 @@ class Bench:
         return logistic_regression_sweep(train, val, test, num_classes=CLASSES).test_score
 
     def clustering(self, cache: Path | None) -> float:
-        """Mean NMI."""
+        """Return the mean NMI."""
         table = self.features("test", cache)
         curve = clustering_curve(*table, [4], num_classes=CLASSES, draws=2)
         return sum(score.nmi for score in curve[4]) / 2
 
     def student_and_teacher(self, together: bool) -> None:
-        """Training images' features of two backbones."""
+        """Extract the features of the training images with two backbones."""
         options = dict(description="kNN", gather=True)
         fixed = (self.model.data_preprocessor, self.loaders["train"])
         pair = {"student": self.model, "teacher": self.model}
@@ -125,23 +126,27 @@ class Bench:
                 extract_features(backbone, *fixed, **options)
 
     def all(self, cache: Path | None) -> tuple[float, float, float]:
-        """Run the three protocols; a folder is emptied first."""
+        """Run the three protocols, with an empty cache if there is one."""
         if cache:
             shutil.rmtree(cache, ignore_errors=True)
         return self.knn(cache), self.logreg(cache), self.clustering(cache)
 
 
 def main() -> None:
-    """Compare and print."""
+    """Run the comparisons and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=64, help="for training; half for testing")
-    parser.add_argument("--arch", default="deit-tiny", help="of mmpretrain's VisionTransformer")
+    parser.add_argument(
+        "--images", type=int, default=64, help="training images; half as many test images"
+    )
+    parser.add_argument(
+        "--arch", default="deit-tiny", help="arch of mmpretrain's VisionTransformer"
+    )
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     add_json_option(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    logging.disable(logging.INFO)  # each hit is said
+    logging.disable(logging.INFO)  # every cache hit would be logged
     with tempfile.TemporaryDirectory() as folder:
         root, cache = Path(folder) / "images", Path(folder) / "cache"
         for split, count in (("train", args.images), ("test", args.images // 2)):
@@ -156,9 +161,7 @@ def main() -> None:
         fast, slow, ratio = alternate(
             lambda: bench.all(cache), lambda: bench.all(None), runs=args.runs
         )
-        print(
-            f"three protocols: shared {fast:.2f} s, each for itself {slow:.2f} s, ratio {ratio:.2f}"
-        )
+        print(f"three protocols: shared {fast:.2f} s, separate {slow:.2f} s, ratio {ratio:.2f}")
         once = seconds(lambda: [bench.features(split, None) for split in ("train", "test")])
         print(f"  extraction of each image once alone: {once:.2f} s, {once / fast:.0%} of shared")
         hit, miss, hit_ratio = alternate(
@@ -166,7 +169,7 @@ def main() -> None:
             lambda: bench.features("train", None),
             runs=args.runs,
         )
-        print(f"training images again: {1e3 * hit:.0f} ms against {miss:.2f} s, ", end="")
+        print(f"training images again: {1e3 * hit:.0f} ms instead of {miss:.2f} s, ", end="")
         print(f"ratio {hit_ratio:.0f}")
         joint, apart, pair_ratio = alternate(
             lambda: bench.student_and_teacher(True),
@@ -174,7 +177,7 @@ def main() -> None:
             runs=args.runs,
         )
         print(
-            f"student and teacher: together {joint:.2f} s, each for itself {apart:.2f} s, "
+            f"student and teacher: together {joint:.2f} s, separate {apart:.2f} s, "
             f"ratio {pair_ratio:.2f}"
         )
     figures = {

@@ -1,13 +1,16 @@
-"""Time and memory of ``knn_predict``: against the dense implementation, and at ImageNet's size.
+"""Time and memory of ``knn_predict`` at ImageNet's size, and compared with a dense implementation.
 
     python benchmarks/knn.py
 
-First a bank of 1,281,167 x 768, the training images of ImageNet, which is made in place. Then one
-of 100,000 x 768 and 2,000 queries, a size at which all similarities still fit: times are medians of
-alternating runs, extra memory is what one call adds to the resident size at its peak, in a fresh
-process for each. The bound is the same product of matrices alone, in the same tiles, compared by
-processor time, which other work on the machine lengthens less.
-Features are 1,000 centres with noise; the bank is in order of its classes, as an image folder is.
+The first bank has the size of ImageNet's training set, 1,281,167 x 768. The second is 100,000 x 768
+with 2,000 queries, for which the baseline's matrix of all similarities still fits into memory.
+Times are medians of alternating runs. Extra memory is the growth of the peak resident size during
+one call, in a fresh process for each implementation.
+
+The bound is the matrix product alone, in the same tiles. It is compared by processor time, on which
+other work on the machine has less effect.
+
+Features are 1,000 centres with noise. The bank is ordered by class, like an image folder.
 """
 
 import argparse
@@ -38,7 +41,7 @@ IMAGENET = 1_281_167
 
 
 def make_table(rows: int, dim: int, dtype: torch.dtype, seed: int) -> tuple[torch.Tensor, ...]:
-    """Draw features and labels; beside them little memory is taken."""
+    """Draw features and labels, with little memory in addition to them."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(CLASSES, dim, generator=generator)
     generator.manual_seed(1 + seed)
@@ -51,7 +54,7 @@ def make_table(rows: int, dim: int, dtype: torch.dtype, seed: int) -> tuple[torc
 
 
 def ours(bank, labels, queries):
-    """Run the package's implementation."""
+    """Run the implementation of this package."""
     settings = dict(num_classes=CLASSES, k=K, temperature=TEMPERATURE, chunk=CHUNK)
     return knn_predict(bank, labels, queries, **settings)
 
@@ -62,9 +65,10 @@ def dense(bank, labels, queries):
 
 
 def product_seconds(rows: int, queries: int, dim: int) -> dict[str, float]:
-    """Processor time of that many similarities' matrix products alone, from what a tile takes.
+    """Return the processor time of the matrix product alone, extrapolated from one tile.
 
-    By MKL, which ``torch.mm`` takes, and by oneDNN, without the copies into and out of its tensors.
+    It is measured with MKL, which ``torch.mm`` uses, and with oneDNN, without the copies into and
+    out of its tensors.
     """
     block, part = torch.randn(BANK_ROWS_AT_ONCE, dim), torch.randn(CHUNK, dim)
     tile = torch.empty(CHUNK, BANK_ROWS_AT_ONCE)
@@ -81,87 +85,94 @@ def product_seconds(rows: int, queries: int, dim: int) -> dict[str, float]:
 
 
 def measure_memory(which: str, rows: int, queries: int, dim: int) -> float:
-    """Return the extra MiB of one call, after a small one."""
+    """Return the extra memory of one call in MiB, after a call on a small input."""
     call = {"ours": ours, "dense": dense}[which]
     small = make_table(64, dim, torch.float32, 0)
     call(*small, small[0])
-    table, asked = (
-        make_table(rows, dim, torch.float32, 0),
-        make_table(queries, dim, torch.float32, 1),
-    )
-    return extra_memory(lambda: call(*table, asked[0]))
+    table = make_table(rows, dim, torch.float32, 0)
+    query_features, _ = make_table(queries, dim, torch.float32, 1)
+    return extra_memory(lambda: call(*table, query_features))
 
 
 def compare(args: argparse.Namespace) -> dict[str, float]:
-    """Compare with the baseline, print, and return the ratios."""
+    """Compare with the baseline, print the results and return the ratios."""
     bank, labels = make_table(args.rows, args.dim, torch.float32, 0)
-    queries, asked = make_table(args.queries, args.dim, torch.float32, 1)
+    queries, truth = make_table(args.queries, args.dim, torch.float32, 1)
     scores, expected = ours(bank, labels, queries), dense(bank, labels, queries)
     difference = ((scores - expected).abs().max() / expected.max()).item()
     same = (scores.argmax(1) == expected.argmax(1)).double().mean().item()
-    top1 = 100 * (scores.argmax(1) == asked).double().mean().item()
+    top1 = 100 * (scores.argmax(1) == truth).double().mean().item()
     print(f"bank {tuple(bank.shape)}, {len(queries)} queries, k {K}: top-1 {top1:.1f} %")
     print(f"largest difference of a score: {difference:.0e} of the largest; same class: {same:.2%}")
     fast, slow, time_ratio = alternate(
         lambda: ours(bank, labels, queries), lambda: dense(bank, labels, queries), runs=args.runs
     )
     print(f"time: ours {fast:.2f} s, dense {slow:.2f} s, ratio {time_ratio:.2f}")
-    worked = cpu_seconds(lambda: ours(bank, labels, queries))
-    _print_bound(worked, args.rows, args.queries, args.dim)
+    processor_time = cpu_seconds(lambda: ours(bank, labels, queries))
+    _print_bound(processor_time, args.rows, args.queries, args.dim)
     sizes = ["--rows", args.rows, "--queries", args.queries, "--dim", args.dim]
-    lean, fat = (
+    ours_mib, dense_mib = (
         in_fresh_process(__file__, "--memory", which, *sizes, "--threads", args.threads)
         for which in ("ours", "dense")
     )
-    print(f"extra memory: ours {lean:.0f} MiB, dense {fat:.0f} MiB, ratio {fat / lean:.1f}")
-    return {"time": time_ratio, "extra memory": fat / lean}
+    memory_ratio = dense_mib / ours_mib
+    print(
+        f"extra memory: ours {ours_mib:.0f} MiB, dense {dense_mib:.0f} MiB, "
+        f"ratio {memory_ratio:.1f}"
+    )
+    return {"time": time_ratio, "extra memory": memory_ratio}
 
 
 def imagenet(args: argparse.Namespace) -> dict[str, float]:
-    """Run at the real size, print, and return the figures."""
+    """Run at the size of ImageNet, print the results and return the figures."""
     dtype = getattr(torch, args.dtype)
     bank, labels = make_table(IMAGENET, args.dim, dtype, 0)
-    queries, asked = make_table(args.imagenet_queries, args.dim, dtype, 1)
+    queries, truth = make_table(args.imagenet_queries, args.dim, dtype, 1)
     ours(bank[:64], labels[:64], queries[:64])
-    kept = {}
+    result = {}
 
     def call():
         start = time.perf_counter()
-        kept["worked"] = cpu_seconds(lambda: kept.update(scores=ours(bank, labels, queries)))
-        kept["taken"] = time.perf_counter() - start
+        result["cpu"] = cpu_seconds(lambda: result.update(scores=ours(bank, labels, queries)))
+        result["wall"] = time.perf_counter() - start
 
     extra = extra_memory(call)
-    taken = kept["taken"]
-    correct = 100 * (kept["scores"].argmax(1) == asked).double().mean().item()
+    taken = result["wall"]
+    correct = 100 * (result["scores"].argmax(1) == truth).double().mean().item()
     table = len(bank) * len(queries) * 4 / 2**20
     print(f"bank {tuple(bank.shape)} {args.dtype}, {len(queries)} queries: {taken:.1f} s, ", end="")
-    print(f"{1e3 * taken / len(queries):.1f} ms a query, top-1 {correct:.1f} %")
-    print(f"  extra memory {extra:.0f} MiB; all similarities at once would take {table:.0f} MiB")
-    share = _print_bound(kept["worked"], len(bank), len(queries), args.dim)
+    print(f"{1e3 * taken / len(queries):.1f} ms per query, top-1 {correct:.1f} %")
+    print(f"  extra memory {extra:.0f} MiB; all similarities at once would need {table:.0f} MiB")
+    share = _print_bound(result["cpu"], len(bank), len(queries), args.dim)
     return {"seconds": taken, "MiB": extra, "share of the product's speed": share}
 
 
-def _print_bound(worked: float, rows: int, queries: int, dim: int) -> float:
-    print(f"  processor time: ours {worked:.2f} s; the product alone", end="")
+def _print_bound(processor_time: float, rows: int, queries: int, dim: int) -> float:
+    print(f"  processor time: ours {processor_time:.2f} s; the product alone", end="")
     products = product_seconds(rows, queries, dim)
     for name, product in products.items():
         speed = 2e-9 * rows * queries * dim / product
-        print(f", by {name} {product:.2f} s ({speed:.0f} GFLOP/s a thread)", end="")
-    share = min(products.values()) / worked
-    print(f": {share:.0%} of the faster one's speed")
+        print(f", by {name} {product:.2f} s ({speed:.0f} GFLOP/s per thread)", end="")
+    share = min(products.values()) / processor_time
+    print(f": ours reaches {share:.0%} of the speed of the faster one")
     return share
 
 
 def main() -> None:
-    """Compare and print."""
+    """Run both measurements and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=100_000, help="of the bank, where compared")
-    parser.add_argument("--queries", type=int, default=2_000, help="where compared")
+    parser.add_argument("--rows", type=int, default=100_000, help="bank rows in the comparison")
+    parser.add_argument("--queries", type=int, default=2_000, help="queries in the comparison")
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument(
-        "--imagenet-queries", type=int, default=1_024, help="0 leaves that size out"
+        "--imagenet-queries", type=int, default=1_024, help="queries at ImageNet's size; 0 skips it"
     )
-    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="there")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help="type of the features at ImageNet's size",
+    )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", choices=("ours", "dense"), help="only print extra MiB")

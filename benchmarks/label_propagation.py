@@ -1,10 +1,11 @@
-"""Time and memory of ``propagate_labels`` against the dense implementation, on the CPU.
+"""Time and memory of ``propagate_labels`` on the CPU, compared with a dense implementation.
 
     python benchmarks/label_propagation.py
 
-One frame at 480p: 30 x 54 patches, 768-d, 8 context frames, the 5 nearest patches within 12. Times
-are medians of alternating runs. Extra memory is what one call adds to the resident size at its
-peak, in a fresh process for each implementation, with the inputs and the dense mask made before.
+The input is one frame at 480p: 30 x 54 patches, 768-d, 8 context frames, and the 5 nearest patches
+within a radius of 12. Times are medians of alternating runs. Extra memory is the growth of the peak
+resident size during one call, in a fresh process for each implementation, after the inputs and the
+dense mask have been created.
 """
 
 import argparse
@@ -34,7 +35,7 @@ RADIUS, TOPK, TEMPERATURE, CLASSES = 12, 5, 0.1, 4
 
 
 def make_inputs(grid: tuple[int, int], dim: int, frames: int) -> tuple[torch.Tensor, ...]:
-    """Draw a frame, its context and soft labels: noisy versions of the same features."""
+    """Draw a frame, its context (noisy versions of the same features) and soft labels."""
     torch.manual_seed(0)
     patches = grid[0] * grid[1]
     base = torch.randn(patches, dim)
@@ -45,21 +46,21 @@ def make_inputs(grid: tuple[int, int], dim: int, frames: int) -> tuple[torch.Ten
 
 
 def window_mask(grid: tuple[int, int]) -> torch.Tensor:
-    """Make the dense mask without loops, where its making is not what is measured."""
+    """Create the dense mask without loops, for runs that do not measure its creation."""
     y, x = (i.flatten() for i in torch.meshgrid(*map(torch.arange, grid), indexing="ij"))
     near = ((y[:, None] - y).abs() <= RADIUS) & ((x[:, None] - x).abs() <= RADIUS)
     return near.float()
 
 
 def prepare_window(grid: tuple[int, int]) -> None:
-    """Make all that a propagation needs to know about the window."""
+    """Compute everything that a propagation needs to know about the window."""
     window_bands.cache_clear()
     for band in window_bands(grid, RADIUS):
         band.row_penalty(RADIUS)
 
 
 def ours(target, context, labels, grid):
-    """Run the package's implementation."""
+    """Run the implementation of this package."""
     return propagate_labels(
         target, context, labels, grid=grid, topk=TOPK, radius=RADIUS, temperature=TEMPERATURE
     )
@@ -71,7 +72,7 @@ def dense(target, context, labels, grid, mask):
 
 
 def measure_memory(which: str, grid: tuple[int, int], dim: int, frames: int) -> float:
-    """Return the extra MiB of one call, after a small one."""
+    """Return the extra memory of one call in MiB, after a call on a small input."""
     for size, d, n in (((4, 5), 16, 2), (grid, dim, frames)):
         inputs = (*make_inputs(size, d, n), size)
         call, last = (ours, ()) if which == "ours" else (dense, (window_mask(size),))
@@ -80,14 +81,14 @@ def measure_memory(which: str, grid: tuple[int, int], dim: int, frames: int) -> 
 
 
 def main() -> None:
-    """Compare and print."""
+    """Run the comparison and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--grid", type=int, nargs=2, default=(30, 54))
     parser.add_argument("--dim", type=int, default=768)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--memory", choices=("ours", "dense"), help="only print extra MiB")
+    parser.add_argument("--memory", choices=("ours", "dense"), help="print only extra MiB")
     add_json_option(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -112,13 +113,22 @@ def main() -> None:
     print(f"time: ours {1e3 * fast:.0f} ms, dense {1e3 * slow:.0f} ms, ratio {ratio:.2f}")
 
     settings = ["--dim", args.dim, "--frames", args.frames, "--threads", args.threads]
-    lean, fat = (
+    ours_mib, dense_mib = (
         in_fresh_process(__file__, "--memory", which, "--grid", *grid, *settings)
         for which in ("ours", "dense")
     )
-    print(f"extra memory: ours {lean:.0f} MiB, dense {fat:.0f} MiB, ratio {fat / lean:.2f}")
-    figures = {"difference": difference, "ms": 1e3 * fast, "MiB": lean, "window ms": 1e3 * window}
-    write_json(args.json, {"time": ratio, "extra memory": fat / lean}, figures)
+    memory_ratio = dense_mib / ours_mib
+    print(
+        f"extra memory: ours {ours_mib:.0f} MiB, dense {dense_mib:.0f} MiB, "
+        f"ratio {memory_ratio:.2f}"
+    )
+    figures = {
+        "difference": difference,
+        "ms": 1e3 * fast,
+        "MiB": ours_mib,
+        "window ms": 1e3 * window,
+    }
+    write_json(args.json, {"time": ratio, "extra memory": memory_ratio}, figures)
 
 
 if __name__ == "__main__":

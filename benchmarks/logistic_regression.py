@@ -1,11 +1,11 @@
-"""Time of the sweep over 45 penalties against scikit-learn's fits from zero.
+"""Time of the sweep over 45 penalties, compared with fits of scikit-learn that start from zero.
 
     python benchmarks/logistic_regression.py
 
-Features are centres of classes with noise whose scale falls from dimension to dimension, as that of
-a network's features does. Both have the same tables, penalties, tolerance and limit of iterations.
-Ours goes from the strongest penalty to the weakest and starts each fit where the one before ended.
-The bound is the two matrix products of each iteration that ours takes, alone.
+Features are class centres with noise whose scale decreases from dimension to dimension, as for the
+features of a network. Both implementations use the same data, penalties, tolerance and maximum
+number of iterations. Ours goes from the strongest penalty to the weakest and starts each fit from
+the previous ones. The bound is the time of the two matrix products in each of its iterations.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from benchmarks.measuring import add_json_option, alternate, seconds, write_json
 
 
 def make_tables(rows: int, dim: int, classes: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Draw training, validation (a quarter as many) and test images (as many)."""
+    """Draw features of training, validation (a quarter as many) and test images (as many)."""
     generator = torch.Generator().manual_seed(0)
     scale = torch.linspace(0, -2, dim).exp()
     centres = torch.randn(classes, dim, generator=generator)
@@ -37,13 +37,13 @@ def make_tables(rows: int, dim: int, classes: int) -> list[tuple[torch.Tensor, t
 
 
 def ours(tables, classes: int, tolerance: float, max_iter: int):
-    """Run the package's implementation."""
+    """Run the implementation of this package."""
     settings = dict(num_classes=classes, tolerance=tolerance, max_iter=max_iter)
     return logistic_regression_sweep(*tables, **settings)
 
 
 def cold(tables, tolerance: float, max_iter: int):
-    """Run the baseline, which says at most fits that it stops at its last iteration."""
+    """Run the baseline, without the warnings of fits that reach the last iteration."""
     arrays = [(features.numpy(), labels.numpy()) for features, labels in tables]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -51,7 +51,7 @@ def cold(tables, tolerance: float, max_iter: int):
 
 
 def product_seconds(features: torch.Tensor, classes: int) -> float:
-    """Time what one evaluation of loss and gradient cannot do without, the median of nine."""
+    """Return the median time of the matrix products in one evaluation of loss and gradient."""
     weight = torch.randn(classes, features.shape[1])
     logits = torch.empty(classes, len(features))
     gradient = torch.empty_like(weight)
@@ -64,9 +64,9 @@ def product_seconds(features: torch.Tensor, classes: int) -> float:
 
 
 def main() -> None:
-    """Compare and print."""
+    """Run the comparison and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=2000, help="training images")
+    parser.add_argument("--rows", type=int, default=2000, help="number of training images")
     parser.add_argument("--dim", type=int, default=384)
     parser.add_argument("--classes", type=int, default=20)
     parser.add_argument("--tolerance", type=float, default=1e-5)
@@ -76,7 +76,7 @@ def main() -> None:
     add_json_option(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    threadpool_limits(args.threads)  # of NumPy, in the baseline
+    threadpool_limits(args.threads)  # for NumPy in the baseline
     tables = make_tables(args.rows, args.dim, args.classes)
     solver = args.tolerance, args.max_iter
     sweep = ours(tables, args.classes, *solver)

@@ -1,26 +1,27 @@
-"""Time and memory of ``bam_loss``, forward and backward, against matrices in memory.
+"""Time and memory of ``bam_loss``, forward and backward, compared with whole matrices in memory.
 
     python benchmarks/loss.py
     python benchmarks/loss.py --plot docs/images/loss_memory.png
     python benchmarks/loss.py --device cuda
     python benchmarks/loss.py --sweep 1 2 4 8 16
 
-The default is 8192 rows (8 views of 1024 images, 2 of them global), 2048 keys, 512-d, float32; with
-``--device cuda`` it is 32768 rows, 8192 keys, 4096-d, bfloat16 under autocast (for the baselines'
-products too). The baseline gets the teacher's rows of the global views, as ours; the released way
-those of all views. Times are medians of alternating runs. The bound is the time of the bare matrix
-products that the loss cannot do without: student and teacher with the keys, and the gradient's.
+The default is 8192 rows (8 views of 1024 images, 2 of them global), 2048 keys, 512-d, float32. With
+``--device cuda`` it is 32768 rows, 8192 keys, 4096-d, bfloat16 under autocast (also in the
+baselines). Ours and the baseline "materialised" use the teacher's rows of the global views; the
+baseline "released" uses those of all views. Times are medians of alternating runs. The bound is the
+time of the matrix products that every implementation needs: those of student and teacher with the
+keys, and that of the gradient.
 
-Extra memory is what one forward and backward adds at its peak, the student's gradient included: on
-a CPU to the resident size, in a fresh process each, after a run on a small input; on a GPU to the
-allocated memory.
+Extra memory is the growth of the peak during one forward and backward pass, including the student's
+gradient. On a CPU it is the resident size of a fresh process, after a run on a small input. On a
+GPU it is the allocated memory.
 
-The sweep shows what the size of a chunk costs and brings: ours alone, with each of these MiB for a
-chunk's matrix, in turn. The CPU's budget in bam_mm/losses/chunked/arrangement.py was chosen by it;
-the GPU's has not been measured.
+``--sweep`` measures ours with several chunk sizes in turn. The budget for CPUs in
+bam_mm/losses/chunked/arrangement.py was chosen in this way; the budget for GPUs has not been
+measured.
 
-The plot varies the rows from 2048 to 65536 at 2048 keys. As the keys are the
-global views of the same images, it is the views that grow: 2 global ones of 1024 images and 0 to 62
+``--plot`` varies the number of rows from 2048 to 65536 at 2048 keys. Since the keys are the global
+views of the same images, it varies the number of views: 2 global views of 1024 images and 0 to 62
 local ones.
 """
 
@@ -55,7 +56,7 @@ WAYS = {"ours": bam_loss, "materialised": materialised_loss, "released": release
 def make_inputs(
     views: int, images: int, dim: int, device: str, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw student and teacher rows of all views: noisy versions of the images' features."""
+    """Draw student and teacher rows of all views, noisy versions of the same features."""
     generator = torch.Generator(device).manual_seed(0)
 
     def noise(count: int) -> torch.Tensor:
@@ -71,7 +72,7 @@ def step(way: str, student: torch.Tensor, teacher: torch.Tensor, views: int) -> 
     """Run one implementation forward and backward.
 
     Returns:
-        Loss and gradient of the student.
+        The loss and the gradient of the student's rows.
     """
     rows = teacher if way == "released" else teacher[: len(teacher) // views * GLOBAL]
     student = student.detach().requires_grad_()
@@ -84,7 +85,7 @@ def step(way: str, student: torch.Tensor, teacher: torch.Tensor, views: int) -> 
 
 
 def bare_products(student: torch.Tensor, teacher: torch.Tensor, views: int) -> Callable:
-    """Prepare the matrix products that no implementation can do without."""
+    """Return a function that runs the matrix products that every implementation needs."""
     keys = teacher[: len(teacher) // views * GLOBAL]
     large = torch.empty(len(student), len(keys), device=keys.device, dtype=keys.dtype)
     small, gradient = torch.empty_like(large[: len(keys)]), torch.empty_like(student)
@@ -100,7 +101,7 @@ def bare_products(student: torch.Tensor, teacher: torch.Tensor, views: int) -> C
 
 
 def measure_memory(way: str, views: int, images: int, dim: int, device: str, dtype) -> float:
-    """Return the extra MiB of one step, after a small one."""
+    """Return the extra memory of one step in MiB, after a step on a small input."""
     step(way, *make_inputs(4, 8, 16, device, dtype), 4)
     inputs = make_inputs(views, images, dim, device, dtype)
     if device == "cpu":
@@ -113,7 +114,7 @@ def measure_memory(way: str, views: int, images: int, dim: int, device: str, dty
 
 
 def memory_of(way: str, args: argparse.Namespace, views: int, images: int) -> float:
-    """Measure in a fresh process."""
+    """Return the extra memory of one step in MiB, measured in a fresh process."""
     options = [f"--{name}={getattr(args, name)}" for name in ("dim", "threads", "device", "dtype")]
     if args.chunk_mib:
         options.append(f"--chunk-mib={args.chunk_mib}")
@@ -122,19 +123,19 @@ def memory_of(way: str, args: argparse.Namespace, views: int, images: int) -> fl
 
 
 def set_chunk(device: str, mib: float) -> None:
-    """Let the loss take this much for a chunk's matrix."""
+    """Set the size of a chunk of the attention matrix."""
     kind = torch.device(device)
     BUDGETS[kind.type] = replace(budget(kind), chunk=int(mib * 2**20))
 
 
 def sweep_chunks(args: argparse.Namespace, run: Callable[[], object]) -> None:
-    """Measure ours with chunks of several sizes, in turn, and print."""
-    taken: dict[float, list[float]] = {mib: [] for mib in args.sweep}
+    """Measure ours with several chunk sizes in turn and print the results."""
+    times_of: dict[float, list[float]] = {mib: [] for mib in args.sweep}
     for _ in range(args.runs + 1):
-        for mib, times in taken.items():
+        for mib, times in times_of.items():
             set_chunk(args.device, mib)
             times.append(seconds(run))
-    for mib, times in taken.items():
+    for mib, times in times_of.items():
         args.chunk_mib = mib
         extra = memory_of("ours", args, args.views, args.images)
         print(
@@ -144,7 +145,7 @@ def sweep_chunks(args: argparse.Namespace, run: Callable[[], object]) -> None:
 
 
 def plot_memory(args: argparse.Namespace) -> None:
-    """Measure extra memory over the rows, print it and draw it."""
+    """Measure, print and plot the extra memory over the number of rows."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -172,23 +173,27 @@ def plot_memory(args: argparse.Namespace) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """Read the options; sizes depend on the device where they are not given."""
+    """Parse the command line; the default sizes depend on the device."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--views", type=int, default=8)
-    parser.add_argument("--images", type=int, help="1024; 4096 on a GPU")
-    parser.add_argument("--dim", type=int, help="512; 4096 on a GPU")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="bfloat16 on a GPU only")
+    parser.add_argument("--images", type=int, help="default: 1024; 4096 on a GPU")
+    parser.add_argument("--dim", type=int, help="default: 512; 4096 on a GPU")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="bfloat16 only (and by default) on a GPU"
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", choices=tuple(WAYS), help="only print extra MiB")
-    parser.add_argument("--chunk-mib", type=float, help="of a chunk; default: the loss's own")
-    parser.add_argument("--sweep", type=float, nargs="+", metavar="MIB", help="only these chunks")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="only draw memory over rows")
+    parser.add_argument("--chunk-mib", type=float, help="chunk size; default: that of the loss")
+    parser.add_argument(
+        "--sweep", type=float, nargs="+", metavar="MIB", help="measure only these chunk sizes"
+    )
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="only plot memory over rows")
     add_json_option(parser)
     args = parser.parse_args()
     if args.json and (args.sweep or args.plot):
-        parser.error("--json: --sweep and --plot only print and draw; leave one of them out")
+        parser.error("--json cannot be combined with --sweep or --plot: leave one of them out")
     large = args.device != "cpu"
     args.images = args.images or (4096 if large else 1024)
     args.dim = args.dim or (4096 if large else 512)
@@ -197,7 +202,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Compare and print."""
+    """Run the comparison and print the results."""
     args = parse()
     torch.set_num_threads(args.threads)
     dtype = getattr(torch, args.dtype)

@@ -1,4 +1,4 @@
-"""Time by alternating runs, memory in a fresh process, and what a script writes of them."""
+"""Measure time in alternating runs and memory in a fresh process, and write the results."""
 
 import argparse
 import ctypes
@@ -18,13 +18,13 @@ def alternate(
     runs: int,
     timer: Callable[[Callable], float] | None = None,
 ) -> tuple[float, float, float]:
-    """Call two functions in turn.
+    """Time two functions that are called in turn.
 
     Args:
-        ours: Called first in each pair of runs.
-        baseline: Called second.
-        runs: Number of pairs; one more before them is not counted.
-        timer: Times one call; None is :func:`seconds`.
+        ours: Function that is called first in each pair of runs.
+        baseline: Function that is called second.
+        runs: Number of pairs; an additional first pair is not counted.
+        timer: Function that times one call; None uses :func:`seconds`.
 
     Returns:
         Median seconds of both, and the median of the ratios baseline / ours within each pair.
@@ -36,17 +36,17 @@ def alternate(
 
 
 def seconds(function: Callable) -> float:
-    """Time one call."""
+    """Return the wall-clock time of one call."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def cpu_seconds(function: Callable) -> float:
-    """Time one call by the processor time of this process, all threads together.
+    """Return the processor time that all threads of this process spend in one call.
 
-    Other work on the machine counts little: for the share of a bound that is measured at another
-    moment.
+    Other work on the machine has little effect on it, so it can be compared with a bound that is
+    measured at another moment.
     """
     start = time.process_time()
     function()
@@ -54,43 +54,43 @@ def cpu_seconds(function: Callable) -> float:
 
 
 def extra_memory(function: Callable) -> float:
-    """Measure how far one call raises this process's resident size at its peak (Linux).
+    """Measure by how much one call raises the peak resident size of this process (Linux only).
 
-    The peak is VmHWM of /proc/self/status, reset through /proc/self/clear_refs. Let the function
-    run once on a small input before, so that what it loads is not counted.
+    The peak is VmHWM of /proc/self/status, reset through /proc/self/clear_refs. Run the function
+    once on a small input before, so that the libraries that it loads are not counted.
 
     Returns:
-        MiB.
+        Extra memory in MiB.
     """
-    _give_back_what_is_free()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew at the present size
+    _release_free_memory()
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the current size
     before = _resident_mib("VmRSS")
     function()
     return _resident_mib("VmHWM") - before
 
 
 def in_fresh_process(*command: object) -> float:
-    """Run a script that prints one number, in a process whose memory nothing else has used."""
+    """Run a script that prints one number in a fresh process, and return the number."""
     arguments = [sys.executable, *map(str, command)]
     return float(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
-    """Let a benchmark take ``--json PATH``, as ``run_all.py`` calls it."""
-    parser.add_argument("--json", type=Path, metavar="PATH", help="also write ratios and figures")
+    """Add the option ``--json PATH``, which ``run_all.py`` uses."""
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write ratios and figures")
 
 
 def write_json(
     path: Path | None, ratios: Mapping[str, float], figures: Mapping[str, object]
 ) -> None:
-    """Write what a benchmark measured, for ``run_all.py``.
+    """Write the results of a benchmark for ``run_all.py``.
 
     Args:
-        path: The file; None writes nothing.
-        ratios: Name: baseline / ours, so that more is better and a drop is a regression. These are
-            compared with the recorded ones.
-        figures: Name: anything else worth keeping that JSON can hold, such as seconds, MiB or the
-            settings. These are not compared.
+        path: File to write; None writes nothing.
+        ratios: Ratios baseline / ours by name. Higher is better, so a lower ratio is a regression.
+            They are compared with the recorded ones.
+        figures: Other results by name that JSON can represent, such as seconds, MiB or settings.
+            They are not compared.
 
     Raises:
         ValueError: If a ratio is not a finite number above 0.
@@ -103,9 +103,9 @@ def write_json(
         path.write_text(json.dumps({"ratios": named, "figures": dict(figures)}, indent=2) + "\n")
 
 
-def _give_back_what_is_free() -> None:
-    # What is kept of memory that was freed would serve the call without raising the resident size.
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+def _release_free_memory() -> None:
+    # The call could use memory that the allocator keeps without raising the resident size.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only in glibc
     if trim is not None:
         trim(0)
 

@@ -1,4 +1,4 @@
-"""Floating-point operations of a training step, and what a processor could do."""
+"""Floating-point operations of a training step, and the peak speed of a device."""
 
 from collections.abc import Callable
 
@@ -18,20 +18,20 @@ PEAK_TFLOPS = {
     "A10": 125.0,
     "L4": 121.0,
 }
-"""Dense bfloat16 with tensor cores, from NVIDIA's data sheets; the first name that fits counts."""
+"""Peak of dense bfloat16 from NVIDIA's data sheets; the first name that matches is used."""
 
 
 def count_flops(step: Callable[[], object]) -> int:
-    """Count what a step multiplies and adds in matrix products and convolutions.
+    """Count the operations of matrix products and convolutions in a step.
 
-    Run the step with attention materialised: then its products are counted on every device, and
-    what a fused attention computes twice is not counted twice.
+    Run the step with :func:`materialised_attention`. Then the products of the attention are counted
+    on every device, and parts that a fused attention computes twice are counted once.
 
     Args:
-        step: A whole training step.
+        step: Function that runs a whole training step.
 
     Returns:
-        Operations; a multiplication with an addition is two.
+        Number of operations; a multiplication and an addition count as two.
     """
     with FlopCounterMode(display=False) as counter:
         step()
@@ -39,7 +39,7 @@ def count_flops(step: Callable[[], object]) -> int:
 
 
 def peak_flops() -> tuple[str, float] | None:
-    """Name and operations a second of this GPU by its data sheet; None where it is not known."""
+    """Return name and operations per second of this GPU by its data sheet, or None if unknown."""
     if not torch.cuda.is_available():
         return None
     device = torch.cuda.get_device_name()
@@ -50,7 +50,7 @@ def peak_flops() -> tuple[str, float] | None:
 
 
 def measured_flops(device: str, dtype: torch.dtype, runs: int = 5) -> float:
-    """Operations a second in the product of two large matrices, the best of some runs."""
+    """Return the operations per second of a large matrix product, the best of several runs."""
     side, now = 8192 if device == "cuda" else 1536, clock(device)
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = float("inf")
@@ -64,6 +64,6 @@ def measured_flops(device: str, dtype: torch.dtype, runs: int = 5) -> float:
 
 
 def synchronize(device: str) -> None:
-    """Wait for a GPU; a CPU is never ahead."""
+    """Wait until the device has finished, which only a GPU needs."""
     if device == "cuda":
         torch.cuda.synchronize()

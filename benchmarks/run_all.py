@@ -1,14 +1,15 @@
-"""Run every benchmark, and compare its ratios with the recorded ones.
+"""Run every benchmark and compare its ratios with the recorded ones.
 
     python benchmarks/run_all.py --record    # writes benchmarks/recorded.json
-    python benchmarks/run_all.py --check     # fails where a ratio is below 0.7 of the recorded one
+    python benchmarks/run_all.py --check     # fails if a ratio drops below 0.7 of the recorded one
     python benchmarks/run_all.py --check --only knn davis_j_and_f
 
-Where there is a GPU, those on it come last; ``--only`` with their names runs them alone.
+If there is a GPU, the benchmarks that need one run last. To run only these, pass their names to
+``--only``.
 
-Ratios (baseline / ours, both measured in one process) are compared, not seconds: they move less
-from machine to machine. They do move with the number of cores and with other work on them, so check
-on a quiet machine, and record anew where the machine is another one.
+The check compares ratios (baseline / ours, both measured in one process) instead of seconds,
+because they vary less between machines. They still depend on the number of cores and on other work
+on the machine, so run the check on an idle machine, and record again on another machine.
 """
 
 import argparse
@@ -39,7 +40,7 @@ BENCHMARKS = {
     "davis_j_and_f": ("davis_j_and_f.py",),
     "startup": ("startup.py",),
 }
-"""Name: script and arguments. These run on a CPU, whatever else there is."""
+"""Scripts and arguments by name. These benchmarks run on a CPU, even if there is a GPU."""
 GPU_BENCHMARKS = {
     "gpu_loss": ("loss.py", "--device", "cuda"),
     "gpu_data": ("data.py", "--device", "cuda"),
@@ -47,23 +48,23 @@ GPU_BENCHMARKS = {
     "gpu_training_step_vit_small": (*GPU_STEP, "vit-small-p16", "--batch", "256"),
     "gpu_training_step_resnet50": (*GPU_STEP, "resnet50", "--batch", "128"),
 }
-"""Likewise, where there is a GPU."""
+"""Scripts and arguments by name. These benchmarks need a GPU."""
 ENOUGH = 0.7
-"""Of a recorded ratio."""
+"""Part of a recorded ratio that a check must reach."""
 
 Ratios = Mapping[str, Mapping[str, float]]
-"""By benchmark and name."""
+"""Ratios by benchmark and name."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one ratio.
+    """Result of the comparison of one ratio.
 
     Attributes:
-        name: ``benchmark: ratio``.
-        recorded: None where it was not recorded.
-        now: None where it was not measured.
-        word: ``ok``, ``SLOWER``, ``MISSING`` or ``new``.
+        name: Name in the form ``benchmark: ratio``.
+        recorded: Recorded ratio; None if it was not recorded.
+        now: Ratio measured now; None if it was not measured.
+        word: Verdict, ``ok``, ``SLOWER``, ``MISSING`` or ``new``.
     """
 
     name: str
@@ -73,7 +74,7 @@ class Verdict:
 
     @property
     def fails(self) -> bool:
-        """Whether the check does."""
+        """Whether this verdict makes the check fail."""
         return self.word in ("SLOWER", "MISSING")
 
     def __str__(self) -> str:
@@ -84,16 +85,16 @@ class Verdict:
 
 
 def compare(recorded: Ratios, now: Ratios, enough: float = ENOUGH) -> list[Verdict]:
-    """Compare ratios.
+    """Compare ratios with the recorded ones.
 
     Args:
-        recorded: What was.
-        now: What is.
-        enough: The part of a recorded ratio that must be reached.
+        recorded: Recorded ratios.
+        now: Ratios measured now.
+        enough: Part of a recorded ratio that must be reached.
 
     Returns:
-        One verdict for each ratio in either: a recorded one that is gone fails as one that fell
-        does; a new one never fails.
+        One verdict for each ratio in either of them. A recorded ratio that is missing fails, like
+        one that dropped. A new ratio never fails.
     """
     verdicts = []
     for benchmark in [*recorded, *(name for name in now if name not in recorded)]:
@@ -111,12 +112,12 @@ def compare(recorded: Ratios, now: Ratios, enough: float = ENOUGH) -> list[Verdi
 
 
 def merge(recorded: Mapping, found: Mapping, here: Mapping) -> dict:
-    """The record with some benchmarks measured anew; others, of this machine or not, stay.
+    """Return the record with new results of some benchmarks; the others are kept.
 
     Args:
-        recorded: The record so far, {} for none.
-        found: By benchmark what its ``--json`` wrote.
-        here: The machine.
+        recorded: Previous record; an empty dict if there is none.
+        found: Content of the file written by ``--json``, by benchmark.
+        here: Description of this machine.
     """
     entries = {name: {**result, "machine": dict(here)} for name, result in found.items()}
     benchmarks = {**recorded.get("benchmarks", {}), **entries}
@@ -124,19 +125,19 @@ def merge(recorded: Mapping, found: Mapping, here: Mapping) -> dict:
 
 
 def ratios_of(record: Mapping, only: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The ratios of some benchmarks of a record, or of what was found."""
+    """Return the ratios of some benchmarks from a record or from new results."""
     return {name: dict(record[name]["ratios"]) for name in only if name in record}
 
 
 def run(name: str, folder: Path) -> dict | None:
-    """Run one benchmark; says why and returns None where it cannot be run or fails."""
+    """Run one benchmark; print the reason and return None if it cannot be run or fails."""
     file, *options = {**BENCHMARKS, **GPU_BENCHMARKS}[name]
     script, out = ROOT / "benchmarks" / file, folder / f"{name}.json"
     if not script.is_file():
         print(f"== {name}: skipped, there is no {script.relative_to(ROOT)}", flush=True)
         return None
     if "add_json_option" not in script.read_text():
-        print(f"== {name}: skipped, it does not take --json", flush=True)
+        print(f"== {name}: skipped, it has no option --json", flush=True)
         return None
     print(f"== {name}", flush=True)
     line = [sys.executable, str(script), "--json", str(out), *options]
@@ -148,13 +149,13 @@ def run(name: str, folder: Path) -> dict | None:
 
 
 def machine() -> dict[str, object]:
-    """What ratios hang on besides the code."""
+    """Return what the ratios depend on besides the code."""
     import torch
 
     cpu = platform.processor() or platform.machine()
-    about = Path("/proc/cpuinfo")
-    if about.is_file():
-        cpu = processor_of(about.read_text()) or cpu
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        cpu = processor_of(cpuinfo.read_text()) or cpu
     return {
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0))
@@ -167,26 +168,26 @@ def machine() -> dict[str, object]:
 
 
 def processor_of(cpuinfo: str) -> str:
-    """Name of a processor, with the numbers that tell its generation: virtual ones hide it.
+    """Return the name of a processor with family and model, since virtual machines hide the latter.
 
     Args:
-        cpuinfo: What Linux says in /proc/cpuinfo.
+        cpuinfo: Content of /proc/cpuinfo (Linux).
 
     Returns:
-        Empty where it does not say.
+        The name; empty if the file does not contain one.
     """
     lines = (line.partition(":") for line in cpuinfo.splitlines())
-    said: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for key, _, value in lines:
-        said.setdefault(key.strip(), value.strip())
-    if "model name" not in said:
+        fields.setdefault(key.strip(), value.strip())
+    if "model name" not in fields:
         return ""
-    numbers = [f"{key} {said[key]}" for key in ("cpu family", "model") if key in said]
-    return ", ".join([said["model name"], *numbers])
+    numbers = [f"{key} {fields[key]}" for key in ("cpu family", "model") if key in fields]
+    return ", ".join([fields["model name"], *numbers])
 
 
 def main() -> int:
-    """Run; return 1 where a ratio fell too far."""
+    """Run the benchmarks; return 1 if a check fails or nothing could be recorded."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--check", action="store_true", help="compare with the record")
@@ -195,17 +196,17 @@ def main() -> int:
         "--only",
         nargs="+",
         choices=(*BENCHMARKS, *GPU_BENCHMARKS),
-        help="default: all, those for a GPU where there is one",
+        help="default: all, including those for a GPU if there is one",
     )
-    parser.add_argument("--file", type=Path, default=RECORDED, help="the record")
+    parser.add_argument("--file", type=Path, default=RECORDED, help="file of the record")
     args = parser.parse_args()
     here = machine()
     args.only = args.only or [*BENCHMARKS, *(GPU_BENCHMARKS if here["gpu"] else ())]
     if here["gpu"] is None and (idle := [name for name in args.only if name in GPU_BENCHMARKS]):
-        parser.error(f"--only {' '.join(idle)}: torch finds no GPU here (make doctor says more)")
+        parser.error(f"--only {' '.join(idle)}: torch finds no GPU here (make doctor checks it)")
     record = json.loads(args.file.read_text()) if args.file.is_file() else {}
     if args.check and not record:
-        parser.error(f"there is no {args.file}: write it with --record on this machine first")
+        parser.error(f"{args.file} does not exist: create it with --record on this machine first")
     with tempfile.TemporaryDirectory() as folder:
         results = {name: run(name, Path(folder)) for name in args.only}
     found = {name: result for name, result in results.items() if result is not None}

@@ -1,10 +1,10 @@
-"""Time until ``import bam_mm`` and ``tools/train.py --help`` are done, each in a fresh process.
+"""Time of ``import bam_mm`` and ``tools/train.py --help``, each in a fresh process.
 
     python benchmarks/startup.py
 
-Medians of alternating runs with the files in the disk's cache, the interpreter's own start
-included. The baseline is ``import mmpretrain``, which a training needs in the end; the bound is
-``import mmengine.registry``, without which nothing can be registered.
+Times are medians of alternating runs, with all files in the disk cache, and include the start of
+the interpreter. The baseline is ``import mmpretrain``, which every training run needs eventually.
+The bound is ``import mmengine.registry``, which is needed to register anything.
 """
 
 import argparse
@@ -27,17 +27,17 @@ COMMANDS = {
 }
 BASELINE = "import mmpretrain"
 LIMIT = 3.0
-"""Seconds that ``import bam_mm`` and ``tools/train.py --help`` may take."""
+"""Maximum seconds for ``import bam_mm`` and ``tools/train.py --help``."""
 
 
 def start(arguments: list[str]) -> None:
-    """Run the interpreter and wait for its end."""
+    """Run the interpreter and wait until it ends."""
     command = [sys.executable, *arguments]
     subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the measurements and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
     add_json_option(parser)
@@ -53,11 +53,11 @@ def main() -> None:
         for name in list(COMMANDS)[:2]
     }
     for name, median in medians.items():
-        said = f"{name}: {median:.2f} s"
+        text = f"{name}: {median:.2f} s"
         if name in ratios:
             verdict = "under" if median < LIMIT else "NOT under"
-            said += f", {verdict} {LIMIT:.0f} s; {BASELINE} takes {ratios[name]:.1f} times as long"
-        print(said)
+            text += f", {verdict} {LIMIT:.0f} s; {BASELINE} takes {ratios[name]:.1f} times as long"
+        print(text)
     write_json(args.json, ratios, {f"{name} seconds": value for name, value in medians.items()})
 
 

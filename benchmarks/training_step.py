@@ -1,15 +1,16 @@
-"""A pretraining step: time and memory against MoCo v3, and with each of its savings switched off.
+"""Time and memory of a pretraining step, compared with MoCo v3 and without each optimisation.
 
     python benchmarks/training_step.py
     python benchmarks/training_step.py --backbone vit-base-p16 --batch 2 --runs 2
     python benchmarks/training_step.py --backbone resnet50 --batch 4
 
-Two crops of 224 and six of 96 pixels for BAM, the same optimizer (AdamW) and backbone everywhere.
-mmpretrain's MoCo v3 sees its own two crops of 224 alone: compare it by token, or by operation. The
-variants take turns in one process on one model; ratios are medians of those within a turn. On one
-thread of a CPU, what counts is the processor's time, so that other work on the machine does not.
-Extra memory is what one step adds at its peak, gradients included, in a fresh process each. On a
-GPU the forward pass is in bfloat16 by autocast, and model-FLOP utilisation is printed.
+BAM uses two crops of 224 and six of 96 pixels. All variants use the same backbone and optimizer
+(AdamW). MoCo v3 of mmpretrain only uses its two crops of 224 pixels, so compare it per token or per
+operation. The variants take turns in one process on one model, and ratios are medians over the
+turns. On one thread of a CPU, times are processor time, on which other work on the machine has
+little effect. Extra memory is the growth of the peak during one step, including gradients, in a
+fresh process for each variant. On a GPU, the forward pass is in bfloat16 under autocast, and the
+model-FLOP utilisation is printed.
 """
 
 import argparse
@@ -25,8 +26,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-# What the libraries say while they are imported, and of every weight that is initialised, would
-# stand between the figures.
+# The libraries print messages when they are imported and for every weight that is initialised,
+# which would appear between the results.
 logging.disable(logging.INFO)
 with contextlib.redirect_stdout(sys.stderr):
     from bam_mm.suite.pretraining_cost import clock
@@ -38,11 +39,11 @@ with contextlib.redirect_stdout(sys.stderr):
 
 @dataclass
 class Timed:
-    """What was measured of a variant.
+    """Measurements of a variant.
 
     Attributes:
-        flops: Operations of a step.
-        seconds: Of its step in each turn.
+        flops: Number of floating-point operations in a step.
+        seconds: Duration of the step in each turn.
     """
 
     flops: int
@@ -53,19 +54,26 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="vit-small-p16")
-    parser.add_argument("--batch", type=int, default=4, help="images a step")
-    parser.add_argument("--crops", nargs="+", default=["2x224", "6x96"], help="large, then small")
+    parser.add_argument("--batch", type=int, default=4, help="images per step")
     parser.add_argument(
-        "--runs", type=int, default=3, help="turns of all variants, after one that is not timed"
+        "--crops",
+        nargs="+",
+        default=["2x224", "6x96"],
+        help="number x side of the large crops, then of the small ones",
+    )
+    parser.add_argument(
+        "--runs", type=int, default=3, help="turns of all variants, after an untimed one"
     )
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--float32", action="store_true", help="on a GPU too")
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if any")
+    parser.add_argument("--float32", action="store_true", help="use float32 on a GPU, too")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: a GPU if there is one")
     chosen = parser.add_mutually_exclusive_group()
-    chosen.add_argument("--variants", nargs="+", choices=NAMES, help="default: all but compiled")
-    chosen.add_argument("--compiled", action="store_true", help="all variants, compiled included")
-    parser.add_argument("--only", choices=("time", "memory", "parts"), help="measure only this")
-    parser.add_argument("--memory", choices=NAMES, help="only print extra MiB of one variant")
+    chosen.add_argument("--variants", nargs="+", choices=NAMES, help="default: all except compiled")
+    chosen.add_argument("--compiled", action="store_true", help="all variants, including compiled")
+    parser.add_argument(
+        "--only", choices=("time", "memory", "parts"), help="measure only this part"
+    )
+    parser.add_argument("--memory", choices=NAMES, help="only print extra MiB of a variant")
     add_json_option(parser)
     args = parser.parse_args()
     args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -73,7 +81,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def measure_times(bench: Bench, names: list[str], runs: int) -> dict[str, Timed]:
-    """Let the variants take turns, after a step each that is counted, not timed."""
+    """Time the variants in turn, after one untimed step of each that counts its operations."""
     found = {name: Timed(bench.flops(name)) for name in names}
     if "compiled" in names:
         bench.step_of("compiled")()
@@ -88,7 +96,7 @@ def measure_times(bench: Bench, names: list[str], runs: int) -> dict[str, Timed]
 
 
 def print_times(bench: Bench, found: dict[str, Timed]) -> tuple[dict, dict]:
-    """Print a table; ratios and figures of it."""
+    """Print a table of the times and return its ratios and figures."""
     ratios, figures = {}, {}
     bound = measured_flops(bench.device, bench.dtype)
     print(f"bound: {bound / 1e9:.0f} GFLOP/s in the product of two large matrices, {bench.dtype}")
@@ -117,13 +125,13 @@ def print_times(bench: Bench, found: dict[str, Timed]) -> tuple[dict, dict]:
         for name in ("ours", "compiled"):
             if name in found:
                 share = ours.flops / median(found[name].seconds) / peak[1]
-                print(f"model-FLOP utilisation of {peak[0]}, {name}: {share:.1%} (wanted: 40 %)")
+                print(f"model-FLOP utilisation of {peak[0]}, {name}: {share:.1%} (target: 40 %)")
                 figures[name]["utilisation"] = share
     return ratios, figures
 
 
 def measure_memory(args: argparse.Namespace, names: list[str]) -> tuple[dict, dict]:
-    """Print the extra memory of each variant; ratios and figures of it."""
+    """Print the extra memory of each variant and return ratios and figures."""
     same = ["--backbone", args.backbone, "--batch", args.batch, "--threads", args.threads]
     same += ["--device", args.device]
     same += ["--crops", *args.crops, *(["--float32"] if args.float32 else [])]
@@ -137,7 +145,7 @@ def measure_memory(args: argparse.Namespace, names: list[str]) -> tuple[dict, di
 
 
 def main() -> None:
-    """Compare and print."""
+    """Run the comparisons and print the results."""
     args = parse_args()
     torch.set_num_threads(args.threads)
     settings = dict(backbone=args.backbone, batch=args.batch, crops=args.crops, device=args.device)

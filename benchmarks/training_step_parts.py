@@ -1,4 +1,4 @@
-"""Parts of a training step alone, where the whole step is too long to show what they cost."""
+"""Parts of a training step, measured alone because the whole step hides their cost."""
 
 import copy
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import torch
 from mmpretrain.engine.optimizers import LARS as OneByOneLARS
 from torch import Tensor
 
-from bam_mm.models import LARS
+from bam_mm.optim import LARS
 from bam_mm.suite.pretraining_methods import MOMENTUM
 from benchmarks.baselines.plain_training_step import ema_by_loop, materialised_attention
 from benchmarks.measuring import alternate
@@ -16,7 +16,7 @@ from benchmarks.training_step_variants import Bench, teacher_and_student
 
 
 def compare_parts(bench: Bench, runs: int = 7) -> tuple[dict[str, float], dict[str, float]]:
-    """Print time and difference of the EMA, optimizers and attention; ratios and milliseconds."""
+    """Print time and difference of EMA, optimizers and attention; return ratios and figures."""
     ratios, figures = {}, {}
     for name, (ours, plain, difference) in {
         "ema alone": _ema(bench),
@@ -54,9 +54,9 @@ def _ema(bench: Bench):
 
 
 def _adamw(bench: Bench, one_group: bool):
-    """Fused against a loop over tensors; or against fused, but with a group for each tensor.
+    """Compare fused AdamW with a loop over tensors, or with fused AdamW with one group per tensor.
 
-    The latter is what mmengine's constructor makes of a config with ``paramwise_cfg``.
+    mmengine's constructor creates one group per tensor for a config with ``paramwise_cfg``.
     """
 
     def make(parameters: list[Tensor], ours: bool) -> torch.optim.Optimizer:
@@ -68,7 +68,7 @@ def _adamw(bench: Bench, one_group: bool):
 
 
 def _lars(bench: Bench):
-    """The norms left on the device, against mmpretrain's."""
+    """Compare LARS that leaves the norms on the device with that of mmpretrain."""
 
     def make(parameters: list[Tensor], ours: bool) -> torch.optim.Optimizer:
         plain = [p for p in parameters if p.ndim == 1]
@@ -102,7 +102,7 @@ def _optimizers(bench: Bench, make: Callable[[list[Tensor], bool], torch.optim.O
 
 
 def _attention(bench: Bench):
-    """Forward and backward pass of one block's attention on the global views."""
+    """Compare forward and backward pass of one block's attention on the global views."""
     attention = bench.model("ours").backbone.layers[0].attn
     tokens = (bench.views.global_size // bench.patch_size) ** 2 + 1
     shape = (bench.views.num_global * bench.batch, attention.num_heads, tokens, attention.head_dims)

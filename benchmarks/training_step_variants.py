@@ -1,4 +1,4 @@
-"""One training step in variants: ours, MoCo v3's, and ours with one saving switched off."""
+"""Variants of one training step: ours, MoCo v3, and ours without one of its optimisations."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,21 +33,21 @@ NAMES = (
 
 
 def variants_of(backbone: str) -> list[str]:
-    """Names of the variants that a backbone has."""
+    """Return the names of the variants that apply to a backbone."""
     convolutions = not backbone.startswith("vit")
     left_out = "attention materialised" if convolutions else "channels first"
     return [name for name in NAMES if name != left_out]
 
 
 class Bench:
-    """Models, optimizers and views; the steps of all variants run on the same ones.
+    """Models, optimizers and views that the steps of all variants share.
 
     Args:
-        backbone: A name of ``bam_mm.checkpoint.sources.ARCHITECTURES``.
-        batch: Images a step.
-        crops: Such as ``("2x224", "6x96")``.
-        device: ``cpu`` or ``cuda``.
-        float32: Whether the forward pass is in float32 on a GPU too.
+        backbone: Key of ``bam_mm.checkpoint.sources.ARCHITECTURES``.
+        batch: Number of images per step.
+        crops: Number and side of the crops, such as ``["2x224", "6x96"]``.
+        device: Device of the model, ``cpu`` or ``cuda``.
+        float32: Whether to run the forward pass in float32 on a GPU, too.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Bench:
         }
 
     def model(self, name: str) -> nn.Module:
-        """The model that a variant trains, built when it is first asked for."""
+        """Return the model that a variant trains; it is built at the first call."""
         key = name if name in ("mocov3", "channels first", "compiled") else "ours"
         if key not in self.models:
             method = "mocov3" if name == "mocov3" else "bam"
@@ -82,7 +82,7 @@ class Bench:
         return self.models[key]
 
     def optimizer(self, name: str) -> torch.optim.Optimizer:
-        """Fused, in one group, but for the variants whose point it is; MoCo v3's as ours."""
+        """Return fused AdamW with one group, except for the variants that test another one."""
         model = self.model(name)
         kind = name if name in ("adamw by loop", "a group a tensor") else "fused"
         key = (id(model), kind)
@@ -96,17 +96,17 @@ class Bench:
 
     @property
     def patch_size(self) -> int:
-        """Of a transformer, in pixels."""
+        """Patch size of a transformer in pixels."""
         return ARCHITECTURES[self.backbone]["patch_size"]
 
     def tokens(self, name: str) -> int:
-        """What the trained network sees in a step: patches and [CLS], or pixels over 32 x 32."""
+        """Count the tokens of the trained network in a step: patches and [CLS], or pixels / 32²."""
         sides = self.views.sides("mocov3" if name == "mocov3" else "bam")
         patch, extra = (32, 0) if self.convolutions else (self.patch_size, 1)
         return self.batch * sum((side // patch) ** 2 + extra for side in sides)
 
     def step_of(self, name: str, batch: int | None = None) -> Callable[[], None]:
-        """A function that takes one step of a variant."""
+        """Return a function that runs one step of a variant."""
         model, optimizer = self.model(name), self.optimizer(name)
         views = self.drawn["mocov3" if name == "mocov3" else "bam"]
         inputs = [view[: batch or self.batch] for view in views]
@@ -120,33 +120,34 @@ class Bench:
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
-                if name != "mocov3":  # It moves its momentum encoder in the loss.
+                if name != "mocov3":  # MoCo v3 updates its momentum encoder in the loss.
                     move_teacher(name, model)
             synchronize(self.device)
 
         return step
 
     def flops(self, name: str) -> int:
-        """Operations of a variant's step, whatever memory its batch would need to be counted.
+        """Return the number of operations in a variant's step.
 
-        Everything grows with the batch, and the loss, between all images, with its square: two
-        small batches tell both.
+        To save memory, the operations of a large batch are extrapolated from two small ones: the
+        network grows linearly with the batch, and the loss, which compares all images, with its
+        square.
         """
         if self.batch <= 4:
             return self._flops(name, self.batch)
         two, four = self._flops(name, 2), self._flops(name, 4)
-        self.step_of(name)()  # The first of its size, which is not to be timed.
+        self.step_of(name)()  # The first step of this size must not be timed.
         square = (four / 4 - two / 2) / 2
         return round(self.batch * (two / 2 - 2 * square) + self.batch**2 * square)
 
     def _flops(self, name: str, batch: int) -> int:
-        # The compiled step does what ours does, but could not be counted.
+        # The compiled step has the same operations as ours, but they cannot be counted.
         name = "ours" if name == "compiled" else name
         with attention_by(self.model(name), materialised_attention):
             return count_flops(self.step_of(name, batch))
 
     def check(self) -> str:
-        """The loss by each variant that must not change it, before any step."""
+        """Return the loss of each variant that must not change it, before any step."""
         losses = {}
         for name in ("ours", "teacher with a graph", "attention materialised"):
             model = self.model(name)
@@ -156,7 +157,7 @@ class Bench:
 
 
 def extra_mib(name: str, bench: Bench) -> float:
-    """Extra MiB of one step of a variant, after a small one that makes the optimizer's state."""
+    """Return the extra MiB of a variant's step, after a small one that creates optimizer state."""
     bench.step_of(name, batch=2)()
     step = bench.step_of(name)
     if bench.device == "cpu":
@@ -168,13 +169,13 @@ def extra_mib(name: str, bench: Bench) -> float:
 
 
 def teacher_and_student(model: nn.Module) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Parameters of both in the same order."""
+    """Return the parameters of teacher and student in the same order."""
     student = [*model.backbone.parameters(), *model.neck.parameters()]
     return list(model.teacher.parameters()), [p.detach() for p in student]
 
 
 def move_teacher(name: str, model: nn.Module) -> None:
-    """Update the teacher as the variant does."""
+    """Update the teacher in the way of the variant."""
     if name == "ema by loop":
         ema_by_loop(*teacher_and_student(model), MOMENTUM)
     else:
@@ -183,7 +184,7 @@ def move_teacher(name: str, model: nn.Module) -> None:
 
 @contextmanager
 def attention_by(model: nn.Module, function: Callable) -> Iterator[None]:
-    """Let mmpretrain's attention call another function than torch's fused one."""
+    """Replace torch's fused attention in mmpretrain's attention modules by another function."""
     modules = [m for m in model.modules() if isinstance(m, MultiheadAttention)]
     before = [module.scaled_dot_product_attention for module in modules]
     for module in modules:

@@ -1,29 +1,29 @@
-"""Settings of every test."""
+"""Settings and fixtures of all tests."""
 
 import os
 
 import pytest
 
-# One process of pytest-xdist a core: threads of their own would only get in each other's way. Set
-# before torch is imported, and inherited by the tools that tests start.
+# pytest-xdist runs one process per core, so additional threads would only compete with each other.
+# This is set before torch is imported, and inherited by the tools that tests start.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def scopes_of_a_module():
-    """A module's default scopes (mmdet, mmseg, ...) end with it, whichever comes next."""
-    yield from _scopes_left_alone()
+def restore_scopes_after_module():
+    """Restore the default scopes (mmdet, mmseg, ...) after each module."""
+    yield from _restore_scopes()
 
 
 @pytest.fixture(autouse=True)
-def scopes_of_a_test(scopes_of_a_module):
-    """A test's default scopes end with it."""
-    yield from _scopes_left_alone()
+def restore_scopes_after_test(restore_scopes_after_module):
+    """Restore the default scopes after each test."""
+    yield from _restore_scopes()
 
 
-def _scopes_left_alone():
+def _restore_scopes():
     from mmengine.registry import DefaultScope
 
     before = dict(DefaultScope._instance_dict)

@@ -1,4 +1,4 @@
-"""``bam_mm.Name``: every registered component, and every name that a package exports."""
+"""``bam_mm.NAME`` exists for every registered component and every name that a package exports."""
 
 import importlib
 import inspect
@@ -14,7 +14,7 @@ REGISTRIES = [value for value in vars(registry).values() if isinstance(value, Re
 OURS = [value for value in REGISTRIES if value.scope == registry.SCOPE]
 
 
-def test_names_are_those_of_the_packages():
+def test_names_are_those_that_the_packages_export():
     names = ["InputError", "ViewLayout", "__version__"]
     for package in PACKAGES:
         names += importlib.import_module(f"bam_mm.{package}").__all__
@@ -22,7 +22,7 @@ def test_names_are_those_of_the_packages():
 
 
 @pytest.mark.parametrize("kind", OURS, ids=lambda kind: kind.name)
-def test_every_registered_component_is_a_name(kind):
+def test_every_registered_component_is_a_public_name(kind):
     kind.import_from_location()
     classes = [member for member in kind.module_dict.values() if inspect.isclass(member)]
     for member in classes:

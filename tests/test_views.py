@@ -12,7 +12,7 @@ def test_order_sizes_and_resolutions():
     assert ViewLayout(2, 0).resolutions == (slice(0, 2),)
 
 
-def test_mismatch_names_both_sides():
+def test_mismatch_reports_found_and_expected_views():
     layout = ViewLayout(2, 1, 48, 24)
     layout.check([(4, 3, 48, 48), (4, 3, 48, 48), (4, 3, 24, 24)])
     with pytest.raises(InputError, match=r"delivers 2 views of sizes \[48x48, 48x48\].*wants 3"):

@@ -1,4 +1,4 @@
-"""Every task of a suite for every model: run, and one table and one page of it."""
+"""Run the tasks of a suite for one or several models, and report the results."""
 
 import sys
 from pathlib import Path

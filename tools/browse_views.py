@@ -1,4 +1,4 @@
-"""Draw what the model sees: the views of training images, and where their crops lie."""
+"""Draw the views of training images and the positions of their crops."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Check that a data set is all there: counts against the known sizes, and what mends a fault."""
+"""Check that a data set is complete, and print a fix for each fault."""
 
 import sys
 from pathlib import Path

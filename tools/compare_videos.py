@@ -1,4 +1,4 @@
-"""Score a checkpoint on videos between its bounds: truth, named objects, random weights."""
+"""Compare a checkpoint on videos with bounds: ground truth, named objects and random weights."""
 
 import sys
 from pathlib import Path

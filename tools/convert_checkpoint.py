@@ -1,4 +1,4 @@
-"""Convert a checkpoint's backbone between timm's and mmpretrain's names, and print the proof."""
+"""Convert a checkpoint's backbone to the tensor names of timm or mmpretrain."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A first result: make the toy world, pretrain a small ViT with BAM, score it in every task."""
+"""Run a demo: make the toy world, pretrain a small ViT with BAM, evaluate it in every task."""
 
 import sys
 from pathlib import Path

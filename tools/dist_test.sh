@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test on the GPUs (or gloo processes) of one or several machines with torchrun.
+# Test with torchrun on the GPUs of one or several machines (or on CPUs with gloo).
 # Usage: tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [ARGUMENTS OF tools/test.py]
 set -euo pipefail
 config=$1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train on the GPUs (or gloo processes) of one or several machines with torchrun.
+# Train with torchrun on the GPUs of one or several machines (or on CPUs with gloo).
 # Usage: tools/dist_train.sh CONFIG PROCESSES [ARGUMENTS OF tools/train.py]
 # Several machines: set NNODES, NODE_RANK, MASTER_ADDR and PORT on each.
 set -euo pipefail

@@ -1,6 +1,7 @@
-"""Check the installation: for each fault, what is wrong and the one command that mends it.
+"""Check the installation and print, for each fault, the problem and a command that fixes it.
 
-This file stands alone on purpose: it must run where torch, mmengine or bam_mm itself do not import.
+This file imports nothing but the standard library at the top level: it must run even if torch,
+mmengine or bam_mm cannot be imported.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ DISK_NEEDED_GB = 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's report.
+    """Result of a check.
 
     Attributes:
-        name: What was looked at.
-        ok: Whether it is sound.
-        text: What was found.
-        remedy: The one command that mends it, where it is not.
+        name: Name of the check.
+        ok: Whether the check passed.
+        text: Versions, or the problem.
+        remedy: Command that fixes the problem, ``""`` if there is none.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Finding:
 
 
 def version_of(distribution: str) -> str | None:
-    """Version of an installed distribution, None where there is none."""
+    """Return the version of an installed distribution, None if it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -63,7 +64,7 @@ def version_of(distribution: str) -> str | None:
 
 
 def check_python() -> Finding:
-    """Python's version."""
+    """Check the version of Python."""
     text = f"{sys.version.split()[0]} at {sys.executable}"
     return Finding(
         "Python", sys.version_info >= (3, 10), text, "make clean && make install PYTHON=python3.11"
@@ -71,7 +72,7 @@ def check_python() -> Finding:
 
 
 def check_torch(version: Callable[[str], str | None] = version_of) -> Finding:
-    """That torch imports, and that torchvision is its pair."""
+    """Check that torch and torchvision have matching versions and can be imported."""
     torch, vision = version("torch"), version("torchvision")
     if torch is None or vision is None:
         missing = "torch" if torch is None else "torchvision"
@@ -97,7 +98,7 @@ def check_torch(version: Callable[[str], str | None] = version_of) -> Finding:
 
 
 def check_mm_packages(version: Callable[[str], str | None] = version_of) -> Finding:
-    """That one family of mm packages is installed, whole, in versions that fit each other."""
+    """Check that one family of mm packages is completely installed, in matching versions."""
     forks = {name: version(name) for name, _ in FORKS.values()}
     upstream = {name: version(name) for name, _ in UPSTREAM.values()}
     both = [
@@ -109,7 +110,7 @@ def check_mm_packages(version: Callable[[str], str | None] = version_of) -> Find
         return Finding(
             "mm packages",
             False,
-            f"two families share the same import names, one broke the other: {', '.join(both)}",
+            f"two families with the same import names overwrite each other: {', '.join(both)}",
             REINSTALL,
         )
     family, found = (UPSTREAM, upstream) if any(upstream.values()) else (FORKS, forks)
@@ -117,7 +118,7 @@ def check_mm_packages(version: Callable[[str], str | None] = version_of) -> Find
         return Finding(
             "mm packages",
             False,
-            "some come from the forks and some from upstream: "
+            "some packages come from the forks and some from upstream: "
             + ", ".join(f"{k} {v}" for k, v in {**forks, **upstream}.items() if v),
             REINSTALL,
         )
@@ -131,14 +132,14 @@ def check_mm_packages(version: Callable[[str], str | None] = version_of) -> Find
         return Finding(
             "mm packages",
             False,
-            f"do not fit each other: {', '.join(wrong)}",
+            f"missing or untested versions: {', '.join(wrong)}",
             f"{PIP} install -c constraints.txt --no-build-isolation -e '.[{extra}]'",
         )
     return Finding("mm packages", True, ", ".join(f"{k} {v}" for k, v in found.items()))
 
 
 def check_ops(load: Callable[[str], object] = importlib.import_module) -> Finding:
-    """That mmcv's compiled operators load and compute; tells apart why they do not."""
+    """Check that mmcv's compiled operators can be loaded and return correct results."""
     name = "mmcv operators"
     mmcv = "mmcv" if version_of("mmcv") else "onedl-mmcv"
     rebuild = (
@@ -153,26 +154,28 @@ def check_ops(load: Callable[[str], object] = importlib.import_module) -> Findin
         return Finding(
             name,
             False,
-            "no ops built: this mmcv was installed without its compiled operators (pip's build "
-            "isolation does that silently)",
+            "no ops built: mmcv was installed without its compiled operators (which happens "
+            "silently with pip's build isolation)",
             rebuild,
         )
     except ImportError as error:
         return Finding(
             name,
             False,
-            f"ops built for another torch: they do not load with this one ({_line(error)})",
+            f"ops built for another torch: they cannot be loaded ({_line(error)})",
             rebuild,
         )
     try:
         text = _compute_with_ops()
     except Exception as error:
-        return Finding(name, False, f"the ops load but do not compute ({_line(error)})", rebuild)
+        return Finding(
+            name, False, f"the ops can be loaded but do not work ({_line(error)})", rebuild
+        )
     return Finding(name, True, text)
 
 
 def _compute_with_ops() -> str:
-    """An nms and a roi_align with answers worked out by hand."""
+    """Run nms and roi_align on inputs with known results."""
     import torch
 
     ops = importlib.import_module("mmcv.ops")
@@ -185,54 +188,54 @@ def _compute_with_ops() -> str:
     # Bin centres lie at x = 1 and 3; aligned sampling reads the ramp at x - 0.5.
     values = ops.roi_align(ramp, rois, (2, 2), 1.0, 2, "avg", True)[0, 0, 0]
     if not torch.allclose(values, torch.tensor([0.5, 2.5]), atol=1e-5):
-        raise RuntimeError(f"roi_align gives {values.tolist()} instead of [0.5, 2.5]")
-    return "nms and roi_align compute the right answers"
+        raise RuntimeError(f"roi_align returns {values.tolist()} instead of [0.5, 2.5]")
+    return "nms and roi_align return correct results"
 
 
 def check_opencv() -> Finding:
-    """That the OpenCV whose files are in place loads."""
+    """Check that OpenCV can be imported."""
     try:
         version = importlib.import_module("cv2").__version__
     except Exception as error:
         return Finding(
             "OpenCV",
             False,
-            f"cv2 does not load ({_line(error)})",
+            f"cv2 cannot be imported ({_line(error)})",
             f"{PIP} install -c constraints.txt --no-deps --force-reinstall opencv-python-headless",
         )
     return Finding("OpenCV", True, f"cv2 {version}")
 
 
 def check_import(name: str, distribution: str) -> Finding:
-    """That a package imports."""
+    """Check that a package can be imported."""
     try:
         importlib.import_module(name)
     except Exception as error:
-        return Finding(name, False, f"does not import ({_line(error)})", "make install")
+        return Finding(name, False, f"cannot be imported ({_line(error)})", "make install")
     return Finding(name, True, version_of(distribution) or "found")
 
 
 def check_gpu() -> Finding:
-    """Which GPU torch sees; having none is no fault."""
+    """Report the GPUs that torch finds; none is not a fault."""
     try:
         torch = importlib.import_module("torch")
         if torch.cuda.is_available():
             names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
             return Finding("GPU", True, f"{torch.cuda.device_count()} x {', '.join(names)}")
     except Exception as error:
-        return Finding("GPU", True, f"cannot be asked for: {_line(error)}")
-    return Finding("GPU", True, "none seen by torch: everything runs on the CPU")
+        return Finding("GPU", True, f"cannot be queried: {_line(error)}")
+    return Finding("GPU", True, "torch finds none: everything runs on the CPU")
 
 
 def check_disk(free_bytes: int | None = None) -> Finding:
-    """That there is room for checkpoints."""
+    """Check that there is enough disk space for data and checkpoints."""
     free = shutil.disk_usage(Path.cwd()).free if free_bytes is None else free_bytes
-    text = f"{free / 1e9:.1f} GB free here, {DISK_NEEDED_GB} needed for data and checkpoints"
+    text = f"{free / 1e9:.1f} GB free here, {DISK_NEEDED_GB} GB needed for data and checkpoints"
     return Finding("disk", free / 1e9 >= DISK_NEEDED_GB, text, "rm -rf work_dirs/*/epoch_*.pth")
 
 
 def examine(ops_only: bool = False) -> list[Finding]:
-    """Run all checks, in the order in which faults should be mended."""
+    """Run all checks, in the order in which faults should be fixed."""
     if ops_only:
         return [check_ops()]
     return [
@@ -255,17 +258,21 @@ def _line(error: BaseException) -> str:
 
 
 def main() -> int:
-    """Print the report; 1 where something is wrong."""
+    """Print the findings.
+
+    Returns:
+        The exit code: 0 for success, 1 if there is a fault.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ops-only", action="store_true", help="check mmcv's operators only")
+    parser.add_argument("--ops-only", action="store_true", help="check only mmcv's operators")
     findings = examine(parser.parse_args().ops_only)
     for finding in findings:
         print(f"{'ok   ' if finding.ok else 'FAULT'} {finding.name:15s} {finding.text}")
         if not finding.ok:
-            print(f"      {'':15s} mend it with: {finding.remedy}")
+            print(f"      {'':15s} fix: {finding.remedy}")
     faults = sum(not finding.ok for finding in findings)
     if faults:
-        print(f"{faults} fault{'s' * (faults > 1)}; mend the first one first")
+        print(f"{faults} fault{'s' * (faults > 1)}; fix the first one first")
     return int(faults > 0)
 
 

@@ -1,4 +1,4 @@
-"""Write a list of labelled images for semi-supervised training: seeded, the same number a class."""
+"""Write a random, class-balanced list of training images for semi-supervised training."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write the toy world: images, and whatever else the suite's tasks read, from one seed."""
+"""Write the toy world: generated images, scenes and videos for all tasks of the toy suite."""
 
 import sys
 from pathlib import Path

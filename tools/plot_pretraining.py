@@ -1,4 +1,4 @@
-"""Draw pretraining: curves of runs (loss, entropies as in Fig. 3, spread, kNN), or similarities."""
+"""Plot the training curves of pretraining runs (loss, entropies, feature spread, kNN accuracy)."""
 
 import sys
 from pathlib import Path

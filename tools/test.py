@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: any config in this repository, whatever library it comes from."""
+"""Evaluate a checkpoint with any config of this repository."""
 
 import sys
 from pathlib import Path

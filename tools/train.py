@@ -1,4 +1,4 @@
-"""Train a model: any config in this repository, whatever library it comes from."""
+"""Train a model with any config of this repository."""
 
 import sys
 from pathlib import Path

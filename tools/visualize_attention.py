@@ -1,4 +1,4 @@
-"""Draw where a backbone looks on your own images: attention by head, or feature saliency."""
+"""Draw the attention heads of a backbone, or its feature saliency, on your own images."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checkpoints: read without running anybody's code, load with proof, written whole."""
+"""Reading checkpoints without running their code, verified loading, and atomic writing."""
 
 from bam_mm.checkpoint.backbone import LoadReport, load_backbone, tensor_digest
 from bam_mm.checkpoint.convert import ConversionReport, convert, convert_checkpoint

@@ -1,4 +1,4 @@
-"""Names of tensors in timm and in mmpretrain, one invertible table for each architecture."""
+"""Tables that translate tensor names between timm and mmpretrain, one for each architecture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BEIT_VIT = KeyMap(
         ("cls_token", "cls_token"),
         ("pos_embed", "pos_embed"),
         ("patch_embed.proj.", "patch_embed.projection."),
-        # Pretraining shares one bias among the blocks.
+        # In pretraining, all blocks share one bias.
         ("rel_pos_bias.", "rel_pos_bias."),
         ("blocks.*.norm1.", "layers.*.ln1."),
         ("blocks.*.attn.q_bias", "layers.*.attn.q_bias"),
@@ -107,17 +107,17 @@ TIMM_RESNET = KeyMap(
 )
 
 KEYMAPS = (BEIT_VIT, TIMM_CAFORMER, TIMM_VIT, TIMM_RESNET)
-"""Special ones first: BEiT's blocks are named like ViT's, with more in them."""
+"""All tables. BEiT precedes ViT, because its blocks have the names of ViT and additional ones."""
 
 
 def recognise(keys: Iterable[str]) -> Names:
-    """Tell from a backbone's keys whose names they are.
+    """Recognise the naming scheme of a backbone from its keys.
 
     Args:
-        keys: Without the prefix of the branch; a head's may be among them.
+        keys: Keys without the prefix of the branch. Keys of heads may be among them.
 
     Returns:
-        The names.
+        The naming scheme.
     """
     keys = list(keys)
     wrapped = any(key.startswith(WRAPPER) for key in keys)

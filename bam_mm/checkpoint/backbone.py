@@ -1,4 +1,4 @@
-"""Loading the backbone of a checkpoint, with proof that all of it arrived."""
+"""Loading a backbone from a checkpoint, with proof that all its tensors were loaded."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ from bam_mm.checkpoint.reading import file_digest, read_checkpoint
 from bam_mm.errors import InputError, listing
 
 COUNTER = "num_batches_tracked"
-"""A BatchNorm counter, which older checkpoints lack and evaluation never reads."""
+"""Name of the batch counter of BatchNorm, which older checkpoints lack and evaluation ignores."""
 
 INDEX = "relative_position_index"
-"""Where a pair of patches finds its bias: follows from the grid, no weight."""
+"""Name of the index that maps pairs of patches to their bias. It follows from the grid and is not a
+weight."""
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded.
+    """Report of a loaded backbone.
 
     Attributes:
-        path: The file.
-        prefix: Of the tensors taken, ``""`` for bare keys.
-        loaded: Number of tensors taken.
+        path: Path of the checkpoint.
+        prefix: Prefix of the loaded tensors in the file, ``""`` for bare keys.
+        loaded: Number of loaded tensors.
         resized: Position embeddings that were resized, as ``name: 14x14 -> 6x6``.
-        unused: Keys of the file that belong to something else.
-        layout: Whose file it is and whose names its tensors have.
-        changed: What else was done to the tensors, ``""`` for nothing.
-        file_sha256: Of the file's bytes.
-        digest: SHA-256 of the loaded tensors with the backbone's own names: the same for the same
-            weights in the same backbone, in whatever format, layout or branch they came.
+        unused: Keys of the file that were not loaded.
+        layout: Recognised layout of the file and naming scheme of its tensors.
+        changed: Other changes to the tensors, ``""`` for none.
+        file_sha256: SHA-256 of the file.
+        digest: SHA-256 of the loaded tensors under their names in the backbone. It is the same for
+            the same weights in the same backbone, whatever the format, layout or branch of the
+            file.
     """
 
     path: str
@@ -68,28 +70,30 @@ def load_backbone(
 ) -> LoadReport:
     """Load a backbone from a checkpoint of BAM, mmpretrain, timm, DINO, MoCo v3, MAE or BEiT.
 
-    The keys show where the branch lies (:mod:`bam_mm.checkpoint.layouts`) and whose names its
-    tensors have (:mod:`bam_mm.checkpoint.architectures`). That this was recognised correctly is
-    proven by the match of every tensor.
+    The location of the branch (:mod:`bam_mm.checkpoint.layouts`) and the naming scheme of its
+    tensors (:mod:`bam_mm.checkpoint.architectures`) are recognised from the keys. That every tensor
+    matches proves that they were recognised correctly.
 
     Args:
-        backbone: The backbone, of mmpretrain or of timm; its weights are replaced.
-        path: The checkpoint, see :func:`~bam_mm.checkpoint.reading.read_checkpoint`.
-        branch: ``teacher`` or ``student``. A file without a teacher gives its only backbone.
-        trust: The user's explicit word that code in this file may run.
+        backbone: Backbone of mmpretrain or timm, whose weights are replaced.
+        path: Path of the checkpoint, see :func:`~bam_mm.checkpoint.reading.read_checkpoint`.
+        branch: ``teacher`` or ``student``. In a file without a teacher, both are its only backbone.
+        trust: Whether the user has explicitly allowed code in this file to run.
 
     Returns:
-        The report, which is logged as well.
+        The report, which is also logged.
 
     Raises:
-        InputError: Unless every tensor of the backbone is in the file with its shape (position
-            embeddings are resized), and no tensor of that branch is left over.
+        InputError: If a tensor of the backbone is missing from the file or has another shape there
+            (position embeddings are resized), or a tensor of the branch is left over.
     """
     source = find_branch(read_checkpoint(path, trust=trust), branch, path)
     wanted = backbone.state_dict()
     target = recognise(wanted)
     ours = _renamed(source, target)
-    found = {ours[key]: tensor for key, tensor in source.tensors.items() if ours[key] is not None}
+    found = {
+        name: tensor for key, tensor in source.tensors.items() if (name := ours[key]) is not None
+    }
     resized = resize_position_embeddings(backbone, wanted, found)
     changed = spread_shared_bias(wanted, found)
     left_over, aside = _left_over(source, ours, wanted, spread=bool(changed))
@@ -114,23 +118,26 @@ def load_backbone(
 
 
 def tensor_digest(state: Mapping[str, Tensor], keys: Iterable[str] | None = None) -> str:
-    """SHA-256 of tensors with their names, types and shapes, in hexadecimal.
+    """Compute the SHA-256 of tensors with their names, dtypes and shapes.
 
     Args:
-        state: The tensors by name.
-        keys: Which of them; None for all.
+        state: Tensors by name.
+        keys: Names of the tensors to include; None includes all.
+
+    Returns:
+        The digest in hexadecimal.
     """
     digest = sha256()
     for key in sorted(state if keys is None else keys):
         tensor = state[key].detach().cpu().contiguous()
         digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        # By way of bytes, because NumPy has no bfloat16.
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        # Viewed as bytes, because NumPy has no bfloat16.
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def _renamed(source: Branch, target: Names) -> dict[str, str | None]:
-    """The backbone's names for the file's; None where no rule covers a name."""
+    """Map the file's names to the backbone's, or to None where no rule covers a name."""
     names = source.names
     if names == target or names.keymap is not target.keymap:
         return {key: key for key in source.tensors}
@@ -141,7 +148,7 @@ def _renamed(source: Branch, target: Names) -> dict[str, str | None]:
 def _left_over(
     source: Branch, ours: Mapping[str, str | None], wanted: Mapping[str, Tensor], *, spread: bool
 ) -> tuple[list[str], list[str]]:
-    """Names of the file that the backbone should have had, and those of heads and the like."""
+    """Return the keys of the file that the backbone lacks, and those of heads and decoders."""
     rest = [k for k, name in ours.items() if name not in wanted and not k.endswith(INDEX)]
     if spread:
         rest = [key for key in rest if not key.startswith("rel_pos_bias.")]
@@ -152,7 +159,7 @@ def _left_over(
         known = source.names.keymap is not None and source.names.to_timm(key) is not None
         if not known and source.layout.is_aside(key):
             continue
-        # Among bare keys there may be a head; but a thirteenth layer is of another backbone.
+        # Bare keys may include a head, but a thirteenth layer belongs to another backbone.
         if known or source.prefix or key.split(".")[0] in parts:
             left_over.append(key)
     return left_over, [key for key in rest if key not in left_over]
@@ -168,21 +175,21 @@ def _prove(
 ) -> None:
     theirs = {name: key for key, name in _renamed(source, target).items() if name is not None}
 
-    def said(key: str) -> str:
+    def described(key: str) -> str:
         name = theirs.get(key)
         if name is None and source.names.keymap is target.keymap:
             timm = target.to_timm(key)
             name = None if timm is None else source.names.from_timm(timm)
         return key if name in (None, key) else f"{key} ({name} in the file)"
 
-    missing = [said(k) for k in wanted if k not in found and not k.endswith((COUNTER, INDEX))]
+    missing = [described(k) for k in wanted if k not in found and not k.endswith((COUNTER, INDEX))]
     misshapen = [
-        f"{said(key)} ({tuple(found[key].shape)}, the backbone has {tuple(wanted[key].shape)})"
+        f"{described(key)} ({tuple(found[key].shape)}, the backbone has {tuple(wanted[key].shape)})"
         for key in wanted
         if key in found and found[key].shape != wanted[key].shape
     ]
     other_index = [
-        said(key)
+        described(key)
         for key in wanted
         if key.endswith(INDEX)
         and key in found
@@ -203,6 +210,6 @@ def _prove(
         raise InputError(
             f"checkpoint {path} does not hold the config's backbone under {source.where} "
             f"({'; '.join(faults)}). The file: {source.layout.name}, {source.names}; the backbone: "
-            f"{target}. Set model.backbone to the one that it was trained with, choose another "
-            "branch, or convert the checkpoint's keys"
+            f"{target}. Set model.backbone to the one that was trained, choose another branch, or "
+            "rename the keys of the checkpoint"
         )

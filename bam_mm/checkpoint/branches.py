@@ -1,4 +1,4 @@
-"""Finding the backbone of a branch among everything that a checkpoint holds."""
+"""Finding the backbone of a branch in the contents of a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from bam_mm.errors import InputError
 BRANCHES = ("teacher", "student")
 
 CONTAINERS = ("state_dict", "model", "module")
-"""Under which key of a file the tensors lie, if not at its top."""
+"""Keys of a file under which the tensors may be stored, if not at the top level."""
 
 WRAPPERS = ("module", "_orig_mod")
-"""What DistributedDataParallel and torch.compile put before every key."""
+"""Prefixes that DistributedDataParallel and torch.compile add to every key."""
 
 
 @dataclass(frozen=True)
 class Branch:
-    """The tensors of one branch's backbone, heads among them where they share its prefix.
+    """The tensors of one branch's backbone, including heads that share its prefix.
 
     Attributes:
-        layout: Of the file.
-        prefix: Of the tensors, ``""`` for bare keys; wrappers' prefixes are left out.
-        tensors: By name, without the prefix.
-        names: Whose names they are.
-        others: Keys of the file that belong to something else.
+        layout: Layout of the file.
+        prefix: Prefix of the tensors without those of wrappers, ``""`` for bare keys.
+        tensors: Tensors by name, without the prefix.
+        names: Naming scheme of the tensors.
+        others: Keys of the file that have another prefix.
     """
 
     layout: Layout
@@ -43,23 +43,24 @@ class Branch:
 
     @property
     def where(self) -> str:
-        """For messages."""
+        """Location of the tensors in the file, for messages."""
         return self.prefix + "*" if self.prefix else "bare keys"
 
 
 def find_branch(content: Mapping[str, Any], branch: str, path: str | Path) -> Branch:
-    """Find a branch's backbone.
+    """Find the backbone of a branch in a checkpoint.
 
     Args:
-        content: What :func:`~bam_mm.checkpoint.reading.read_checkpoint` gives.
-        branch: ``teacher`` or ``student``. A file without a teacher gives its only backbone.
-        path: For messages.
+        content: Contents of the checkpoint, from
+            :func:`~bam_mm.checkpoint.reading.read_checkpoint`.
+        branch: ``teacher`` or ``student``. In a file without a teacher, both are its only backbone.
+        path: Path of the checkpoint, for messages.
 
     Returns:
-        The tensors and where they were.
+        The tensors of the backbone and their location.
 
     Raises:
-        InputError: If there are no tensors, or the branch is called otherwise.
+        InputError: If the file has no tensors or two for the same name, or the branch is unknown.
     """
     if branch not in BRANCHES:
         raise InputError(f"branch {branch!r}: choose 'teacher' or 'student'")
@@ -86,14 +87,14 @@ def _tensors(content: Any, path: str | Path) -> dict[str, Tensor]:
             bare = _without_wrappers(name)
             if bare in state:
                 raise InputError(
-                    f"checkpoint {path} has two tensors for {bare} (one is called {name}): delete "
+                    f"checkpoint {path} has two tensors for {bare} (one is named {name}): delete "
                     "one of them"
                 )
             state[bare] = tensor
     if not state:
         raise InputError(
             f"checkpoint {path} holds no tensors (its keys: {', '.join(map(str, content))[:200]}): "
-            "give a file with a state_dict"
+            "pass a file with a state_dict"
         )
     return state
 

@@ -1,10 +1,11 @@
-"""Converting checkpoints between timm's names and mmpretrain's, with proof."""
+"""Converting checkpoints between the names of timm and mmpretrain, with proof."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import safetensors.torch
 import torch
@@ -20,23 +21,23 @@ from bam_mm.errors import InputError, listing
 TARGETS = ("mmpretrain", "timm")
 
 PREFIX = {"mmpretrain": "backbone.", "timm": ""}
-"""Before every key of a converted file, as the library expects it."""
+"""Prefix of every key in a converted file, as each library expects it."""
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What was converted.
+    """Report of a conversion.
 
     Attributes:
-        source: The file read.
-        target: The file written.
-        layout: Whose file the source is and whose names its tensors have.
-        names: Whose names the tensors have now.
-        renamed: Number of tensors whose name changed.
-        tensors: Number of tensors written.
-        aside: Keys of the source that were not converted: heads, the other branch.
-        digest: SHA-256 of the tensors under timm's names; the same before and after.
-        loaded: Report of loading the written file into a model, if one was given.
+        source: Path of the source file.
+        target: Path of the written file.
+        layout: Recognised layout of the source and naming scheme of its tensors.
+        names: Naming scheme of the tensors in the written file.
+        renamed: Number of tensors with a new name.
+        tensors: Number of written tensors.
+        aside: Keys of the source that were not converted, such as heads and the other branch.
+        digest: SHA-256 of the tensors under timm's names, which is the same before and after.
+        loaded: Report of loading the written file into a model, None if no model was passed.
     """
 
     source: str
@@ -54,46 +55,51 @@ class ConversionReport:
             f"{self.source} ({self.layout})",
             f"-> {self.target} ({self.names})",
             f"{self.tensors} of {self.tensors} tensors of the backbone converted, {self.renamed} "
-            f"under another name; {len(self.aside)} others left aside"
+            f"under another name; {len(self.aside)} others skipped"
             + (f" ({listing(self.aside)})" if self.aside else ""),
             "proof: the written file, read again and converted back, has the names of the source "
-            f"and its tensors bit for bit (sha256 {self.digest[:16]})",
+            f"and identical tensors (sha256 {self.digest[:16]})",
         ]
         if self.loaded is None:
-            lines.append("not loaded into a model: give --model to prove that it fits one")
+            lines.append("not loaded into a model: pass --model to prove that it fits one")
         else:
             lines.append(f"proof: {self.loaded}")
         return "\n".join(lines)
 
 
 def convert(state: Mapping[str, Tensor], to: str) -> dict[str, Tensor]:
-    """Rename a backbone's tensors.
+    """Rename the tensors of a backbone.
 
     Args:
-        state: Of one backbone, without a prefix and without heads, with timm's names (which
-            DINO, MoCo v3, MAE, BEiT and the released BAM share) or mmpretrain's.
-        to: ``mmpretrain`` or ``timm``. Where mmpretrain has no class of its own the names are those
-            of its ``TIMMBackbone``.
+        state: Tensors of one backbone by name, without a prefix and without heads, with the names
+            of mmpretrain or of timm (which DINO, MoCo v3, MAE, BEiT and the released BAM also use).
+        to: Target names, ``mmpretrain`` or ``timm``. If mmpretrain has no class for the
+            architecture, its names are those of ``TIMMBackbone``.
 
     Returns:
-        The same tensors, renamed; converting them back gives the keys of ``state``.
+        The same tensors under their new names. Converting them back results in the keys of
+        ``state``.
 
     Raises:
-        InputError: If a name is in no table, with all such names.
+        InputError: If ``to`` is unknown, or the tables do not cover a name or the architecture.
     """
     if to not in TARGETS:
         raise InputError(f"--to {to}: choose one of {', '.join(TARGETS)}")
     source = recognise(state)
     target = _target(source, to)
-    unknown = [key for key in state if source.to_timm(key) is None]
+    renamed = {key: _renamed(key, source, target) for key in state}
+    unknown = [key for key, name in renamed.items() if name is None]
     if unknown:
         raise InputError(
             f"not converted ({source}): no rule covers {len(unknown)} of {len(state)} tensors "
-            f"({listing(unknown)}); rename them, or delete those that are no part of the backbone"
+            f"({listing(unknown)}); rename them, or delete those that do not belong to the backbone"
         )
-    result = {target.from_timm(source.to_timm(key)): state[key] for key in state}
+    result = {name: state[key] for key, name in renamed.items() if name is not None}
     if len(result) < len(state):
-        raise InputError(f"not converted ({source}): several tensors would get one name")
+        raise InputError(
+            f"not converted ({source}): several tensors would get the same name; delete the "
+            "duplicates"
+        )
     return result
 
 
@@ -106,26 +112,28 @@ def convert_checkpoint(
     model: nn.Module | None = None,
     trust: bool = False,
 ) -> ConversionReport:
-    """Convert a branch's backbone into a file of its own, and prove that nothing was lost.
+    """Convert the backbone of a branch to a separate file, and prove that nothing was lost.
 
     Args:
-        source: Any checkpoint that :func:`~bam_mm.checkpoint.backbone.load_backbone` reads.
-        target: Written: safetensors if it is so called, else torch's format. mmpretrain's keys have
-            ``backbone.`` before them.
-        to: ``mmpretrain`` or ``timm``.
+        source: Checkpoint to convert, any that
+            :func:`~bam_mm.checkpoint.backbone.load_backbone` reads.
+        target: File to write, in the safetensors format if the name ends in ``.safetensors``, and
+            otherwise in the format of torch. Keys of mmpretrain start with ``backbone.``.
+        to: Target names, ``mmpretrain`` or ``timm``.
         branch: ``teacher`` or ``student``.
-        model: A backbone into which the written file is loaded for proof; its weights are replaced.
-        trust: The user's explicit word that code in ``source`` may run.
+        model: Backbone into which the written file is loaded as a proof. Its weights are replaced.
+        trust: Whether the user has explicitly allowed code in ``source`` to run.
 
     Returns:
-        The report.
+        The report of the conversion.
 
     Raises:
-        InputError: If anything was not converted, or ``target`` is ``source``.
+        InputError: If the source cannot be converted or does not fit the model, ``target`` is
+            ``source``, or the folder of ``target`` does not exist.
     """
     source, target = Path(source).expanduser(), Path(target).expanduser()
     if target.exists() and source.exists() and target.samefile(source):
-        raise InputError(f"{target} is the source: give another name for the result")
+        raise InputError(f"{target} is the source: choose another name for the result")
     if not target.parent.is_dir():
         raise InputError(f"folder {target.parent} does not exist: create it first")
     found = find_branch(read_checkpoint(source, trust=trust), branch, source)
@@ -147,9 +155,16 @@ def convert_checkpoint(
         renamed=sum(a != b for a, b in zip(state, result, strict=True)),
         tensors=len(result),
         aside=sorted(found.others + [found.prefix + key for key in aside]),
-        digest=tensor_digest({found.names.to_timm(key): state[key] for key in state}),
+        # convert() has found a name in timm for every key.
+        digest=tensor_digest({cast(str, found.names.to_timm(key)): state[key] for key in state}),
         loaded=None if model is None else load_backbone(model, target),
     )
+
+
+def _renamed(key: str, source: Names, target: Names) -> str | None:
+    """Translate a name between two schemes of an architecture; None if no rule covers it."""
+    timm_name = source.to_timm(key)
+    return None if timm_name is None else target.from_timm(timm_name)
 
 
 def _target(source: Names, to: str) -> Names:
@@ -157,9 +172,9 @@ def _target(source: Names, to: str) -> Names:
         if to == "timm" and source.wrapped:
             return Names(None, "timm")
         raise InputError(
-            "not converted: the names are of no architecture in the tables "
-            f"({', '.join(keymap.family for keymap in KEYMAPS)}); a timm model goes into "
-            f"mmpretrain's TIMMBackbone without converting, with or without {WRAPPER}*"
+            "not converted: the names are those of no architecture in the tables "
+            f"({', '.join(keymap.family for keymap in KEYMAPS)}); mmpretrain's TIMMBackbone loads "
+            f"any timm model without conversion, with or without {WRAPPER}*"
         )
     if to == "timm":
         return Names(source.keymap, "timm")
@@ -177,9 +192,11 @@ def _write(state: dict[str, Tensor], target: Path, to: str) -> None:
 
 def _prove_inverse(state: Mapping[str, Tensor], names: Names, target: Path) -> None:
     written = find_branch(read_checkpoint(target), "student", target)
-    back = {names.from_timm(written.names.to_timm(k)): v for k, v in written.tensors.items()}
-    wrong = [key for key in state if key not in back or not torch.equal(back[key], state[key])]
+    back = {_renamed(key, written.names, names): value for key, value in written.tensors.items()}
+    wrong: list[str | None] = [
+        key for key in state if key not in back or not torch.equal(back[key], state[key])
+    ]
     wrong += [key for key in back if key not in state]
     if wrong:
         target.unlink()
-        raise AssertionError(f"defect of the key tables: converting back changes {listing(wrong)}")
+        raise AssertionError(f"bug in the key tables: converting back changes {listing(wrong)}")

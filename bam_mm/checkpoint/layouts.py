@@ -1,4 +1,4 @@
-"""Where each codebase keeps the branches of its checkpoints."""
+"""Layouts of checkpoints: where each codebase stores the backbones of the teacher and student."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from bam_mm.checkpoint.architectures import BEIT_ONLY
 
 @dataclass(frozen=True)
 class Layout:
-    """What is particular to the checkpoints of one codebase.
+    """The layout of the checkpoints of one codebase.
 
-    Keys are seen without what wrappers put before them (``module.`` of DistributedDataParallel,
-    ``_orig_mod.`` of ``torch.compile``), and with ``teacher.`` or ``student.`` before the tensors
-    that lie in the file under that name.
+    Keys are matched without the prefixes of wrappers (``module.`` of DistributedDataParallel,
+    ``_orig_mod.`` of ``torch.compile``). The tensors of a nested dict ``teacher`` or ``student``
+    have keys that start with ``teacher.`` or ``student.``.
 
     Args:
-        name: For people.
-        marks: Regular expressions of keys; one that is there tells the layout.
-        teacher: Prefixes under which the teacher's backbone may lie, the first that is there.
-        student: The same for the student's.
-        aside: Regular expressions of keys after the prefix that are not the backbone's: heads,
-            decoders.
+        name: Name of the layout in messages.
+        marks: Regular expressions of keys that identify the layout; one match is enough.
+        teacher: Possible prefixes of the teacher's backbone, of which the first that occurs is
+            used.
+        student: Possible prefixes of the student's backbone, of which the first that occurs is
+            used.
+        aside: Regular expressions of keys without the prefix that do not belong to the backbone,
+            such as those of heads and decoders.
     """
 
     name: str
@@ -33,18 +35,18 @@ class Layout:
     aside: tuple[str, ...] = ()
 
     def marked(self, keys: Iterable[str]) -> bool:
-        """Whether a file with these keys is of this layout."""
+        """Return whether a file with these keys has this layout."""
         patterns = [re.compile(mark) for mark in self.marks]
         return any(pattern.match(key) for key in keys for pattern in patterns)
 
     def prefix(self, keys: Iterable[str], branch: str) -> str:
-        """Prefix of a branch's backbone: the first that some key has."""
+        """Return the prefix of a branch's backbone, the first one that occurs in the keys."""
         keys = list(keys)
         prefixes = getattr(self, branch)
         return next((p for p in prefixes if any(key.startswith(p) for key in keys)), prefixes[-1])
 
     def is_aside(self, key: str) -> bool:
-        """Whether a key, without the prefix, belongs to a head or a decoder."""
+        """Return whether a key without the prefix belongs to a head or a decoder."""
         return any(re.match(pattern, key) for pattern in self.aside)
 
 
@@ -67,7 +69,7 @@ STUDENT_TEACHER = Layout(
     student=_STUDENT,
     aside=_HEADS,
 )
-"""Of whatever codebase."""
+"""Checkpoints of a student and a teacher from an unknown codebase."""
 
 BAM_MM = Layout(
     name="BAM",
@@ -90,7 +92,7 @@ MOCO_V3 = Layout(
     marks=(r"(base|momentum)_encoder\.(?!module\.)",),
     teacher=("momentum_encoder.", "base_encoder."),
     student=("base_encoder.",),
-    # The projector takes the classifier's place: fc of a ResNet, head of a ViT.
+    # The projector replaces the classifier, which is fc in a ResNet and head in a ViT.
     aside=(r"head\.", r"fc\."),
 )
 
@@ -119,10 +121,10 @@ BEIT = Layout(
 )
 
 LAYOUTS = (DINO, BAM_RELEASED, STUDENT_TEACHER, BAM_MM, MOCO_V3, MAE, BEIT, PLAIN)
-"""The first that is marked; the last takes all."""
+"""All layouts. The first one with a matching mark is used; the last one matches any keys."""
 
 
 def layout_of(keys: Iterable[str]) -> Layout:
-    """The layout of a file with these keys, without wrappers' prefixes."""
+    """Return the layout of a file with these keys, which have no prefixes of wrappers."""
     keys = list(keys)
     return next(layout for layout in LAYOUTS if layout.marked(keys))

@@ -1,4 +1,4 @@
-"""Loading a whole model from its own checkpoint."""
+"""Loading a complete model from its own checkpoint."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from bam_mm.errors import InputError, listing
 
 
 def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> None:
-    """Load a checkpoint of the same model completely, or stop.
+    """Load all weights of a model from a checkpoint of the same model.
 
     Args:
-        model: A model, possibly wrapped.
-        path: The checkpoint.
-        trust: The user's explicit word that code in this file may run.
+        model: The model, possibly wrapped in DistributedDataParallel.
+        path: Path of the checkpoint.
+        trust: Whether the user has explicitly allowed code in this file to run.
 
     Raises:
-        InputError: If any tensor is missing, left over, or of another shape, with their names.
+        InputError: If a tensor is missing, not in the model, or of another shape. The message lists
+            their names.
     """
     inner = unwrap_model(model)
     state = read_checkpoint(path, trust=trust)
@@ -45,6 +46,6 @@ def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> 
         ]
         raise InputError(
             f"checkpoint {path} does not fit the config's model ({'; '.join(parts)}): use the "
-            "config that it was trained with"
+            "config with which it was trained"
         )
     inner.load_state_dict(state)

@@ -1,4 +1,4 @@
-"""The names that an architecture's tensors have in timm and in mmpretrain, and the way between."""
+"""Naming schemes of the tensors of an architecture, and the translation between them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from dataclasses import dataclass
 from functools import cached_property
 
 WRAPPER = "timm_model."
-"""Under which mmpretrain's ``TIMMBackbone`` keeps timm's model, with timm's names."""
+"""Prefix of timm's model, with timm's names, in ``TIMMBackbone`` of mmpretrain."""
 
 
 @dataclass(frozen=True)
 class KeyMap:
-    """An invertible table of names of one architecture.
+    """An invertible table of the names of one architecture.
 
     Args:
-        family: Of architectures, for people.
-        rules: Pairs (timm's name, mmpretrain's name). ``*`` stands for a number and a dot at the
-            end for one further word, as in ``("blocks.*.norm1.", "layers.*.ln1.")``; both are
-            carried over.
-        timm_mark: Regular expression of a name that tells timm's names from other families'.
-        mmpretrain_mark: The same for mmpretrain's.
-        native: Whether mmpretrain has a class of its own; else it uses timm's in ``TIMMBackbone``.
+        family: Name of the architecture family in messages.
+        rules: Pairs of timm's and mmpretrain's name. ``*`` stands for a number, and a dot at the
+            end for one more word, as in ``("blocks.*.norm1.", "layers.*.ln1.")``. Both are kept in
+            the translation.
+        timm_mark: Regular expression of the names by which timm's models of this family are
+            recognised.
+        mmpretrain_mark: Regular expression of the names by which mmpretrain's models of this family
+            are recognised; None if mmpretrain uses timm's names.
+        native: Whether mmpretrain has a class for this architecture. Otherwise it uses timm's model
+            in ``TIMMBackbone``.
     """
 
     family: str
@@ -31,11 +34,11 @@ class KeyMap:
     native: bool = True
 
     def to_mmpretrain(self, name: str) -> str | None:
-        """The name that mmpretrain has for a name of timm's; None if no rule covers it."""
+        """Translate timm's name to mmpretrain's; None if no rule covers it."""
         return _apply(self._forward, name)
 
     def to_timm(self, name: str) -> str | None:
-        """The name that timm has for a name of mmpretrain's; None if no rule covers it."""
+        """Translate mmpretrain's name to timm's; None if no rule covers it."""
         return _apply(self._backward, name)
 
     @cached_property
@@ -49,12 +52,12 @@ class KeyMap:
 
 @dataclass(frozen=True)
 class Names:
-    """Which names a set of keys has.
+    """The naming scheme of a set of keys.
 
     Attributes:
-        keymap: Of the architecture, None if no table knows it.
-        side: ``timm`` or ``mmpretrain``.
-        wrapped: Whether all keys have ``timm_model.`` before them.
+        keymap: Table of the architecture; None if no table knows it.
+        side: ``timm`` or ``mmpretrain``, whose names the keys have.
+        wrapped: Whether all keys start with ``timm_model.``.
     """
 
     keymap: KeyMap | None
@@ -67,7 +70,10 @@ class Names:
         return f"{self.keymap.family}, {self.side}'s names{' in TIMMBackbone' * self.wrapped}"
 
     def to_timm(self, name: str) -> str | None:
-        """The name that timm has for such a key; without a table the key is taken as it is."""
+        """Translate a name of this scheme to timm's; None if no rule covers it.
+
+        Without a table, names are not translated.
+        """
         if self.wrapped:
             if not name.startswith(WRAPPER):
                 return None
@@ -79,11 +85,12 @@ class Names:
         return name if self.keymap.to_mmpretrain(name) is not None else None
 
     def from_timm(self, name: str) -> str | None:
-        """The inverse of :meth:`to_timm`."""
+        """Translate timm's name to this scheme, the inverse of :meth:`to_timm`."""
+        result: str | None = name
         if self.keymap is not None:
             other = self.keymap.to_mmpretrain(name)
-            name = other if self.side == "mmpretrain" or other is None else name
-        return name if name is None or not self.wrapped else WRAPPER + name
+            result = other if self.side == "mmpretrain" or other is None else name
+        return result if result is None or not self.wrapped else WRAPPER + result
 
 
 def _apply(table: list[tuple[re.Pattern, str]], name: str) -> str | None:

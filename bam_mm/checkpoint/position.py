@@ -1,4 +1,4 @@
-"""Fitting what depends on the number of patches."""
+"""Adapting position embeddings and position biases to the backbone."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ BLOCK_BIAS = ".attn.relative_position_bias_table"
 def resize_position_embeddings(
     backbone: nn.Module, wanted: Mapping[str, Tensor], found: dict[str, Tensor]
 ) -> list[str]:
-    """Resize position embeddings bicubically to the backbone's grid of patches.
+    """Resize position embeddings bicubically to the patch grid of the backbone.
 
     Args:
-        backbone: Says its grid.
-        wanted: Its tensors.
-        found: The file's, by the backbone's names; position embeddings, (1, extra + side^2, D),
-            are replaced by (1, extra + h*w, D) where that is what differs.
+        backbone: Backbone whose patch grid is used.
+        wanted: Tensors of the backbone by name.
+        found: Tensors of the file by their names in the backbone, changed in place. Position
+            embeddings (1, extra + side^2, D) become (1, extra + h*w, D) if only the grid differs.
 
     Returns:
-        What was resized, as ``name: 14x14 -> 6x6``.
+        The resized tensors, as ``name: 14x14 -> 6x6``.
     """
     resized = []
     for key, own in wanted.items():
@@ -35,7 +35,7 @@ def resize_position_embeddings(
         grid = _grid(backbone, key)
         if other.shape == own.shape or grid is None or other.ndim != 3:
             continue
-        # Class tokens and the like stand in front and have no place.
+        # Class tokens and the like come first and have no position in the grid.
         extra = own.shape[1] - grid[0] * grid[1]
         side = isqrt(max(other.shape[1] - extra, 0))
         if side**2 + extra != other.shape[1] or not side or other.shape[2] != own.shape[2]:
@@ -50,16 +50,16 @@ def resize_position_embeddings(
 
 
 def spread_shared_bias(wanted: Mapping[str, Tensor], found: dict[str, Tensor]) -> str:
-    """Give each block its own copy of BEiT's shared relative position bias.
+    """Copy BEiT's shared relative position bias to each block.
 
-    BEiT pretrains with one bias for all blocks and goes on with one a block.
+    BEiT is pretrained with one bias for all blocks and fine-tuned with one bias per block.
 
     Args:
-        wanted: The backbone's tensors.
-        found: The file's, by the backbone's names; changed in place.
+        wanted: Tensors of the backbone by name.
+        found: Tensors of the file by their names in the backbone, changed in place.
 
     Returns:
-        What was done, ``""`` if the backbone shares the bias too.
+        Description of the change, ``""`` if nothing was copied.
     """
     blocks = [key for key in wanted if key.endswith(BLOCK_BIAS) and key not in found]
     if SHARED_BIAS not in found or SHARED_BIAS in wanted or not blocks:

@@ -1,4 +1,4 @@
-"""The proof of loading, kept beside what came of it."""
+"""The report of a loaded backbone as a file in the work folder of a run."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from bam_mm.checkpoint.backbone import LoadReport
 from bam_mm.checkpoint.writing import write_whole
 
 PROOF = "loaded_backbone.json"
-"""Name of the file in a run's work folder."""
+"""Name of the file in the work folder of a run."""
 
 
 def write_proof(folder: str | Path, report: LoadReport) -> Path:
-    """Write what was loaded into a run's work folder.
+    """Write the report of a loaded backbone to the work folder of a run.
+
+    The file contains the attributes of the report, with the number of unused keys instead of their
+    list.
 
     Args:
-        folder: The folder.
-        report: What :func:`~bam_mm.checkpoint.backbone.load_backbone` gave.
+        folder: Work folder of the run.
+        report: Report from :func:`~bam_mm.checkpoint.backbone.load_backbone`.
 
     Returns:
-        The file: the report's attributes, of the keys that are not used their number alone.
+        Path of the file.
     """
     content = {**asdict(report), "unused": len(report.unused)}
     path = Path(folder) / PROOF
@@ -31,6 +34,13 @@ def write_proof(folder: str | Path, report: LoadReport) -> Path:
 
 
 def read_proof(folder: str | Path) -> dict[str, Any] | None:
-    """What :func:`write_proof` wrote; None where nothing was loaded."""
+    """Read the report that :func:`write_proof` wrote to a work folder.
+
+    Args:
+        folder: Work folder of the run.
+
+    Returns:
+        The attributes of the report, or None if the run loaded no backbone.
+    """
     path = Path(folder) / PROOF
     return json.loads(path.read_text()) if path.is_file() else None

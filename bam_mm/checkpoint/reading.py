@@ -22,7 +22,7 @@ from bam_mm.errors import InputError
 TRUST_FLAG = "--trust-checkpoint"
 
 FORCE_SAFE, FORCE_UNSAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-"""Environment variables by which torch overrides what a call to ``torch.load`` asks for."""
+"""Environment variables by which torch overrides the arguments of ``torch.load``."""
 
 
 def read_checkpoint(
@@ -31,16 +31,17 @@ def read_checkpoint(
     """Read a checkpoint with ``weights_only=True``, or a safetensors file.
 
     Args:
-        filename: A file written by torch (or by an mmengine run), or ``*.safetensors``.
-        map_location: As for ``torch.load``; a device for safetensors.
-        trust: The user's explicit word (``--trust-checkpoint``) that code in this file may run. It
-            is run only if the file cannot be read without.
+        filename: File written by torch or by a run of mmengine, or ``*.safetensors``.
+        map_location: Device or mapping of devices, passed to ``torch.load``. For safetensors, a
+            device.
+        trust: Whether the user has explicitly allowed code in this file to run
+            (``--trust-checkpoint``). It runs only if the file cannot be read otherwise.
 
     Returns:
-        Its contents.
+        The contents of the file.
 
     Raises:
-        InputError: If the file is missing, damaged, or a pickle that would need code to be run.
+        InputError: If the file is missing or damaged, or is a pickle that requires its code to run.
     """
     path = Path(filename).expanduser()
     if not path.is_file():
@@ -48,8 +49,8 @@ def read_checkpoint(
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path, device=str(map_location or "cpu"))
-        # mmengine's own checkpoints hold NumPy scalars and its log history besides tensors.
-        # torch stops where both of its variables are set, be it by the user's shell.
+        # Checkpoints of mmengine hold NumPy scalars and its log history in addition to tensors.
+        # torch raises an error if both of its variables are set, even in the user's shell.
         with (
             _without_environment(FORCE_UNSAFE),
             torch.serialization.safe_globals(_harmless()),
@@ -59,21 +60,21 @@ def read_checkpoint(
         if trust:
             return _run_its_code(path, map_location)
         raise InputError(
-            f"checkpoint {path} is not read: it holds more than tensors and plain values, and "
-            "reading it would run code from the file, or it is damaged. If you trust whoever wrote "
-            f"it, give {TRUST_FLAG} (of tools/train.py, test.py and convert_checkpoint.py), or "
-            f"export its state_dict and use that file ({_first_line(error)})"
+            f"checkpoint {path} is not read: it is damaged, or it holds more than tensors and "
+            f"plain values and would run code from the file ({_first_line(error)}). If you trust "
+            f"its author, pass {TRUST_FLAG} to tools/train.py, test.py or "
+            "convert_checkpoint.py, or export its state_dict to a new file"
         ) from error
     except Exception as error:
-        # A damaged file makes torch raise almost anything.
+        # For a damaged file, torch raises almost any exception.
         raise InputError(
             f"checkpoint {path} cannot be read ({_first_line(error)}): it is damaged or "
-            "cut short; use an earlier one, or copy it again"
+            "truncated; use an earlier checkpoint, or copy it again"
         ) from error
 
 
 def file_digest(filename: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Compute the SHA-256 of a file, in hexadecimal."""
     digest = sha256()
     with Path(filename).expanduser().open("rb") as file:
         while block := file.read(1 << 20):
@@ -82,9 +83,9 @@ def file_digest(filename: str | Path) -> str:
 
 
 def _run_its_code(path: Path, map_location: Any) -> dict[str, Any]:
-    # The only place of the package that unpickles, and only on the user's word.
+    # This is the only place in the package that unpickles, and only if the user allows it.
     print_log(
-        f"{TRUST_FLAG}: reading {path} runs code from it",
+        f"{TRUST_FLAG}: reading {path} runs code from the file",
         logger="current",
         level=logging.WARNING,
     )
@@ -94,23 +95,23 @@ def _run_its_code(path: Path, map_location: Any) -> dict[str, Any]:
     except Exception as error:
         raise InputError(
             f"checkpoint {path} cannot be read even with {TRUST_FLAG} "
-            f"({type(error).__name__}: {_first_line(error)}): it is damaged, or needs a package "
-            "that is not installed"
+            f"({type(error).__name__}: {_first_line(error)}): copy it again if it is damaged, or "
+            "install the package that it needs"
         ) from error
 
 
 def _harmless() -> list[Callable | tuple[Callable, str]]:
-    # mmengine lists getattr itself. With it a file can reach any object, put exec in the place of
-    # a builtin function that is called on its keys, and so run code after all.
+    # The list of mmengine includes getattr itself, with which a file can reach any object. It could
+    # replace a builtin function that is called on its keys by exec, and thus run code after all.
     kept = [item for item in get_torch_safe_globals() if item is not getattr]
-    # Training arguments, as DINO's, MAE's and BAM's scripts save them: attributes and nothing else.
+    # The scripts of DINO, MAE and BAM save their arguments as a Namespace, which holds only values.
     return [*kept, Namespace, (_statistic, "builtins.getattr"), (_statistic, "__builtin__.getattr")]
 
 
 def _statistic(owner: Any, name: str) -> Callable:
-    # What mmengine's log history needs getattr for.
+    # Replaces getattr, which the log history of mmengine needs for these methods.
     if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
-        raise UnpicklingError(f"it asks for the attribute {name!r} of {owner!r}")
+        raise UnpicklingError(f"it requests the attribute {name!r} of {owner!r}")
     return getattr(owner, name)
 
 
@@ -125,8 +126,8 @@ def _without_environment(name: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    # torch puts general advice before what was wrong with this file.
+    # The message of torch has general advice before the reason why it cannot load this file.
     text = str(error).rpartition("WeightsUnpickler error:")[2]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith("Weights only load failed")]
-    return (telling or lines or [type(error).__name__])[0]
+    specific = [line for line in lines if not line.startswith("Weights only load failed")]
+    return (specific or lines or [type(error).__name__])[0]

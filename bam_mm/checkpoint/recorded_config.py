@@ -1,4 +1,4 @@
-"""The backbone's config that mmengine records in a checkpoint, read without running it."""
+"""Reading the config of the backbone that mmengine stores in a checkpoint, without running it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from bam_mm.errors import InputError
 
 
 def recorded_backbone(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
-    """Config of the backbone with which a checkpoint was trained.
+    """Return the config of the backbone with which a checkpoint was trained.
 
     Args:
-        path: A checkpoint of an mmengine run.
-        trust: The user's explicit word that code in this file may run.
+        path: Checkpoint of a run of mmengine.
+        trust: Whether the user has explicitly allowed code in this file to run.
 
     Returns:
-        The config of its backbone, the type with its scope before it.
+        Config of the backbone, with the scope of its registry in ``type``.
 
     Raises:
-        InputError: If the checkpoint records none.
+        InputError: If the checkpoint does not contain a config with a backbone.
     """
     content = read_checkpoint(path, trust=trust)
     meta = content.get("meta") if isinstance(content, Mapping) else None
@@ -33,7 +33,7 @@ def recorded_backbone(path: str | Path, *, trust: bool = False) -> dict[str, Any
         kind = str(config["type"])
     except (KeyError, TypeError, ValueError, SyntaxError) as error:
         raise InputError(
-            f"checkpoint {path} does not say which backbone it holds (a file of this package does, "
+            f"checkpoint {path} does not state which backbone it holds (files of this package do, "
             "in meta.cfg): name it yourself, as in mmpretrain:vit-base-p16@PATH or "
             "timm:vit_base_patch16_224@PATH"
         ) from error
@@ -44,18 +44,18 @@ def recorded_backbone(path: str | Path, *, trust: bool = False) -> dict[str, Any
 
 
 def parse_settings(text: str) -> dict[str, Any]:
-    """Read the assignments of a config as mmengine prints it.
+    """Parse the assignments in a config that mmengine has printed as Python code.
 
-    Only literals, containers and ``dict(...)`` are understood; other assignments are left out.
+    Values may be literals, containers and ``dict(...)``. Other assignments are left out.
 
     Args:
-        text: Python, such as ``model = dict(type='BAM')``.
+        text: Python code such as ``model = dict(type='BAM')``.
 
     Returns:
-        The values by name.
+        The assigned values by name.
 
     Raises:
-        SyntaxError: If the text is no Python.
+        SyntaxError: If the text is not valid Python.
     """
     settings = {}
     for statement in ast.parse(text).body:
@@ -70,8 +70,10 @@ def parse_settings(text: str) -> dict[str, Any]:
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "dict" and not node.args:
         return {keyword.arg: _value(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        return {_value(k): _value(v) for k, v in zip(node.keys, node.values, strict=True)}
+    if isinstance(node, ast.Dict):
+        keys = [key for key in node.keys if key is not None]
+        if len(keys) == len(node.values):  # A key is None in {**other}.
+            return {_value(k): _value(v) for k, v in zip(keys, node.values, strict=True)}
     if isinstance(node, (ast.List, ast.Tuple)):
         values = [_value(item) for item in node.elts]
         return values if isinstance(node, ast.List) else tuple(values)

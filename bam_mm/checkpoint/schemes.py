@@ -1,4 +1,4 @@
-"""No library that we call unpickles behind our back."""
+"""Safe loading of checkpoints by mmengine and other libraries, which would unpickle them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bam_mm.errors import InputError
 
 
 def forbid_unpickling() -> None:
-    """Make every checkpoint that mmengine loads go through :func:`read_checkpoint`.
+    """Make mmengine load every checkpoint with :func:`read_checkpoint`.
 
-    mmengine tries ``weights_only=True`` and then silently unpickles whatever the file holds; what
-    it downloads it unpickles at once. Afterwards ``load_from``, ``resume``, ``init_cfg`` of type
-    ``Pretrained`` and ``runner.load_checkpoint`` read local files safely, and every other scheme
+    By default, mmengine tries ``weights_only=True`` and then silently unpickles the whole file, and
+    unpickles downloaded files directly. After this call, ``load_from``, ``resume``, ``init_cfg`` of
+    type ``Pretrained`` and ``runner.load_checkpoint`` read local files safely. Every other scheme
     (``https://``, ``torchvision://``, ``open-mmlab://``, ``mmcls://``, ``s3://``, ...) is refused
-    with a message. Other callers of ``torch.load``, such as timm's ``checkpoint_path``, are made to
-    read weights only, for this process and those that it starts.
+    with a message. Other calls of ``torch.load``, such as that of timm's ``checkpoint_path``, can
+    only read weights, in this process and its child processes.
     """
     for prefix in list(CheckpointLoader._schemes):
         loader = load_from_local_safely if prefix == "" else load_from_elsewhere_refused
@@ -29,17 +29,17 @@ def forbid_unpickling() -> None:
 
 
 def load_from_local_safely(filename: str, map_location: Any = None) -> dict:
-    """Read a local file. mmengine prints the name of this function from its eleventh letter on."""
+    """Read a local file. mmengine logs the name of this function without the first ten letters."""
     return read_checkpoint(filename, map_location)
 
 
 def load_from_elsewhere_refused(filename: str, map_location: Any = None) -> dict:
-    """Refuse what is not a local file.
+    """Refuse a checkpoint that is not a local file.
 
     Raises:
         InputError: Always.
     """
     raise InputError(
-        f"checkpoint {filename} is not a local file: nothing is downloaded here; fetch it yourself "
-        "(curl -LO URL) and give its path"
+        f"checkpoint {filename} is not a local file: nothing is downloaded automatically; download "
+        "it (curl -LO URL) and pass its path"
     )

@@ -1,4 +1,4 @@
-"""Backbones by a short name, with weights from a file: ``timm:NAME@PATH`` and the like."""
+"""Backbones by short name, with weights from a file, such as ``timm:NAME@PATH``."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
         type="mmpretrain.ResNet_CIFAR", depth=18, stem_channels=16, base_channels=16
     ),
 }
-"""Short names besides those of mmpretrain's own model index."""
+"""Configs of short names in addition to the names in the model index of mmpretrain."""
 
 
 @dataclass(frozen=True)
 class BackboneSource:
-    """A backbone and where its weights come from.
+    """A backbone and the source of its weights.
 
     Attributes:
-        spec: As it was given.
+        spec: Short name from which this source was parsed.
         kind: ``timm``, ``mmpretrain``, ``bam`` or ``random``.
-        config: Of the backbone, for a registry.
-        path: Of the weights, None for random ones.
-        branch: Of the checkpoint.
+        config: Config of the backbone, for the registry.
+        path: Path of the weights, None for random weights.
+        branch: Branch of the checkpoint, ``teacher`` or ``student``.
     """
 
     spec: str
@@ -63,25 +63,26 @@ class BackboneSource:
 
 
 def parse_backbone(spec: str, *, trust: bool = False) -> BackboneSource:
-    """Read a backbone's short name. Nothing is downloaded.
+    """Parse the short name of a backbone. Nothing is downloaded.
 
-    - ``timm:NAME@PATH``: a timm model, in mmpretrain's ``TIMMBackbone``, weights from a file;
-      without a path from Hugging Face's cache on this machine, if they are in it.
-    - ``mmpretrain:NAME@PATH``: the backbone of a model of mmpretrain's index, or one of
+    - ``timm:NAME@PATH``: a timm model in mmpretrain's ``TIMMBackbone``, with weights from a file.
+      Without a path, the weights are taken from the Hugging Face cache of this machine.
+    - ``mmpretrain:NAME@PATH``: the backbone of a model in mmpretrain's index, or one of
       ``ARCHITECTURES``.
-    - ``bam:PATH``, ``bam:PATH@student``: a checkpoint of this package, which says its backbone.
-    - ``random:NAME``, ``random:timm:NAME``, ``random:bam:PATH``: the same architectures, not
-      trained.
+    - ``bam:PATH``, ``bam:PATH@student``: a checkpoint of this package, which contains the config of
+      its backbone.
+    - ``random:NAME``, ``random:timm:NAME``, ``random:bam:PATH``: the same architectures with random
+      weights.
 
     Args:
-        spec: The short name.
-        trust: The user's explicit word that code in a ``bam:`` file may run.
+        spec: Short name of the backbone.
+        trust: Whether the user has explicitly allowed code in a ``bam:`` file to run.
 
     Returns:
-        The source; :func:`build_backbone` builds it.
+        The source, from which :func:`build_backbone` builds the backbone.
 
     Raises:
-        InputError: If a name is unknown, with those close to it, or there are no weights.
+        InputError: If a name is unknown (the message lists similar ones), or there are no weights.
     """
     kind, _, rest = spec.partition(":")
     if kind == "bam" and rest:
@@ -103,8 +104,8 @@ def parse_backbone(spec: str, *, trust: bool = False) -> BackboneSource:
     config = (_timm if kind == "timm" else _listed)(name, spec)
     if not path and kind == "mmpretrain":
         raise InputError(
-            f"backbone {spec!r} needs its weights, nothing is downloaded: mmpretrain:{name}@PATH, "
-            f"or random:{name} for none"
+            f"backbone {spec!r} needs its weights, nothing is downloaded: pass the file "
+            f"(mmpretrain:{name}@PATH), or use random weights (random:{name})"
         )
     return BackboneSource(spec, kind, config, Path(path) if path else _cached(name, spec))
 
@@ -115,16 +116,17 @@ def build_backbone(
     """Build a backbone and load its weights with proof.
 
     Args:
-        source: A short name, or what :func:`parse_backbone` made of it.
-        trust: The user's explicit word that code in the file may run.
-        **overrides: Put into the backbone's config, such as ``out_type="featmap"``.
+        source: Short name of the backbone, or the result of :func:`parse_backbone`.
+        trust: Whether the user has explicitly allowed code in the file to run.
+        **overrides: Values that replace those in the config of the backbone, such as
+            ``out_type="featmap"``.
 
     Returns:
-        The backbone, and the report of loading, None for random weights.
+        The backbone and the report of loading it, None for random weights.
 
     Raises:
-        InputError: As :func:`parse_backbone` and
-            :func:`~bam_mm.checkpoint.backbone.load_backbone`.
+        InputError: If the name is invalid, there are no weights, or they do not fit the backbone
+            (see :func:`~bam_mm.checkpoint.backbone.load_backbone`).
     """
     if isinstance(source, str):
         source = parse_backbone(source, trust=trust)
@@ -137,7 +139,7 @@ def build_backbone(
 
 
 def _timm(name: str, spec: str) -> dict[str, Any]:
-    import timm  # Slow to import, and most runs need it not.
+    import timm  # Slow to import and rarely needed.
 
     known = timm.list_models() + timm.list_pretrained()
     if name not in known and not timm.is_model(name):
@@ -148,7 +150,7 @@ def _timm(name: str, spec: str) -> dict[str, Any]:
 def _listed(name: str, spec: str) -> dict[str, Any]:
     if name in ARCHITECTURES:
         return dict(ARCHITECTURES[name])
-    from mmpretrain.apis.model import ModelHub, list_models  # Slow too.
+    from mmpretrain.apis.model import ModelHub, list_models  # Slow to import as well.
 
     known = list_models()
     if name.lower() not in known:
@@ -174,12 +176,13 @@ def _cached(name: str, spec: str) -> Path:
         if isinstance(path, str):
             return Path(path)
     raise InputError(
-        f"backbone {spec!r}: its weights are not in Hugging Face's cache of this machine, and "
-        f"nothing is downloaded; give the file (timm:{name}@PATH), or random:timm:{name} for none"
+        f"backbone {spec!r}: its weights are not in the Hugging Face cache of this machine, and "
+        f"nothing is downloaded; pass the file (timm:{name}@PATH), or use random weights "
+        f"(random:timm:{name})"
     )
 
 
 def _unknown(spec: str, name: str, known: Iterable[str], where: str) -> InputError:
     close = get_close_matches(name, list(known), n=4, cutoff=0.5)
-    hint = f"; close to it: {', '.join(close)}" if close else ""
-    return InputError(f"backbone {spec!r}: no model {name!r}{hint} (all of them: {where})")
+    hint = f"; similar names: {', '.join(close)}" if close else ""
+    return InputError(f"backbone {spec!r}: no model {name!r}{hint} (all names: {where})")

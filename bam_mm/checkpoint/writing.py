@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the newest checkpoint that is whole."""
+"""Atomic writing of files, and finding the newest intact checkpoint."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from mmengine.fileio import LocalBackend, register_backend
 from bam_mm.errors import InputError
 
 PARTIAL = ".partial"
-"""Ending of a file that is being written."""
+"""Suffix of a file that is being written."""
 
 _CHECKPOINT = re.compile(r"(epoch|iter)_(\d+)\.pth")
 
 
 def write_whole(path: str | Path, content: bytes) -> None:
-    """Write a file so that at any moment it is the old one, or the new one, or (not yet) there.
+    """Write a file atomically: at any moment, ``path`` has its complete old or new content.
 
-    The content goes to ``<path>.partial`` first, to the disk, and then takes the name.
+    The content is written to ``<path>.partial``, flushed to the disk, and then renamed.
 
     Args:
-        path: File to write; its folder is made.
-        content: All of it.
+        path: File to write. Its folder is created if necessary.
+        content: Complete content of the file.
 
     Raises:
-        InputError: If it cannot be written, with the reason. What was at ``path`` is still there.
+        InputError: If the file cannot be written. A previous file at ``path`` stays intact.
     """
     path = Path(path)
     partial = path.with_name(path.name + PARTIAL)
@@ -42,14 +42,14 @@ def write_whole(path: str | Path, content: bytes) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise InputError(
-            f"{path} ({len(content) / 1e6:.1f} MB) is not written: {error.strerror}. What was "
-            "saved before is untouched: make room or choose another --work-dir, and go on with "
+            f"{path} ({len(content) / 1e6:.1f} MB) is not written: {error.strerror}. Files saved "
+            "before are intact: free disk space or choose another --work-dir, and continue with "
             "--resume"
         ) from error
 
 
 def _sync_folder(folder: Path) -> None:
-    # The new name has to reach the disk as well, or a power cut takes it back.
+    # The new name must reach the disk as well, because a power failure could undo the renaming.
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -58,7 +58,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 class WholeFilesBackend(LocalBackend):
-    """mmengine's local files, written by :func:`write_whole`."""
+    """File backend of mmengine for local files that writes with :func:`write_whole`."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes."""
@@ -70,12 +70,12 @@ class WholeFilesBackend(LocalBackend):
 
 
 def write_whole_files() -> None:
-    """Make mmengine write every local file by :func:`write_whole`."""
+    """Make mmengine write every local file with :func:`write_whole`."""
     register_backend("local", WholeFilesBackend, force=True, prefixes="")
 
 
 def remove_partial_files(folder: str | Path) -> list[Path]:
-    """Delete what a killed run left half written; returns what was there."""
+    """Delete the partially written checkpoints of an interrupted run, and return their paths."""
     partial = sorted(Path(folder).glob(f"*.pth{PARTIAL}"))
     for path in partial:
         path.unlink()
@@ -83,38 +83,39 @@ def remove_partial_files(folder: str | Path) -> list[Path]:
 
 
 def checkpoint_fault(path: str | Path) -> str | None:
-    """Why a checkpoint is not whole, None where it is.
+    """Return the reason why a checkpoint is not intact, or None if it is intact.
 
-    torch's files are ZIP archives with a checksum an entry, so that a file cut short or damaged is
-    noticed without loading it.
+    Files of torch are ZIP archives with a checksum for each entry, so a truncated or damaged file
+    is detected without loading it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except (zipfile.BadZipFile, OSError) as error:
         return str(error)
-    return f"{damaged} in it does not match its checksum" if damaged else None
+    return f"its entry {damaged} does not match its checksum" if damaged else None
 
 
 def newest_checkpoint(work_dir: str | Path) -> tuple[Path | None, dict[Path, str]]:
-    """The newest whole ``epoch_N.pth`` or ``iter_N.pth`` of a run.
+    """Find the newest intact ``epoch_N.pth`` or ``iter_N.pth`` of a run.
 
-    mmengine's ``last_checkpoint`` file is not asked: a run killed at the wrong moment has written
-    one of the two, and not the other.
+    The ``last_checkpoint`` file of mmengine is not used, because a run that is killed between
+    writing a checkpoint and writing this file leaves the two inconsistent.
 
     Args:
-        work_dir: Folder of the run.
+        work_dir: Work folder of the run.
 
     Returns:
-        The path, None without any; and why each newer one was passed over.
+        Path of the checkpoint, None if there is none, and the reasons why newer checkpoints were
+        skipped, by path.
     """
     found = []
     for path in Path(work_dir).glob("*.pth"):
         if match := _CHECKPOINT.fullmatch(path.name):
             found.append((path.stat().st_mtime_ns, int(match[2]), path))
-    faults = {}
-    # A higher number is a later state, whenever it was copied here; iter_N and epoch_N of one run
-    # are told apart by time.
+    faults: dict[Path, str] = {}
+    # A higher number is a later state, whenever the file was copied here. If a run has both iter_N
+    # and epoch_N, they are ordered by time.
     kinds = {path.name.split("_")[0] for *_, path in found}
     key = (lambda entry: entry[1]) if len(kinds) == 1 else (lambda entry: entry[0])
     for *_, path in sorted(found, key=key, reverse=True):

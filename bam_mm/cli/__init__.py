@@ -1,1 +1,1 @@
-"""The commands behind ``tools/``: one file a command, which parses arguments and calls the rest."""
+"""The command-line tools behind ``tools/``: one module for each, which parses the arguments."""

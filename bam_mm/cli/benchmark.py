@@ -1,65 +1,112 @@
-"""Every task of a suite for every model: run, and one table and one page of it."""
+"""Run the tasks of a suite for one or several models, and report the results."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+SUITE_HELP = "name of a suite in configs/suites/, or path to your own suite file (.py)"
+
 
 def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("list", help="suites, their tasks, protocols and data")
-    listing.add_argument("suite", nargs="?", help="one suite in full (default: all in short)")
-    for name, what in (("validate", "check data and models"), ("run", "run what is not done yet")):
-        command = commands.add_parser(name, help=what)
-        command.add_argument("suite", help="of configs/suites/, or the path of one's own")
+    listing = commands.add_parser("list", help="list suites, their tasks, protocols and data")
+    listing.add_argument(
+        "suite", nargs="?", help="suite to show in full (default: list all suites)"
+    )
+    for name, description in (
+        ("validate", "check data and models"),
+        ("run", "run everything that has no result yet"),
+    ):
+        command = commands.add_parser(name, help=description)
+        command.add_argument("suite", help=SUITE_HELP)
         command.add_argument(
             "--model",
             action="append",
             default=[],
             metavar="[NAME=]SPEC",
-            help="bam:PATH[@student], timm:NAME[@PATH], mmpretrain:NAME@PATH, random:NAME; again "
-            "for more",
+            help="model to evaluate: bam:PATH[@student], timm:NAME[@PATH], mmpretrain:NAME@PATH or "
+            "random:NAME; repeat the option for several models",
         )
-        command.add_argument("--tasks", nargs="+", help="only these")
-        command.add_argument("--seeds", nargs="+", type=int, default=[0], help="a run each")
-        command.add_argument("--limit", type=int, help="images a data set, for a quick try")
-        command.add_argument("--launcher", default="none", help="none, pytorch (torchrun) or slurm")
-        command.add_argument("--gpus", type=int, default=1, help="processes of each run")
-        command.add_argument("--data", type=Path, default=Path("data"), help="folder of all data")
+        command.add_argument("--tasks", nargs="+", help="tasks to run (default: all)")
+        command.add_argument(
+            "--seeds", nargs="+", type=int, default=[0], help="random seeds, one run for each"
+        )
+        command.add_argument(
+            "--limit", type=int, help="maximum number of images of each data set, for a quick test"
+        )
+        command.add_argument(
+            "--launcher", default="none", help="job launcher: none, pytorch (torchrun) or slurm"
+        )
+        command.add_argument("--gpus", type=int, default=1, help="number of processes of each run")
+        command.add_argument(
+            "--data", type=Path, default=Path("data"), help="folder of all data sets"
+        )
         command.add_argument(
             "--cfg-options",
             nargs="+",
             default=[],
             metavar="[TASK:]KEY=VALUE",
-            help="override settings of one task, as in knn:test_cfg.k=[20], or of all",
+            help="override config settings of one task, as in knn:test_cfg.k=[20], or of all tasks",
         )
-        command.add_argument("--trust-checkpoint", action="store_true", help="as of tools/test.py")
+        command.add_argument(
+            "--trust-checkpoint", action="store_true", help="same as in tools/test.py"
+        )
     running = commands.choices["run"]
-    running.add_argument("--jobs", type=int, default=1, help="runs side by side, sharing the cores")
-    reporting = commands.add_parser("report", help="write tables and page again")
-    reporting.add_argument("suite", help="of configs/suites/, or the path of one's own")
-    for command in (commands.choices[name] for name in ("validate", "run", "report")):
-        command.add_argument("--work-dir", type=Path, help="default: work_dirs/benchmark/SUITE")
-    costing = commands.add_parser("cost", help="what a step of pretraining costs, by method")
-    costing.add_argument(
-        "--model", action="append", help="bam, simclr, byol, swav, mocov3, mae; default: all"
+    running.add_argument(
+        "--jobs", type=int, default=1, help="number of runs in parallel; they share the CPU cores"
     )
-    costing.add_argument("--backbone", default="vit-small-p16", help="the same for all methods")
-    costing.add_argument("--batch", type=int, default=8, help="images a step")
-    costing.add_argument("--crops", nargs="+", default=["2x224", "6x96"], help="large, then small")
-    costing.add_argument("--steps", type=int, default=5, help="timed ones, after one that is not")
-    costing.add_argument("--rounds", type=int, default=1, help="how often all methods have a turn")
-    costing.add_argument("--bf16", action="store_true", help="forward pass in bfloat16")
-    costing.add_argument("--threads", type=int, default=0, help="of the CPU (default: as it is)")
-    costing.add_argument("--work-dir", type=Path, help="a suite's, to have the table on its page")
+    reporting = commands.add_parser("report", help="write the tables and the HTML page again")
+    reporting.add_argument("suite", help=SUITE_HELP)
+    for command in (commands.choices[name] for name in ("validate", "run", "report")):
+        command.add_argument(
+            "--work-dir",
+            type=Path,
+            help="folder for records, runs and the report (default: work_dirs/benchmark/SUITE)",
+        )
+    costing = commands.add_parser(
+        "cost", help="measure the time and memory of a pretraining step, by method"
+    )
+    costing.add_argument(
+        "--model",
+        action="append",
+        help="method to measure: bam, simclr, byol, swav, mocov3 or mae; repeat the option for "
+        "several methods (default: all)",
+    )
+    costing.add_argument("--backbone", default="vit-small-p16", help="backbone of all methods")
+    costing.add_argument("--batch", type=int, default=8, help="number of images per step")
+    costing.add_argument(
+        "--crops",
+        nargs="+",
+        default=["2x224", "6x96"],
+        help="number x side of the large crops, then of the small ones",
+    )
+    costing.add_argument(
+        "--steps", type=int, default=5, help="number of timed steps, after one untimed step"
+    )
+    costing.add_argument("--rounds", type=int, default=1, help="number of rounds over all methods")
+    costing.add_argument("--bf16", action="store_true", help="run the forward pass in bfloat16")
+    costing.add_argument(
+        "--threads", type=int, default=0, help="number of CPU threads (default: unchanged)"
+    )
+    costing.add_argument(
+        "--work-dir",
+        type=Path,
+        help="work folder of a suite whose report should show the table (default: "
+        "work_dirs/benchmark/cost)",
+    )
     return parser.parse_args()
 
 
 def main() -> int:
-    """Do what the command says: 0 all is well, 1 wrong input, 2 a task has no result."""
+    """Run the command.
+
+    Returns:
+        The exit code: 0 for success, 1 for invalid input, 2 if a task has no result, 130 if the
+        benchmark was interrupted.
+    """
     args = parse_args()
     from bam_mm.cli.benchmark_commands import COMMANDS
 

@@ -21,16 +21,16 @@ from bam_mm.suite.planning import Run, Settings, plan
 from bam_mm.suite.records import COST
 
 NO_RESULT, INTERRUPTED = 2, 130
-"""Exit codes: a task has no result; stopped by Ctrl-C."""
+"""Exit codes: a task has no result, or the run was interrupted by Ctrl-C."""
 
 
 def show(args: Namespace) -> int:
-    """Show suites, or the tasks of one with their protocols and data."""
+    """Print all suites, or the tasks of one suite with their protocols and data sets."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
     if args.suite is None:
-        table = Table("suite", "tasks", "what", box=None)
+        table = Table("suite", "tasks", "description", box=None)
         for name in suite_names():
             suite = load_suite(name)
             table.add_row(name, ", ".join(task.name for task in suite.tasks), suite.about)
@@ -39,7 +39,7 @@ def show(args: Namespace) -> int:
     suite = load_suite(args.suite)
     console.print(f"{suite.title}: {suite.about}")
     table = Table(title=None)
-    for head in ("task", "protocol", "configs", "metrics", "data (below --data)", "cost"):
+    for head in ("task", "protocol", "configs", "metrics", "data (relative to --data)", "cost"):
         table.add_column(head, overflow="fold")
     for task in suite.tasks:
         table.add_row(*_row(task))
@@ -48,66 +48,80 @@ def show(args: Namespace) -> int:
 
 
 def validate(args: Namespace) -> int:
-    """Check data and models; 1 where something is wrong."""
+    """Check data and models, and print the findings.
+
+    Returns:
+        The exit code: 0 for success, 1 if there is a fault.
+    """
     from bam_mm.suite.validating import validate as check
 
     faults = 0
     for finding in check(_plan(args)[1]):
         print(f"{'ok   ' if finding.ok else 'FAULT'} {finding.text}")
         if not finding.ok and finding.remedy:
-            print(f"      mend it: {finding.remedy}")
+            print(f"      fix: {finding.remedy}")
         faults += not finding.ok
     return int(bool(faults))
 
 
 def run(args: Namespace) -> int:
-    """Run what is not done, write the report; 2 where a task has no result."""
+    """Run everything that has no result yet, then draw the pictures and write the report.
+
+    Returns:
+        The exit code: 0 for success, 2 if a task has no result, 130 if interrupted.
+    """
     from bam_mm.suite.pictures import draw_pictures
     from bam_mm.suite.running import run_all
 
     suite, runs = _plan(args)
     try:
-        missing = run_all(runs, say=lambda line: print(line, flush=True), jobs=args.jobs)
+        missing = run_all(runs, log=lambda line: print(line, flush=True), jobs=args.jobs)
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where this one was")
+        print("interrupted; run the same command again to resume")
         return INTERRUPTED
     if any(each.record.is_file() for each in runs):
         draw_pictures(runs)
         _report(suite, _folder(args, suite))
     if missing:
-        print(f"{missing} of {len(runs)} runs have no result; the same command tries them again")
+        print(f"{missing} of {len(runs)} runs have no result; run the same command to retry them")
     return NO_RESULT if missing else 0
 
 
 def report(args: Namespace) -> int:
-    """Write tables and page of what is there."""
+    """Write the tables and the HTML page of the existing records."""
     suite = load_suite(args.suite)
     _report(suite, _folder(args, suite))
     return 0
 
 
 def cost(args: Namespace) -> int:
-    """Measure what a step of pretraining costs, by method; 2 where one has no result."""
+    """Measure the time and memory of a pretraining step for several methods.
+
+    Returns:
+        The exit code: 0 for success, 2 if a method could not be measured.
+    """
     from bam_mm.checkpoint import write_whole
-    from bam_mm.suite.pretraining_cost import Question, compare
+    from bam_mm.suite.pretraining_cost import CostSettings, compare
     from bam_mm.suite.pretraining_methods import METHODS, Views
 
     methods = args.model or list(METHODS)
     Views.of(args.crops)
     for name, value in (("batch", args.batch), ("steps", args.steps), ("rounds", args.rounds)):
         if value < 1:
-            raise InputError(f"--{name} {value}: 1 is the least")
-    asked = [
-        Question(
+            raise InputError(f"--{name} {value}: must be at least 1")
+    settings = [
+        CostSettings(
             method, args.backbone, tuple(args.crops), args.batch, args.steps, args.bf16,
             args.threads,
         )
         for method in methods
     ]  # fmt: skip
-    rows = compare(asked, rounds=args.rounds, say=lambda line: print(line, flush=True))
+    rows = compare(settings, rounds=args.rounds, log=lambda line: print(line, flush=True))
     console = Console()
-    table = Table(title=f"A step of {args.batch} images, {' + '.join(args.crops)}, {args.backbone}")
-    for head in ("method", "ms", f"times {methods[0]}", "images/s", "peak MiB", "h an epoch of IN"):
+    crops = " + ".join(args.crops)
+    table = Table(title=f"Training step of {args.batch} images, {crops}, {args.backbone}")
+    heads = ("ms", f"times {methods[0]}", "images/s", "peak MiB", "ImageNet epoch, h")
+    for head in ("method", *heads):
         table.add_column(head, justify="left" if head == "method" else "right", overflow="fold")
     for row in rows:
         if row["message"]:
@@ -135,7 +149,7 @@ def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
     log_only_warnings()
     suite = load_suite(args.suite)
     if len({*args.seeds}) != len(args.seeds):
-        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: each seed once")
+        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: name each seed only once")
     settings = Settings(
         folder=_folder(args, suite),
         data=args.data.expanduser().absolute(),
@@ -150,19 +164,22 @@ def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Read ``[TASK:]KEY=VALUE``.
+    """Parse the values of ``--cfg-options``.
+
+    Args:
+        texts: Options of the form ``[TASK:]KEY=VALUE``.
 
     Returns:
-        Values by dotted key, by task; under ``""`` those for all tasks.
+        Values by task and dotted key; those for all tasks are under ``""``.
 
     Raises:
-        InputError: If one has no ``=``.
+        InputError: If an option has no ``=``.
     """
     options: dict[str, dict[str, Any]] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise InputError(f"--cfg-options {text}: write [TASK:]KEY=VALUE")
+            raise InputError(f"--cfg-options {text}: expected [TASK:]KEY=VALUE")
         task, _, key = key.rpartition(":")
         options.setdefault(task, {})[key] = DictAction._parse_iterable(value)
     return options

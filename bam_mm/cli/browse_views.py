@@ -1,4 +1,4 @@
-"""Draw what the model sees: the views of training images, and where their crops lie."""
+"""Draw the views of training images and the positions of their crops."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from mmengine.config import DictAction
 
 
 def main() -> None:
-    """Draw."""
+    """Draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="a config of configs/pretrain/")
-    parser.add_argument("--num", type=int, default=6, help="images, one a row")
-    parser.add_argument("--out", default="views.png", help="file to write")
-    parser.add_argument("--seed", type=int, default=0, help="of images, crops and augmentations")
-    parser.add_argument("--boxes", metavar="CHECKPOINT", help="use its ContrastiveCrop boxes")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as of tools/train.py")
+    parser.add_argument("config", help="pretraining config file, see configs/pretrain/")
+    parser.add_argument("--num", type=int, default=6, help="number of images, one per row")
+    parser.add_argument("--out", default="views.png", help="output image file")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of images, crops and augmentations"
+    )
+    parser.add_argument(
+        "--boxes", metavar="CHECKPOINT", help="use the ContrastiveCrop boxes of this checkpoint"
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, help="same as in tools/train.py"
+    )
     args = parser.parse_args()
     from bam_mm.figures.views import TrainingViews, plot_views
     from bam_mm.launch.config import load_config
@@ -24,4 +30,4 @@ def main() -> None:
         load_config(args.config, args.cfg_options), seed=args.seed, boxes=args.boxes
     )
     indices = views.choose(args.num, seed=args.seed)
-    print(plot_views(list(views.look(indices)), views.layout, args.out))
+    print(plot_views(list(views.images(indices)), views.layout, args.out))

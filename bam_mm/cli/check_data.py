@@ -1,4 +1,4 @@
-"""Check that a data set is all there: counts against the known sizes, and what mends a fault."""
+"""Check that a data set is complete, and print a fix for each fault."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Print the report; 1 where something is wrong."""
+    """Print the findings.
+
+    Returns:
+        The exit code: 0 for success, 1 if there is a fault.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "name",
-        help="imagenet, food101, cifar10, cifar100, cars, aircraft, pets, flowers, coco, ade20k, "
-        "davis2017, or "
-        "folder for image folders of your own (train, val or test, with a folder a class)",
+        help="imagenet, food101, cifar10, cifar100, cars, aircraft, pets, flowers, coco, ade20k or "
+        "davis2017, or folder for your own images in SPLIT/CLASS/IMAGE (split train, val or test)",
     )
     parser.add_argument("path", type=Path, help="folder of the data set")
-    parser.add_argument("--deep", action="store_true", help="decode every image as well")
+    parser.add_argument("--deep", action="store_true", help="also decode every image")
     args = parser.parse_args()
     from rich.progress import track
 
@@ -34,5 +37,5 @@ def main() -> int:
     for finding in findings:
         print(f"{'ok   ' if finding.ok else 'FAULT'} {finding.text}")
         if not finding.ok:
-            print(f"      mend it: {finding.remedy}")
+            print(f"      fix: {finding.remedy}")
     return int(any(not finding.ok for finding in findings))

@@ -1,4 +1,4 @@
-"""Score a checkpoint on videos between its bounds: truth, named objects, random weights."""
+"""Compare a checkpoint on videos with bounds: ground truth, named objects and random weights."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from mmengine.config import DictAction
 
 
 def main() -> None:
-    """Compare."""
+    """Print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config of label propagation, configs/vos/")
-    parser.add_argument("checkpoint", help="checkpoint file; all of its backbone must fit")
-    parser.add_argument("--seed", type=int, default=0, help="of the random weights")
-    parser.add_argument("--out", help="write the scores to this JSON file")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as of tools/test.py")
+    parser.add_argument("config", help="label propagation config file, see configs/vos/")
+    parser.add_argument(
+        "checkpoint", help="checkpoint file; its backbone must match the config exactly"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random weights")
+    parser.add_argument("--out", help="JSON file for the scores")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, help="same as in tools/test.py"
+    )
     args = parser.parse_args()
     from bam_mm.launch.config import load_config
     from bam_mm.protocols.video_bounds import compare_features, print_comparison

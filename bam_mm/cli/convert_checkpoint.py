@@ -1,4 +1,4 @@
-"""Convert a checkpoint's backbone between timm's and mmpretrain's names, and print the proof."""
+"""Convert a checkpoint's backbone to the tensor names of timm or mmpretrain."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "source",
         metavar="SRC",
-        help="checkpoint of BAM, mmpretrain, timm, DINO, MoCo v3, MAE, BEiT",
+        help="checkpoint file of BAM, mmpretrain, timm, DINO, MoCo v3, MAE or BEiT",
     )
     parser.add_argument(
-        "target", metavar="DST", help="file to write; *.safetensors for that format"
+        "target", metavar="DST", help="output file; *.safetensors writes that format"
     )
-    parser.add_argument("--to", choices=["mmpretrain", "timm"], required=True, help="whose names")
+    parser.add_argument(
+        "--to", choices=["mmpretrain", "timm"], required=True, help="tensor names of the output"
+    )
     parser.add_argument(
         "--branch",
         choices=["teacher", "student"],
         default="teacher",
-        help="which backbone; a file without a teacher gives its only one",
+        help="backbone to convert if the file has both",
     )
     parser.add_argument(
         "--model",
-        help="prove that the result fits this model: timm:NAME, a name of mmpretrain's index, or a "
-        "config file (its model.backbone)",
+        help="check that the result fits this model: timm:NAME, a name from mmpretrain's index, or "
+        "a config file (its model.backbone)",
     )
     add_trust_argument(parser)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Convert."""
+    """Convert the checkpoint and print a report."""
     args = parse_args()
     from bam_mm.checkpoint import convert_checkpoint
     from bam_mm.launch.backbones import backbone_to_prove

@@ -1,4 +1,4 @@
-"""A first result: make the toy world, pretrain a small ViT with BAM, score it in every task."""
+"""Run a demo: make the toy world, pretrain a small ViT with BAM, evaluate it in every task."""
 
 from __future__ import annotations
 
@@ -18,24 +18,36 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Run the demo for one or several seeds; 2 where a task has no result."""
+    """Run the demo for one or several seeds.
+
+    Returns:
+        The exit code: 0 for success, 2 if a task has no result.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one run each")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="random seeds")
     parser.add_argument("--out", type=Path, default=ROOT / "work_dirs/demo", help="work folder")
-    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of toy worlds")
-    parser.add_argument("--scale", type=float, default=1.0, help="size of the toy world")
-    parser.add_argument("--cfg-options", nargs="+", default=[], help="for the training")
+    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of the toy worlds")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="factor for the size of the toy world"
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], help="override config settings of the pretraining"
+    )
     parser.add_argument(
         "--tasks",
         nargs="*",
-        help="of the toy suite, with seed 0 (default: all; no name: none)",
+        help="tasks of the toy suite for seed 0 (default: all; without a name: none)",
     )
-    parser.add_argument("--limit", type=int, help="images a data set in these tasks, for a try")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        help="maximum number of images of each data set in these tasks, for a quick test",
+    )
     args = parser.parse_args()
     from bam_mm.suite.demo import last_checkpoint, run_demo, run_toy_suite
 
     if args.tasks:
-        # Not only after the pretraining.
+        # Report unknown tasks before the pretraining.
         from bam_mm.suite.definitions import load_suite
 
         load_suite("toy").choose(args.tasks)
@@ -62,7 +74,7 @@ def main() -> int:
         out=folder,
         tasks=args.tasks,
         limit=args.limit,
-        say=lambda line: print(line, flush=True),
+        log=lambda line: print(line, flush=True),
     )
     page, *tables = write_report(suite, folder)
     print(*tables, page, sep="\n")
@@ -71,7 +83,12 @@ def main() -> int:
 
 
 def print_table(results: list[FirstResult], console: Console | None = None) -> None:
-    """Print one row a feature, one column a seed, and the mean where there are several."""
+    """Print the scores: a row for each feature, a column for each seed, and their mean.
+
+    Args:
+        results: Results of each seed.
+        console: Console to print to, by default a new one.
+    """
     import numpy as np
     from rich.console import Console
     from rich.table import Table
@@ -95,15 +112,15 @@ def print_table(results: list[FirstResult], console: Console | None = None) -> N
 
 
 def show(page: Path) -> bool:
-    """Open a page in the browser, where there is somebody to look at it.
+    """Open a page in the browser if the output is a terminal on a machine with a display.
 
     Args:
-        page: The file.
+        page: HTML file.
 
     Returns:
-        Whether it was opened.
+        Whether the page was opened.
     """
-    # Linux sets one of these where there is a screen.
+    # On Linux, a display sets one of these variables.
     screen = sys.platform in ("darwin", "win32") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )

@@ -1,4 +1,4 @@
-"""Write a list of labelled images for semi-supervised training: seeded, the same number a class."""
+"""Write a random, class-balanced list of training images for semi-supervised training."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import argparse
 def main() -> None:
     """Write the list."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data_root", help="folder of train/<class>/<image>")
-    parser.add_argument("--percent", type=float, required=True, help="of the images, 1 or 10")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same list")
-    parser.add_argument("--split", default="train", help="of which split")
-    parser.add_argument("--out", help="folder to write to (default: DATA_ROOT/subsets)")
+    parser.add_argument("data_root", help="data set folder with images in train/<class>/<image>")
+    parser.add_argument(
+        "--percent", type=float, required=True, help="percentage of the images, such as 1 or 10"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
+    parser.add_argument("--split", default="train", help="split to choose from")
+    parser.add_argument("--out", help="output folder (default: DATA_ROOT/subsets)")
     args = parser.parse_args()
     from bam_mm.data.subsets import write_subset
 

@@ -1,4 +1,4 @@
-"""Write the toy world: images, and whatever else the suite's tasks read, from one seed."""
+"""Write the toy world: generated images, scenes and videos for all tasks of the toy suite."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 
 
 def main() -> None:
-    """Write the world."""
+    """Write the toy world."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", help="folder to write to; it may hold an older toy world")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
-    parser.add_argument("--scale", type=float, default=1.0, help="factor on the number of images")
+    parser.add_argument("out", help="output folder; replaces a toy world of another seed or scale")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed; the same seed writes identical files"
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for the number of images")
     args = parser.parse_args()
     from bam_mm.data.toy import make_world
 

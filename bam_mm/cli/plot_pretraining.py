@@ -1,7 +1,7 @@
-"""Draw pretraining: curves of runs (loss, entropies as in Fig. 3, spread, kNN), or similarities.
+"""Plot the training curves of pretraining runs (loss, entropies, feature spread, kNN accuracy).
 
-With --similarities CONFIG CHECKPOINT: the paper's Fig. 1, how similar two views of one image, of
-one class, and any others are, before and after training.
+With --similarities CONFIG CHECKPOINT, plot the paper's Fig. 1 instead: histograms of the similarity
+of views of the same image, of the same class and of different classes, before and after training.
 """
 
 from __future__ import annotations
@@ -13,27 +13,45 @@ from mmengine.config import DictAction
 
 
 def main() -> None:
-    """Draw."""
+    """Draw the figure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("work_dirs", nargs="*", help="NAME=FOLDER or FOLDER of each run")
-    parser.add_argument("--out", default="pretraining.png", help="file to write")
-    parser.add_argument("--until", type=int, help="last iteration to draw")
-    parser.add_argument("--similarities", nargs=2, metavar=("CONFIG", "CHECKPOINT"))
-    parser.add_argument("--num", type=int, default=1000, help="images whose similarities are drawn")
-    parser.add_argument("--branch", choices=["teacher", "student"], default="teacher")
-    parser.add_argument("--feature", choices=["projector", "backbone"], default="projector")
-    parser.add_argument("--seed", type=int, default=0, help="of images, views and random weights")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="as of tools/train.py")
+    parser.add_argument(
+        "work_dirs", nargs="*", help="work folder of each run, as NAME=FOLDER or FOLDER"
+    )
+    parser.add_argument("--out", default="pretraining.png", help="output image file")
+    parser.add_argument("--until", type=int, help="last iteration to plot")
+    parser.add_argument(
+        "--similarities",
+        nargs=2,
+        metavar=("CONFIG", "CHECKPOINT"),
+        help="plot the similarities of views; the options below apply only to this plot",
+    )
+    parser.add_argument("--num", type=int, default=1000, help="number of images")
+    parser.add_argument(
+        "--branch", choices=["teacher", "student"], default="teacher", help="network to use"
+    )
+    parser.add_argument(
+        "--feature",
+        choices=["projector", "backbone"],
+        default="projector",
+        help="output to compare: of the projector, as in the loss, or of the backbone",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of images, views and random weights"
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, help="same as in tools/train.py"
+    )
     args = parser.parse_args()
     if bool(args.work_dirs) == bool(args.similarities):
-        parser.error("name the folders of runs, or --similarities CONFIG CHECKPOINT")
+        parser.error("pass either work folders or --similarities CONFIG CHECKPOINT")
     print(draw_similarities(args) if args.similarities else draw_curves(args))
 
 
 def draw_similarities(args: argparse.Namespace) -> Path:
-    """Draw Fig. 1."""
+    """Draw the histograms of similarities and return the path of the figure."""
     from bam_mm.figures.similarities import measure_similarities, plot_similarities
     from bam_mm.launch.config import load_config
 
@@ -50,7 +68,7 @@ def draw_similarities(args: argparse.Namespace) -> Path:
 
 
 def draw_curves(args: argparse.Namespace) -> Path:
-    """Draw what runs logged."""
+    """Draw the training curves and return the path of the figure."""
     from bam_mm.figures.curves import plot_runs, read_scalars
 
     runs = {}

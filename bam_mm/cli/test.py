@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: any config in this repository, whatever library it comes from."""
+"""Evaluate a checkpoint with any config of this repository."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ def parse_args() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_common_arguments(parser)
-    parser.add_argument("checkpoint", help="checkpoint file; every tensor of it must fit")
+    parser.add_argument(
+        "checkpoint", help="checkpoint file; its tensors must match the model exactly"
+    )
     add_trust_argument(parser)
-    parser.add_argument("--out", help="write the metrics to this JSON file")
+    parser.add_argument("--out", help="JSON file for the metrics")
     args = parser.parse_args()
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     return args
 
 
 def main() -> None:
-    """Test."""
+    """Run the evaluation."""
     args = parse_args()
     from bam_mm.launch.config import load_config
     from bam_mm.launch.testing import test

@@ -1,4 +1,4 @@
-"""Train a model: any config in this repository, whatever library it comes from."""
+"""Train a model with any config of this repository."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ def parse_args() -> argparse.Namespace:
         "--resume",
         nargs="?",
         const="auto",
-        help="go on from a checkpoint; without a path from the latest one in the work folder",
+        help="resume from this checkpoint, or without a path from the latest one in the work "
+        "folder",
     )
-    parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
+    parser.add_argument("--amp", action="store_true", help="use automatic mixed precision")
     parser.add_argument(
         "--auto-scale-lr",
         action="store_true",
-        help="scale the learning rate by the actual batch over auto_scale_lr.base_batch_size",
+        help="scale the learning rate by the actual batch size divided by "
+        "auto_scale_lr.base_batch_size",
     )
     add_trust_argument(parser)
     args = parser.parse_args()
@@ -31,7 +33,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Train."""
+    """Run the training."""
     args = parse_args()
     from bam_mm.launch.config import load_config
     from bam_mm.launch.training import train

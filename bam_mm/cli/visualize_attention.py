@@ -1,4 +1,4 @@
-"""Draw where a backbone looks on your own images: attention by head, or feature saliency."""
+"""Draw the attention heads of a backbone, or its feature saliency, on your own images."""
 
 from __future__ import annotations
 
@@ -7,35 +7,37 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Draw one PNG an image."""
+    """Draw a PNG for each image."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("images", nargs="+", help="images, or folders of images")
+    parser.add_argument("images", nargs="+", help="image files or folders of images")
     parser.add_argument(
         "--model",
         required=True,
-        help="bam:PATH[@student], timm:NAME[@PATH], mmpretrain:NAME@PATH or random:NAME",
+        help="backbone: bam:PATH[@student], timm:NAME[@PATH], mmpretrain:NAME@PATH or random:NAME",
     )
-    parser.add_argument("--out", type=Path, default=Path("attention"), help="folder to write to")
-    parser.add_argument("--size", type=int, default=224, help="short side of an image in pixels")
-    parser.add_argument("--seed", type=int, default=0, help="of random weights")
-    parser.add_argument("--trust-checkpoint", action="store_true", help="as of tools/test.py")
+    parser.add_argument("--out", type=Path, default=Path("attention"), help="output folder")
+    parser.add_argument(
+        "--size", type=int, default=224, help="short side of the resized images in pixels"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of random weights")
+    parser.add_argument("--trust-checkpoint", action="store_true", help="same as in tools/test.py")
     args = parser.parse_args()
     from mmengine.logging import MMLogger
 
     from bam_mm.figures.attention import (
-        build_looker,
+        build_attention_model,
         find_images,
         plot_attention,
         read_image,
     )
 
     paths = find_images(args.images)
-    # mmengine reports every tensor that init_weights leaves alone.
+    # mmengine logs every tensor that init_weights leaves unchanged.
     MMLogger.get_instance("attention", log_level="WARNING")
-    looker = build_looker(args.model, trust=args.trust_checkpoint, seed=args.seed)
+    model = build_attention_model(args.model, trust=args.trust_checkpoint, seed=args.seed)
     for number, path in enumerate(paths):
-        image = read_image(path, short_side=args.size, multiple=looker.multiple)
+        image = read_image(path, short_side=args.size, multiple=model.multiple)
         # Images of several folders may share a name.
         taken = sum(other.stem == path.stem for other in paths[:number])
         out = args.out / f"{path.stem}{f'_{taken + 1}' if taken else ''}.png"
-        print(plot_attention(image, looker.look(image), out, heads=looker.heads))
+        print(plot_attention(image, model.attention(image), out, heads=model.heads))

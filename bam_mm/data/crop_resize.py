@@ -1,4 +1,4 @@
-"""Crop and resize one image: Pillow's way, and the same filter in vectorised form."""
+"""Crop and resize one image, with Pillow or with the same filter in vectorised form."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ import torch.nn.functional as F
 BACKENDS = ("pillow", "torch")
 
 Box = tuple[int, int, int, int]
+"""Top, left, bottom, right in pixels."""
 
 
 def crop_with_pillow(
     image: np.ndarray, box: Box, size: tuple[int, int], flip: bool = False
 ) -> np.ndarray:
-    """Crop, resize by Pillow's anti-aliased bicubic filter, and flip.
+    """Crop an image, resize it with Pillow's anti-aliased bicubic filter, and flip it.
 
     Args:
-        image: (H, W, 3) uint8.
-        box: Top, left, bottom, right in pixels.
-        size: Height and width of the view.
-        flip: Whether to swap left and right.
+        image: (H, W, 3) uint8 image.
+        box: Top, left, bottom, right of the crop in pixels.
+        size: Height and width of the view in pixels.
+        flip: Whether to flip the view horizontally.
 
     Returns:
-        (*size, 3) uint8.
+        (h, w, 3) uint8 view.
     """
     top, left, bottom, right = box
     view = mmcv.imresize(
@@ -36,21 +37,21 @@ def crop_with_pillow(
 def crop_with_torch(
     image: np.ndarray, box: Box, size: tuple[int, int], flip: bool = False
 ) -> np.ndarray:
-    """Do the same by torch's anti-aliased bicubic filter for uint8.
+    """Crop an image, resize it with torch's anti-aliased bicubic filter, and flip it.
 
-    It has Pillow's kernel and fixed-point arithmetic in vectorised form: single values differ, by
-    one grey level, and by more only where overshoots are clamped between the two passes, whose
-    order is Pillow's own choice. OpenCV has no such filter: its bicubic one aliases when it
-    shrinks, and its area average, farther from Pillow's filter, takes longer than this.
+    The filter has Pillow's kernel and fixed-point arithmetic in vectorised form. Single values
+    differ by one grey level, and by more only where overshoots are clamped between the two passes,
+    which Pillow may run in another order. OpenCV has no such filter: its bicubic filter aliases
+    when it shrinks an image, and its area filter is slower and differs more from Pillow's.
 
     Args:
-        image: (H, W, 3) uint8.
-        box: Top, left, bottom, right in pixels.
-        size: Height and width of the view.
-        flip: Whether to swap left and right.
+        image: (H, W, 3) uint8 image.
+        box: Top, left, bottom, right of the crop in pixels.
+        size: Height and width of the view in pixels.
+        flip: Whether to flip the view horizontally.
 
     Returns:
-        (*size, 3) uint8, whose memory is planar: turning it into a (3, h, w) tensor copies nothing.
+        (h, w, 3) uint8 view with planar memory: converting it to a (3, h, w) tensor copies nothing.
     """
     top, left, bottom, right = box
     crop = np.require(image[top:bottom, left:right], requirements=["C", "W"])
@@ -63,16 +64,16 @@ def crop_with_torch(
 
 
 def box_in_reduced(box: Box, whole: tuple[int, int], reduced: tuple[int, int]) -> Box:
-    """Move a box into an image that was decoded at a coarser scale.
+    """Convert a box to the pixels of an image that was decoded at a coarser scale.
 
     Args:
         box: Top, left, bottom, right in pixels of the whole image.
-        whole: Height and width of the whole image.
-        reduced: Height and width of the decoded one.
+        whole: Height and width of the whole image in pixels.
+        reduced: Height and width of the decoded image in pixels.
 
     Returns:
-        The box in pixels of the decoded image, each edge at the nearest pixel, at least one pixel
-        wide and high.
+        The box in pixels of the decoded image. Edges are rounded to the nearest pixel, and the box
+        is at least one pixel wide and high.
     """
     edges = []
     for axis in range(2):

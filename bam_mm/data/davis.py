@@ -1,4 +1,4 @@
-"""DAVIS-2017, and one's own videos in folders of the same shape."""
+"""DAVIS-2017, and your own videos in the same folder layout."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ FRAMES, ANNOTATIONS = "JPEGImages", "Annotations"
 
 @DATASETS.register_module()
 class DAVISDataset(Dataset):
-    """Videos with annotated objects; one item is one video, its frames unread.
+    """Videos with annotated objects. An item is one video, whose frames are not read yet.
 
-    The tree is that of DAVIS-2017::
+    The folder layout is that of DAVIS-2017::
 
         data_root/JPEGImages/480p/<sequence>/00000.jpg ...
-        data_root/Annotations/480p/<sequence>/00000.png ...     indexed, 0 background
-        data_root/ImageSets/2017/val.txt                        one sequence a line
+        data_root/Annotations/480p/<sequence>/00000.png ...     indexed, 0 for the background
+        data_root/ImageSets/2017/val.txt                        one sequence per line
 
     A video with a fault is logged with its remedy and left out; ``metainfo['left_out']`` names it.
 
     Args:
-        data_root: The folder.
-        split: Name of the list in ``ImageSets/2017``. A tree without ``ImageSets``, or None, takes
-            every sequence.
-        resolution: Subfolder of frames and annotations: ``480p`` or ``Full-Resolution``.
-        sequences: Only these names of the list.
-        annotated: ``all``: every frame has an annotation to score with; ``first``: only the first
-            one is needed (DAVIS's test sets), and nothing is scored.
+        data_root: Folder of the data set.
+        split: Name of the list in ``ImageSets/2017``. Without this list (None, or no folder
+            ``ImageSets``), the data set has every sequence.
+        resolution: Subfolder of frames and annotations, ``480p`` or ``Full-Resolution``.
+        sequences: Names of the sequences to keep; all by default.
+        annotated: ``all`` if every frame has an annotation for scoring; ``first`` if only the first
+            frame needs one (as in DAVIS's test sets), and nothing is scored.
 
     Raises:
         InputError: If a folder or list is missing, a name is unknown, or no video is left.
@@ -79,7 +79,7 @@ class DAVISDataset(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """``left_out``: why, by the name of each video that is not used."""
+        """Return ``left_out``, which maps the name of each unused video to the reason."""
         return {"left_out": dict(self.left_out)}
 
     def __len__(self) -> int:
@@ -97,19 +97,19 @@ class DAVISDataset(Dataset):
             source = lists / "2017" / f"{split}.txt"
             if not source.is_file():
                 raise InputError(
-                    f"list {source} does not exist: choose another split, or take every sequence "
+                    f"list {source} does not exist: choose another split, or use every sequence "
                     "with test_dataloader.dataset.split=None"
                 )
             names = [line.strip() for line in source.read_text().splitlines() if line.strip()]
         if not names:
-            raise InputError(f"{source} names no sequence: put one folder of frames a video there")
+            raise InputError(f"{source} names no sequence: add a folder of frames for each video")
         if sequences is None:
             return names
         unknown = sorted(set(sequences) - set(names))
         if unknown:
             raise InputError(
-                f"sequences {', '.join(unknown)} are not in {source} (it has: "
-                f"{listing(names, 8)})"
+                f"sequences {', '.join(unknown)} are not in {source}: choose from "
+                f"{listing(names, 8)}"
             )
         return [name for name in names if name in set(sequences)]
 
@@ -117,17 +117,17 @@ class DAVISDataset(Dataset):
 def _folder(root: Path, kind: str, resolution: str) -> Path:
     if not root.is_dir():
         raise InputError(
-            f"data folder {root} does not exist: make the toy world with `python "
-            "tools/make_toy_world.py FOLDER`, unpack DAVIS-2017 there, or name another with "
+            f"data folder {root} does not exist: create the toy world with `python "
+            "tools/make_toy_world.py FOLDER`, unpack DAVIS-2017 there, or set another folder with "
             "--cfg-options data_root=FOLDER"
         )
     folder = root / kind / resolution
     if not folder.is_dir():
         parent = root / kind
-        there = sorted(e.name for e in (parent if parent.is_dir() else root).iterdir())
+        found = sorted(e.name for e in (parent if parent.is_dir() else root).iterdir())
         raise InputError(
             f"{folder} does not exist ({parent if parent.is_dir() else root} has: "
-            f"{listing(there, 8) or 'nothing'}): arrange the videos as "
+            f"{listing(found, 8) or 'nothing'}): arrange the videos as "
             f"{root}/{kind}/{resolution}/<sequence>/, or choose another resolution with "
             "test_dataloader.dataset.resolution=NAME"
         )

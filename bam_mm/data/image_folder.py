@@ -1,4 +1,4 @@
-"""Image folders: one's own images, ImageNet, CIFAR as files, the toy world."""
+"""Image folders: your own images, ImageNet, CIFAR as files, or the toy world."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".webp")
 
 @DATASETS.register_module()
 class ImageFolder(CustomDataset):
-    """``data_root/<split>/<class>/image``, or any folder of images without labels.
+    """Images in ``data_root/<split>/<class>/``, or in any folder without labels.
 
     Args:
-        data_root: The folder.
-        split: Subfolder of the split, such as ``train`` or ``val``. A folder without any such
-            subfolders is taken as it is for ``fallback=True``.
+        data_root: Folder of the data set.
+        split: Subfolder of the split, such as ``train`` or ``val``.
         with_label: Whether subfolders are classes. ``auto``: they are if the split's folder has
             subfolders and no loose images.
-        fallback: Whether ``data_root`` itself stands in for a missing split: for pretraining on
-            a plain folder of images.
-        subset: A list of images to keep, one a line, as a path or relative to ``data_root``. A line
-            is ``<class>/<image>``, or the image alone where no two classes share its name:
-            SimCLR's lists of ImageNet (``n01440764_10026.JPEG``) are read as they are.
-        **kwargs: For mmpretrain's ``CustomDataset``.
+        fallback: Whether to use ``data_root`` itself if it has neither ``train`` nor ``val``, for
+            pretraining on a plain folder of images.
+        subset: List of the images to keep, as a path or relative to ``data_root``, with one image
+            per line. A line is ``<class>/<image>``, or the image's name alone if it is unique, as
+            in SimCLR's lists of ImageNet (``n01440764_10026.JPEG``).
+        extensions: Endings of the image files.
+        **kwargs: Arguments of mmpretrain's ``CustomDataset``.
 
     Raises:
         InputError: If a folder or the list is missing, a class is empty, or no image is found.
@@ -58,11 +58,11 @@ class ImageFolder(CustomDataset):
         )
 
     def set_epoch(self, seed: int, epoch: int) -> None:
-        """From now on a sample's random draws follow from seed, epoch and its index."""
+        """Set seed and epoch, which determine a sample's random draws together with its index."""
         self.clock.set(seed, epoch)
 
     def __getitem__(self, index: int) -> dict:
-        """Run the pipeline on an image."""
+        """Run the pipeline on an image, with random draws seeded for this image."""
         with seeded_sample(self.clock, int(index)):
             return super().__getitem__(index)
 
@@ -73,7 +73,7 @@ class ImageFolder(CustomDataset):
             if not classes:
                 raise InputError(
                     f"{folder} has no class folders: put the images of each class into a "
-                    "subfolder, or read it without labels (with_label=False)"
+                    "subfolder, or load the folder without labels (with_label=False)"
                 )
             empty = [c.name for c in classes if not any(map(self.is_valid_file, _files(c)))]
             if empty:
@@ -85,8 +85,8 @@ class ImageFolder(CustomDataset):
                 )
         elif not any(map(self.is_valid_file, _files(folder))):
             raise InputError(
-                f"{folder} holds no image (known endings: {' '.join(sorted(self.extensions))}): "
-                "point data_root at your images with --cfg-options data_root=FOLDER"
+                f"{folder} has no images (known endings: {' '.join(sorted(self.extensions))}): set "
+                "the folder of your images with --cfg-options data_root=FOLDER"
             )
         samples = super()._find_samples()
         if self.subset:
@@ -95,7 +95,12 @@ class ImageFolder(CustomDataset):
 
 
 def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
-    """Folder of a split.
+    """Find the folder of a split.
+
+    Args:
+        data_root: Folder of the data set.
+        split: Name of the split.
+        fallback: Whether to return ``data_root`` itself if it has neither ``train`` nor ``val``.
 
     Raises:
         InputError: If ``data_root`` or its split is missing.
@@ -103,8 +108,8 @@ def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
     root = Path(data_root).expanduser()
     if not root.is_dir():
         raise InputError(
-            f"data folder {root} does not exist: make the toy world with `python "
-            "tools/make_toy_world.py FOLDER`, or name your own images with --cfg-options "
+            f"data folder {root} does not exist: create the toy world with `python "
+            "tools/make_toy_world.py FOLDER`, or set the folder of your images with --cfg-options "
             "data_root=FOLDER"
         )
     folder = root / split
@@ -120,7 +125,7 @@ def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
 
 
 def has_classes(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> bool:
-    """Whether a folder's images lie in subfolders only."""
+    """Return whether a folder has subfolders and no loose images."""
     entries = list(folder.iterdir())
     loose = any(e.is_file() and e.name.lower().endswith(extensions) for e in entries)
     return not loose and any(e.is_dir() for e in entries)

@@ -1,4 +1,4 @@
-"""A JPEG that is decoded only when its crops are known, as coarsely as they allow."""
+"""JPEG images that are decoded after their crops are drawn, as coarsely as these allow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from bam_mm.errors import InputError
 
 REDUCTIONS = (8, 4, 2)
-"""Divisors of the sides that JPEG's transform offers for less than the work of the whole image."""
+"""Divisors of the sides at which JPEG can be decoded for less than the cost of the whole image."""
 
 _READ = {
     1: cv2.IMREAD_COLOR,
@@ -20,8 +20,8 @@ _READ = {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-_ORIENTATION = 0x0112  # Exif's tag
-_TURN = {
+_ORIENTATION = 0x0112  # tag in Exif
+_TURN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda image: cv2.flip(image, 1),
     3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
     4: lambda image: cv2.flip(image, 0),
@@ -33,22 +33,23 @@ _TURN = {
 
 
 class LazyImage:
-    """The bytes of a JPEG, and the size that they will have as an image.
+    """An encoded JPEG whose image size is known.
 
-    To those who index it or make an array of it, it is the (H, W, 3) uint8 BGR image at its full
-    size, decoded anew at each access. :class:`~bam_mm.data.multi_crop.MultiCrop` reads ``shape``,
-    draws its crops, and calls :meth:`decode` once.
+    Indexing it or converting it to an array decodes the whole (H, W, 3) uint8 BGR image, again at
+    each access. :class:`~bam_mm.data.multi_crop.MultiCrop` reads ``shape``, draws its crops, and
+    calls :meth:`decode` once.
 
     Args:
-        data: The file's bytes.
-        path: For messages.
-        unreadable: Called with the error when an image with a sound header cannot be decoded.
+        data: Bytes of the file.
+        path: Path of the file, for messages.
+        unreadable: Function that is called with the error if decoding fails in spite of a valid
+            header; if None, the error is raised.
 
     Attributes:
-        shape: (H, W, 3) of the upright image, as Exif turns it.
+        shape: (H, W, 3) of the image after its rotation according to Exif.
 
     Raises:
-        Exception: Pillow's, if it does not understand the header.
+        Exception: Any error of Pillow if it cannot read the header.
     """
 
     def __init__(
@@ -58,8 +59,9 @@ class LazyImage:
         with Image.open(BytesIO(data)) as header:
             width, height = header.size
             exif = header.getexif() if "exif" in header.info else {}
-            self._turn = _TURN.get(exif.get(_ORIENTATION))
-            if exif.get(_ORIENTATION) in (5, 6, 7, 8):
+            orientation = exif.get(_ORIENTATION, 1)
+            self._turn = _TURN.get(orientation)
+            if orientation in (5, 6, 7, 8):
                 width, height = height, width
         self.shape = (height, width, 3)
 
@@ -67,16 +69,16 @@ class LazyImage:
         """Decode the image.
 
         Args:
-            reduction: 1, or one of ``REDUCTIONS``.
+            reduction: Divisor of the sides, 1 or one of ``REDUCTIONS``.
 
         Returns:
-            (ceil(H / reduction), ceil(W / reduction), 3) uint8, BGR.
+            (ceil(H / reduction), ceil(W / reduction), 3) uint8 BGR image.
 
         Raises:
-            InputError: If the bytes are no image after all.
+            InputError: If the image cannot be decoded.
         """
         data = np.frombuffer(self.data, np.uint8)
-        # The shape was promised by Pillow's reading of Exif, so the same reading turns the image.
+        # ``shape`` follows Pillow's reading of Exif, so the rotation must follow it as well.
         image = cv2.imdecode(data, _READ[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is None:
             raise InputError(
@@ -86,7 +88,7 @@ class LazyImage:
         return self._turn(image) if self._turn else image
 
     def decode_or_report(self, reduction: int = 1) -> np.ndarray | None:
-        """Decode the image; None where ``unreadable`` lets a failure pass."""
+        """Decode the image, or return None if ``unreadable`` handles a failure."""
         try:
             return self.decode(reduction)
         except InputError as error:
@@ -105,14 +107,14 @@ class LazyImage:
 def choose_reduction(
     boxes: Sequence[tuple[int, int, int, int]], sizes: Sequence[tuple[int, int]]
 ) -> int:
-    """The coarsest decoding from which no view would have to be enlarged.
+    """Choose the coarsest decoding from which no view has to be enlarged.
 
     Args:
         boxes: Top, left, bottom, right of each crop in pixels of the whole image.
-        sizes: Height and width of each view.
+        sizes: Height and width of each view in pixels.
 
     Returns:
-        8, 4, 2 or 1: a crop that the whole image has to enlarge keeps the whole image.
+        8, 4, 2 or 1; also 1 if a view has to be enlarged even from the whole image.
     """
     pairs = list(zip(boxes, sizes, strict=True))
     for reduction in REDUCTIONS:

@@ -1,4 +1,4 @@
-"""Reading images, and what happens to one that cannot be read."""
+"""Loading of images, and handling of images that cannot be read."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from bam_mm.registry import TRANSFORMS
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _TAIL = 4096
-"""Bytes at the end of a JPEG in which its end mark is looked for; cameras append a little data."""
+"""Number of bytes at the end of a JPEG to search for its end mark, as cameras append data."""
 _REMEDY = "replace the file, delete it, or skip unreadable images with on_error='skip'"
 
 
 def decode_image(data: bytes, path: str) -> np.ndarray:
-    """Decode an image, or say why not.
+    """Decode an image.
 
-    OpenCV fills a truncated JPEG with grey and says nothing, so the end mark is checked first.
+    OpenCV silently fills a truncated JPEG with grey, so the end mark is checked first.
 
     Args:
-        data: The file's bytes.
-        path: For the message.
+        data: Bytes of the file.
+        path: Path of the file, for messages.
 
     Returns:
-        (H, W, 3) uint8, BGR.
+        (H, W, 3) uint8 BGR image.
 
     Raises:
-        InputError: If the file is empty, truncated, or no image.
+        InputError: If the file is empty, truncated or not an image.
     """
     _check_whole(data, path)
     image = mmcv.imfrombytes(data, flag="color", backend="cv2")
@@ -51,19 +51,21 @@ def _check_whole(data: bytes, path: str) -> None:
 
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
-    """Read ``results['img_path']`` into ``results['img']``, BGR.
+    """Load the image at ``results['img_path']`` into ``results['img']``, in BGR.
 
-    An image that is there already (CIFAR's batches hold them decoded) passes.
+    Results with an image but no path are returned unchanged (CIFAR's images are decoded already).
 
     Args:
-        on_error: ``stop`` raises with the file's name; ``skip`` logs it, counts it in ``skipped``
-            and lets the data set take another image.
-        lazy: Whether a JPEG stays encoded, a :class:`~bam_mm.data.lazy_image.LazyImage`, so that
-            :class:`~bam_mm.data.multi_crop.MultiCrop` after it decodes large ones only as finely as
-            its crops ask for. Other transforms want an image that is decoded.
+        on_error: Handling of images that cannot be read. ``stop`` raises an error with the file's
+            name; ``skip`` logs it, counts it in ``skipped`` and lets the data set choose another
+            image.
+        lazy: Whether JPEGs remain encoded, as :class:`~bam_mm.data.lazy_image.LazyImage`, so that
+            :class:`~bam_mm.data.multi_crop.MultiCrop` decodes large ones only as finely as its
+            crops need. Other transforms need a decoded image.
 
     Attributes:
-        skipped: Tensor of one integer in shared memory: workers count, the main process reads.
+        skipped: Number of skipped images, a tensor of one integer in shared memory. Workers
+            increase it, and the main process reads it.
     """
 
     def __init__(self, on_error: str = "stop", lazy: bool = False) -> None:
@@ -73,7 +75,7 @@ class LoadImage(BaseTransform):
         self.skipped = torch.zeros(1, dtype=torch.int64).share_memory_()
 
     def transform(self, results: dict) -> dict | None:
-        """Load the image; None where it is skipped."""
+        """Load the image, or return None if it is skipped."""
         if "img" in results and "img_path" not in results:
             return results
         path = results["img_path"]
@@ -85,7 +87,7 @@ class LoadImage(BaseTransform):
                     f"{path} cannot be read ({error.strerror}): restore the file, or skip "
                     "unreadable images with on_error='skip'"
                 ) from error
-            image = self._lazy(data, path) if self.lazy else None
+            image: LazyImage | np.ndarray | None = self._lazy(data, path) if self.lazy else None
             if image is None:
                 image = decode_image(data, path)
         except InputError as error:
@@ -101,7 +103,7 @@ class LoadImage(BaseTransform):
             return None
         try:
             return LazyImage(data, path, self._unreadable)
-        except Exception:  # Whatever Pillow finds wrong with a header, OpenCV has the last word.
+        except Exception:  # If Pillow cannot read the header, OpenCV decides.
             return None
 
     def _unreadable(self, error: InputError) -> None:

@@ -1,6 +1,6 @@
-"""Multi-crop: the views of one image.
+"""Multi-crop augmentation: the views of one image.
 
-What is drawn at random is drawn first, for all views; the image is decoded and cropped afterwards.
+The random parameters of all views are drawn first; the image is decoded and cropped afterwards.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from bam_mm.views import ViewLayout
 
 @TRANSFORMS.register_module()
 class Photometric(BaseTransform):
-    """BYOL's photometric augmentations of one view, in a worker.
+    """BYOL's photometric augmentation of one view, in a worker.
 
     Args:
         **spec: Fields of :class:`~bam_mm.data.photometric.draw.PhotometricSpec`.
@@ -46,14 +46,20 @@ class Photometric(BaseTransform):
         self.spec = PhotometricSpec.of(spec)
 
     def transform(self, results: dict) -> dict:
-        """Augment ``results['img']``, (H, W, 3) uint8 in BGR as mmcv loads it."""
+        """Augment ``results['img']``, an (H, W, 3) uint8 image in BGR, as loaded by mmcv."""
         results["img"] = _augment_with_pillow(results["img"], draw(self.spec, 1))
         return results
 
 
 @dataclass(frozen=True)
 class ViewDraw:
-    """What was drawn for one view: where it lies, whether it is flipped, its photometric part."""
+    """Random parameters of one view.
+
+    Attributes:
+        box: Top, left, bottom, right of the crop in pixels of the image.
+        flip: Whether the view is flipped horizontally.
+        photometric: Parameters of the photometric augmentation; None if it runs on the device.
+    """
 
     box: Box
     flip: bool
@@ -62,33 +68,36 @@ class ViewDraw:
 
 @TRANSFORMS.register_module()
 class MultiCrop(BaseTransform):
-    """The views that a layout asks for: random resized crop, flip, photometric augmentation.
+    """Make the views of a layout by random resized crops, flips and photometric augmentation.
 
-    The crops are :class:`~bam_mm.data.contrastive_crop.crop.ContrastiveCrop`: plain random resized crops
-    until a :class:`~bam_mm.hooks.box_update.BoxUpdateHook` has written boxes into ``boxes``.
+    The crops are those of :class:`~bam_mm.data.contrastive_crop.crop.ContrastiveCrop`: plain random
+    resized crops until a :class:`~bam_mm.hooks.box_update.BoxUpdateHook` has written boxes into
+    ``boxes``.
 
     Args:
-        layout: A :class:`~bam_mm.views.ViewLayout` or its fields.
-        global_scale: Range of a global crop's area as a fraction of the image's.
-        local_scale: Likewise for local crops.
-        photometric: One entry a view, or None for BYOL's (see
+        layout: A :class:`~bam_mm.views.ViewLayout` or a dict of its fields.
+        global_scale: Range of the area of global crops, as a fraction of the image's area.
+        local_scale: Range of the area of local crops, as a fraction of the image's area.
+        photometric: One entry per view, or None for BYOL's settings (see
             :func:`~bam_mm.data.photometric.draw.specs_of_views`).
-        photometric_place: ``worker`` augments here, ``device`` leaves it to the preprocessor,
-            ``auto`` chooses. Give the preprocessor the same value.
+        photometric_place: Where photometric augmentation runs: ``worker`` (in this transform),
+            ``device`` (in the data preprocessor) or ``auto`` (see
+            :func:`~bam_mm.data.photometric.draw.resolve_place`). The preprocessor needs the same
+            value.
         flip_prob: Probability of a horizontal flip.
-        backend: Of crops and of photometric augmentation in the worker: ``pillow``, as the released
-            code, or ``torch``, the same filter vectorised, with OpenCV's colours. From the same
-            random state both make the same views, but for rounding (single grey levels) and the
-            blur (an exact Gaussian in place of Pillow's three box filters), the second several
-            times faster (docs/benchmarks.md).
-        box_alpha: A crop's centre is Beta(box_alpha, box_alpha) within the image's box, once there
-            are boxes.
+        backend: Library for crops and for photometric augmentation in the worker: ``pillow``, as in
+            the released code, or ``torch``, which has the same filter in vectorised form and
+            OpenCV's colours. From the same random state both make the same views, except for
+            rounding (single grey levels) and the blur (an exact Gaussian instead of Pillow's three
+            box filters), but ``torch`` is several times faster (docs/benchmarks.md).
+        box_alpha: Parameter of the Beta(box_alpha, box_alpha) distribution of a crop's centre
+            within the image's box, used once boxes are available.
 
     Attributes:
-        boxes: The :class:`~bam_mm.data.contrastive_crop.box_store.BoxStore` of all views.
+        boxes: The :class:`~bam_mm.data.contrastive_crop.box_store.BoxStore` that all views share.
 
     Raises:
-        InputError: If the backend is none of these.
+        InputError: If the backend is unknown.
     """
 
     def __init__(
@@ -116,17 +125,19 @@ class MultiCrop(BaseTransform):
         ]
 
     def transform(self, results: dict) -> dict | None:
-        """Replace ``results['img']`` by the list of views; say where the rest is to be done.
+        """Replace ``results['img']`` by the list of views.
 
-        ``results['crop_boxes']`` says where each view lies in the image (top, left, bottom, right
-        in pixels) and ``results['flips']`` whether it was flipped, for those who want to look:
-        they enter the batch only if ``PackInputs`` is asked for them by ``meta_keys``.
+        ``results['photometric_place']`` is the place of the photometric augmentation, which the
+        preprocessor checks. For inspection, ``results['crop_boxes']`` holds the box of each view in
+        the image (top, left, bottom, right in pixels), and ``results['flips']`` whether each view
+        is flipped. They are part of the batch only if they are in the ``meta_keys`` of
+        ``PackInputs``.
 
-        A :class:`~bam_mm.data.lazy_image.LazyImage` is decoded as coarsely as no crop would have to
-        be enlarged for it.
+        A :class:`~bam_mm.data.lazy_image.LazyImage` is decoded at the coarsest scale from which no
+        crop has to be enlarged.
 
         Returns:
-            The results; None where a lazy image cannot be decoded and is to be skipped.
+            The results, or None if a lazy image cannot be decoded and is skipped.
         """
         image = results["img"]
         drawn = [
@@ -160,11 +171,11 @@ class MultiCrop(BaseTransform):
     def _make(
         self, image: np.ndarray, box: Box, size: tuple[int, int], drawn: ViewDraw
     ) -> np.ndarray:
-        fast = self.backend == "torch"
-        view = (crop_with_torch if fast else crop_with_pillow)(image, box, size, drawn.flip)
+        with_torch = self.backend == "torch"
+        view = (crop_with_torch if with_torch else crop_with_pillow)(image, box, size, drawn.flip)
         if drawn.photometric is None:
             return view
-        return (apply_to_bgr if fast else _augment_with_pillow)(view, drawn.photometric)
+        return (apply_to_bgr if with_torch else _augment_with_pillow)(view, drawn.photometric)
 
 
 def _augment_with_pillow(bgr: np.ndarray, drawn: PhotometricDraw) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Masks as COCO writes them: polygons along the edges of pixels, or run lengths."""
+"""COCO's notations of a mask: polygons along the edges of its pixels, or run lengths."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ _RIGHT_TURN = {(0, 1): (1, 0), (1, 0): (0, -1), (0, -1): (-1, 0), (-1, 0): (0, 1
 
 
 def segmentation_of(mask: np.ndarray, *, crowd: bool = False) -> list[list[float]] | dict:
-    """COCO's ``segmentation`` of a mask, from which pycocotools gives back the very mask.
+    """Return COCO's ``segmentation`` of a mask, which pycocotools decodes to exactly this mask.
 
     Args:
-        mask: (H, W), nonzero inside.
-        crowd: Whether it is of a crowd, which COCO writes as run lengths.
+        mask: (H, W) mask, nonzero inside.
+        crowd: Whether the mask shows a crowd, for which COCO uses run lengths.
 
     Returns:
-        Polygons ``[x, y, x, y, ...]``, one a connected part; uncompressed run lengths for a crowd
-        and for a mask with a hole, which polygons cannot leave out.
+        Polygons ``[x, y, x, y, ...]``, one per connected part. Uncompressed run lengths for a crowd
+        or a mask with a hole, which polygons cannot represent.
     """
     loops = [] if crowd else outlines(mask)
     if crowd or any(_signed_area(loop) < 0 for loop in loops):
@@ -26,25 +26,26 @@ def segmentation_of(mask: np.ndarray, *, crowd: bool = False) -> list[list[float
 
 
 def outlines(mask: np.ndarray) -> list[list[tuple[int, int]]]:
-    """Closed outlines of a mask along the edges of its pixels.
+    """Trace the closed outlines of a mask along the edges of its pixels.
 
     Args:
-        mask: (H, W), nonzero inside.
+        mask: (H, W) mask, nonzero inside.
 
     Returns:
-        Corners (y, x) of every outline: clockwise around a part, the other way around a hole.
-        Pixels that touch at a corner alone are different parts.
+        Corners (y, x) of every outline, clockwise around a part and counterclockwise around a hole.
+        Pixels that touch only at a corner belong to different parts.
     """
     leaving = _edges(mask)
     loops = []
     while leaving:
-        # The topmost corner is never one where two pixels touch, and the outline turns there.
+        # At the topmost corner no two pixels touch diagonally, and the outline turns.
         start = point = min(leaving)
-        direction, loop = None, []
+        direction: tuple[int, int] | None = None
+        loop: list[tuple[int, int]] = []
         while direction is None or point != start:
             ways = leaving[point]
-            # Where two pixels touch at a corner, two ways leave: the right one stays at its pixel.
-            turn = _RIGHT_TURN.get(direction)
+            # Two edges leave a corner where pixels touch: the right turn stays at the same pixel.
+            turn = None if direction is None else _RIGHT_TURN[direction]
             way = turn if turn in ways else ways[0]
             ways.remove(way)
             if not ways:
@@ -58,13 +59,13 @@ def outlines(mask: np.ndarray) -> list[list[tuple[int, int]]]:
 
 
 def run_lengths(mask: np.ndarray) -> dict:
-    """COCO's uncompressed run lengths: down the columns, beginning with those outside.
+    """Return COCO's uncompressed run lengths of a mask: column by column, starting outside.
 
     Args:
-        mask: (H, W), nonzero inside.
+        mask: (H, W) mask, nonzero inside.
 
     Returns:
-        ``counts`` and ``size`` (H, W).
+        Dict of ``counts`` and ``size`` (H, W).
     """
     flat = np.asarray(mask, bool).reshape(-1, order="F")
     changes = np.flatnonzero(np.diff(flat)) + 1
@@ -73,14 +74,14 @@ def run_lengths(mask: np.ndarray) -> dict:
 
 
 def box_of(mask: np.ndarray) -> list[int]:
-    """COCO's ``bbox`` of a mask that is not empty: x, y, width, height in pixels."""
+    """Return COCO's ``bbox`` of a mask that is not empty: x, y, width, height in pixels."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     y, x = int(rows[0]), int(columns[0])
     return [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1]
 
 
 def _edges(mask: np.ndarray) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """Directions of the edges that leave each corner, with the inside to the right."""
+    """Return the directions of the edges that leave each corner, with the inside on the right."""
     inside = np.pad(np.asarray(mask, bool), 1)
     here = inside[1:-1, 1:-1]
     sides = (

@@ -1,10 +1,11 @@
-"""Random draws of a sample that depend on seed, epoch and sample alone."""
+"""Random draws of a sample that depend only on the seed, the epoch and the sample's index."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,42 +13,42 @@ from torch.utils.data import get_worker_info
 
 
 class EpochClock:
-    """Seed and epoch in shared memory: running (persistent) workers see every change."""
+    """Seed and epoch in shared memory, where running (persistent) workers see every change."""
 
     def __init__(self) -> None:
-        # Whether it was set at all, the seed, the epoch.
+        # Whether seed and epoch are set, the seed, the epoch.
         self._state = torch.zeros(3, dtype=torch.int64).share_memory_()
 
     def set(self, seed: int, epoch: int) -> None:
-        """Set seed and epoch for all processes that share this clock."""
+        """Set the seed and the epoch for all processes that share this clock."""
         self._state.copy_(torch.tensor([1, seed, epoch]))
 
     def read(self) -> tuple[int, int] | None:
-        """Seed and epoch, or None where nobody set them."""
-        running, seed, epoch = self._state.tolist()
-        return (seed, epoch) if running else None
+        """Return the seed and the epoch, or None if they are not set."""
+        is_set, seed, epoch = self._state.tolist()
+        return (seed, epoch) if is_set else None
 
 
 @contextmanager
 def seeded_sample(clock: EpochClock, index: int) -> Iterator[None]:
     """Seed Python, NumPy and torch (CPU) for one sample.
 
-    What is drawn inside follows from (seed, epoch, index): neither from the number of workers or
-    processes, nor from what was drawn before. So a resumed epoch sees the views of an uninterrupted
-    one, and no two epochs see the same (mmengine seeds a worker once, by its number: workers that
-    start anew would repeat their draws in every epoch). In the main process the three states are
-    put back, so that loading with no workers leaves the draws of the model alone.
+    Draws inside this context depend only on (seed, epoch, index), not on the number of workers or
+    processes or on earlier draws. A resumed epoch therefore sees the views of an uninterrupted one,
+    and every epoch sees different views. (mmengine seeds a worker once by its number, so workers
+    that are started in every epoch would repeat their draws.) In the main process the three states
+    are restored afterwards, so that loading without workers does not change the model's draws.
 
     Args:
-        clock: Where seed and epoch stand; without them nothing is seeded.
-        index: Of the sample in its data set.
+        clock: Clock with the seed and the epoch; if they are not set, nothing is seeded.
+        index: Index of the sample in its data set.
     """
     now = clock.read()
     if now is None:
         yield
         return
     in_main_process = get_worker_info() is None
-    kept = cpu_random_states() if in_main_process else None
+    saved = cpu_random_states() if in_main_process else None
     words = np.random.SeedSequence([*now, index]).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(words[1])
@@ -56,14 +57,18 @@ def seeded_sample(clock: EpochClock, index: int) -> Iterator[None]:
     try:
         yield
     finally:
-        if kept is not None:
-            restore_cpu_random_states(kept)
+        if saved is not None:
+            restore_cpu_random_states(saved)
 
 
 def cpu_random_states() -> dict:
-    """States of Python's, NumPy's and torch's global generators, as tensors and plain values."""
+    """Return the states of Python's, NumPy's and torch's global generators.
+
+    They consist of tensors and plain values, which a checkpoint can hold.
+    """
     version, words, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state()
+    state = cast(tuple[str, np.ndarray, int, int, float], np.random.get_state())
+    _, keys, position, has_gauss, cached = state
     return {
         "python": (version, list(words), gauss),
         "numpy": (torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
@@ -72,7 +77,7 @@ def cpu_random_states() -> dict:
 
 
 def restore_cpu_random_states(states: dict) -> None:
-    """Put back what :func:`cpu_random_states` took."""
+    """Restore states returned by :func:`cpu_random_states`."""
     version, words, gauss = states["python"]
     random.setstate((version, tuple(words), gauss))
     keys, position, has_gauss, cached = states["numpy"]

@@ -1,4 +1,4 @@
-"""Parts of a data set: validation splits, balanced choices, lists of labelled images."""
+"""Parts of a data set: validation splits, balanced subsets and lists of labelled images."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ SIMCLR_LISTS = "https://github.com/google-research/simclr/tree/master/imagenet_s
 
 
 def find_list(data_root: str, subset: str) -> Path:
-    """Find a list by its path, or relative to ``data_root``.
+    """Find a list of labelled images.
+
+    Args:
+        data_root: Folder of the data set.
+        subset: Path of the list, relative to ``data_root`` or to the working directory.
 
     Raises:
-        InputError: If it is in neither place.
+        InputError: If the list is in neither place.
     """
     places = [Path(data_root).expanduser() / subset, Path(subset).expanduser()]
     for place in places:
         if place.is_file():
             return place
     raise InputError(
-        f"list of labelled images {places[0]} does not exist: put SimCLR's there ({SIMCLR_LISTS}), "
-        f"or make a balanced one with `python tools/make_subset.py {data_root} --percent 1` and "
-        "name it with --cfg-options subset=FILE"
+        f"list of labelled images {places[0]} does not exist: download SimCLR's list "
+        f"({SIMCLR_LISTS}), or create a balanced one with `python tools/make_subset.py {data_root} "
+        "--percent 1` and set --cfg-options subset=FILE"
     )
 
 
@@ -37,20 +41,23 @@ def choose_listed(
     """Keep the samples that a list names.
 
     Args:
-        samples: (``<class>/<image>``, label) of every image, or the paths alone.
-        list_file: One image a line, ``<class>/<image>`` or the image's name alone.
-        folder: Of the images, for the message.
+        samples: (``<class>/<image>``, label) pairs of all images, or their paths alone.
+        list_file: List with one image per line, as ``<class>/<image>`` or the image's name alone.
+        folder: Folder of the images, for messages.
 
     Returns:
-        The kept samples, in their order.
+        The samples to keep, in their original order.
 
     Raises:
-        InputError: If the list is empty, names an image twice or one that is not there or not
-            unambiguous, or leaves a class without an image.
+        InputError: If the list is empty, names an image that is missing, ambiguous or repeated, or
+            leaves a class without an image.
     """
     lines = [line.strip() for line in list_file.read_text().splitlines() if line.strip()]
     if not lines:
-        raise InputError(f"{list_file} names no image: fill it, or make one anew")
+        raise InputError(
+            f"{list_file} names no image: add images, or create the list again with "
+            "tools/make_subset.py"
+        )
     paths = [s if isinstance(s, str) else s[0] for s in samples]
     numbers = {path: number for number, path in enumerate(paths)}
     bare = Counter(Path(path).name for path in paths)
@@ -59,29 +66,32 @@ def choose_listed(
     if missing:
         shared = " (more than one class has an image of that name: write <class>/<image>)"
         raise InputError(
-            f"{list_file} names {len(missing)} of {len(lines)} images that are not in {folder}, "
-            f"the first: {missing[0]}{shared if missing[0] in bare else ''}: complete the images, "
-            "or use the list that belongs to them"
+            f"{len(missing)} of the {len(lines)} images in {list_file} are not in {folder}, the "
+            f"first: {missing[0]}{shared if missing[0] in bare else ''}: add the missing images, "
+            "or use a list made for this data set"
         )
     chosen = [numbers[line] for line in lines]
     twice = [line for line, n in Counter(chosen).items() if n > 1]
     if twice:
-        raise InputError(f"{list_file} names {paths[twice[0]]} more than once: delete the copies")
-    kept = [samples[number] for number in sorted(chosen)]
-    if not isinstance(samples[0], str):
-        without = {label for _, label in samples} - {label for _, label in kept}
+        raise InputError(
+            f"{list_file} names {paths[twice[0]]} more than once: remove the duplicates"
+        )
+    chosen.sort()
+    labelled = [sample for sample in samples if not isinstance(sample, str)]
+    if labelled:
+        without = {label for _, label in labelled} - {labelled[number][1] for number in chosen}
         if without:
-            first = next(path for path, label in samples if label in without)
+            first = next(path for path, label in labelled if label in without)
             raise InputError(
                 f"{list_file} leaves {len(without)} class{'es' * (len(without) > 1)} without an "
-                f"image, the first: {Path(first).parts[0]}: add some of it, or make a balanced list "
-                "with tools/make_subset.py"
+                f"image, the first: {Path(first).parts[0]}: add images of it, or create a balanced "
+                "list with tools/make_subset.py"
             )
-    return kept
+    return [samples[number] for number in chosen]
 
 
 def subset_name(percent: float, seed: int) -> str:
-    """Name of a list made here; it says what it is: ``balanced_1percent_seed0.txt``."""
+    """Return the file name of a generated list, such as ``balanced_1percent_seed0.txt``."""
     return f"balanced_{percent:g}percent_seed{seed}.txt"
 
 
@@ -93,32 +103,30 @@ def write_subset(
     split: str = "train",
     out: str | Path | None = None,
 ) -> tuple[Path, int]:
-    """Write a seeded list with the same number of images of every class.
+    """Write a seeded list with the same number of images from every class.
 
-    Lines have SimCLR's format (``n01440764_10026.JPEG``) where every image's name is its class,
-    ``_`` and a rest, as in ImageNet; else ``<class>/<image>``.
+    Lines have SimCLR's format (``n01440764_10026.JPEG``) if the name of every image starts with its
+    class and an underscore, as in ImageNet; otherwise they are ``<class>/<image>``.
 
     Args:
-        data_root: Folder of ``<split>/<class>/<image>``.
-        percent: Of the images.
-        seed: Of the choice.
-        split: Of which split.
+        data_root: Folder with ``<split>/<class>/<image>``.
+        percent: Percentage of the images to choose.
+        seed: Seed of the random choice.
+        split: Split to choose from.
         out: Folder to write to, ``data_root/subsets`` by default.
 
     Returns:
-        The file and the number of images in it.
+        Path of the list, and the number of images in it.
 
     Raises:
-        InputError: If the data is not there, or too small for the percentage.
+        InputError: If the data is missing, or too small for the percentage.
     """
-    config = dict(
-        type="bam_mm.ImageFolder", data_root=str(data_root), split=split, with_label=True
-    )
+    config = dict(type="bam_mm.ImageFolder", data_root=str(data_root), split=split, with_label=True)
     dataset = DATASETS.build(config)
     chosen = balanced_choice(dataset.get_gt_labels(), percent, seed=seed)
     root = Path(dataset.img_prefix)
-    every = [Path(dataset.get_data_info(int(i))["img_path"]) for i in chosen]
-    paths = [path.relative_to(root) for path in every]
+    images = [Path(dataset.get_data_info(int(i))["img_path"]) for i in chosen]
+    paths = [path.relative_to(root) for path in images]
     plain = all(len(p.parts) == 2 and p.name.startswith(f"{p.parts[0]}_") for p in paths)
     lines = [p.name if plain else p.as_posix() for p in paths]
     folder = Path(out) if out is not None else Path(data_root).expanduser() / "subsets"
@@ -131,15 +139,16 @@ def write_subset(
 def stratified_split(
     labels: Sequence[int] | np.ndarray, num_val: int, *, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a validation part out of a training set, the same fraction of every class.
+    """Split a validation part off a training set, with the same fraction of every class.
 
-    Each class gets the whole part of ``num_val * n_class / N``; what is missing to ``num_val`` goes
-    to the classes with the largest remainders (the first of them where they tie).
+    Each class contributes the integer part of ``num_val * n_class / N``. The images that are then
+    missing from ``num_val`` come from the classes with the largest remainders, one from each (from
+    the first classes in case of ties).
 
     Args:
-        labels: (N,) integers.
-        num_val: Images of the validation part, in [0, N].
-        seed: The same seed gives the same split everywhere.
+        labels: (N,) integer labels.
+        num_val: Number of validation images, in [0, N].
+        seed: Seed of the random choice; the same seed returns the same split on every machine.
 
     Returns:
         Sorted indices of the training part and of the validation part.
@@ -162,25 +171,25 @@ def stratified_split(
 def balanced_choice(
     labels: Sequence[int] | np.ndarray, percent: float, *, seed: int = 0
 ) -> np.ndarray:
-    """Choose a percentage of the images, the same number from every class.
+    """Choose a percentage of the images, with the same number from every class.
 
-    The total is ``round(percent / 100 * N)``, at least one image a class. Where it is no multiple of
-    the number of classes, some classes, drawn by the seed, get one image more.
+    The total is ``round(percent / 100 * N)``, but at least one image per class. If it is not a
+    multiple of the number of classes, some randomly drawn classes contribute one image more.
 
     Args:
-        labels: (N,) integers.
-        percent: In (0, 100].
-        seed: The same seed gives the same choice everywhere.
+        labels: (N,) integer labels.
+        percent: Percentage of the images to choose, in (0, 100].
+        seed: Seed of the random choice; the same seed returns the same images on every machine.
 
     Returns:
-        Sorted indices.
+        Sorted indices of the chosen images.
 
     Raises:
         InputError: If the percentage is not in (0, 100], or a class has too few images.
     """
     labels = np.asarray(labels)
     if not 0 < percent <= 100:
-        raise InputError(f"--percent {percent}: choose a percentage in (0, 100], as 1 or 10")
+        raise InputError(f"--percent {percent}: choose a percentage in (0, 100], such as 1 or 10")
     classes, counts = np.unique(labels, return_counts=True)
     total = max(round(percent / 100 * len(labels)), len(classes))
     quota = np.full(len(classes), total // len(classes))
@@ -200,7 +209,7 @@ def _draw(labels: np.ndarray, quota: dict[int, int], seed: int) -> np.ndarray:
     chosen = []
     for label, count in quota.items():
         rows = np.flatnonzero(labels == label)
-        # Each class has its own random stream: another class's size changes nothing here.
+        # Each class has its own random stream, so that its images do not depend on other classes.
         rng = np.random.default_rng([seed, label])
         chosen.append(rng.permutation(rows)[:count])
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int)

@@ -1,4 +1,4 @@
-"""The seven transfer data sets, in the splits of BYOL's Table 10."""
+"""The seven transfer data sets, with the splits of BYOL's Table 10."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bam_mm.errors import InputError
 from bam_mm.registry import DATASETS
 
 SPLIT_SEED = 0
-"""Of the validation splits that the source data does not have."""
+"""Seed of the validation splits that the source data lacks."""
 
 SPLITS = ("train", "val", "trainval", "test")
 
@@ -26,12 +26,12 @@ class TransferData:
     """A transfer data set.
 
     Attributes:
-        kind: mmpretrain's class.
+        kind: Name of mmpretrain's class.
         num_classes: Number of classes.
-        sizes: Images of train, val and test (BYOL, Grill et al. 2020, Table 10).
-        metric: ``top1``, or ``mean per-class`` accuracy.
-        official: The names that mmpretrain's class has for train, val and trainval. None: the
-            source has no such part, and the seeded split makes it from trainval.
+        sizes: Numbers of images in train, val and test (BYOL, Grill et al. 2020, Table 10).
+        metric: Accuracy to report, ``top1`` or ``mean per-class``.
+        official: Names of train, val and trainval in mmpretrain's class. None stands for a part
+            that the source lacks, which is split off from trainval with a fixed seed.
     """
 
     kind: str
@@ -41,9 +41,9 @@ class TransferData:
     official: tuple[str | None, str | None, str] = (None, None, "train")
 
     def name_of(self, split: str) -> str:
-        """Name of a split that says whose it is: the source's, or made here."""
+        """Return the name of a split with its origin: official, or our own split of the data."""
         if split in ("train", "val") and self.official[SPLITS.index(split)] is None:
-            return f"{split} (balanced split of ours, seed {SPLIT_SEED})"
+            return f"{split} (our balanced split, seed {SPLIT_SEED})"
         return f"{split} (official)"
 
 
@@ -62,11 +62,11 @@ TRANSFER = {
         "Flowers102", 102, (1020, 1020, 6149), "mean per-class", ("train", "val", "trainval")
     ),
 }
-"""By the names of ``tools/check_data.py``."""
+"""Transfer data sets by their names in ``tools/check_data.py``."""
 
 
 class _ChannelsToBGR(BaseTransform):
-    """CIFAR's batches hold RGB; everything here starts from BGR, as mmcv loads files."""
+    """Convert CIFAR's RGB images to BGR, the order in which mmcv loads files."""
 
     def transform(self, results: dict) -> dict:
         results["img"] = results["img"][..., ::-1]
@@ -86,32 +86,34 @@ def transfer_dataset(
     """Build one split of a transfer data set, as an instance of mmpretrain's class for it.
 
     Args:
-        name: A key of :data:`TRANSFER`.
-        data_root: Folder of the data set, laid out as its authors distribute it.
-        split: ``train``, ``val``, ``trainval`` or ``test``. Where the source has no validation
-            part, train and val are the seeded split of :func:`~bam_mm.data.subsets.stratified_split`;
-            ``metainfo['split_name']`` says so.
-        pipeline: Transforms; images of CIFAR arrive decoded, and ``LoadImage`` lets them pass.
-        check: Whether to count the files first; False for a part of a data set on purpose.
-        **kwargs: For mmpretrain's class.
+        name: Key of :data:`TRANSFER`.
+        data_root: Folder of the data set, in the layout of its authors.
+        split: ``train``, ``val``, ``trainval`` or ``test``. If the source has no validation part,
+            ``train`` and ``val`` are the seeded split of
+            :func:`~bam_mm.data.subsets.stratified_split`. ``metainfo['split_name']`` contains the
+            origin of the split.
+        pipeline: Transforms. CIFAR's images are decoded already, and ``LoadImage`` returns them
+            unchanged.
+        check: Whether to check first that the data is complete; False to use a part of it.
+        **kwargs: Arguments of mmpretrain's class.
 
     Returns:
         The data set.
 
     Raises:
-        InputError: If the name or split is unknown, or the data is not all there.
+        InputError: If the name or split is unknown, or the data is not complete.
     """
     if name not in TRANSFER:
-        raise InputError(f"transfer data set {name!r}: choose one of {', '.join(TRANSFER)}")
+        raise InputError(f"unknown transfer data set {name!r}: choose one of {', '.join(TRANSFER)}")
     if split not in SPLITS:
         raise InputError(f"{name} split={split!r}: choose one of {', '.join(SPLITS)}")
     data, root = TRANSFER[name], Path(data_root).expanduser()
     if check:
-        _demand(name, root)
+        _require_complete(name, root)
     part = "trainval" if split == "test" else split
     official = "test" if split == "test" else data.official[SPLITS.index(part)]
     if data.kind.startswith("CIFAR"):
-        # Never fetched behind the user's back.
+        # Never download data implicitly.
         kwargs.setdefault("download", False)
         pipeline = [_ChannelsToBGR(), *pipeline]
     dataset = MMPRETRAIN_DATASETS.get(data.kind)(
@@ -128,7 +130,7 @@ def transfer_dataset(
     return dataset
 
 
-def _demand(name: str, root: Path) -> None:
+def _require_complete(name: str, root: Path) -> None:
     for finding in check_data(name, root):
         if not finding.ok:
             raise InputError(

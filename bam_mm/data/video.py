@@ -1,10 +1,11 @@
-"""One video with annotations: frames read on demand, faults named."""
+"""A video with annotations, whose frames are read on demand and whose faults are reported."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -17,19 +18,19 @@ FRAME_ENDINGS = (".jpg", ".jpeg", ".png")
 
 
 class FaultyVideo(InputError):
-    """One video cannot be used; the others can."""
+    """A fault of one video, which does not affect the others."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """A video as lists of files; nothing is read until it is asked for.
+    """A video as lists of files, which are read on demand.
 
     Attributes:
-        name: Of the sequence.
-        index: Its place in the data set.
+        name: Name of the sequence.
+        index: Index of the video in the data set.
         frames: Paths of the T frames.
-        annotations: Path of each frame's annotation, None where there is none.
-        size: (H, W) in pixels, of every frame and annotation.
+        annotations: Path of each frame's annotation, or None if it has no annotation.
+        size: Height and width of every frame and annotation in pixels.
         scored: Whether every frame has an annotation to score with.
     """
 
@@ -47,44 +48,44 @@ class Video:
         """Read frame t.
 
         Returns:
-            (H, W, 3) uint8, BGR.
+            (H, W, 3) uint8 BGR image.
 
         Raises:
-            FaultyVideo: If it cannot be read.
+            FaultyVideo: If the frame cannot be read.
         """
         path = self.frames[t]
         try:
             image = decode_image(Path(path).read_bytes(), path)
         except (OSError, InputError) as error:
             raise FaultyVideo(
-                f"video {self.name}: frame {path} is missing, empty, cut short or no image; "
-                "restore it from where the video came from"
+                f"video {self.name}: frame {path} is missing, empty, truncated or not an image; "
+                "restore the file from its source"
             ) from error
         if image.shape[:2] != self.size:
-            # OpenCV turns a photo by its EXIF mark, the header's size does not.
+            # OpenCV applies the EXIF orientation, but the size in the header does not include it.
             raise FaultyVideo(
-                f"video {self.name}: frame {path} is turned by its EXIF mark to "
-                f"{image.shape[1]}x{image.shape[0]}; save the frames upright, without the mark"
+                f"video {self.name}: frame {path} is rotated by its EXIF orientation to "
+                f"{image.shape[1]}x{image.shape[0]}; save the frames upright, without it"
             )
         return image
 
     def annotation(self, t: int) -> np.ndarray:
-        """Read the annotation of frame t.
+        """Read the annotation of frame t, which must have one.
 
         Returns:
             (H, W) uint8 ids.
 
         Raises:
-            FaultyVideo: If it cannot be read.
+            FaultyVideo: If the annotation cannot be read.
         """
         return self._indexed(t)[0]
 
     def palette(self) -> list[int]:
-        """Colours of the first annotation: red, green, blue, one id after the other."""
+        """Return the palette of the first annotation, a flat list of red, green and blue per id."""
         return self._indexed(0)[1]
 
     def truth(self) -> np.ndarray:
-        """Read all annotations.
+        """Read all annotations of a scored video.
 
         Returns:
             (T, H, W) uint8 ids.
@@ -92,35 +93,36 @@ class Video:
         return np.stack([self.annotation(t) for t in range(len(self))])
 
     def _indexed(self, t: int) -> tuple[np.ndarray, list[int]]:
+        path = cast(str, self.annotations[t])
         try:
-            return read_indexed(self.annotations[t])
+            return read_indexed(path)
         except (OSError, ValueError, SyntaxError) as error:
             raise FaultyVideo(
-                f"video {self.name}: annotation {self.annotations[t]} cannot be read ({error}); "
-                "restore it from where the video came from"
+                f"video {self.name}: annotation {path} cannot be read ({error}); restore the file "
+                "from its source"
             ) from error
 
 
 def open_video(
     frames: Path, annotations: Path, *, name: str, index: int, scored: bool = True
 ) -> Video:
-    """Find a video's files and check them by their headers, without decoding.
+    """Find the files of a video and check their headers, without decoding every file.
 
     Args:
-        frames: Folder of its frames.
-        annotations: Folder of its annotations: PNGs named as the frames.
-        name: Of the sequence, for messages.
-        index: Its place in the data set.
-        scored: Whether every frame needs an annotation; else the first one.
+        frames: Folder of the frames.
+        annotations: Folder of the annotations, PNG files with the names of the frames.
+        name: Name of the sequence.
+        index: Index of the video in the data set.
+        scored: Whether every frame needs an annotation; otherwise only the first one does.
 
     Raises:
-        FaultyVideo: For a missing folder, too few frames, a missing annotation, differing sizes, or
-            an annotation without a palette or without an object.
+        FaultyVideo: If the folder or an annotation is missing, there are too few frames, sizes
+            differ, an annotation has no palette, or the first annotation shows no object.
     """
     if not frames.is_dir():
         raise FaultyVideo(
-            f"video {name}: {frames} does not exist; unpack its frames there, or take the name off "
-            "the list"
+            f"video {name}: {frames} does not exist; unpack its frames there, or remove the name "
+            "from the list"
         )
     paths = _in_order(p for p in frames.iterdir() if p.suffix.lower() in FRAME_ENDINGS)
     needed = 3 if scored else 2
@@ -128,7 +130,7 @@ def open_video(
         why = ", as the first and the last are not scored" if scored else ""
         raise FaultyVideo(
             f"video {name}: {len(paths)} frame{'s' * (len(paths) != 1)} in {frames}, but {needed} "
-            f"are needed{why}; add frames, or take the name off the list"
+            f"are needed{why}; add frames, or remove the name from the list"
         )
     masks = [annotations / f"{path.stem}.png" for path in paths]
     if not masks[0].is_file():
@@ -139,8 +141,8 @@ def open_video(
     missing = [mask for mask in masks if not mask.is_file()]
     if scored and missing:
         raise FaultyVideo(
-            f"video {name}: {len(missing)} of {len(masks)} frames have no annotation, the first of "
-            f"them {missing[0]}; add them, or propagate without scores "
+            f"video {name}: {len(missing)} of {len(masks)} frames have no annotation, the first "
+            f"{missing[0]}; add them, or propagate without scores "
             "(test_dataloader.dataset.annotated=first)"
         )
     video = Video(
@@ -160,7 +162,7 @@ def open_video(
 
 
 def _in_order(paths) -> list[Path]:
-    # 9.jpg comes before 10.jpg, unless names are more than numbers.
+    # Names that are plain numbers are sorted by value: 9.jpg comes before 10.jpg.
     paths = sorted(paths)
     if all(path.stem.isdigit() for path in paths):
         paths.sort(key=lambda path: int(path.stem))
@@ -168,7 +170,7 @@ def _in_order(paths) -> list[Path]:
 
 
 def _check_sizes(name: str, frames: Sequence[Path], masks: Sequence[Path]) -> tuple[int, int]:
-    first = None
+    first: tuple[int, int] | None = None
     for path in (*frames, *masks):
         try:
             with Image.open(path) as image:
@@ -177,8 +179,8 @@ def _check_sizes(name: str, frames: Sequence[Path], masks: Sequence[Path]) -> tu
                     check_indexed(image, path)
         except (UnidentifiedImageError, OSError) as error:
             raise FaultyVideo(
-                f"video {name}: {path} is no readable image ({path.stat().st_size} bytes); restore "
-                "it from where the video came from"
+                f"video {name}: {path} is not a readable image ({path.stat().st_size} bytes); "
+                "restore the file from its source"
             ) from error
         except ValueError as error:
             raise FaultyVideo(f"video {name}: {error}") from error
@@ -186,12 +188,13 @@ def _check_sizes(name: str, frames: Sequence[Path], masks: Sequence[Path]) -> tu
         if (height, width) != first:
             kind = "annotation" if path in masks else "frame"
             raise FaultyVideo(
-                f"video {name}: {kind} {path} is {width}x{height}, the first frame "
-                f"{first[1]}x{first[0]}; bring "
+                f"video {name}: {kind} {path} is {width}x{height}, but the first frame is "
+                f"{first[1]}x{first[0]}; resize "
                 + (
-                    "annotations to their frames' size with nearest-neighbour resizing"
+                    "annotations to the size of their frames with nearest-neighbour interpolation"
                     if kind == "annotation"
                     else "all frames to one size"
                 )
             )
+    assert first is not None  # there is at least one frame
     return first

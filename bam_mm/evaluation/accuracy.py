@@ -1,4 +1,4 @@
-"""Accuracy as the data sets of the transfer protocol count it."""
+"""Top-1 and mean per-class accuracy, the metrics of the transfer protocol."""
 
 from __future__ import annotations
 
@@ -9,43 +9,45 @@ from bam_mm.errors import InputError, listing
 
 
 def top1_accuracy(predictions: Tensor, labels: Tensor) -> float:
-    """Fraction of the images whose class is named.
+    """Compute the fraction of images that are classified correctly.
 
     Args:
-        predictions: (N,) integers.
-        labels: (N,) integers.
+        predictions: (N,) integers, the predicted classes.
+        labels: (N,) integers, the true classes.
 
     Returns:
-        In 0 to 1.
+        Accuracy in [0, 1].
 
     Raises:
-        InputError: If the two differ in length, or are empty.
+        InputError: If predictions and labels differ in shape, or are empty.
     """
     if predictions.shape != labels.shape or not len(labels):
         raise InputError(
             f"accuracy of {tuple(predictions.shape)} predictions and {tuple(labels.shape)} labels: "
-            "give one prediction for each of at least one label"
+            "pass one prediction for each label, and at least one label"
         )
     return float((predictions == labels).double().mean())
 
 
 def mean_per_class_accuracy(predictions: Tensor, labels: Tensor, *, num_classes: int) -> float:
-    """Mean over the classes of the fraction of each class's images that are named.
+    """Compute the accuracy of each class, averaged over the classes.
 
-    The metric of Aircraft, Pets and Flowers; a class counts the same however many images it has.
+    This is the metric of Aircraft, Pets and Flowers. Every class has the same weight, however many
+    images it has.
 
     Args:
-        predictions: (N,) integers.
-        labels: (N,) integers in [0, num_classes).
+        predictions: (N,) integers, the predicted classes.
+        labels: (N,) integers in [0, num_classes), the true classes.
         num_classes: Number of classes.
 
     Returns:
-        In 0 to 1.
+        Accuracy in [0, 1].
 
     Raises:
-        InputError: As :func:`top1_accuracy`, and if a class has no image.
+        InputError: If predictions and labels differ in shape or are empty, or if a class has no
+            image.
     """
-    top1_accuracy(predictions, labels)
+    top1_accuracy(predictions, labels)  # checks the shapes
     images = torch.bincount(labels, minlength=num_classes)
     empty = (images == 0).nonzero().flatten().tolist()
     if empty:
@@ -53,15 +55,24 @@ def mean_per_class_accuracy(predictions: Tensor, labels: Tensor, *, num_classes:
             f"mean per-class accuracy over {num_classes} classes, but class {listing(empty, 10)} "
             "has no image to be scored on: add images of it, or use metric='top1'"
         )
-    named = torch.bincount(labels[predictions == labels], minlength=num_classes)
-    return float((named.double() / images).mean())
+    correct = torch.bincount(labels[predictions == labels], minlength=num_classes)
+    return float((correct.double() / images).mean())
 
 
 def accuracy_of(metric: str, predictions: Tensor, labels: Tensor, *, num_classes: int) -> float:
-    """``top1`` or ``mean_per_class`` accuracy, in 0 to 1.
+    """Compute the accuracy that ``metric`` names.
+
+    Args:
+        metric: ``top1`` or ``mean_per_class``.
+        predictions: (N,) integers, the predicted classes.
+        labels: (N,) integers in [0, num_classes), the true classes.
+        num_classes: Number of classes.
+
+    Returns:
+        Accuracy in [0, 1].
 
     Raises:
-        InputError: If there is no such metric, or as the metric.
+        InputError: If the metric is unknown, or rejects its inputs.
     """
     if metric == "top1":
         return top1_accuracy(predictions, labels)

@@ -1,4 +1,4 @@
-"""Boundaries of many masks at once: one mask in each bit of a byte image.
+"""Boundaries of many masks at once, with one mask in each bit of a byte image.
 
 A byte holds eight binary masks, so one bitwise operation on a byte image does the work of eight
 on boolean images. Four (truth, prediction) pairs share an image: pair i has its truth in bit i and
@@ -12,23 +12,23 @@ from math import isqrt
 import numpy as np
 
 PAIRS = 4
-"""Pairs of masks in one byte image."""
+"""Number of mask pairs in one byte image."""
 
 
 def pack_pairs(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Pack up to four pairs of masks into one byte image.
 
     Args:
-        truth: (n, H, W) booleans, n <= 4.
-        prediction: (n, H, W) booleans.
+        truth: (n, H, W) boolean masks, n <= 4.
+        prediction: (n, H, W) boolean masks.
 
     Returns:
-        (H, W) uint8: truth i in bit i, prediction i in bit i + 4.
+        (H, W) uint8 image with truth i in bit i and prediction i in bit i + 4.
     """
     planes = np.zeros(truth.shape[1:], np.uint8)
     for masks in (prediction, truth):
         for i in reversed(range(PAIRS)):
-            planes += planes  # moves every mask one bit up
+            planes += planes  # shifts every mask up by one bit
             if i < len(masks):
                 planes |= masks[i].view(np.uint8)
     return planes
@@ -37,15 +37,15 @@ def pack_pairs(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 def boundary_planes(planes: np.ndarray) -> np.ndarray:
     """Mark the pixels that differ from their east, south or south-east neighbour.
 
-    Beyond the last row and column the image goes on as it ends, so that the image's edge is no
-    boundary. That is the official evaluator's rule: the last row looks east only, the last column
-    south only, the last pixel nowhere.
+    The edge of the image is not a boundary. As in the official evaluator, the last row is compared
+    with its east neighbours only, the last column with its south neighbours only, and the last
+    pixel with nothing.
 
     Args:
-        planes: (H, W) uint8, eight masks.
+        planes: (H, W) uint8 image of eight masks.
 
     Returns:
-        (H, W) uint8, the boundaries of the eight masks.
+        (H, W) uint8 image of the boundaries of the eight masks.
     """
     boundary = np.zeros_like(planes)
     boundary[:, :-1] = planes[:, :-1] ^ planes[:, 1:]
@@ -57,19 +57,21 @@ def boundary_planes(planes: np.ndarray) -> np.ndarray:
 def dilate_planes(planes: np.ndarray, radius: int) -> np.ndarray:
     """Dilate each of eight masks by the disk dx² + dy² <= radius².
 
-    The disk is a stack of horizontal runs, longer towards its middle: going from its rim to its
-    middle, the run dilated image grows by one pixel at a time and serves the rows +dy and -dy.
+    The disk is a stack of horizontal runs that grow from its top and bottom towards its middle. The
+    image dilated by the current run is widened one pixel at a time, and used for the rows +dy and
+    -dy.
 
     Args:
-        planes: (H, W) uint8, eight masks.
-        radius: Of the disk, in pixels, >= 0.
+        planes: (H, W) uint8 image of eight masks.
+        radius: Radius of the disk in pixels, >= 0.
 
     Returns:
-        (H, W) uint8, the eight dilated masks, cut at the image's edge.
+        (H, W) uint8 image of the eight dilated masks, cropped to the image.
     """
     height, width = planes.shape
-    # Empty columns on the right let a shift of the flattened image stand for a shift of its rows,
-    # which is several times faster: what leaves a row falls there, and is cut off in the end.
+    # With empty columns on the right, shifting the flattened image shifts every row, which is
+    # several times faster. Pixels that leave a row land in these columns and are cut off at the
+    # end.
     stride = width + radius
     padded = np.zeros((height, stride), np.uint8)
     padded[:, :width] = planes
@@ -90,15 +92,16 @@ def boundary_counts(planes: np.ndarray, radius: int) -> tuple[np.ndarray, np.nda
     """Count the boundary pixels of four pairs of masks, and those that the other mask confirms.
 
     Args:
-        planes: (H, W) uint8 as ``pack_pairs`` makes it.
+        planes: (H, W) uint8 image from :func:`pack_pairs`.
         radius: Distance in pixels within which a boundary pixel counts as confirmed.
 
     Returns:
-        Two (8,) integer arrays: boundary pixels of each mask, and how many of them lie within
-        ``radius`` of the boundary of the pair's other mask. Truths first, then predictions.
+        Two (8,) integer arrays, truths first, then predictions: the number of boundary pixels of
+        each mask, and the number of those that lie within ``radius`` of the boundary of the other
+        mask of the pair.
     """
     boundary = boundary_planes(planes)
-    # Boundaries are thin: what follows the dilation is done for their few pixels only.
+    # Boundaries are thin, so everything after the dilation runs on their few pixels only.
     at = np.flatnonzero(boundary != 0)
     own, reach = boundary.ravel()[at], dilate_planes(boundary, radius).ravel()[at]
     confirmed = own & ((reach >> PAIRS) | (reach << PAIRS))

@@ -1,4 +1,4 @@
-"""k-means on frozen features of some classes, against their labels (paper, Fig. 7)."""
+"""k-means clustering of frozen features, compared with the class labels (paper, Fig. 7)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bam_mm.evaluation.feature_checks import check_rows
 
 @dataclass(frozen=True)
 class Draw:
-    """Which classes one clustering sees, and the seed of its k-means.
+    """The classes that one clustering uses, and the seed of its k-means.
 
     Attributes:
-        number: Of the draw, from 0.
-        classes: Sorted class numbers; as many clusters are sought.
-        seed: Of k-means.
+        number: Index of the draw, from 0.
+        classes: Sorted class indices. The number of clusters equals the number of classes.
+        seed: Random seed of k-means.
     """
 
     number: int
@@ -33,11 +33,11 @@ class Draw:
 
 @dataclass(frozen=True)
 class ClusterScore:
-    """How well clusters and classes agree.
+    """Agreement between clusters and classes.
 
     Attributes:
-        nmi: Normalised mutual information, divided by the arithmetic mean of both entropies.
-        ari: Adjusted Rand index, 0 for chance.
+        nmi: Mutual information, normalised by the arithmetic mean of both entropies.
+        ari: Adjusted Rand index, 0 at chance level.
     """
 
     nmi: float
@@ -45,22 +45,22 @@ class ClusterScore:
 
 
 def draw_classes(num_classes: int, count: int, *, draws: int = 10, seed: int = 0) -> list[Draw]:
-    """Draw classes without replacement, several times.
+    """Draw several sets of classes, each without replacement.
 
-    A draw hangs on (seed, count, its number) alone: more draws, or other counts beside this one,
-    change none of them.
+    A draw depends on the seed, the count and its own number only, so additional draws or further
+    counts do not change it.
 
     Args:
         num_classes: Number of classes to draw from.
-        count: Number of classes in a draw.
+        count: Number of classes in each draw.
         draws: Number of draws.
-        seed: Seed.
+        seed: Random seed.
 
     Returns:
-        The draws.
+        The draws, ordered by their number.
 
     Raises:
-        InputError: If there are fewer classes than ``count``, or fewer than two are asked for.
+        InputError: If ``count`` is below 2 or above ``num_classes``, or ``draws`` is below 1.
     """
     if not 2 <= count <= num_classes:
         raise InputError(
@@ -68,13 +68,13 @@ def draw_classes(num_classes: int, count: int, *, draws: int = 10, seed: int = 0
             f"{num_classes}"
         )
     if draws < 1:
-        raise InputError(f"draws={draws}: at least one is needed; the paper has 10")
-    made = []
+        raise InputError(f"draws={draws}: set at least 1; the paper uses 10")
+    result = []
     for number in range(draws):
         rng = np.random.default_rng([seed, count, number])
         classes = np.sort(rng.choice(num_classes, size=count, replace=False))
-        made.append(Draw(number, tuple(classes.tolist()), int(rng.integers(2**31))))
-    return made
+        result.append(Draw(number, tuple(classes.tolist()), int(rng.integers(2**31))))
+    return result
 
 
 def cluster(
@@ -86,22 +86,23 @@ def cluster(
     images_per_class: int | None = None,
     normalise: bool = False,
 ) -> ClusterScore:
-    """Cluster the images of the drawn classes, and compare with their labels.
+    """Cluster the images of the drawn classes and compare the clusters with the labels.
 
     Args:
-        features: (N, D) of all classes.
-        labels: (N,) integers.
-        draw: The classes and the seed.
-        n_init: Starts of k-means, the best of which counts.
-        images_per_class: How many images of each class take part, the first ones; None takes all.
-        normalise: Whether features are scaled to length 1 first.
+        features: (N, D) features of the images of all classes.
+        labels: (N,) integer class labels.
+        draw: The classes to cluster, and the seed of k-means.
+        n_init: Number of k-means initialisations, of which the best is kept.
+        images_per_class: Number of images of each class to use, taken from the front; None uses
+            all.
+        normalise: Whether to scale features to unit length first.
 
     Returns:
-        The scores.
+        The scores of the clustering.
 
     Raises:
-        InputError: If a drawn class has no image, or fewer than asked for, or a feature is not
-            finite.
+        InputError: If a drawn class has no image or fewer than ``images_per_class``, or a feature
+            is not finite.
     """
     check_rows("features", features, labels)
     rows = []
@@ -115,16 +116,19 @@ def cluster(
             )
         rows.extend(of_class[:images_per_class].tolist())
     if len(rows) < len(draw.classes):
-        raise InputError(f"clustering: {len(rows)} images for {len(draw.classes)} clusters")
+        raise InputError(
+            f"clustering: {len(rows)} images for {len(draw.classes)} clusters: add images, or "
+            "raise images_per_class"
+        )
     chosen = features[rows].float()
     if normalise:
         chosen = F.normalize(chosen, dim=1)
     truth = labels[rows].cpu().numpy()
-    means = KMeans(n_clusters=len(draw.classes), n_init=n_init, random_state=draw.seed)
-    found = means.fit_predict(chosen.cpu().numpy())
+    kmeans = KMeans(n_clusters=len(draw.classes), n_init=n_init, random_state=draw.seed)
+    clusters = kmeans.fit_predict(chosen.cpu().numpy())
     return ClusterScore(
-        nmi=float(normalized_mutual_info_score(truth, found)),
-        ari=float(adjusted_rand_score(truth, found)),
+        nmi=float(normalized_mutual_info_score(truth, clusters)),
+        ari=float(adjusted_rand_score(truth, clusters)),
     )
 
 
@@ -142,49 +146,51 @@ def clustering_curve(
     """Cluster several draws for each number of classes.
 
     Args:
-        features: (N, D).
-        labels: (N,) integers in [0, num_classes).
-        counts: Numbers of classes, different ones.
+        features: (N, D) features of the images.
+        labels: (N,) integer class labels in [0, num_classes).
+        counts: Numbers of classes to cluster, all different.
         num_classes: Number of classes of the data set.
-        draws: Draws for each number of classes.
-        seed: Of the draws.
-        on_draw: Called after each.
-        **settings: For :func:`cluster`.
+        draws: Number of draws for each number of classes.
+        seed: Random seed of the draws.
+        on_draw: Called after each clustering, with the draw and its score.
+        **settings: Further arguments of :func:`cluster`.
 
     Returns:
         The scores of the draws, by number of classes.
 
     Raises:
-        InputError: As :func:`draw_classes` and :func:`cluster`, before anything is clustered.
+        InputError: If an argument is out of range, a feature is not finite or a drawn class has no
+            image (all checked before the first clustering), or a class has fewer images than
+            ``images_per_class``.
     """
     check_rows("features", features, labels, num_classes=num_classes)
     if not counts or len(set(counts)) != len(counts):
-        raise InputError(f"numbers of classes {list(counts)}: give one, or several different ones")
+        raise InputError(f"numbers of classes {list(counts)}: set one, or several different ones")
     drawn = {n: draw_classes(num_classes, n, draws=draws, seed=seed) for n in counts}
     present = set(labels.unique().tolist())
-    empty = sorted({c for made in drawn.values() for d in made for c in d.classes} - present)
+    empty = sorted({c for group in drawn.values() for d in group for c in d.classes} - present)
     if empty:
         raise InputError(
             f"clustering: class {listing(empty, 10)} has no image: add images, or delete the class"
         )
     scores: dict[int, list[ClusterScore]] = {}
-    for count, made in drawn.items():
+    for count, group in drawn.items():
         scores[count] = []
-        for draw in made:
+        for draw in group:
             scores[count].append(cluster(features, labels, draw, **settings))
             on_draw(draw, scores[count][-1])
     return scores
 
 
 def summarise(scores: Sequence[ClusterScore]) -> dict[str, float]:
-    """Mean and standard deviation over draws.
+    """Compute the mean and the standard deviation over draws.
 
     Args:
-        scores: Of the draws.
+        scores: Scores of the draws, at least one.
 
     Returns:
-        ``nmi``, ``nmi_std``, ``ari``, ``ari_std``; the deviations are of these draws themselves
-        (divided by their number).
+        Dict with the keys ``nmi``, ``nmi_std``, ``ari`` and ``ari_std``. The standard deviations
+        are those of the population, divided by the number of draws.
     """
     summary = {}
     for name in ("nmi", "ari"):

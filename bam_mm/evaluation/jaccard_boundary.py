@@ -1,4 +1,4 @@
-"""J and F of DAVIS-2017's semi-supervised task, for label maps of whole videos."""
+"""J and F measures of the semi-supervised task of DAVIS-2017, for label maps of whole videos."""
 
 from __future__ import annotations
 
@@ -14,46 +14,48 @@ VOID = 255
 """Pixels of the truth with this value belong to no object."""
 
 TOLERANCE = 0.008
-"""How far a boundary may be off, as a fraction of the image's diagonal."""
+"""Distance within which boundary pixels match, as a fraction of the image diagonal."""
 
 MEASURES = ("J_mean", "J_recall", "J_decay", "F_mean", "F_recall", "F_decay")
 
 
 def davis_j_and_f(truth: np.ndarray, prediction: np.ndarray) -> list[dict[str, float]]:
-    """Score every object of one video by region (J) and boundary (F), as DAVIS-2017 does.
+    """Score every object of one video by region (J) and boundary (F), as in DAVIS-2017.
 
-    The objects are the ids of the first frame of the truth. The first and the last frame are not
-    scored. In the others, for the pixels of one object::
+    The objects are the ids in the first frame of the truth. The first and the last frame are not
+    scored. In every other frame, for the pixels of one object::
 
         J = |truth & prediction| / |truth | prediction|,             1 where both are empty
         precision = share of the prediction's boundary within d pixels of the truth's
         recall    = share of the truth's boundary within d pixels of the prediction's
         F = 2 * precision * recall / (precision + recall)
 
-    with d = ceil(0.008 * diagonal). Where neither has a boundary F is 1, where only one has, 0.
-    From the values of the scored frames follow the mean, the recall (share of frames above 0.5)
-    and the decay (mean of the first quarter minus mean of the last).
+    with d = ceil(0.008 * diagonal). F is 1 where neither mask has a boundary, and 0 where only one
+    has. The values of the scored frames are summarised by their mean, their recall (share of frames
+    above 0.5) and their decay (mean of the first quarter minus mean of the last quarter).
 
-    Rules and numbers are those of the official evaluator (Pont-Tuset et al., 2017) for the
-    semi-supervised task. It gives void no special treatment there: a pixel of 255 counts as
-    background. Two things differ that DAVIS-2017 never meets. The official evaluator takes every
-    id from 1 to the largest of the first frame as an object; here an id that this frame skips is
-    none. And its bins for the decay overflow beyond 256 scored frames; these do not.
+    Rules and results are those of the official evaluator (Pont-Tuset et al., 2017) for the
+    semi-supervised task, which does not treat void specially: pixels of value 255 count as
+    background. Two differences do not affect DAVIS-2017 itself. First, the official evaluator takes
+    every id from 1 to the largest id of the first frame as an object, while an id that is missing
+    from that frame is not an object here. Second, its bins for the decay overflow beyond 256 scored
+    frames, which is avoided here.
 
     Args:
-        truth: (T, H, W) integers, 0 background, T >= 3.
-        prediction: (T, H, W) integers with the ids of the truth. An id that is missing is an empty
-            mask. An id that the truth's first frame lacks is background, with a warning if it lies
-            above the largest (the official evaluator refuses such a video).
+        truth: (T, H, W) integer ids, 0 for background, T >= 3.
+        prediction: (T, H, W) integer ids, numbered as in the truth. The mask of a missing id is
+            empty. Ids that the first frame of the truth does not show count as background, with a
+            warning if one exceeds the largest id of that frame (the official evaluator rejects such
+            a video).
 
     Returns:
-        One dict an object, by ascending id, with the keys ``id``, ``J_mean``, ``J_recall``,
-        ``J_decay``, ``F_mean``, ``F_recall``, ``F_decay``. All but the id lie in [0, 1], the decays
-        in [-1, 1].
+        One dict per object, by ascending id, with the keys ``id``, ``J_mean``, ``J_recall``,
+        ``J_decay``, ``F_mean``, ``F_recall`` and ``F_decay``. Decays lie in [-1, 1], means and
+        recalls in [0, 1].
 
     Raises:
-        ValueError: If the arrays are not integer (T, H, W) of equal shape, there are fewer than
-            three frames, or the first frame of the truth shows no object.
+        ValueError: If the arrays are not integer arrays of the same shape (T, H, W), there are
+            fewer than three frames, or the first frame of the truth shows no object.
     """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     ids = object_ids(truth, prediction)
@@ -61,8 +63,8 @@ def davis_j_and_f(truth: np.ndarray, prediction: np.ndarray) -> list[dict[str, f
     if highest > ids[-1]:
         warnings.warn(
             f"the prediction has the id {highest}, but the ids of the truth's first frame are "
-            f"{ids}; pixels of other ids count as background. Number the prediction as the first "
-            "annotation does",
+            f"{ids}; pixels of other ids count as background. Number the objects as in the first "
+            "annotation",
             stacklevel=2,
         )
     truth, prediction = _as_bytes(truth), _as_bytes(prediction)
@@ -73,37 +75,38 @@ def object_ids(truth: np.ndarray, prediction: np.ndarray) -> list[int]:
     """Check a video and list its objects.
 
     Args:
-        truth: (T, H, W) integers.
-        prediction: (T, H, W) integers.
+        truth: (T, H, W) integer ids, 0 for background.
+        prediction: (T, H, W) integer ids.
 
     Returns:
-        Ascending ids of the first frame of the truth, without 0 and 255.
+        Ids in the first frame of the truth, ascending, without 0 and 255.
 
     Raises:
-        ValueError: As ``davis_j_and_f``.
+        ValueError: If the arrays are not integer arrays of the same shape (T, H, W), there are
+            fewer than three frames, or the first frame of the truth shows no object.
     """
     for name, array in (("truth", truth), ("prediction", prediction)):
         if not np.issubdtype(array.dtype, np.integer):
             raise ValueError(
-                f"{name} is an array of {array.dtype}: ids are integers; turn scores into ids with "
-                "argmax, or a single object's mask into 0 and 1 with .astype('uint8')"
+                f"{name} is an array of {array.dtype}, but ids are integers; convert scores to ids "
+                "with argmax, or the mask of a single object to 0 and 1 with .astype('uint8')"
             )
     if truth.ndim != 3 or truth.shape != prediction.shape:
         raise ValueError(
             f"truth {truth.shape} and prediction {prediction.shape} must both be (T, H, W); resize "
-            "the prediction to the annotation's size and give one map for each frame"
+            "the prediction to the size of the annotation and pass one map per frame"
         )
     if truth.shape[0] < 3:
         raise ValueError(
-            f"a video of {truth.shape[0]} frames has none to score, as the first and the last are "
-            "left out; give at least 3 frames, or leave the video out"
+            f"a video of {truth.shape[0]} frames has none to score, because the first and the last "
+            "are not scored; pass at least 3 frames, or leave the video out"
         )
     present = _values(truth[0])
     ids = [i for i in present if i > 0 and i != VOID]
     if not ids:
         raise ValueError(
             f"the first frame of the truth shows no object (only the values {present}); start the "
-            "video at a frame whose annotation shows every object"
+            "video at a frame in which every object is annotated"
         )
     return ids
 
@@ -113,20 +116,21 @@ def score_object(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score one object in every scored frame of a video.
 
-    Objects are independent of each other, so that callers may score them in parallel.
+    Objects are independent of each other, so callers may score them in parallel.
 
     Args:
-        truth: (T, H, W) integers, T >= 3.
-        prediction: (T, H, W) integers.
-        object_id: Which pixels are the object.
+        truth: (T, H, W) integer ids, T >= 3.
+        prediction: (T, H, W) integer ids.
+        object_id: Id of the object to score.
 
     Returns:
-        J and F, both (T - 2,) float64 in [0, 1]: the first and last frame are left out.
+        J and F, both (T - 2,) float64 in [0, 1]. The first and the last frame are not scored.
     """
     radius = ceil(TOLERANCE * hypot(*truth.shape[1:]))
     count = len(truth) - 2
     region, boundary = np.empty(count), np.empty(count)
-    # One buffer for all frames: allocating megabytes again and again costs more than comparing.
+    # All frames share one buffer, because repeated allocations of megabytes cost more than the
+    # comparisons.
     masks = np.empty((2, PAIRS, *truth.shape[1:]), bool)
     for start in range(0, count, PAIRS):
         frames = slice(start + 1, min(start + PAIRS, count) + 1)
@@ -146,29 +150,29 @@ def score_object(
 
 
 def object_measures(object_id: int, region: np.ndarray, boundary: np.ndarray) -> dict[str, float]:
-    """Sum up an object's J and F over the frames.
+    """Summarise J and F of an object over the frames.
 
     Args:
-        object_id: Kept under ``id``.
+        object_id: Id of the object.
         region: (N,) J of the scored frames.
         boundary: (N,) F of the scored frames.
 
     Returns:
-        The dict that ``davis_j_and_f`` gives for the object.
+        The dict that :func:`davis_j_and_f` returns for this object.
     """
     values = (*_statistics(region), *_statistics(boundary))
     return {"id": int(object_id), **dict(zip(MEASURES, values, strict=True))}
 
 
 def davis_summary(objects: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Average over objects: every object of every video has the same weight.
+    """Average over objects, where every object of every video has the same weight.
 
     Args:
-        objects: What ``davis_j_and_f`` gives, of all videos together.
+        objects: Results of :func:`davis_j_and_f` for all videos, in one sequence.
 
     Returns:
-        ``J&F`` = (J_mean + F_mean) / 2, then ``J_mean``, ``J_recall``, ``J_decay``, ``F_mean``,
-        ``F_recall``, ``F_decay``.
+        Dict with ``J&F`` = (J_mean + F_mean) / 2, ``J_mean``, ``J_recall``, ``J_decay``,
+        ``F_mean``, ``F_recall`` and ``F_decay``.
 
     Raises:
         ValueError: If there is no object.
@@ -188,15 +192,16 @@ def _values(labels: np.ndarray) -> list[int]:
 
 
 def _as_bytes(labels: np.ndarray) -> np.ndarray:
-    # Every object compares the whole video with its id: eight times faster on bytes than on int64.
+    # The whole video is compared with each id, which is eight times faster for bytes than for
+    # int64.
     if labels.dtype != np.uint8 and labels.min() >= 0 and labels.max() <= 255:
         return labels.astype(np.uint8)
     return labels
 
 
 def _bounding_box(truth: np.ndarray, prediction: np.ndarray) -> tuple[slice, slice, slice]:
-    # One pixel more on each side holds the boundary (it lies north-west of an object's first
-    # pixels) and, where the image goes on, a background for its last.
+    # The box has a margin of one pixel, because the boundary starts north-west of the first pixels
+    # of an object, and its last pixels need a background to differ from (unless the image ends).
     either = truth[0] | prediction[0]
     for mask in (*truth[1:], *prediction[1:]):
         either |= mask
@@ -214,7 +219,7 @@ def _jaccard(truth: np.ndarray, prediction: np.ndarray) -> float:
 
 
 def _f_measure(truth: int, prediction: int, truth_hit: int, prediction_hit: int) -> float:
-    # With a boundary on one side only, precision and recall are 0 and 1: F is 0.
+    # If only one mask has a boundary, one of precision and recall is 0, so F is 0.
     if not truth or not prediction:
         return float(truth == prediction)
     precision, recall = prediction_hit / prediction, truth_hit / truth
@@ -222,7 +227,7 @@ def _f_measure(truth: int, prediction: int, truth_hit: int, prediction_hit: int)
 
 
 def _statistics(values: np.ndarray) -> tuple[float, float, float]:
-    # The edges of the four bins belong to both neighbours.
+    # A frame at an edge between two of the four bins counts in both.
     edges = np.round(np.linspace(1, len(values), 5) + 1e-10).astype(int) - 1
     first, last = (values[edges[i] : edges[i + 1] + 1] for i in (0, 3))
     return (

@@ -1,4 +1,4 @@
-"""Weighted k-nearest-neighbour classification of frozen features."""
+"""Weighted k-nearest-neighbour (kNN) classification of frozen features."""
 
 from __future__ import annotations
 
@@ -25,30 +25,39 @@ def knn_predict(
 ) -> Tensor:
     """Score classes by the votes of the k nearest rows of a bank.
 
-    A neighbour votes for its class with weight exp(cosine / temperature), as in DINO's evaluation
-    (Caron et al., 2021; Wu et al., 2018). Of rows that tie for the k-th place the first in the bank
-    are taken, so the result hangs neither on the chunk nor on the device's way of sorting.
+    Each neighbour votes for its class with weight exp(cosine / temperature), as in the evaluation
+    of DINO (Caron et al., 2021; Wu et al., 2018). Rows that tie for the k-th place are taken in the
+    order of the bank, so the result depends neither on ``chunk`` nor on how the device sorts.
 
     Args:
-        bank: (N, D) features; normalised here.
-        bank_labels: (N,) integers in [0, num_classes).
-        queries: (Q, D) features; normalised here.
+        bank: (N, D) features of the labelled images; normalised here.
+        bank_labels: (N,) integer labels in [0, num_classes).
+        queries: (Q, D) features of the images to classify; normalised here.
         num_classes: Number of classes.
         k: Number of neighbours, 1 <= k <= N.
-        temperature: Of the vote's weight.
-        chunk: Queries at a time; memory is that of a few tiles of chunk x 4096 similarities (on a
-            GPU 65,536), however large the bank; see :mod:`bam_mm.evaluation.nearest_rows`.
+        temperature: Temperature of the weights of the votes.
+        chunk: Number of queries per step. Memory is that of a few tiles of chunk x 4096
+            similarities (chunk x 65,536 on a GPU), however large the bank; see
+            :mod:`bam_mm.evaluation.nearest_rows`.
 
     Returns:
-        (Q, num_classes) scores: sums of weights, not normalised; float64 where the features are,
-        else float32.
+        (Q, num_classes) scores, sums of weights that are not normalised; float64 if the features
+        are float64, otherwise float32.
 
     Raises:
-        InputError: If k exceeds the bank, a label is out of range, a feature is not finite, or
-            shapes do not agree.
+        InputError: If k exceeds the size of the bank, a label or a setting is out of range, a
+            feature is not finite, or shapes do not agree.
     """
-    settings = dict(num_classes=num_classes, temperature=temperature, chunk=chunk)
-    return knn_predict_many(bank, bank_labels, queries, ks=[k], **settings)[k]
+    scores = knn_predict_many(
+        bank,
+        bank_labels,
+        queries,
+        num_classes=num_classes,
+        ks=[k],
+        temperature=temperature,
+        chunk=chunk,
+    )
+    return scores[k]
 
 
 @torch.no_grad()
@@ -62,22 +71,23 @@ def knn_predict_many(
     temperature: float = 0.07,
     chunk: int = 1024,
 ) -> dict[int, Tensor]:
-    """Score classes for several numbers of neighbours from one pass of similarities.
+    """Score classes for several numbers of neighbours, computing the similarities once.
 
     Args:
-        bank: As for :func:`knn_predict`, and so are the others.
-        bank_labels: (N,).
-        queries: (Q, D).
+        bank: (N, D) features of the labelled images; normalised here.
+        bank_labels: (N,) integer labels in [0, num_classes).
+        queries: (Q, D) features of the images to classify; normalised here.
         num_classes: Number of classes.
-        ks: Numbers of neighbours, different ones.
-        temperature: Of the vote's weight.
-        chunk: Queries at a time.
+        ks: Numbers of neighbours, all different, 1 <= k <= N.
+        temperature: Temperature of the weights of the votes.
+        chunk: Number of queries per step, see :func:`knn_predict`.
 
     Returns:
-        For each k the scores (Q, num_classes) that :func:`knn_predict` gives, to the bit.
+        The (Q, num_classes) scores for each k, bit for bit those of :func:`knn_predict`.
 
     Raises:
-        InputError: As :func:`knn_predict`.
+        InputError: If a k exceeds the size of the bank, a label or a setting is out of range, a
+            feature is not finite, or shapes do not agree.
     """
     _check(bank, bank_labels, queries, num_classes, ks, temperature, chunk)
     dtype = torch.float64 if bank.dtype == torch.float64 else torch.float32
@@ -108,33 +118,33 @@ def _check(
     check_rows("bank", bank, bank_labels, num_classes=num_classes)
     check_rows("queries", queries)
     if not ks or len(set(ks)) != len(ks):
-        raise InputError(f"ks={list(ks)}: give one number of neighbours, or several different ones")
+        raise InputError(f"ks={list(ks)}: set one number of neighbours, or several different ones")
     for k in ks:
         if not 1 <= k <= len(bank):
             raise InputError(
-                f"k={k} neighbours from a bank of {len(bank)} rows: choose 1 <= k <= rows, or a "
-                "larger bank"
+                f"k={k} neighbours from a bank of {len(bank)} rows: choose 1 <= k <= rows, or use "
+                "a larger bank"
             )
     if chunk < 1:
-        raise InputError(f"chunk={chunk}: it is the number of queries at a time, at least 1")
+        raise InputError(f"chunk={chunk}: the number of queries per step must be at least 1")
     largest = torch.finfo(torch.float64 if bank.dtype == torch.float64 else torch.float32).max
     if not temperature > 0 or 1 / temperature + math.log(max(ks)) > math.log(largest):
         raise InputError(
             f"temperature={temperature}: it must be above 0, and large enough that "
-            "exp(1 / temperature) is finite; DINO's is 0.07"
+            "exp(1 / temperature) is finite; DINO uses 0.07"
         )
 
 
 def balanced_subset(labels: Tensor, fraction: float, *, seed: int = 0) -> Tensor:
-    """Choose the same fraction of every class, at least one image each.
+    """Choose the same fraction of every class, with at least one image of each.
 
     Args:
-        labels: (N,) integers.
-        fraction: In (0, 1].
-        seed: The same seed chooses the same rows on every process.
+        labels: (N,) integer labels.
+        fraction: Fraction of each class to choose, in (0, 1].
+        seed: Random seed. The same seed chooses the same rows on every process.
 
     Returns:
-        Sorted indices of the chosen rows, int64.
+        Sorted int64 indices of the chosen rows.
 
     Raises:
         ValueError: If the fraction is not in (0, 1].

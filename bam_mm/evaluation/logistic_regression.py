@@ -1,7 +1,7 @@
-"""Multinomial logistic regression on frozen features, by scikit-learn's objective and solver.
+"""Multinomial logistic regression on frozen features, with scikit-learn's objective and solver.
 
-scikit-learn's own fit takes the features to the CPU. Here the objective is computed by torch on the
-features' device and handed to the same solver, scipy's L-BFGS, which may start anywhere.
+scikit-learn itself fits on the CPU. Here torch computes the objective on the device of the
+features. The solver is the same, the L-BFGS of SciPy, and it may start from any weights.
 """
 
 from __future__ import annotations
@@ -17,30 +17,31 @@ from bam_mm.errors import InputError, listing
 from bam_mm.evaluation.feature_checks import check_rows
 
 ROWS_AT_ONCE = 1 << 17
-"""Of the table of logits (rows, classes), which for ImageNet would not fit a GPU as a whole."""
+"""Number of rows of logits computed at once. All logits of ImageNet would not fit on a GPU."""
 
 LINE_SEARCH = 10
-"""Evaluations along one direction at most. A search that works takes one to five; one that does not
-has met the noise of the loss, and more (scikit-learn's 50) find nothing."""
+"""Maximum number of evaluations per line search. A successful search takes one to five; one that
+takes more has reached the noise of the loss, where even the 50 of scikit-learn find nothing."""
 
 SMALLEST_GAIN = {torch.float64: 64 * torch.finfo(torch.float64).eps, torch.float32: 1e-9}
-"""Of the loss in one iteration, by the features' dtype: with less the solver stops.
+"""Decrease of the loss per iteration below which the solver stops, by dtype of the features.
 
-scikit-learn has the first for both. In float32 the loss, a mean over images, is known to about
-1e-8; a solver that goes on below takes twice the evaluations, to no smaller a gradient."""
+scikit-learn uses the value for float64 in both cases. In float32, the loss (a mean over images) is
+accurate to about 1e-8: going below this takes twice as many evaluations without reaching a smaller
+gradient."""
 
 
 @dataclass(frozen=True)
 class LogisticModel:
-    """A fitted classifier.
+    """A fitted classifier of K classes.
 
     Attributes:
-        weight: (K, D) float64.
-        bias: (K,) float64, not penalised.
-        penalty: The penalty it was fitted with.
-        iterations: Of the solver.
-        converged: Whether it stopped at its tolerance or at the precision of the features' dtype,
-            and not at its last iteration.
+        weight: (K, D) float64 weights.
+        bias: (K,) float64 biases, which are not penalised.
+        penalty: L2 penalty of the fit.
+        iterations: Number of iterations of the solver.
+        converged: Whether the solver stopped at its tolerance or at the precision of the features,
+            and not at the maximum number of iterations.
     """
 
     weight: Tensor
@@ -50,11 +51,11 @@ class LogisticModel:
     converged: bool
 
     def scores(self, features: Tensor) -> Tensor:
-        """Logits (N, K) of features (N, D), in their dtype."""
+        """Return the logits (N, K) of features (N, D), in the dtype of the features."""
         return torch.addmm(self.bias.to(features), features, self.weight.to(features).T)
 
     def predict(self, features: Tensor) -> Tensor:
-        """The likeliest class of each row, (N,) int64."""
+        """Return the most likely class of each row, (N,) int64."""
         return torch.cat([self.scores(rows).argmax(dim=1) for rows in features.split(ROWS_AT_ONCE)])
 
 
@@ -69,32 +70,33 @@ def fit_logistic_regression(
     tolerance: float = 1e-5,
     max_iter: int = 1000,
 ) -> LogisticModel:
-    """Fit one penalty.
+    """Fit a classifier with one penalty.
 
-    Minimises, over weights W (K, D) and biases b (K,)::
+    The fit minimises, over weights W (K, D) and biases b (K,)::
 
         total = 0
         for x, y in zip(features, labels):
             total += logsumexp(W @ x + b) - (W @ x + b)[y]
         objective = total + penalty / 2 * sum(W ** 2)
 
-    which is scikit-learn's ``LogisticRegression(C=1 / penalty)``: a *sum* of losses, so the same
-    penalty weighs less on a larger data set; biases are free. For two classes scikit-learn has a
-    single row of weights; the penalty is doubled here then, which is the same model.
+    This is scikit-learn's ``LogisticRegression(C=1 / penalty)``. The loss is a *sum* over images,
+    so the same penalty has less effect on a larger data set. Biases are not penalised. For two
+    classes, scikit-learn fits a single row of weights; the penalty is doubled here in this case,
+    which results in the same model.
 
     Args:
-        features: (N, D).
-        labels: (N,) integers in [0, num_classes).
-        num_classes: K.
-        penalty: Above 0.
-        start: Where the solver starts; zeros without.
-        tolerance: It stops where no entry of the gradient of objective / N exceeds this
-            (scikit-learn's ``tol``, by default 1e-4 there). At the lowest penalties of the protocol
-            even 1e-6 is not reached in thousands of iterations, by either.
-        max_iter: Or after so many iterations.
+        features: (N, D) features of the training images.
+        labels: (N,) integer labels in [0, num_classes).
+        num_classes: Number of classes K.
+        penalty: L2 penalty of the weights, above 0.
+        start: Classifier from whose weights the solver starts; None starts from zeros.
+        tolerance: Largest absolute entry of the gradient of objective / N at which the solver stops
+            (``tol`` of scikit-learn, where the default is 1e-4). At the lowest penalties of the
+            protocol, neither implementation reaches even 1e-6 within thousands of iterations.
+        max_iter: Maximum number of iterations.
 
     Returns:
-        The classifier.
+        The fitted classifier.
 
     Raises:
         InputError: If a class has no image, a label is out of range, a feature is not finite, or
@@ -102,7 +104,7 @@ def fit_logistic_regression(
     """
     _check_table("train", features, labels, num_classes)
     if not 0 < penalty < float("inf"):
-        raise InputError(f"penalty={penalty}: it must be above 0; the protocol's are 1e-6 to 1e5")
+        raise InputError(f"penalty={penalty}: it must be above 0; the protocol uses 1e-6 to 1e5")
     features = _real(features)
     rows, width = features.shape
     strength = penalty * (2 if num_classes == 2 else 1) / rows
@@ -114,7 +116,8 @@ def fit_logistic_regression(
         gradient = torch.cat([strength * weight, torch.zeros_like(bias)[:, None]], dim=1)
         low_weight, low_bias = weight.to(features), bias.to(features)[:, None]
         for x, y in zip(features.split(ROWS_AT_ONCE), labels.split(ROWS_AT_ONCE), strict=True):
-            # (K, n): with few classes, a softmax across rows is several times faster than along.
+            # (K, n), because with few classes a softmax over the first axis is several times faster
+            # than one over the last.
             logs = torch.addmm(low_bias, low_weight, x.T).log_softmax(dim=0)
             loss -= logs.gather(0, y[None]).sum(dtype=torch.float64) / rows
             error = logs.exp_()
@@ -144,14 +147,14 @@ def fit_logistic_regression(
 def _check_table(what: str, features: Tensor, labels: Tensor, num_classes: int) -> None:
     check_rows(what, features, labels, num_classes=num_classes)
     if num_classes < 2:
-        raise InputError(f"logistic regression over {num_classes} class: it needs two at least")
+        raise InputError(f"logistic regression over {num_classes} class: it needs at least two")
     if what != "train":
         return
     empty = (torch.bincount(labels.long(), minlength=num_classes) == 0).nonzero().flatten()
     if len(empty):
         raise InputError(
             f"logistic regression: class {listing(empty.tolist(), 10)} of {num_classes} has no "
-            "training image: add images of it, or take the class out"
+            "training image: add images of it, or remove the class"
         )
 
 

@@ -1,4 +1,4 @@
-"""How similar the features of two views are: of one image, of one class, of anything else."""
+"""Histograms of feature similarities between views of one image, of one class, and of others."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class SimilarityHistograms:
-    """Counts of pairs by cosine similarity (paper, Fig. 1).
+    """Numbers of pairs by cosine similarity (paper, Fig. 1).
 
     Attributes:
-        edges: (bins + 1,) float64, from -1 to 1.
-        positive: (bins,) int64, pairs of two views of one image.
-        same_class: (bins,) int64, pairs of different images of one class.
-        other: (bins,) int64, pairs of images of different classes.
+        edges: (bins + 1,) float64 edges of the bins, from -1 to 1.
+        positive: (bins,) int64 counts of pairs of two views of the same image.
+        same_class: (bins,) int64 counts of pairs of different images of the same class.
+        other: (bins,) int64 counts of pairs of images of different classes.
     """
 
     edges: Tensor
@@ -30,7 +30,7 @@ class SimilarityHistograms:
 def similarity_histograms(
     first: Tensor, second: Tensor, labels: Tensor, *, bins: int = 100, chunk: int = 1024
 ) -> SimilarityHistograms:
-    """Count all pairs of a first with a second view by their cosine similarity.
+    """Count all pairs of a first view and a second view by their cosine similarity.
 
     ::
 
@@ -40,13 +40,13 @@ def similarity_histograms(
 
     Args:
         first: (N, D) features of one view of each image; normalised here.
-        second: (N, D) features of another view of each.
-        labels: (N,) integers.
-        bins: Of equal width between -1 and 1; the last holds 1 itself.
-        chunk: First views at a time; at most chunk x N similarities exist at once.
+        second: (N, D) features of another view of each image; normalised here.
+        labels: (N,) integer class labels.
+        bins: Number of bins of equal width between -1 and 1. The last one includes 1.
+        chunk: Number of first views per step. At most chunk x N similarities exist at once.
 
     Returns:
-        The counts, N² in all.
+        The histograms of the N² pairs.
 
     Raises:
         ValueError: If shapes do not agree, ``bins`` is not positive, or features are not finite.
@@ -54,10 +54,11 @@ def similarity_histograms(
     if first.ndim != 2 or first.shape != second.shape or labels.shape != first.shape[:1]:
         raise ValueError(
             f"first {tuple(first.shape)}, second {tuple(second.shape)} and labels "
-            f"{tuple(labels.shape)} must be (N, D), (N, D) and (N,): two views of the same images"
+            f"{tuple(labels.shape)} must be (N, D), (N, D) and (N,): pass two views of the same "
+            "images"
         )
     if bins < 1:
-        raise ValueError(f"bins={bins}: at least one is needed, 100 is usual")
+        raise ValueError(f"bins={bins}: set at least 1; 100 is usual")
     if not (first.isfinite().all() and second.isfinite().all()):
         raise ValueError("the features are not all finite; check the checkpoint")
     first, second = F.normalize(first, dim=1), F.normalize(second, dim=1)
@@ -66,7 +67,7 @@ def similarity_histograms(
     for start in range(0, len(first), chunk):
         part = first[start : start + chunk]
         rows = columns[start : start + chunk, None]
-        # 0 positive, 1 same class, 2 other
+        # 0 is positive, 1 is same_class, 2 is other.
         kind = torch.where(labels[rows] == labels, 1, 2).masked_fill_(rows == columns, 0)
         place = ((part @ second.T + 1) * (bins / 2)).long().clamp_(0, bins - 1)
         counts += (kind * bins + place).flatten().bincount(minlength=3 * bins)

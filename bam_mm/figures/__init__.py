@@ -1,4 +1,4 @@
-"""Figures of models, views, trainings and predictions; importing this registers the hook."""
+"""Figures of models, views, training runs and predictions; importing this registers the hook."""
 
 from bam_mm.figures.predictions import ShowPredictionsHook
 

@@ -1,4 +1,4 @@
-"""Where a backbone looks, drawn on one's own images (paper, Fig. 5)."""
+"""Attention of a backbone, drawn on your own images (paper, Fig. 5)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ COLUMNS = 7
 
 
 @dataclass(frozen=True)
-class Looker:
-    """A backbone that is asked where it looks.
+class AttentionModel:
+    """Backbone whose attention or saliency can be drawn.
 
     Attributes:
-        spec: Its name.
-        backbone: In evaluation mode.
-        heads: Whether its maps are of attention heads.
-        multiple: Sides of an image are multiples of it, in pixels.
+        spec: Short name of the backbone, see :func:`~bam_mm.checkpoint.parse_backbone`.
+        backbone: Backbone in evaluation mode.
+        heads: Whether the maps show attention, one map per head; otherwise there is one saliency
+            map.
+        multiple: Number of pixels that both sides of an image must be a multiple of.
     """
 
     spec: str
@@ -40,14 +41,14 @@ class Looker:
     multiple: int
 
     @torch.no_grad()
-    def look(self, image: np.ndarray) -> np.ndarray:
-        """Maps of one image.
+    def attention(self, image: np.ndarray) -> np.ndarray:
+        """Compute the maps of one image.
 
         Args:
-            image: (H, W, 3) uint8, RGB; H and W multiples of ``multiple``.
+            image: Image (H, W, 3) uint8, RGB; H and W are multiples of ``multiple``.
 
         Returns:
-            (heads, h, w) attention of the class token, or (1, h, w) saliency; not negative.
+            Attention of the class token (heads, h, w), or saliency (1, h, w); never negative.
         """
         pixels = (torch.from_numpy(image).float() - torch.tensor(MEAN)) / torch.tensor(STD)
         batch: Tensor = pixels.permute(2, 0, 1)[None]
@@ -57,34 +58,44 @@ class Looker:
         return (heat - heat.min()).numpy()
 
 
-def build_looker(spec: str, *, trust: bool = False, seed: int = 0) -> Looker:
-    """Build a backbone by its short name, with proof of loading.
+def build_attention_model(spec: str, *, trust: bool = False, seed: int = 0) -> AttentionModel:
+    """Build a backbone by its short name and load its weights.
 
     Args:
-        spec: See :func:`~bam_mm.checkpoint.parse_backbone`.
-        trust: The user's explicit word that code in the file may run.
-        seed: Of random weights.
+        spec: Short name of the backbone, see :func:`~bam_mm.checkpoint.parse_backbone`.
+        trust: Whether code in the checkpoint may run; set only at the user's explicit request.
+        seed: Seed of random weights.
+
+    Returns:
+        The backbone, ready for drawing.
 
     Raises:
-        InputError: As :func:`~bam_mm.checkpoint.build_backbone`.
+        InputError: Same as in :func:`~bam_mm.checkpoint.build_backbone`.
     """
     init_default_scope("mmpretrain")
     torch.manual_seed(seed)
     source = parse_backbone(spec, trust=trust)
     try:
-        # timm's transformers take one size of images, unless they are told to take any.
+        # By default, timm's transformers accept a single image size. Other timm models do not know
+        # the option and raise TypeError.
         timm = source.config["type"].endswith("TIMMBackbone")
         backbone, _ = build_backbone(source, trust=trust, **({"dynamic_img_size": True} * timm))
     except TypeError:
         backbone, _ = build_backbone(source, trust=trust)
     backbone.eval()
     heads = is_transformer(backbone)
-    size = source.config.get("patch_size") or _patch(backbone) if heads else 32
-    return Looker(spec, backbone, heads, int(size))
+    size = source.config.get("patch_size") or _patch_size(backbone) if heads else 32
+    return AttentionModel(spec, backbone, heads, int(size))
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
-    """Images by path; of a folder all that lie directly in it.
+    """Find images by path.
+
+    Args:
+        paths: Images and folders. A folder stands for the images directly in it.
+
+    Returns:
+        Paths of the images, sorted within each folder.
 
     Raises:
         InputError: If a path does not exist, or there is no image.
@@ -96,45 +107,48 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise InputError(f"image {path} does not exist; name images, or folders of images")
+            raise InputError(f"image {path} does not exist: pass images, or folders of images")
     if not found:
-        raise InputError(f"no image in {', '.join(map(str, paths))}: known endings {EXTENSIONS}")
+        raise InputError(
+            f"no image in {', '.join(map(str, paths))}: pass images with one of the endings "
+            f"{EXTENSIONS}"
+        )
     return found
 
 
 def read_image(path: Path, *, short_side: int, multiple: int) -> np.ndarray:
-    """Read an image and scale it so that both sides are multiples of the patch.
+    """Read an image and resize it so that both sides are multiples of the patch size.
 
     Args:
-        path: The file.
-        short_side: In pixels, before rounding down.
-        multiple: Of both sides.
+        path: Image file.
+        short_side: Length of the short side in pixels, before rounding down.
+        multiple: Number of pixels that both sides must be a multiple of.
 
     Returns:
-        (H, W, 3) uint8, RGB.
+        Image (H, W, 3) uint8, RGB.
 
     Raises:
-        InputError: If it cannot be read, or would be smaller than a patch.
+        InputError: If the image cannot be read, or would be smaller than a patch.
     """
     image = decode_image(path.read_bytes(), str(path))
     scale = short_side / min(image.shape[:2])
     height, width = (round(side * scale) // multiple * multiple for side in image.shape[:2])
     if min(height, width) < multiple:
         raise InputError(
-            f"--size {short_side}: the backbone's patches are {multiple} pixels; take a larger size"
+            f"--size {short_side}: the backbone's patches are {multiple} pixels; use a larger size"
         )
     image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(image[:, :, ::-1])
 
 
 def plot_attention(image: np.ndarray, maps: np.ndarray, out: Path, *, heads: bool) -> Path:
-    """Draw the image, the mean map, and each head.
+    """Plot the image, the mean of the maps, and the map of each head.
 
     Args:
-        image: (H, W, 3) uint8, RGB.
-        maps: (heads, h, w), or (1, h, w).
+        image: Image (H, W, 3) uint8, RGB.
+        maps: Attention (heads, h, w), or saliency (1, h, w).
         out: File to write.
-        heads: Whether the maps are of heads.
+        heads: Whether the maps are those of attention heads.
 
     Returns:
         ``out``.
@@ -160,18 +174,18 @@ def plot_attention(image: np.ndarray, maps: np.ndarray, out: Path, *, heads: boo
 
 
 def overlay(image: np.ndarray, map_: np.ndarray) -> np.ndarray:
-    """Lay a map over an image made grey and dim, from its least (dark) to its most (bright).
+    """Overlay a map on a dimmed grey version of an image.
 
     Args:
-        image: (H, W, 3) uint8, RGB.
-        map_: (h, w).
+        image: Image (H, W, 3) uint8, RGB.
+        map_: Map (h, w); its minimum is drawn dark, its maximum bright.
 
     Returns:
-        (H, W, 3) uint8, RGB.
+        Image (H, W, 3) uint8, RGB.
     """
     size = image.shape[1], image.shape[0]
     spread = float(map_.max() - map_.min())
-    # A map that is the same everywhere points nowhere.
+    # A constant map highlights nothing.
     scaled = (map_ - map_.min()) / spread if spread > 0 else np.zeros_like(map_)
     heat = cv2.resize(scaled.astype(np.float32), size, interpolation=cv2.INTER_NEAREST)
     colours = plt.get_cmap("inferno")(heat)[:, :, :3]
@@ -179,7 +193,7 @@ def overlay(image: np.ndarray, map_: np.ndarray) -> np.ndarray:
     return (255 * (0.3 * grey + 0.7 * colours)).round().clip(0, 255).astype(np.uint8)
 
 
-def _patch(backbone: nn.Module) -> int:
+def _patch_size(backbone: nn.Module) -> int:
     inner = getattr(backbone, "timm_model", backbone)
     size = getattr(inner.patch_embed, "patch_size", 16)
     return size if isinstance(size, int) else size[0]

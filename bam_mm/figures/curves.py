@@ -1,4 +1,4 @@
-"""Curves of a training: reading what a run logged, and drawing it."""
+"""Training curves: reading the logs of a run and plotting them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PANELS = (
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
-    """Collect the scalars of a run, over all its starts.
+    """Read the scalars that a run logged, including those before it was resumed.
 
     Args:
-        work_dir: Folder of the run; mmengine writes ``<time>/vis_data/scalars.json`` in it.
+        work_dir: Work folder of the run, with mmengine's ``<time>/vis_data/scalars.json``.
 
     Returns:
-        For each name the (step, value) pairs in the order of their steps; where a resumed run
-        logged a step again, the later value counts.
+        Pairs (step, value) of each scalar, sorted by step. If a resumed run logged a step again,
+        the later value is used.
 
     Raises:
         InputError: If there is no log.
@@ -36,8 +36,8 @@ def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
     files = sorted(Path(work_dir).glob("*/vis_data/scalars.json"))
     if not files:
         raise InputError(
-            f"{work_dir} holds no log (<time>/vis_data/scalars.json): name the work folder of a "
-            "run of tools/train.py"
+            f"{work_dir} contains no log (<time>/vis_data/scalars.json): pass the work folder of "
+            "a run of tools/train.py"
         )
     series: dict[str, dict[int, float]] = {}
     for file in files:
@@ -51,13 +51,12 @@ def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def plot_runs(runs: Mapping[str, Series], out: str | Path, until: int | None = None) -> Path:
-    """Draw the curves of one or several runs: loss, entropies (paper Fig. 3), spread, kNN.
+    """Plot loss, entropies (paper, Fig. 3), feature spread and kNN accuracy of several runs.
 
     Args:
-        runs: Scalars of each run by its name, as
-            :func:`read_scalars` gives them.
+        runs: Scalars of each run, as :func:`read_scalars` returns them, by name of the run.
         out: File to write.
-        until: Last iteration to draw; None for all.
+        until: Last iteration to plot; None plots all.
 
     Returns:
         ``out``.
@@ -70,7 +69,7 @@ def plot_runs(runs: Mapping[str, Series], out: str | Path, until: int | None = N
         for (name, run), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
             points = [p for p in run.get(key, ()) if until is None or p[0] <= until]
             if points:
-                # One point (a run stopped early) would be invisible as a line.
+                # Without a marker, a single point (of a run stopped early) would be invisible.
                 axis.plot(*zip(*points, strict=True), color=colour, label=name, marker=".", ms=3)
         axis.set_title(label, fontsize=9)
         axis.set_xlabel("iteration", fontsize=8)

@@ -1,9 +1,10 @@
-"""The first picture of the demo: what pretraining achieved."""
+"""First figure of the demo: the effect of pretraining."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -18,31 +19,30 @@ def plot_first_result(
     correct: Mapping[str, np.ndarray],
     out: str | Path,
 ) -> Path:
-    """Draw what pretraining bought: accuracies, the kNN curve, and nearest neighbours.
+    """Plot the effect of pretraining: accuracies, the kNN curve and nearest neighbours.
 
     Args:
-        scores: kNN top-1 in per cent, by feature.
-        curve: (iteration, kNN top-1 of the teacher).
-        queries: (Q, H, W, 3) uint8.
-        neighbours: By feature, (Q, K, H, W, 3) uint8, the nearest first.
-        correct: By feature, (Q, K) bool, whether the neighbour has the query's class.
+        scores: kNN top-1 accuracy in per cent, by feature.
+        curve: Pairs (iteration, kNN top-1 accuracy of the teacher in per cent).
+        queries: Query images (Q, H, W, 3) uint8.
+        neighbours: Neighbours (Q, K, H, W, 3) uint8 of the queries, nearest first, by feature.
+        correct: Whether each neighbour has the query's class (Q, K) bool, by feature.
         out: File to write.
 
     Returns:
         ``out``.
     """
     figure = plt.figure(figsize=(12, 6.2), constrained_layout=True)
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 2.1))
+    left, right = cast(np.ndarray, figure.subfigures(1, 2, width_ratios=(1, 2.1)))
     bars, line = left.subplots(2, 1)
     names = list(scores)
-    # The order of COLOURS follows the names, so a bar and its neighbours' title agree.
     drawn = bars.barh(names, [scores[n] for n in names], color=COLOURS[: len(names)])
     bars.bar_label(drawn, fmt="%.1f", padding=3, fontsize=9)
     bars.invert_yaxis()
     bars.set_xlim(0, 109)
     bars.set_title("kNN top-1 on validation images (%)", fontsize=10)
     line.plot(*zip(*curve, strict=True), color=COLOURS[0], marker=".")
-    line.set_title("the teacher while it trains (%)", fontsize=10)
+    line.set_title("teacher during training (%)", fontsize=10)
     line.set_xlabel("iteration", fontsize=9)
     line.grid(alpha=0.3)
     per_feature = next(iter(neighbours.values())).shape[1]
@@ -58,7 +58,7 @@ def plot_first_result(
     for group, feature in enumerate(neighbours):
         middle = 1 + group * per_feature + per_feature // 2
         grid[0, middle].set_title(f"nearest by {feature}", fontsize=9)
-    right.suptitle("green frame: the query's class, red and dashed: another", fontsize=9)
+    right.suptitle("green frame: same class as the query; red, dashed: another class", fontsize=9)
     return save_figure(figure, out)
 
 

@@ -1,4 +1,4 @@
-"""Detections and segmentations to look at: the image, the truth, and what was predicted."""
+"""Pictures of detections and segmentations: the image, the ground truth and the prediction."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from bam_mm.protocols.overlays import blend
 from bam_mm.registry import HOOKS
 
 WIDTH = 240
-"""Of a panel, in pixels."""
+"""Width of a panel in pixels."""
 
 GAP = 4
 
 
 @HOOKS.register_module()
 class ShowPredictionsHook(Hook):
-    """Draw the first images of a test, with truth and prediction beside them.
+    """Draw the first images of a test next to their ground truth and prediction.
 
-    Takes the data samples of mmdet (instances; the test pipeline must load annotations for the
-    truth to be there) and of mmseg (maps). In place of their ``visualization`` hooks, which draw
-    every image.
+    The hook handles data samples of mmdet (instances; the ground truth is drawn if the test
+    pipeline loads annotations) and of mmseg (maps). It replaces their ``visualization`` hooks,
+    which draw every image.
 
     Args:
-        num: How many images are drawn.
-        out: Folder below the work folder; one PNG an image.
-        score: Detections below this score are left out of the picture.
+        num: Number of images to draw.
+        out: Folder below the work folder for the pictures, one PNG per image.
+        score: Minimum score of the detections to draw.
     """
 
     def __init__(self, num: int = 4, out: str = "predictions", score: float = 0.3) -> None:
@@ -40,13 +40,13 @@ class ShowPredictionsHook(Hook):
         self._drawn = 0
 
     def before_test(self, runner: Any) -> None:
-        """Begin anew."""
+        """Reset the number of drawn images."""
         self._drawn = 0
 
     def after_test_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        """Draw what is still wanted."""
+        """Draw the images of a batch until ``num`` images are drawn."""
         if not is_main_process():
             return
         for sample in (outputs or ())[: max(self.num - self._drawn, 0)]:
@@ -61,16 +61,16 @@ class ShowPredictionsHook(Hook):
 def panels_of(
     image: np.ndarray, sample: Any, names: tuple[str, ...], *, score: float
 ) -> list[np.ndarray]:
-    """Truth, where it is known, and prediction, painted over an image.
+    """Paint the ground truth, if it is known, and the prediction over an image.
 
     Args:
-        image: (H, W, 3) uint8, BGR.
-        sample: A data sample of mmdet or mmseg.
-        names: Of the classes.
-        score: Of detections, at least.
+        image: Image (H, W, 3) uint8, BGR.
+        sample: Data sample of mmdet or mmseg.
+        names: Names of the classes.
+        score: Minimum score of the detections to paint.
 
     Returns:
-        (h, ``WIDTH``, 3) uint8, RGB, each.
+        Panels, each (h, ``WIDTH``, 3) uint8, RGB.
     """
     panels = []
     for kind in ("gt", "pred"):
@@ -82,11 +82,14 @@ def panels_of(
 
 
 def paint_map(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Paint a semantic map; what is not labelled (255) stays as it is.
+    """Paint a semantic map over an image; unlabelled pixels (255) stay unchanged.
 
     Args:
-        image: (H, W, 3) uint8, BGR.
-        labels: (H, W), class of each pixel.
+        image: Image (H, W, 3) uint8, BGR.
+        labels: Class of each pixel (H, W).
+
+    Returns:
+        Panel (h, ``WIDTH``, 3) uint8, RGB.
     """
     ids = np.where(labels == 255, 0, labels % 254 + 1).astype(np.uint8)
     return blend(image, _as_large(ids, image), _palette(range(254)), width=WIDTH)
@@ -103,12 +106,15 @@ def paint_instances(
     """Paint instances in the colours of their classes, with box, name and score.
 
     Args:
-        image: (H, W, 3) uint8, BGR.
-        masks: (N, H, W) bool; later ones lie over earlier ones.
-        boxes: (N, 4), x and y of two corners, in pixels.
-        labels: (N,) classes.
-        scores: (N,), or None.
-        names: Of the classes.
+        image: Image (H, W, 3) uint8, BGR.
+        masks: Masks (N, H, W) bool; later masks cover earlier ones.
+        boxes: Boxes (N, 4) as x and y of two corners, in pixels.
+        labels: Class of each instance (N,).
+        scores: Score of each instance (N,), or None.
+        names: Names of the classes.
+
+    Returns:
+        Panel (h, ``WIDTH``, 3) uint8, RGB.
     """
     masks, boxes, labels = masks[-255:], boxes[-255:], labels[-255:]
     ids = np.zeros(image.shape[:2], np.uint8)
@@ -120,17 +126,17 @@ def paint_instances(
         colour = tuple(int(c) for c in _colour(label))
         x, y, right, bottom = (round(float(v)) for v in box)
         cv2.rectangle(painted, (x, y), (right, bottom), colour, 1)
-        said = names[label] if label < len(names) else str(label)
-        said += "" if scores is None else f" {scores[-255:][i]:.2f}"
+        text = names[label] if label < len(names) else str(label)
+        text += "" if scores is None else f" {scores[-255:][i]:.2f}"
         place = (x + 2, max(y + 10, 10))
         for ink, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.putText(painted, said, place, cv2.FONT_HERSHEY_SIMPLEX, 0.32, ink, thickness,
+            cv2.putText(painted, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.32, ink, thickness,
                         cv2.LINE_AA)  # fmt: skip
     return painted
 
 
 def write_panels(image: np.ndarray, panels: list[np.ndarray], out: Path) -> Path:
-    """Write an image (BGR) and its panels (RGB) side by side as one PNG."""
+    """Write an image (BGR) and its panels (RGB) side by side to one PNG."""
     plain = blend(image, np.zeros(image.shape[:2], np.uint8), [], width=WIDTH)
     gap = np.full((plain.shape[0], GAP, 3), 255, np.uint8)
     row = [part for panel in (plain, *panels) for part in (gap, panel)][1:]
@@ -139,14 +145,16 @@ def write_panels(image: np.ndarray, panels: list[np.ndarray], out: Path) -> Path
     return out
 
 
-def _instances(found: Any, score: float) -> tuple[np.ndarray, ...]:
+def _instances(
+    found: Any, score: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     masks, boxes, labels = found.masks, found.bboxes, found.labels.cpu().numpy()
     masks = masks.cpu().numpy() if hasattr(masks, "cpu") else masks.to_ndarray()
     boxes = getattr(boxes, "tensor", boxes).cpu().numpy()
     if "scores" not in found:
         return masks.astype(bool), boxes, labels, None
     scores = found.scores.cpu().numpy()
-    # The surest lie on top.
+    # In ascending order, so that the most confident detections are painted on top.
     kept = [i for i in np.argsort(scores, kind="stable") if scores[i] >= score]
     return masks[kept].astype(bool), boxes[kept], labels[kept], scores[kept]
 
@@ -160,7 +168,7 @@ def _palette(labels: Any) -> list[int]:
 
 
 def _colour(label: int) -> np.ndarray:
-    # Hues by the golden section: neighbouring classes are far apart, however many there are.
+    # Golden-ratio steps keep the hues of neighbouring classes far apart for any number of classes.
     hue = (int(label) * 0.618034 + 0.58) % 1 * 180
-    pixel = np.uint8([[[int(hue), 200, 235 - 50 * (int(label) % 2)]]])
+    pixel = np.array([[[int(hue), 200, 235 - 50 * (int(label) % 2)]]], np.uint8)
     return cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0]

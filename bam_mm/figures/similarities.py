@@ -1,9 +1,10 @@
-"""The paper's Fig. 1: how similar views of one image, of one class, and of anything else are."""
+"""Similarities of views of one image, one class and different classes (paper, Fig. 1)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -37,19 +38,20 @@ def measure_similarities(
     seed: int = 0,
     bins: int = 80,
 ) -> dict[str, SimilarityHistograms]:
-    """Histograms of the similarities between two augmented views of training images.
+    """Compute histograms of the similarities between two augmented views of training images.
 
     Args:
-        config: Of the pretraining; its training images must lie in class folders.
-        checkpoint: Of that pretraining.
+        config: Config of the pretraining; its training images must be in class folders.
+        checkpoint: Checkpoint of that pretraining.
         count: Number of images, chosen at random; all if there are fewer.
-        branch: ``teacher`` or ``student``.
-        feature: ``projector``: what the loss compares; ``backbone``: what downstream tasks take.
-        seed: Of images, views and the random weights.
-        bins: Between -1 and 1.
+        branch: Branch to take the features from, ``teacher`` or ``student``.
+        feature: ``projector`` for the features that the loss compares, ``backbone`` for those that
+            downstream tasks use.
+        seed: Seed of images, views and random weights.
+        bins: Number of bins between -1 and 1.
 
     Returns:
-        ``random weights`` and ``BAM <branch>``, of the same views.
+        Histograms of the same views for ``random weights`` and ``BAM <branch>``.
 
     Raises:
         InputError: If the images have no labels, the checkpoint does not fit, or there is only one
@@ -57,7 +59,7 @@ def measure_similarities(
     """
     views = TrainingViews(config, seed=seed)
     indices = views.choose(min(count, len(views.dataset)), seed=seed)
-    model = build_untrained(config.model, seed=seed)
+    model = cast(BAM, build_untrained(config.model, seed=seed))
     batches = [
         views.batch(indices[start : start + 250])
         for start in track(range(0, len(indices), 250), description="views", transient=True)
@@ -65,7 +67,7 @@ def measure_similarities(
     if any("gt_label" not in sample for _, samples in batches for sample in samples):
         raise InputError(
             f"{config.filename}: the training images have no labels, so pairs of one class cannot "
-            "be told from others: name images in class folders with data_root=FOLDER"
+            "be found: set data_root=FOLDER to a folder with one subfolder per class"
         )
     labels = torch.cat([sample.gt_label for _, samples in batches for sample in samples])
     histograms = {}
@@ -82,10 +84,10 @@ def measure_similarities(
 
 
 def plot_similarities(histograms: Mapping[str, SimilarityHistograms], out: str | Path) -> Path:
-    """Draw one panel a network, its counts of pairs on a logarithmic axis.
+    """Plot one panel per network, with the number of pairs on a logarithmic axis.
 
     Args:
-        histograms: By the panel's title.
+        histograms: Histograms by title of the panel.
         out: File to write.
 
     Returns:
@@ -117,7 +119,7 @@ def plot_similarities(histograms: Mapping[str, SimilarityHistograms], out: str |
     lowest = min(edges[u.min()] for u in used)
     axes[0, 0].set_xlim(max(-1.0, lowest - 0.05), 1.02)
     top = max(int(getattr(h, kind).max()) for h in histograms.values() for kind, *_ in KINDS)
-    axes[0, 0].set_ylim(0.7, top * 30)  # Room for the legend.
+    axes[0, 0].set_ylim(0.7, top * 30)  # Leaves space for the legend.
     axes[0, 0].set_ylabel("pairs", fontsize=9)
     return save_figure(figure, out)
 
@@ -126,4 +128,7 @@ def _features(model: BAM, images: Tensor, branch: str, feature: str) -> Tensor:
     vectors = features_of(model.branch(branch), images)
     if feature == "backbone":
         return vectors
-    return (model.teacher.neck if branch == "teacher" else model.neck)(vectors).float()
+    if branch == "teacher":
+        assert model.teacher is not None  # model.branch() has checked it.
+        return model.teacher.neck(vectors).float()
+    return model.neck(vectors).float()

@@ -1,10 +1,11 @@
-"""The views that a pretraining config makes, for people to look at."""
+"""Pictures of the views that a pretraining config creates."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,9 @@ from bam_mm.views import ViewLayout
 
 Box = tuple[float, float, float, float]
 
-COLOURS = tuple(plt.get_cmap("tab10").colors)
+_TAB10: Any = plt.get_cmap("tab10")  # A ListedColormap, but annotated as a Colormap.
+
+COLOURS = tuple(_TAB10.colors)
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,12 @@ class ViewedImage:
     """One training image and its views.
 
     Attributes:
-        path: Of the image.
-        original: (H, W, 3) uint8 RGB, what the crops were taken from.
-        box: ContrastiveCrop's box in pixels (top, left, bottom, right), None before there is one.
-        crops: Where each view lies in the original, likewise in pixels.
+        path: Path of the image.
+        original: Image (H, W, 3) uint8 RGB that the crops are taken from.
+        box: ContrastiveCrop's box in pixels (top, left, bottom, right), None if there is none yet.
+        crops: Crop of each view in the original, in pixels (top, left, bottom, right).
         flips: Whether each view is flipped.
-        views: (h, w, 3) uint8 RGB each, as the backbone gets them but for the normalisation.
+        views: Views (h, w, 3) uint8 RGB, the input of the backbone before normalisation.
     """
 
     path: str
@@ -54,24 +57,24 @@ class TrainingViews:
     """Training set and preprocessor of a pretraining config, without its model.
 
     Args:
-        config: A config of ``configs/pretrain/``.
-        seed: Of whatever is drawn at random.
-        boxes: A checkpoint whose ContrastiveCrop boxes are to be used.
+        config: Pretraining config, one of ``configs/pretrain/``.
+        seed: Seed of all random choices.
+        boxes: Checkpoint whose ContrastiveCrop boxes are used; None uses none.
 
     Attributes:
-        dataset: The training set.
-        preprocessor: The model's, which normalises and may augment.
-        layout: The views.
+        dataset: Training set.
+        preprocessor: Data preprocessor of the model, which normalises and may augment.
+        layout: Number and sizes of the views.
 
     Raises:
-        InputError: If the config is of another kind, or the checkpoint has no boxes.
+        InputError: If the config is not a pretraining config, or the checkpoint has no boxes.
     """
 
     def __init__(self, config: Config, *, seed: int = 0, boxes: str | Path | None = None) -> None:
         loader = config.get("train_dataloader")
         if not loader or "data_preprocessor" not in config.get("model", {}):
             raise InputError(
-                f"{config.filename} trains nothing with views: name a config of configs/pretrain/"
+                f"{config.filename} does not train with views: use a config of configs/pretrain/"
             )
         init_default_scope(config.get("default_scope", "mmpretrain"))
         log_only_warnings()
@@ -85,8 +88,8 @@ class TrainingViews:
         if len(crops) != 1 or not packs:
             raise InputError(
                 f"the training pipeline of {config.filename} is "
-                f"{', '.join(type(step).__name__ for step in steps)}: to be looked at, it needs "
-                "one bam_mm.MultiCrop and PackInputs after it"
+                f"{', '.join(type(step).__name__ for step in steps)}: showing its views "
+                "needs exactly one bam_mm.MultiCrop, followed by PackInputs"
             )
         self.store = steps[crops[0]].boxes
         if boxes is not None:
@@ -95,33 +98,47 @@ class TrainingViews:
         packs[0].meta_keys = (*packs[0].meta_keys, "original", "crop_boxes", "flips", "sample_idx")
 
     def choose(self, count: int, *, seed: int = 0) -> np.ndarray:
-        """Choose images at random: (count,) different positions in the data set, ascending.
+        """Choose images at random.
+
+        Args:
+            count: Number of images.
+            seed: Seed of the choice.
+
+        Returns:
+            Different positions in the data set (count,), in ascending order.
 
         Raises:
-            InputError: If there are not that many images.
+            InputError: If ``count`` is below 1 or above the number of images.
         """
         if not 1 <= count <= len(self.dataset):
             raise InputError(
-                f"--num {count}: the training set has {len(self.dataset)} images, choose from 1 to "
-                "that many"
+                f"--num {count}: the training set has {len(self.dataset)} images; choose a number "
+                f"from 1 to {len(self.dataset)}"
             )
         return np.sort(np.random.default_rng(seed).choice(len(self.dataset), count, replace=False))
 
-    def batch(self, indices: Sequence[int]) -> tuple[list[Tensor], list]:
-        """Make the views of some images.
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[list[Tensor], list]:
+        """Create the views of some images.
 
         Args:
-            indices: B positions in the data set.
+            indices: Positions of B images in the data set.
 
         Returns:
-            V tensors (B, 3, h, w), normalised as for the backbone, and the B data samples.
+            V tensors (B, 3, h, w), normalised for the backbone, and the B data samples.
         """
         data = default_collate([self.dataset[int(i)] for i in indices])
         data = self.preprocessor(data, training=True)
         return data["inputs"], data["data_samples"]
 
-    def look(self, indices: Sequence[int]) -> Iterator[ViewedImage]:
-        """Make the views of some images, each with the original and the places of the crops."""
+    def images(self, indices: Sequence[int] | np.ndarray) -> Iterator[ViewedImage]:
+        """Create the views of some images, together with the originals and the crop positions.
+
+        Args:
+            indices: Positions of the images in the data set.
+
+        Yields:
+            The images, in the order of ``indices``.
+        """
         inputs, samples = self.batch(indices)
         views = [self._picture(view) for view in inputs]
         for row, sample in enumerate(samples):
@@ -146,7 +163,7 @@ class TrainingViews:
         if self.preprocessor._enable_normalize:
             pixels = pixels * self.preprocessor.std + self.preprocessor.mean
         if not self.preprocessor._channel_conversion:
-            pixels = pixels.flip(1)  # The backbone gets BGR, as images are loaded.
+            pixels = pixels.flip(1)  # The backbone receives BGR, as images are loaded.
         pixels = pixels.round().clamp(0, 255).to(torch.uint8)
         return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
@@ -155,7 +172,7 @@ class TrainingViews:
         if found is None:
             raise InputError(
                 f"checkpoint {path} holds no boxes: it was saved before ContrastiveCrop's first "
-                "ones, or trained without; leave --boxes out, or name a later checkpoint"
+                "boxes, or trained without them; leave --boxes out, or pass a later checkpoint"
             )
         self.store.allocate(len(self.dataset))
         self.store.load(found)
@@ -171,20 +188,20 @@ def _pipeline(dataset):
         dataset = dataset.dataset
     if not hasattr(dataset, "pipeline"):
         raise InputError(
-            f"the training set is a {type(dataset).__name__} without one pipeline: look at one of "
-            "its parts"
+            f"the training set is a {type(dataset).__name__} without a pipeline of its own: set "
+            "train_dataloader.dataset to one of its parts"
         )
     return dataset.pipeline
 
 
 def plot_views(images: Sequence[ViewedImage], layout: ViewLayout, out: str | Path) -> Path:
-    """Draw one row an image: the original with all crops on it, then every view.
+    """Plot one row per image: the original with all crops, then every view.
 
-    A crop and its view have a frame of the same colour; ContrastiveCrop's box is dashed.
+    A crop and its view have frames of the same colour; ContrastiveCrop's box is dashed.
 
     Args:
-        images: What to draw.
-        layout: Of the views.
+        images: Images to plot.
+        layout: Number and sizes of the views.
         out: File to write.
 
     Returns:
@@ -229,8 +246,8 @@ def _show(axis, image) -> None:
 
 def _frame(axis, box, colour, style) -> None:
     top, left, bottom, right = box
-    # Pixel centres lie on whole numbers: a crop's edge is half a pixel before its first one.
+    # Pixel centres have integer coordinates: a crop's edge is half a pixel before its first pixel.
     place = dict(xy=(left - 0.5, top - 0.5), width=right - left, height=bottom - top, fill=False)
-    # A dark line below keeps the frame visible on any image.
+    # A dark line underneath keeps the frame visible on any image.
     for edge, width in (("black", 2.6), (colour, 1.5)):
         axis.add_patch(Rectangle(**place, edgecolor=edge, linewidth=width, linestyle=style))

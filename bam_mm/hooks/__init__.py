@@ -1,4 +1,4 @@
-"""Hooks; importing this registers them."""
+"""Hooks; importing this package registers them."""
 
 from bam_mm.hooks.box_update import BoxUpdateHook
 from bam_mm.hooks.channels_last import ChannelsLastHook

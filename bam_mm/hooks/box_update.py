@@ -1,8 +1,10 @@
-"""ContrastiveCrop's boxes while training: when they are computed, kept, and come back."""
+"""ContrastiveCrop's boxes during training: when they are computed, saved and restored."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sized
+from typing import Any, cast
 
 from mmengine.dataset import Compose
 from mmengine.hooks import Hook
@@ -23,24 +25,24 @@ CHECKPOINT_KEY = "boxes"
 
 @HOOKS.register_module()
 class BoxUpdateHook(Hook):
-    """Give ContrastiveCrop its boxes: after ``start`` epochs, and anew every ``interval`` epochs.
+    """Compute the boxes of ContrastiveCrop after ``start`` epochs, then every ``interval`` epochs.
 
-    Before the first ones the crops are plain random resized crops (BAM, section 4.1; Peng et al.,
-    CVPR 2022). The images are those of the training set itself, in its order, read through
-    ``loader['pipeline']``; every process computes its share. Boxes are saved in the checkpoint
-    (``boxes``: (N, 4) float32) and come back at resume.
+    Until then, the crops are plain random resized crops (BAM, section 4.1; Peng et al., CVPR 2022).
+    The boxes are computed for the images of the training set in their order, read through
+    ``loader['pipeline']``, and each process computes its share. The boxes are saved in the
+    checkpoint (``boxes``: (N, 4) float32) and restored when a run is resumed.
 
     Args:
-        loader: ``pipeline`` and whatever else a data loader takes but its data set and sampler:
-            ``batch_size``, ``num_workers``, ... Boxes are fractions of the original image, so the
-            pipeline must show all of it: resize it to a square, with no crop.
-        start: Epochs done before the first boxes; None switches ContrastiveCrop off.
-        interval: Epochs between two computations.
-        threshold: A box holds what is above it in the heat map scaled to [0, 1].
-        branch: ``teacher`` or ``student``: whose heat maps.
+        loader: Config of a data loader without data set and sampler: ``pipeline``, ``batch_size``,
+            ``num_workers`` and so on. The pipeline must keep the whole image, because boxes are
+            fractions of it: resize the image to a square and do not crop it.
+        start: Number of epochs before the first boxes; None switches ContrastiveCrop off.
+        interval: Number of epochs between two computations.
+        threshold: Value in the heat map, scaled to [0, 1], above which a pixel belongs to the box.
+        branch: Branch that computes the heat maps, ``teacher`` or ``student``.
 
     Raises:
-        InputError: If an argument is out of range, or the pipeline crops or flips.
+        InputError: If an argument is out of range, or the pipeline crops or flips images.
     """
 
     priority = "NORMAL"
@@ -55,15 +57,15 @@ class BoxUpdateHook(Hook):
     ) -> None:
         if (start is not None and start < 0) or interval < 1:
             raise InputError(
-                f"BoxUpdateHook start={start}, interval={interval}: start is a count of epochs "
-                "from 0 up (or None, which switches ContrastiveCrop off), interval one from 1 up"
+                f"BoxUpdateHook start={start}, interval={interval}: start must be a number of "
+                "epochs from 0 (None switches ContrastiveCrop off), and interval at least 1"
             )
         if not 0 <= threshold < 1:
             raise InputError(
-                f"BoxUpdateHook threshold={threshold}: heat maps are scaled to [0, 1], choose "
-                "from 0 up to below 1 (.1 in the paper)"
+                f"BoxUpdateHook threshold={threshold}: heat maps are scaled to [0, 1], so choose a "
+                "value from 0 to below 1 (.1 in the paper)"
             )
-        _want_whole_image(loader.get("pipeline"))
+        _check_whole_image(loader.get("pipeline"))
         self.loader, self.start, self.interval = loader, start, interval
         self.threshold, self.branch = threshold, branch
         self.store: BoxStore | None = None
@@ -71,11 +73,16 @@ class BoxUpdateHook(Hook):
         self.saved: Tensor | None = None
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Keep the boxes of a checkpoint; whether it is one to resume from shows later."""
+        """Store the boxes of a checkpoint; ``before_train`` uses them if the run is resumed."""
         self.saved = checkpoint.get(CHECKPOINT_KEY)
 
     def before_train(self, runner) -> None:
-        """Make the store before any worker starts; check everything before any hour is spent."""
+        """Check the setup and allocate the box store, before any worker starts.
+
+        Raises:
+            InputError: If the run is not epoch-based, the model has no such branch, the training
+                pipeline has no ``MultiCrop``, or the saved boxes do not fit the training set.
+        """
         if self.start is None:
             return
         if not isinstance(runner.train_loop, EpochBasedTrainLoop):
@@ -88,13 +95,13 @@ class BoxUpdateHook(Hook):
         if self.branch == "teacher" and model.teacher is None:
             raise InputError(
                 "BoxUpdateHook branch='teacher', but the model has none (model.use_teacher=False): "
-                "take the student's heat maps with default_hooks.boxes.branch='student'"
+                "use the student's heat maps with default_hooks.boxes.branch='student'"
             )
         model.branch(self.branch)
         dataset = dataset_with_pipeline(runner.train_dataloader.dataset)
         self.images = self._build(runner, dataset)
         self.store = store_of(dataset)
-        self.store.allocate(len(dataset))
+        self.store.allocate(len(cast(Sized, dataset)))
         if self.saved is not None and runner.iter > 0:
             self.store.load(self.saved)
         self.saved = None
@@ -105,9 +112,9 @@ class BoxUpdateHook(Hook):
             )
 
     def before_train_epoch(self, runner) -> None:
-        """Compute boxes where it is time.
+        """Compute boxes if they are due.
 
-        A run that was resumed from a checkpoint without boxes gets them at once.
+        A run that is resumed from a checkpoint without boxes computes them immediately.
         """
         if self.store is None or runner.epoch < self.start:
             return
@@ -115,22 +122,24 @@ class BoxUpdateHook(Hook):
             self._update(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Put the boxes into the checkpoint, once there are any."""
+        """Save the boxes in the checkpoint, once they have been computed."""
         if self.store is not None and self.store.active:
+            assert self.store.boxes is not None  # Active only after allocate().
             checkpoint[CHECKPOINT_KEY] = self.store.boxes.clone()
 
     def _build(self, runner, dataset: Dataset) -> DataLoader:
         config = copy.deepcopy(dict(self.loader))
         pipeline = Compose([TRANSFORMS.build(step) for step in config.pop("pipeline")])
-        # A shallow copy: the list of files is the training set's, with whatever subset was taken.
-        images = copy.copy(dataset)
+        # A shallow copy keeps the training set's list of files, including its choice of a subset.
+        images: Any = copy.copy(dataset)
         images.pipeline = pipeline
         config.setdefault("collate_fn", dict(type="default_collate"))
-        # As the result of a function, since mmengine copies deeply what it is given.
+        # mmengine copies the config deeply, so pass the data set as the result of a function.
         config |= dict(dataset=dict(type=lambda: images), sampler=dict(EVALUATION_SAMPLER))
         return runner.build_dataloader(config, seed=runner.seed)
 
     def _update(self, runner) -> None:
+        assert self.images is not None and self.store is not None  # Set in before_train.
         model = bam_of(runner.model)
         indices, boxes = extract_boxes(
             model.branch(self.branch),
@@ -151,12 +160,12 @@ class BoxUpdateHook(Hook):
 
 
 def dataset_with_pipeline(dataset: Dataset) -> Dataset:
-    """The data set inside wrappers (repeats, and the like) that has the pipeline.
+    """Return the data set with the pipeline inside wrappers such as ``RepeatDataset``.
 
-    Its index is what ``sample_idx`` says.
+    Its indices are the ``sample_idx`` of the images.
 
     Raises:
-        InputError: If there is none, or several.
+        InputError: If there is no such data set, or more than one.
     """
     inner = dataset
     while not hasattr(inner, "pipeline") and hasattr(inner, "dataset"):
@@ -164,35 +173,37 @@ def dataset_with_pipeline(dataset: Dataset) -> Dataset:
     if not hasattr(inner, "pipeline"):
         raise InputError(
             f"BoxUpdateHook needs one training set with a pipeline, not {type(inner).__name__}: "
-            "use bam_mm.ImageFolder (put several folders into one by links), or switch "
+            "use bam_mm.ImageFolder (combine several folders with links), or switch "
             "ContrastiveCrop off with default_hooks.boxes.start=None"
         )
     return inner
 
 
 def store_of(dataset: Dataset) -> BoxStore:
-    """The store of the pipeline's :class:`~bam_mm.data.multi_crop.MultiCrop`.
+    """Return the box store of the pipeline's :class:`~bam_mm.data.multi_crop.MultiCrop`.
+
+    Args:
+        dataset: Data set with a pipeline.
 
     Raises:
-        InputError: If there is none.
+        InputError: If the pipeline has no ``MultiCrop``.
     """
-    transforms = getattr(dataset.pipeline, "transforms", ())
+    transforms = getattr(cast(Any, dataset).pipeline, "transforms", ())
     for transform in transforms:
         if isinstance(transform, MultiCrop):
             return transform.boxes
     raise InputError(
         "BoxUpdateHook finds no bam_mm.MultiCrop in the training pipeline "
         f"({', '.join(type(t).__name__ for t in transforms) or 'it is empty'}), so nothing would "
-        "use the boxes: put it there, or switch ContrastiveCrop off with "
-        "default_hooks.boxes.start=None"
+        "use the boxes: add it, or switch ContrastiveCrop off with default_hooks.boxes.start=None"
     )
 
 
-def _want_whole_image(pipeline: list | None) -> None:
+def _check_whole_image(pipeline: list | None) -> None:
     if not pipeline:
         raise InputError(
-            "BoxUpdateHook loader has no pipeline: give it LoadImage, a Resize to a square, and "
-            "PackInputs"
+            "BoxUpdateHook loader has no pipeline: add one with LoadImage, a Resize to a square, "
+            "and PackInputs"
         )
     for step in pipeline:
         kind = step["type"] if isinstance(step, dict) else type(step)
@@ -200,5 +211,5 @@ def _want_whole_image(pipeline: list | None) -> None:
         if "Crop" in name or "Flip" in name:
             raise InputError(
                 f"BoxUpdateHook loader.pipeline has {name}, but boxes are fractions of the whole, "
-                "upright image: use Resize(scale=(S, S)) alone"
+                "unflipped image: use only Resize(scale=(S, S))"
             )

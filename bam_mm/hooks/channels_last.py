@@ -1,4 +1,4 @@
-"""Another memory format for convolutions."""
+"""Channels-last memory format for convolutions."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from bam_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Keep the weights of convolutions channels-last in memory; their outputs follow.
+    """Store the weights of convolutions channels-last in memory; their outputs follow.
 
-    Shapes, names and values in checkpoints are the same; results differ by the order of additions.
-    For networks of convolutions. A ViT has but one.
+    Shapes, names and values in checkpoints stay the same, and results differ only by the order of
+    additions. Use it for convolutional networks; a ViT has a single convolution.
     """
 
-    # Before the first pass of any other hook.
+    # Before any other hook runs the model.
     priority = "VERY_HIGH"
 
     def before_train(self, runner) -> None:
-        """Convert student and teacher, wrapped or not, and what the optimizer keeps of them."""
-        # Not earlier: random weights are drawn in the order of memory.
+        """Convert student and teacher, wrapped or not, and the state of the optimizer."""
+        # Not earlier, because random weights are drawn in memory order.
         runner.model.to(memory_format=torch.channels_last)
         follow_memory_format(getattr(runner, "optim_wrapper", None))
 
 
 def follow_memory_format(optimizer) -> None:
-    """Lay out an optimizer's averages in memory as the parameters that they belong to.
+    """Convert an optimizer's moving averages to the memory format of their parameters.
 
-    A run that goes on from a checkpoint of the other format has them as they were saved, and a
-    fused optimizer goes through both by their place in memory: on a CPU it would, without a word,
-    update each weight by another one's average.
+    A checkpoint may contain averages in the other format, and a fused optimizer pairs parameters
+    and averages by their position in memory. On a CPU it would silently update each weight with the
+    average of another weight.
 
     Args:
-        optimizer: An optimizer or mmengine's wrapper of it; None, or one that is not built yet, has
-            nothing to convert.
+        optimizer: Optimizer or mmengine's wrapper of it. None, or an optimizer that is not built
+            yet, is ignored.
     """
     for parameter, state in getattr(
         getattr(optimizer, "optimizer", optimizer), "state", {}

@@ -1,6 +1,8 @@
-"""Labels and head, compared before the first iteration."""
+"""Check of labels and head before the first iteration."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from mmengine.hooks import Hook
 
@@ -12,25 +14,25 @@ from bam_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class CheckLabelsHook(Hook):
-    """Stop before training where head, training and validation data do not belong together."""
+    """Stop before training if the head, the training data and the validation data do not match."""
 
     priority = "HIGH"
 
     def before_train(self, runner) -> None:
-        """Check.
+        """Check the labels.
 
         Raises:
-            InputError: As the functions of :mod:`bam_mm.data.checks.labels`, or if the data is
-                smaller than a batch.
+            InputError: If the labels do not match the head or the validation data (see
+                :mod:`bam_mm.data.checks.labels`), or there are fewer images than in a batch.
         """
-        model = unwrap_model(runner.model)
+        model: Any = unwrap_model(runner.model)
         loader = runner.train_loop.dataloader
         train = loader.dataset
         if not len(loader):
             raise InputError(
                 f"an epoch has no iteration: {len(train)} training images are fewer than a batch "
                 f"of {loader.batch_size} on every process, and incomplete batches are dropped; set "
-                "--cfg-options train_dataloader.batch_size=N smaller"
+                "a smaller one with --cfg-options train_dataloader.batch_size=N"
             )
         check_labels(train, model.head.num_classes, part="train")
         if runner.val_loop is not None:

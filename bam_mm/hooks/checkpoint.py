@@ -1,9 +1,10 @@
-"""Checkpoints that lose nothing."""
+"""Checkpoints that are written whole or not at all."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
@@ -14,33 +15,35 @@ from bam_mm.registry import HOOKS
 
 
 class _RemoveLater:
-    """A storage backend that only notes what is to be removed."""
+    """Storage backend that records what to remove instead of removing it."""
 
     def __init__(self, backend) -> None:
         self.backend = backend
-        self.noted: list[tuple[str, str]] = []
+        self.recorded: list[tuple[str, str]] = []
 
     def __getattr__(self, name: str):
         return getattr(self.backend, name)
 
     def remove(self, path: str) -> None:
-        self.noted.append(("remove", path))
+        self.recorded.append(("remove", path))
 
     def rmtree(self, path: str) -> None:
-        self.noted.append(("rmtree", path))
+        self.recorded.append(("rmtree", path))
 
 
 @HOOKS.register_module()
 class WholeCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``, but a checkpoint is written whole or not at all.
 
-    A file gets its name when all of it is on the disk, and the oldest one (or the best so far) is
-    removed when its successor has its name. mmengine removes first and then writes in place: with
-    ``max_keep_ckpts=1`` a full disk or a kill at that moment loses both.
+    A file gets its name only after all of it is on disk, and the oldest checkpoint (or the previous
+    best one) is removed only after that. mmengine removes first and writes in place afterwards:
+    with ``max_keep_ckpts=1``, a full disk or a kill at that moment loses both.
     """
 
+    file_backend: Any  # mmengine's hook creates it in before_train.
+
     def before_train(self, runner) -> None:
-        """Prepare, and clear away what a killed run left half written."""
+        """Set up mmengine's hook, and remove files that a killed run left half written."""
         write_whole_files()
         super().before_train(runner)
         if is_main_process():
@@ -50,7 +53,11 @@ class WholeCheckpointHook(CheckpointHook):
                 )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Say what torch would not: why the optimizer of a resumed run does not fit."""
+        """Check that the optimizer of a resumed run fits, with a clearer message than torch's.
+
+        Raises:
+            InputError: If the checkpoint has other parameter groups than the optimizer.
+        """
         if not runner._resume:
             return
         saved = checkpoint.get("optimizer", {}).get("param_groups")
@@ -64,9 +71,9 @@ class WholeCheckpointHook(CheckpointHook):
             (before, tensors), (now, others) = ((len(s), sum(s)) for s in sizes)
             raise InputError(
                 f"resume: the checkpoint's optimizer has {before} groups of {tensors} tensors, the "
-                f"config's {now} of {others}: another optim_wrapper.paramwise_cfg, another model, "
-                "or another version of bam-mm began this run; finish it with that one, or begin "
-                "anew from its weights (load_from=PATH, without --resume)"
+                f"config's {now} of {others}: the run was started with another "
+                "optim_wrapper.paramwise_cfg, model or version of bam-mm; resume with the same, or "
+                "start a new run from its weights (load_from=PATH, without --resume)"
             )
 
     def _save_checkpoint_with_step(self, runner, step, meta) -> None:
@@ -74,11 +81,11 @@ class WholeCheckpointHook(CheckpointHook):
             try:
                 super()._save_checkpoint_with_step(runner, step, meta)
             except OSError as error:
-                # The checkpoint is there; what failed is mmengine's pointer to it, which --resume
-                # does not need.
+                # The checkpoint itself was written. Only mmengine's pointer to it failed, which
+                # --resume does not need.
                 raise InputError(
-                    f"{runner.work_dir}/last_checkpoint is not written: {error.strerror}. Make "
-                    "room, and go on with --resume"
+                    f"{runner.work_dir}/last_checkpoint is not written: {error.strerror}. Free "
+                    "disk space and continue with --resume"
                 ) from error
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
@@ -88,7 +95,7 @@ class WholeCheckpointHook(CheckpointHook):
     @contextmanager
     def _removing_last(self) -> Iterator[None]:
         if isinstance(self.file_backend, _RemoveLater):
-            yield  # The outer call removes.
+            yield  # The outer call removes the files.
             return
         backend = self.file_backend
         self.file_backend = later = _RemoveLater(backend)
@@ -98,6 +105,6 @@ class WholeCheckpointHook(CheckpointHook):
             self.file_backend = backend
         now = {self.last_ckpt, getattr(self, "best_ckpt_path", None)}
         now |= set(getattr(self, "best_ckpt_path_dict", {}).values())
-        for act, path in later.noted:
+        for method, path in later.recorded:
             if path not in now:
-                getattr(backend, act)(path)
+                getattr(backend, method)(path)

@@ -1,4 +1,4 @@
-"""Entropies and spread of the features while training, and a stop where they collapse."""
+"""Monitor of entropies and feature spread, which stops a run whose features collapse."""
 
 from __future__ import annotations
 
@@ -16,25 +16,29 @@ from bam_mm.registry import HOOKS
 
 
 class CollapsedError(InputError):
-    """The features no longer tell images apart."""
+    """The features of all images have become nearly the same."""
 
 
 @HOOKS.register_module()
 class CollapseMonitorHook(Hook):
-    """Log what a collapse shows in, and stop a collapsed run.
+    """Log indicators of collapse, and stop a collapsed run.
 
-    Logged every ``interval`` iterations: ``attention_entropy`` and ``target_entropy`` (nats, mean
-    over rows; paper Fig. 3) and ``feature_std``, the standard deviation of the L2-normalised
-    projections over the batch, averaged over dimensions and multiplied by sqrt(D): 1 where they
-    spread evenly over the sphere, 0 where all images get the same feature.
+    Every ``interval`` iterations, the hook logs ``attention_entropy`` and ``target_entropy`` (in
+    nats, mean over rows; paper, Fig. 3) and ``feature_std``. The latter is the standard deviation
+    of the L2-normalised projections over the batch, averaged over dimensions and multiplied by
+    sqrt(D): 1 if they spread evenly over the sphere, 0 if all images have the same feature.
 
     Args:
-        interval: Iterations between two looks (each costs one more pass over the attention).
-        min_std: A run counts as collapsed below this ``feature_std``.
-        patience: Looks in a row that must say so.
-        warmup: Iterations at the start that are logged but not judged: fresh weights give similar
-            features to all images.
-        stop: Whether a collapsed run is stopped; False logs only.
+        interval: Number of iterations between two checks. Each check costs one more pass over the
+            attention.
+        min_std: Value of ``feature_std`` below which the features count as collapsed.
+        patience: Number of checks in a row that must find collapsed features.
+        warmup: Number of iterations at the start that are logged but never count as collapsed:
+            untrained weights produce similar features for all images.
+        stop: Whether to stop a collapsed run; False only logs.
+
+    Raises:
+        InputError: If ``interval`` or ``patience`` is less than 1.
     """
 
     priority = "BELOW_NORMAL"
@@ -49,64 +53,69 @@ class CollapseMonitorHook(Hook):
     ) -> None:
         if interval < 1 or patience < 1:
             raise InputError(
-                f"CollapseMonitorHook interval={interval}, patience={patience}: both are counts "
-                "from 1 up; to let a collapsed run go on, set stop=False"
+                f"CollapseMonitorHook interval={interval}, patience={patience}: both must be at "
+                "least 1; set stop=False to continue a collapsed run"
             )
         self.interval, self.min_std = interval, min_std
         self.patience, self.warmup, self.stop = patience, warmup, stop
         self.low = 0
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Keep the count: it decides when the run is stopped."""
+        """Save the number of low checks in a row, which decides when the run is stopped."""
         checkpoint["collapse_monitor"] = {"low": self.low}
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Go on counting where a resumed run was."""
+        """Restore the number of low checks in a row, if the run is resumed."""
         if runner._resume:
             self.low = checkpoint.get("collapse_monitor", {}).get("low", 0)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Ask the head for entropies where it is time."""
+        """Request entropies from the head, if a check is due."""
         bam_of(runner.model).head.monitor = runner.iter % self.interval == 0
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Log, and judge."""
+        """Log the indicators, and stop the run if it has collapsed.
+
+        Raises:
+            CollapsedError: If the features are not finite or have collapsed.
+        """
         model = bam_of(runner.model)
         if not model.head.monitor:
             return
-        looked = {**model.head.entropies, "feature_std": feature_std(model.last_projection)}
-        # Read together: each reading waits until the device has computed all that is queued.
-        numbers = torch.stack([value.double() for value in looked.values()]).tolist()
-        for name, number in zip(looked, numbers, strict=True):
+        assert model.last_projection is not None  # Set in BAM.loss.
+        values = {**model.head.entropies, "feature_std": feature_std(model.last_projection)}
+        # Read all at once: each read waits until the device has finished all queued work.
+        numbers = torch.stack([value.double() for value in values.values()]).tolist()
+        for name, number in zip(values, numbers, strict=True):
             runner.message_hub.update_scalar(f"train/{name}", number)
         spread = numbers[-1]
         if not math.isfinite(spread):
             raise CollapsedError(
                 f"iteration {runner.iter + 1}: feature_std is {spread}: the features are no longer "
-                "numbers; lower the learning rate, clip gradients, or train in bfloat16 instead of "
+                "finite; lower the learning rate, clip gradients, or train in bfloat16 instead of "
                 "float16"
             )
         self.low = self.low + 1 if spread < self.min_std and runner.iter >= self.warmup else 0
         if self.stop and self.low >= self.patience:
             raise CollapsedError(
                 f"iteration {runner.iter + 1}: the features have collapsed: feature_std is "
-                f"{spread:.4f}, below {self.min_std} in {self.low} looks in a row, so all images "
+                f"{spread:.4f}, below {self.min_std} in {self.low} checks in a row, so all images "
                 "get nearly the same feature. Keep balancing on (model.head.sinkhorn_iters=3) and "
                 "the target sharper than the attention (target_temperature < temperature), or "
-                "lower the learning rate; to go on regardless set stop=False in "
+                "lower the learning rate; to continue anyway, set stop=False in "
                 "CollapseMonitorHook"
             )
 
 
 def feature_std(features: Tensor) -> Tensor:
-    """Spread of features over the rows of all processes.
+    """Compute the spread of features over the rows of all processes.
 
     Args:
-        features: (R, D), not normalised.
+        features: (R, D) features before normalisation.
 
     Returns:
-        Scalar, sqrt(D) times the mean over dimensions of the standard deviation of the
-        L2-normalised rows.
+        Scalar: the standard deviation of the L2-normalised rows, averaged over dimensions and
+        multiplied by sqrt(D).
     """
     x = F.normalize(features.detach().float(), dim=1).double()
     count = sum_over_processes(torch.tensor(float(len(x)), device=x.device))

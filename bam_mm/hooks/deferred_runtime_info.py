@@ -1,4 +1,4 @@
-"""Losses that are logged without waiting for the device."""
+"""Logging of losses without waiting for the device."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from bam_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class DeferredRuntimeInfoHook(RuntimeInfoHook):
-    """mmengine's ``RuntimeInfoHook``, but losses and gradient norms stay on the device for a while.
+    """mmengine's ``RuntimeInfoHook``, but losses and gradient norms are read from the device later.
 
-    mmengine reads each loss, and the norm of a gradient that is clipped, in every iteration. On a
-    GPU each reading waits until all that was queued is computed, so the next step cannot be queued
-    meanwhile. Here they are read together, when ``LoggerHook`` is about to write a line, at the end
-    of an epoch, and when a checkpoint is saved. Histories, logs and checkpoints are the same.
+    mmengine reads every loss, and the gradient norm if gradients are clipped, in every iteration.
+    On a GPU, each read waits until all queued work is finished, so the next step cannot be queued
+    in the meantime. This hook reads the values together: when ``LoggerHook`` is about to write a
+    line, at the end of an epoch, and when a checkpoint is saved. Histories, logs and checkpoints
+    are the same as mmengine's.
 
-    Use it in place of mmengine's: ``default_hooks = dict(runtime_info=dict(type=...))``.
+    Use it instead of mmengine's hook: ``default_hooks = dict(runtime_info=dict(type=...))``.
     """
 
     priority = "VERY_HIGH"
@@ -32,7 +33,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         self.clip: _UnreadClip | None = None
 
     def before_train(self, runner) -> None:
-        """Note when the logger reads, and take the gradient's norm out of mmengine's hands."""
+        """Look up when the logger reads, and keep mmengine from reading the gradient norm."""
         super().before_train(runner)
         self.intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
         wrapper = runner.optim_wrapper
@@ -42,7 +43,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             self.clip = wrapper.clip_func
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Keep the values; read them where somebody else is about to."""
+        """Store the values, and read them if another hook is about to use them."""
         if self.clip is not None and self.clip.norm is not None:
             self.pending.append((f"train/{runner.optim_wrapper.grad_name}", self.clip.norm))
             self.clip.norm = None
@@ -58,22 +59,22 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             self.flush(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Let the checkpoint have all values up to now."""
+        """Save all values up to now in the checkpoint."""
         if self.pending:
             self.flush(runner)
             checkpoint["message_hub"] = runner.message_hub.state_dict()
 
     def after_train(self, runner) -> None:
-        """Leave nothing behind."""
+        """Read the remaining values."""
         self.flush(runner)
         super().after_train(runner)
 
     def flush(self, runner) -> None:
-        """Write all values that are kept, in their order, with one reading of the device."""
+        """Write all stored values to the message hub, in order, with one read of the device."""
         tensors = [value for _, value in self.pending if isinstance(value, Tensor)]
         read = iter(())
         if tensors:
-            # A copy to another device does not wait; the list does.
+            # The copy to another device does not wait; tolist() does.
             device = tensors[0].device
             gathered = torch.stack(
                 [t.reshape(()).to(device, torch.float64, non_blocking=True) for t in tensors]
@@ -86,9 +87,9 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
 
 class _UnreadClip:
-    """A function that clips gradients, and keeps their norm instead of returning it.
+    """Function that clips gradients and stores their norm instead of returning it.
 
-    mmengine logs what such a function returns, unless it is None, and reads it for that.
+    If such a function returns a norm, mmengine reads it from the device to log it.
     """
 
     def __init__(self, clip: Callable[..., Tensor | None]) -> None:

@@ -1,10 +1,12 @@
-"""Proof that a frozen backbone stays as it was."""
+"""Proof that a frozen backbone does not change."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from mmengine.hooks import Hook
+from torch import nn
 
 from bam_mm.distributed import mean_over_processes, unwrap_model
 from bam_mm.errors import InputError
@@ -12,17 +14,17 @@ from bam_mm.models.linear_probe import tensor_digests
 from bam_mm.registry import HOOKS
 
 KEY = "frozen_backbone"
-"""Where a checkpoint keeps the digest of the backbone that it was trained on."""
+"""Key of a checkpoint with the digest of the backbone that it was trained on."""
 
 
 @HOOKS.register_module()
 class FrozenBackboneHook(Hook):
-    """Stop a run in which any tensor of the backbone changes, BatchNorm's statistics included.
+    """Stop a run in which any tensor of the backbone changes, including BatchNorm statistics.
 
-    All parameters and buffers are digested before training, after every epoch and at the end. The
-    digest is saved with each checkpoint, so a resumed run is held to the same backbone. The neck's
-    BatchNorm statistics, which each process gathers from its own batches, are averaged over the
-    processes after each epoch.
+    The hook digests all parameters and buffers before training, after every epoch and at the end.
+    It saves the digest in each checkpoint, so that a run can only be resumed with the same
+    backbone. After each epoch, it also averages the BatchNorm statistics of the neck over the
+    processes, because each process collects them from its own batches.
     """
 
     # After the training of an epoch, before its checkpoint is written.
@@ -33,60 +35,65 @@ class FrozenBackboneHook(Hook):
         self.saved: str | None = None
 
     def before_train(self, runner) -> None:
-        """Digest the backbone as it is now.
+        """Digest the backbone at the start of the training.
 
         Raises:
-            InputError: If a parameter of it would be trained, or a resumed run has another one.
+            InputError: If a parameter of the backbone is trainable, or the run to resume was
+                trained on another backbone.
         """
-        backbone = unwrap_model(runner.model).backbone
+        backbone = _backbone_of(runner)
         trained = [name for name, p in backbone.named_parameters() if p.requires_grad]
         if trained:
             raise InputError(
                 f"the backbone is not frozen: {len(trained)} parameters would be trained, the "
-                f"first: backbone.{trained[0]}; use model.type=bam_mm.FrozenBackboneClassifier, or "
-                "remove FrozenBackboneHook from custom_hooks"
+                f"first is backbone.{trained[0]}; set model.type=bam_mm.FrozenBackboneClassifier, "
+                "or remove FrozenBackboneHook from custom_hooks"
             )
         self.before = tensor_digests(backbone)
         if self.saved is not None and self.saved != _combine(self.before):
             raise InputError(
-                "the checkpoint to resume from was trained on another backbone than it holds now: "
-                "it was changed after it was written; start anew with --cfg-options checkpoint=PATH"
+                "the checkpoint to resume from was trained on another backbone than it holds now, "
+                "so its file was changed; start over with --cfg-options checkpoint=PATH"
             )
 
     def after_train_epoch(self, runner) -> None:
-        """Average the neck's statistics, and compare the backbone."""
+        """Average the statistics of the neck over the processes, and check the backbone."""
         neck = getattr(unwrap_model(runner.model), "neck", None)
         for buffer in neck.buffers() if neck is not None else ():
             if buffer.is_floating_point():
                 buffer.copy_(mean_over_processes(buffer))
-        self._compare(runner)
+        self._check_backbone(runner)
 
     def after_train(self, runner) -> None:
-        """Compare, and say so."""
-        self._compare(runner)
+        """Check the backbone, and log that it has not changed."""
+        self._check_backbone(runner)
         runner.logger.info(
             f"frozen: all {len(self.before)} tensors of the backbone are bit-equal to those before "
             "training"
         )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Note the backbone's digest."""
+        """Save the digest of the backbone."""
         checkpoint[KEY] = _combine(self.before)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Remember the digest of the run to resume."""
+        """Store the digest of the run to resume."""
         self.saved = checkpoint.get(KEY)
 
-    def _compare(self, runner) -> None:
-        now = tensor_digests(unwrap_model(runner.model).backbone)
+    def _check_backbone(self, runner) -> None:
+        now = tensor_digests(_backbone_of(runner))
         changed = [name for name in self.before | now if self.before.get(name) != now.get(name)]
         if changed:
             raise InputError(
                 f"iteration {runner.iter}: the backbone is not frozen: {len(changed)} of its "
-                f"tensors changed, the first: backbone.{changed[0]}; keep other hooks "
-                "(SyncBuffers, EMA, PreciseBN) off the backbone, or remove FrozenBackboneHook to "
-                "train it"
+                f"tensors changed, the first is backbone.{changed[0]}; remove hooks that change it "
+                "(SyncBuffers, EMA, PreciseBN), or remove FrozenBackboneHook to train it"
             )
+
+
+def _backbone_of(runner) -> nn.Module:
+    model: Any = unwrap_model(runner.model)
+    return model.backbone
 
 
 def _combine(digests: dict[str, str]) -> str:

@@ -1,6 +1,8 @@
-"""How a checkpoint gets into a downstream training."""
+"""Loading of a pretrained backbone before a downstream training."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -11,20 +13,23 @@ from bam_mm.errors import InputError
 from bam_mm.registry import HOOKS
 
 RANDOM = "random"
-"""In place of a checkpoint: a baseline with random weights, on purpose."""
+"""Word that replaces a checkpoint and stands for a baseline with random weights."""
 
 
 @HOOKS.register_module()
 class LoadBackboneHook(Hook):
-    """Load the backbone with proof before training; a resumed run has it already.
+    """Load the backbone before training, and prove that it is complete.
+
+    A resumed run does not load the backbone again, because its own checkpoint contains it.
 
     Args:
-        checkpoint: The checkpoint; ``random`` leaves the backbone as it was initialised.
-        branch: ``teacher`` or ``student``, where the checkpoint has both.
-        trust: The user's explicit word (``--trust-checkpoint``) that code in this file may run.
+        checkpoint: Checkpoint file, or the word ``random`` to keep the random weights.
+        branch: Branch to load if the checkpoint has both, ``teacher`` or ``student``.
+        trust: Whether the user has explicitly allowed code in this file to run
+            (``--trust-checkpoint``).
     """
 
-    # Before every hook that looks at the weights.
+    # Before every hook that reads the weights.
     priority = "VERY_HIGH"
 
     def __init__(
@@ -33,31 +38,32 @@ class LoadBackboneHook(Hook):
         self.checkpoint, self.branch, self.trust = checkpoint, branch, trust
 
     def before_train(self, runner) -> None:
-        """Load.
+        """Load the backbone, and write the proof to the work directory.
 
         Raises:
-            InputError: If there is no checkpoint, or not every tensor of the backbone is in it.
+            InputError: If no checkpoint is set, or it does not contain every tensor of the
+                backbone.
         """
         if runner._resume and runner._has_loaded:
             runner.logger.info(f"resumed: the backbone is not loaded again from {self.checkpoint}")
             return
         if runner._load_from is not None and not runner._resume:
             raise InputError(
-                f"load_from={runner._load_from}: mmengine would load what happens to fit and skip "
-                "the rest; give the backbone with --cfg-options checkpoint=PATH, or go on with a "
-                "run with --resume PATH"
+                f"load_from={runner._load_from}: mmengine would load the tensors that fit and skip "
+                "the rest; set the backbone with --cfg-options checkpoint=PATH, or continue a run "
+                "with --resume PATH"
             )
         if self.checkpoint is None:
             raise InputError(
-                "no checkpoint: this protocol scores a pretrained backbone; name one with "
+                "no checkpoint: this protocol scores a pretrained backbone; set one with "
                 f"--cfg-options checkpoint=PATH, or checkpoint={RANDOM} for a baseline with random "
                 "weights"
             )
         if self.checkpoint == RANDOM:
             runner.logger.warning("checkpoint=random: the backbone keeps its random weights")
             return
-        model = unwrap_model(runner.model)
-        # The report is logged there.
+        model: Any = unwrap_model(runner.model)
+        # load_backbone logs the report.
         report = load_backbone(model.backbone, self.checkpoint, self.branch, trust=self.trust)
         if is_main_process():
             write_proof(runner.work_dir, report)

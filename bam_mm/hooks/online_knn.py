@@ -1,9 +1,10 @@
-"""k-nearest-neighbour accuracy while training."""
+"""k-nearest-neighbour accuracy during training."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -18,21 +19,21 @@ from bam_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class OnlineKNNHook(Hook):
-    """Score student and teacher by kNN against a class-balanced part of the training images.
+    """Score student and teacher by kNN, with a class-balanced part of the training images as bank.
 
-    Logs ``knn/teacher_top1`` and ``knn/student_top1`` in per cent. Where the data folder has no
-    labelled ``val`` images (pretraining on a plain folder), it says so once and stays off. Works
-    for mmpretrain's other self-supervised models too; a momentum encoder is their teacher.
+    The hook logs ``knn/teacher_top1`` and ``knn/student_top1`` in per cent. If the data folder has
+    no labelled ``val`` images (pretraining on a plain folder), it logs a warning and stays off. It
+    also works for mmpretrain's other self-supervised models, whose momentum encoder is the teacher.
 
     Args:
-        bank: Loader of the labelled training images, with the evaluation's pipeline.
-        queries: Loader of the validation images.
-        k: Neighbours.
-        temperature: Of the votes.
-        bank_fraction: Fraction of each class that enters the bank.
-        interval: Epochs between two scores; the last epoch is always scored.
-        branches: Which of ``teacher`` and ``student`` to score, where the model has them.
-        first: Whether to score the untrained network too.
+        bank: Config of the loader of labelled training images, with the pipeline for evaluation.
+        queries: Config of the loader of validation images.
+        k: Number of neighbours.
+        temperature: Temperature of the votes.
+        bank_fraction: Fraction of each class that is used as bank.
+        interval: Number of epochs between two scores; the last epoch is always scored.
+        branches: Branches to score if the model has them, out of ``teacher`` and ``student``.
+        first: Whether to score the untrained network as well.
     """
 
     priority = "LOW"
@@ -54,25 +55,30 @@ class OnlineKNNHook(Hook):
         self.built: tuple | None = None
 
     def before_train(self, runner) -> None:
-        """Build the loaders before any hour is spent."""
-        there = branches_of(runner.model)
+        """Build the loaders and check them before the training starts.
+
+        Raises:
+            InputError: If a branch is unknown, the model has none of the branches, the classes of
+                bank and queries differ, or ``k`` exceeds the size of the bank.
+        """
+        available = branches_of(runner.model)
         if unknown := set(self.branches) - {"student", "teacher"}:
             raise InputError(f"online kNN branches {sorted(unknown)}: choose student and teacher")
-        if not (found := tuple(branch for branch in self.branches if branch in there)):
+        if not (found := tuple(branch for branch in self.branches if branch in available)):
             raise InputError(
-                f"online kNN branches {list(self.branches)}: this model has {' and '.join(there)}; "
-                "set the hook's branches to what it has"
+                f"online kNN branches {list(self.branches)}: this model has "
+                f"{' and '.join(available)}; set the hook's branches accordingly"
             )
         self.branches = found
         try:
             self.built = tuple(self._build(runner, *part) for part in enumerate(self.loaders))
         except InputError as error:
-            runner.logger.warning(f"online kNN is off, pretraining goes on: {error}")
+            runner.logger.warning(f"online kNN is off, pretraining continues: {error}")
             return
         bank, queries = (loader.dataset for loader in self.built)
         if bank.CLASSES != queries.CLASSES:
             raise InputError(
-                f"online kNN: the bank has classes {listing(bank.CLASSES)} and the queries "
+                f"online kNN: the bank has the classes {listing(bank.CLASSES)} and the queries "
                 f"{listing(queries.CLASSES)}: both need the same class folders"
             )
         if self.k > len(bank):
@@ -84,7 +90,7 @@ class OnlineKNNHook(Hook):
             self._score(runner)
 
     def after_train_epoch(self, runner) -> None:
-        """Score where it is time."""
+        """Score the branches if a score is due."""
         if self.built and (
             self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
         ):
@@ -104,13 +110,14 @@ class OnlineKNNHook(Hook):
         return loader
 
     def _score(self, runner) -> None:
+        assert self.built is not None  # Set in before_train.
         bank_loader, query_loader = self.built
-        preprocess = unwrap_model(runner.model).data_preprocessor
-        there = branches_of(runner.model)
-        (banks, bank_labels), (asked, labels) = (
+        model: Any = unwrap_model(runner.model)
+        available = branches_of(runner.model)
+        (banks, bank_labels), (queries, labels) = (
             extract_together(
-                {branch: there[branch] for branch in self.branches},
-                preprocess,
+                {branch: available[branch] for branch in self.branches},
+                model.data_preprocessor,
                 loader,
                 description=f"kNN {what}",
                 gather=True,
@@ -122,7 +129,7 @@ class OnlineKNNHook(Hook):
             votes = knn_predict(
                 banks[branch],
                 bank_labels,
-                asked[branch],
+                queries[branch],
                 num_classes=len(bank_loader.dataset.CLASSES),
                 k=self.k,
                 temperature=self.temperature,

@@ -1,4 +1,4 @@
-"""Random states that go on where they were when a run is resumed."""
+"""Random states that continue when a run is resumed."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from bam_mm.distributed import gather_objects, rank, world_size
 from bam_mm.registry import HOOKS
 
 KEY = "random_states"
-"""Under which key of a checkpoint the states lie, one entry a process."""
+"""Key of a checkpoint with the random states, one entry per process."""
 
 
 @HOOKS.register_module()
 class RandomStateHook(Hook):
-    """Make training a function of its seed: interrupted or not, watched or not.
+    """Make training depend on its seed only, with or without interruptions and evaluation.
 
-    The random states (Python, NumPy, torch, GPU) of every process are noted after an epoch's last
-    iteration, written into the checkpoint, and put back at the next epoch's first: in the run that
-    goes on as in the one that resumes. What draws in between (a validation, the online kNN, loaders
-    that start) so has no part in the training. The data set gets seed and epoch to seed each sample
-    by (:func:`~bam_mm.data.seeding.seeded_sample`).
+    The hook records the random states (Python, NumPy, torch, GPU) of every process after the last
+    iteration of an epoch, and saves them in the checkpoint. It restores them at the first iteration
+    of the next epoch, both in an uninterrupted run and in a resumed one. Random draws in between
+    (validation, online kNN, starting loaders) therefore do not affect the training. The data set
+    gets the seed and the epoch, from which it seeds each sample
+    (:func:`~bam_mm.data.seeding.seeded_sample`).
 
-    Checkpoints made within an epoch (``by_epoch=False``) resume too, but not bit for bit: mmengine
-    begins the epoch's data again.
+    Runs can also be resumed from checkpoints within an epoch (``by_epoch=False``), but not bit for
+    bit, because mmengine starts the data of that epoch from the beginning.
     """
 
-    # Before CheckpointHook (90) at an epoch's end.
+    # Before CheckpointHook (90) at the end of an epoch.
     priority = 85
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class RandomStateHook(Hook):
         self.all: list[dict] | None = None
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Take this process's states, if the run is resumed."""
+        """Store the random states of this process, if the run is resumed."""
         if not runner._resume or KEY not in checkpoint:
             return
         states = checkpoint[KEY]
@@ -47,11 +48,11 @@ class RandomStateHook(Hook):
         else:
             runner.logger.warning(
                 f"the checkpoint holds the random states of {len(states)} process(es), this run "
-                f"has {world_size()}: it goes on with other random draws than before"
+                f"has {world_size()}: it continues with different random draws"
             )
 
     def before_train(self, runner) -> None:
-        """Give a fresh run, and each process of it, draws of its own."""
+        """Seed each process of a new run differently."""
         if self.mine is None:
             words = np.random.SeedSequence([runner.seed, runner.epoch, rank()]).generate_state(3)
             random.seed(int(words[0]))
@@ -60,29 +61,30 @@ class RandomStateHook(Hook):
             self.mine = _states()
 
     def before_train_epoch(self, runner) -> None:
-        """Tell the data set the epoch."""
+        """Pass the seed and the epoch to the data set."""
         dataset = runner.train_dataloader.dataset
         if hasattr(dataset, "set_epoch"):
             dataset.set_epoch(runner.seed, runner.epoch)
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
-        """Put the states back at the epoch's first iteration, when its loader has started."""
+        """Restore the random states at the first iteration of an epoch, once its loader runs."""
         if batch_idx == 0:
+            assert self.mine is not None  # Set in before_train.
             restore_cpu_random_states(self.mine)
             if self.mine["gpu"] is not None and torch.cuda.is_available():
                 torch.cuda.set_rng_state(self.mine["gpu"].cpu())
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Note the states after the epoch's last iteration."""
+        """Record the random states after the last iteration of an epoch."""
         if self.end_of_epoch(runner.train_dataloader, batch_idx):
             self.mine = _states()
 
     def after_train_epoch(self, runner) -> None:
-        """Collect the states of all processes for the checkpoint."""
+        """Gather the random states of all processes for the checkpoint."""
         self.all = gather_objects(self.mine)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Add them."""
+        """Save the random states of all processes in the checkpoint."""
         if self.all is not None:
             checkpoint[KEY] = self.all
 

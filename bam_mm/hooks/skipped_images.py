@@ -1,4 +1,4 @@
-"""A count of the images that could not be read."""
+"""Number of images that could not be read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bam_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class SkippedImagesHook(Hook):
-    """Say after each epoch how many unreadable images were skipped (``LoadImage`` counts them)."""
+    """Log the number of unreadable images that ``LoadImage`` has skipped, after each epoch."""
 
     def after_train_epoch(self, runner) -> None:
-        """Log the count since the start of the run, if there is any."""
+        """Log the number of skipped images since the start of the run, unless it is 0."""
         pipeline = getattr(runner.train_dataloader.dataset, "pipeline", None)
         counters = [t.skipped for t in getattr(pipeline, "transforms", ()) if hasattr(t, "skipped")]
         if not counters:
@@ -21,6 +21,6 @@ class SkippedImagesHook(Hook):
         count = int(sum_over_processes(sum(counters[1:], counters[0])))
         if count:
             runner.logger.warning(
-                f"{count} unreadable image(s) skipped so far; each is named above. Replace or "
-                "delete them, or stop at the first with on_error='stop' in LoadImage"
+                f"{count} unreadable image(s) skipped so far, each named above: replace or delete "
+                "them, or set on_error='stop' in LoadImage to stop at the first one"
             )

@@ -1,4 +1,4 @@
-"""The teacher's update after every iteration."""
+"""Update of the teacher after every iteration."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from bam_mm.registry import HOOKS
 
 @HOOKS.register_module()
 class TeacherUpdateHook(Hook):
-    """Move the teacher towards the student, with a momentum that follows from the iteration.
+    """Move the teacher towards the student, with a momentum that depends on the iteration.
 
-    Nothing is counted here, so a resumed run goes on with the momentum it would have had.
+    The hook has no state of its own, so a resumed run continues with the right momentum.
 
     Args:
-        momentum: At the first iteration (released code: .995).
-        end_momentum: At the last.
+        momentum: Momentum at the first iteration (released code: .995).
+        end_momentum: Momentum at the end of the training.
+
+    Raises:
+        InputError: If the momentum decreases or leaves [0, 1].
     """
 
     priority = "NORMAL"
@@ -26,21 +29,25 @@ class TeacherUpdateHook(Hook):
     def __init__(self, momentum: float = 0.995, end_momentum: float = 1.0) -> None:
         if not 0 <= momentum <= end_momentum <= 1:
             raise InputError(
-                f"teacher momentum from {momentum} to {end_momentum}: it must rise within [0, 1], "
-                "as .995 to 1 does"
+                f"TeacherUpdateHook momentum={momentum}, end_momentum={end_momentum}: the momentum "
+                "must not decrease or leave [0, 1]; the default is .995 to 1"
             )
         self.momentum, self.end_momentum = momentum, end_momentum
 
     def before_train(self, runner) -> None:
-        """Check the model before the first iteration."""
+        """Check that the model has a teacher.
+
+        Raises:
+            InputError: If it has none, or is another algorithm than BAM.
+        """
         if bam_of(runner.model).teacher is None:
             raise InputError(
-                "TeacherUpdateHook without a teacher (model.use_teacher=False): remove the hook "
-                "from custom_hooks, or give the model its teacher"
+                "TeacherUpdateHook needs a teacher, but model.use_teacher=False: remove the hook "
+                "from custom_hooks, or set model.use_teacher=True"
             )
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        """Update once, and log the momentum."""
+        """Update the teacher once, and log the momentum."""
         momentum = momentum_at(runner.iter, runner.max_iters, self.momentum, self.end_momentum)
         bam_of(runner.model).update_teacher(momentum)
         runner.message_hub.update_scalar("train/teacher_momentum", momentum)

@@ -1,4 +1,4 @@
-"""What the command-line tools share: configs, the runner, and messages for people."""
+"""Code shared by the command-line tools: configs, runners and error messages."""
 
 from bam_mm.launch.messages import run_tool
 

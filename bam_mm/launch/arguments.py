@@ -1,4 +1,4 @@
-"""Arguments that the tools share. Light on purpose: ``--help`` must not import torch."""
+"""Arguments shared by the tools. This module must not import torch, to keep ``--help`` fast."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mmengine.config import DictAction
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
-    """Arguments that training and testing share; mmpretrain's."""
+    """Add the arguments that training and testing share, with the names of mmpretrain's tools."""
     parser.add_argument("config", help="config file")
     parser.add_argument("--work-dir", help="folder for logs and checkpoints")
     parser.add_argument(
@@ -30,7 +30,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
 
 
 def add_trust_argument(parser: ArgumentParser) -> None:
-    """The user's explicit word that a checkpoint's code may run."""
+    """Add the flag with which the user allows code in a checkpoint to run."""
     parser.add_argument(
         "--trust-checkpoint",
         action="store_true",

@@ -1,4 +1,4 @@
-"""Backbones named on the command line."""
+"""Building backbones that are named on the command line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def backbone_to_prove(name: str) -> nn.Module:
     """Build the backbone that a converted checkpoint must fit, with random weights.
 
     Args:
-        name: ``timm:NAME``, a name of mmpretrain's index, or a config file.
+        name: ``timm:NAME``, a name in mmpretrain's model index, or a config file.
 
     Returns:
-        The backbone of ``model.backbone``, or the one named.
+        The named backbone, or ``model.backbone`` of the config.
 
     Raises:
         InputError: If the name is unknown, or the config has no ``model.backbone``.
@@ -27,7 +27,7 @@ def backbone_to_prove(name: str) -> nn.Module:
     config = load_config(name)
     backbone = config.get("model", {}).get("backbone")
     if backbone is None:
-        raise InputError(f"--model {name}: it has no model.backbone; give another config")
+        raise InputError(f"--model {name}: the config has no model.backbone; pass another one")
     import_custom_modules(config)
     backbone = dict(backbone)
     if isinstance(backbone["type"], str) and "." not in backbone["type"]:

@@ -1,8 +1,9 @@
-"""Loading a config with options from the command line, and walking through its entries."""
+"""Loading configs with options from the command line, and editing their entries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,18 @@ from bam_mm.errors import InputError
 
 
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
-    """Load a config and merge options into it, so that a variable reaches every place it is used.
+    """Load a config and merge options into it, also where the config uses a changed variable.
 
-    A config's variables are copied where they are used when the file is read; overriding
-    ``data_root`` alone would then change nothing. Here an option on a top-level variable replaces
-    every entry *of the same name* that still holds the variable's value: ``--cfg-options
-    data_root=~/photos`` moves all data sets of the config, ``layout.num_local=6`` reaches pipeline,
-    preprocessor and model. Paths below the old ``data_root``, such as the annotation file of
-    mmdet's metric, move with it.
+    mmengine copies the variables of a config to where they are used when it reads the file, so
+    overriding ``data_root`` afterwards would change nothing. Here, an option for a top-level
+    variable replaces every entry *of the same name* that still has the variable's value:
+    ``--cfg-options data_root=~/photos`` changes all data sets of the config, and
+    ``layout.num_local=6`` changes pipeline, preprocessor and model. Paths below the old
+    ``data_root``, such as the annotation file of mmdet's metric, change with it.
 
     Args:
-        path: The config file.
-        options: Dotted keys and values, as mmengine's ``DictAction`` parses them.
+        path: Config file.
+        options: Values by dotted key, as mmengine's ``DictAction`` parses them.
 
     Returns:
         The merged config.
@@ -33,7 +34,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         InputError: If the file does not exist.
     """
     if not Path(path).is_file():
-        raise InputError(f"config {path} does not exist: see the list in configs/")
+        raise InputError(f"config {path} does not exist: choose one of configs/")
     config = Config.fromfile(str(path))
     if not options:
         return config
@@ -44,13 +45,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         old, new = before[name], plain(config[name])
         if new == old:
             continue
-        replace(
-            config._cfg_dict,
-            [name],
-            lambda value, old=old, new=new: (
-                _in_the_kind_of(value, new) if plain(value) == old else value
-            ),
-        )
+        replace(config._cfg_dict, [name], partial(_replace_value, old=old, new=new))
         if name == "data_root" and old:
             _move_paths(config._cfg_dict, old.rstrip("/"), str(new).rstrip("/"))
     return config
@@ -63,15 +58,15 @@ def import_custom_modules(config: Mapping[str, Any]) -> None:
 
 
 def plain(value: Any, *, without: Collection[str] = ()) -> Any:
-    """Return a config's value as dicts and lists that JSON could hold.
+    """Convert a value of a config to plain dicts and lists.
 
     Args:
         value: Any value of a config.
         without: Keys to leave out at every depth.
 
     Returns:
-        Equal for equal values, whether they were tuples or lists, ``ConfigDict`` or ``dict``.
-        Values of other types are kept as they are.
+        The value with ``dict`` for any mapping and ``list`` for tuples, so that values that differ
+        only in these types are equal. Values of other types are unchanged.
     """
     if isinstance(value, Mapping):
         return {
@@ -85,26 +80,26 @@ def plain(value: Any, *, without: Collection[str] = ()) -> Any:
 
 
 def replace(node: Any, names: Collection[str], change: Callable[[Any], Any]) -> int:
-    """Change every entry of some names in a config, at any depth, in place.
+    """Replace the entries with given keys in a config, at any depth and in place.
 
     Args:
         node: Dict, list or tuple of a config.
-        names: Keys of the entries.
-        change: Returns the new value of an entry; the same object leaves the entry as it is.
+        names: Keys of the entries to replace.
+        change: Function that returns the new value of an entry, or the same object to keep it.
 
     Returns:
-        Number of entries that were changed.
+        Number of replaced entries.
     """
     if not isinstance(node, (dict, list, tuple)):
         return 0
     changed = 0
     for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
         new = change(value) if isinstance(node, dict) and key in names else value
-        if new is value:
-            changed += replace(value, names, change)
-        else:
+        if isinstance(node, dict) and new is not value:
             node[key] = new
             changed += 1
+        else:
+            changed += replace(value, names, change)
     return changed
 
 
@@ -118,7 +113,10 @@ def _move_paths(node: Any, old: str, new: str) -> None:
             _move_paths(value, old, new)
 
 
-def _in_the_kind_of(value: Any, new: Any) -> Any:
+def _replace_value(value: Any, *, old: Any, new: Any) -> Any:
+    """Return ``new`` with the type of ``value`` if that equals ``old``, else ``value`` itself."""
+    if plain(value) != old:
+        return value
     if isinstance(new, dict):
         return ConfigDict(new)
     # mmseg's RandomCrop requires a tuple.

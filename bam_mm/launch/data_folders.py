@@ -1,6 +1,6 @@
-"""Whether the data that a detection or segmentation config names are there at all.
+"""Checks that the data of a detection or segmentation config exist.
 
-mmdet and mmseg open what they are given and end in a traceback.
+mmdet and mmseg do not check this, and end with a traceback.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ SCOPES = ("mmdet", "mmseg")
 
 
 def check_data_folders(config: Config) -> None:
-    """Look for the folders and annotation files of every data set that a run needs.
+    """Check the folders and annotation files of every data set that a run needs.
+
+    Args:
+        config: Config of the run. Only those of mmdet and mmseg are checked.
 
     Raises:
-        InputError: If one does not exist, or an annotation file has other categories than the data
-            set knows.
+        InputError: If a folder or file does not exist, or an annotation file lacks classes of the
+            data set.
     """
     if config.get("default_scope") not in SCOPES:
         return
-    # The test data of a config are not needed to train by it.
+    # Training does not need the test data of a config.
     for part in ("train", "val") if config.get("train_dataloader") else ("test",):
         data = (config.get(f"{part}_dataloader") or {}).get("dataset") or {}
         if data.get("data_root") is None:
@@ -34,23 +37,23 @@ def check_data_folders(config: Config) -> None:
         root = Path(data["data_root"]).expanduser()
         if not root.is_dir():
             raise InputError(
-                f"data folder {root} of {part}_dataloader does not exist: name yours with "
-                "--cfg-options data_root=FOLDER, or make the toy world with `python "
+                f"data folder {root} of {part}_dataloader does not exist: set yours with "
+                "--cfg-options data_root=FOLDER, or create the toy world with `python "
                 "tools/make_toy_world.py FOLDER`"
             )
         prefixes = data.get("data_prefix") or {}
         for key, name in {"ann_file": data.get("ann_file"), **prefixes}.items():
             if name and not (root / name).exists():
-                there = listing(sorted(e.name for e in root.iterdir()), 8) or "nothing"
+                present = listing(sorted(e.name for e in root.iterdir()), 8) or "nothing"
                 where = key if key == "ann_file" else f"data_prefix.{key}"
                 raise InputError(
-                    f"{root / name} does not exist ({root} has: {there}): restore it, or set "
+                    f"{root / name} does not exist ({root} has: {present}): restore it, or set "
                     f"--cfg-options {part}_dataloader.dataset.{where}=NAME"
                 )
         classes = (data.get("metainfo") or {}).get("classes") or _known_classes(config, data)
         ann_file = data.get("ann_file") or ""
         if classes and ann_file.endswith(".json"):
-            # Here already: a data set of mmdet's without one known category fails when it is built.
+            # Checked here because mmdet fails to build a data set without any known category.
             check_categories(classes, str(root / ann_file), part)
 
 

@@ -1,4 +1,4 @@
-"""One message and exit code 1 for what the user can mend; a traceback for a defect."""
+"""Running tools: one message and exit code 1 for user errors, a traceback for defects."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bam_mm.launch.watching import end_with_the_watched
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
-    """Run a tool's ``main`` and exit with its code.
+    """Run the ``main`` function of a tool and exit with its code.
 
     Args:
-        main: Returns the exit code, None for 0.
+        main: Function that returns the exit code; None means 0.
     """
     end_with_the_watched()
     try:
@@ -22,6 +22,6 @@ def run_tool(main: Callable[[], int | None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
-        print("interrupted; start again with --resume to go on", file=sys.stderr)
+        print("interrupted; run again with --resume to continue", file=sys.stderr)
         code = 130
     sys.exit(code or 0)

@@ -1,4 +1,4 @@
-"""Where the configs and tools of the checkout are."""
+"""Location of the checkout, with its configs and tools."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a run's record says of the machine, and only the run itself knows."""
+"""Facts about the machine that only the run itself can measure, for its record."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bam_mm.distributed import gather_objects, world_size
 
 
 def write_facts(work_dir: str | Path, part: str) -> None:
-    """Write ``<part>_facts.json`` at the end of a run; every process calls it.
+    """Write ``<part>_facts.json`` at the end of a run; every process must call this function.
 
     Args:
-        work_dir: Of the run.
-        part: ``train`` or ``test``.
+        work_dir: Work folder of the run.
+        part: Part of the run, ``train`` or ``test``.
     """
     gpu = torch.cuda.is_available()
     mine = {
@@ -41,14 +41,22 @@ def write_facts(work_dir: str | Path, part: str) -> None:
 
 
 def read_facts(work_dir: str | Path, part: str) -> dict[str, Any]:
-    """What :func:`write_facts` wrote; nothing where the run has not ended."""
+    """Read the file of :func:`write_facts`.
+
+    Args:
+        work_dir: Work folder of the run.
+        part: Part of the run, ``train`` or ``test``.
+
+    Returns:
+        The facts by name; empty if the run has not ended.
+    """
     path = Path(work_dir) / f"{part}_facts.json"
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def peak_mb() -> float | None:
-    """This process's peak of resident memory in MiB; None where the system does not say."""
-    # Not getrusage: what a process's parent held when it was forked counts there, before exec.
+    """Return the peak resident memory of this process in MiB; None if the system has no /proc."""
+    # Not getrusage: it counts the memory that the parent held at the fork, before exec.
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

@@ -1,9 +1,11 @@
-"""From a config to a runner, for any library's config."""
+"""Building a runner from the config of any OpenMMLab library."""
 
 from __future__ import annotations
 
 import logging
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -20,7 +22,15 @@ from bam_mm.launch.data_folders import check_data_folders
 
 
 def prepare(config: Config, args: Namespace) -> Config:
-    """Put what the command line says into a loaded config."""
+    """Apply the command line's arguments to a loaded config.
+
+    Args:
+        config: Config to change.
+        args: Arguments of :func:`~bam_mm.launch.arguments.add_common_arguments`.
+
+    Returns:
+        The same config.
+    """
     config.launcher = args.launcher
     if args.work_dir is not None:
         config.work_dir = args.work_dir
@@ -35,7 +45,7 @@ def prepare(config: Config, args: Namespace) -> Config:
 
 
 def fit_precision_to_machine(config: Config) -> None:
-    """Without a GPU, train ``amp`` configs in float32 and say so: mmengine's wrapper needs one."""
+    """Train ``amp`` configs in float32 if there is no GPU, which mmengine's wrapper needs."""
     wrapper = config.get("optim_wrapper")
     if not wrapper or wrapper.get("type") != "AmpOptimWrapper" or torch.cuda.is_available():
         return
@@ -49,28 +59,34 @@ def fit_precision_to_machine(config: Config) -> None:
 
 
 def fit_processes_to_machine(config: Config) -> None:
-    """Without GPUs, let torchrun's processes talk over gloo and keep the model on the CPU."""
+    """If there is no GPU, connect torchrun's processes over gloo and keep the model on the CPU."""
     if config.get("launcher") != "pytorch" or torch.cuda.is_available():
         return
     start_on_cpu()
-    # mmengine would tell the wrapper to use GPU number LOCAL_RANK.
+    # By default, mmengine places the model on GPU number LOCAL_RANK.
     config.setdefault(
         "model_wrapper_cfg",
         dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False),
     )
     if replace(config.get("model"), ["type"], lambda kind: "BN" if kind == "SyncBN" else kind):
         print_log(
-            "no GPU: SyncBN needs one, each process normalises by its own images (BN)",
+            "no GPU: SyncBN needs one, so each process normalises with its own images (BN)",
             logger="current",
             level=logging.WARNING,
         )
 
 
 def build_runner(config: Config) -> Runner:
-    """Build the runner; from here on no checkpoint is unpickled.
+    """Build the runner and forbid unpickling checkpoints from then on.
 
-    mmengine wraps whatever an argument check of ours raises into an error that names the class it
-    was building; the user's message is dug out of it again.
+    mmengine wraps exceptions of a constructor in one that names the class. If the cause is an
+    :class:`~bam_mm.errors.InputError`, that one is raised instead.
+
+    Args:
+        config: Config returned by :func:`prepare`.
+
+    Returns:
+        The runner.
 
     Raises:
         InputError: If something in the config or the data is wrong.
@@ -80,28 +96,37 @@ def build_runner(config: Config) -> Runner:
     fit_precision_to_machine(config)
     fit_processes_to_machine(config)
     import_custom_modules(config)
-    try:
+    with user_errors_unwrapped():
         if "runner_type" in config:
             return RUNNERS.build(config)
         return Runner.from_cfg(config)
+
+
+@contextmanager
+def user_errors_unwrapped() -> Iterator[None]:
+    """Raise the :class:`~bam_mm.errors.InputError` that mmengine has wrapped in its own exceptions.
+
+    Other exceptions pass unchanged.
+    """
+    try:
+        yield
     except Exception as error:
-        raise input_error_in(error) or error from error
-
-
-def input_error_in(error: BaseException | None) -> InputError | None:
-    """The :class:`InputError` at the bottom of a chain of exceptions, if there is one."""
-    while error is not None:
-        if isinstance(error, InputError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None or cause is error:
+            raise
+        raise cause from error
 
 
 def scale_batch(config: Config) -> None:
-    """Switch on mmengine's scaling of the learning rate by the batch size.
+    """Enable mmengine's scaling of the learning rate with the batch size.
+
+    Args:
+        config: Config to change.
 
     Raises:
-        InputError: If the config does not say for which batch its learning rate is meant.
+        InputError: If the config lacks the batch size that its learning rate is meant for.
     """
     if not config.get("auto_scale_lr"):
         raise InputError(

@@ -1,10 +1,11 @@
-"""Testing from a config and the command line's arguments."""
+"""Testing with a config and the arguments of the command line."""
 
 from __future__ import annotations
 
 import json
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -16,53 +17,51 @@ from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.run_facts import write_facts
-from bam_mm.launch.runner import build_runner, input_error_in, prepare
+from bam_mm.launch.runner import build_runner, prepare, user_errors_unwrapped
 
 
 def test(config: Config, args: Namespace) -> dict[str, float]:
     """Evaluate a checkpoint of the config's model.
 
     Args:
-        config: As :func:`~bam_mm.launch.config.load_config` gives it.
-        args: Of ``tools/test.py``.
+        config: Config returned by :func:`~bam_mm.launch.config.load_config`.
+        args: Arguments of ``tools/test.py``.
 
     Returns:
         The metrics.
 
     Raises:
-        InputError: For whatever the user can mend.
+        InputError: If the config, the data or the checkpoint has an error that the user can fix.
     """
     if config.get("test_cfg") is None:
         raise InputError(
-            f"{args.config} has no test_cfg: it says nothing of an evaluation; use a config of "
-            "another room, or add test_cfg, test_dataloader and test_evaluator"
+            f"{args.config} has no test_cfg, so it defines no evaluation: use a config of "
+            "another folder, or add test_cfg, test_dataloader and test_evaluator"
         )
     config = prepare(config, args)
     config.load_from, config.resume = None, False
-    # What only training needs may point to data that is not here.
+    # Entries that only training needs may point to data that are missing here.
     for name in list(config.keys()):
         if name.startswith(("train_", "val_")) or name in ("optim_wrapper", "param_scheduler"):
             config[name] = None
     config.custom_hooks = []
     runner = build_runner(config)
-    model = unwrap_model(runner.model)
+    model: Any = unwrap_model(runner.model)
     trust = getattr(args, "trust_checkpoint", False)
     if hasattr(model, "load_pretrained"):
-        # The model takes a part of the checkpoint, and proves itself that it got all of that.
+        # The model loads a part of the checkpoint, and proves itself that this part is complete.
         report = model.load_pretrained(args.checkpoint, **({"trust": True} if trust else {}))
         if report is not None and is_main_process():
             write_proof(runner.work_dir, report)
     else:
         load_weights(model, args.checkpoint, trust=trust)
-    try:
+    with user_errors_unwrapped():
         if config.get("default_scope") in SCOPES:
             check_dense_data(model, runner.test_loop.dataloader.dataset, "test")
         _check_test_labels(model, runner.test_loop.dataloader.dataset)
         metrics = runner.test()
-    except Exception as error:
-        raise input_error_in(error) or error from error
     if args.out and is_main_process():
-        # mmseg's numbers are NumPy's.
+        # mmseg returns NumPy scalars, which JSON cannot store.
         plain = {key: getattr(value, "item", lambda v=value: v)() for key, value in metrics.items()}
         Path(args.out).write_text(json.dumps(plain, indent=2) + "\n")
     write_facts(runner.work_dir, "test")
@@ -70,13 +69,13 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
     if left_out:
         raise InputError(
             f"{left_out} item{'s' * (left_out > 1)} of the data set left out (named above with the "
-            "remedy); the results are those of the others"
+            "remedy); the results are those of the other items"
         )
     return metrics
 
 
 def _check_test_labels(model, dataset) -> None:
-    # Accuracy would count a label that the head does not know as one more error.
-    head = getattr(model, "head", None)
+    # Accuracy would silently count a label outside the head's range as an error.
+    head: Any = getattr(model, "head", None)
     if hasattr(head, "num_classes") and hasattr(dataset, "get_gt_labels"):
         check_labels(dataset, head.num_classes, part="test")

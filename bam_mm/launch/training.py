@@ -1,4 +1,4 @@
-"""Training from a config and the command line's arguments."""
+"""Training with a config and the arguments of the command line."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.run_facts import write_facts
-from bam_mm.launch.runner import build_runner, input_error_in, prepare, scale_batch
+from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
 
 
 def train(config: Config, args: Namespace) -> None:
-    """Train.
+    """Train the config's model.
 
     Args:
-        config: As :func:`~bam_mm.launch.config.load_config` gives it.
-        args: Of ``tools/train.py``.
+        config: Config returned by :func:`~bam_mm.launch.config.load_config`.
+        args: Arguments of ``tools/train.py``.
 
     Raises:
-        InputError: For whatever the user can mend.
+        InputError: If the config, the data or the checkpoint has an error that the user can fix.
     """
     config = prepare(config, args)
     if args.amp and config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":
@@ -45,32 +45,32 @@ def train(config: Config, args: Namespace) -> None:
     _check_accumulation(config)
     _compare_lengths(config)
     runner = build_runner(config)
-    try:
+    # mmengine builds loops and dataloaders lazily, in train(), and wraps their exceptions.
+    with user_errors_unwrapped():
         if config.get("default_scope") in SCOPES:
             _check_data(runner)
         runner.train()
-    except Exception as error:
-        # mmengine builds loops and loaders lazily, inside train(), and wraps what they raise.
-        raise input_error_in(error) or error from error
     write_facts(runner.work_dir, "train")
 
 
 def resume_from(work_dir: str) -> str | None:
-    """The checkpoint that ``--resume`` without a path goes on from; says what it passes over.
+    """Find the checkpoint that ``--resume`` without a path resumes from.
+
+    A warning is logged for each broken checkpoint that is newer.
 
     Args:
-        work_dir: Folder of the run.
+        work_dir: Work folder of the run.
 
     Returns:
-        The newest whole checkpoint; None to begin anew where the run has saved nothing yet.
+        The newest complete checkpoint; None if the run has saved none yet and starts over.
 
     Raises:
-        InputError: If there are checkpoints, and none of them is whole.
+        InputError: If there are checkpoints, but none of them is complete.
     """
     path, faults = newest_checkpoint(work_dir)
     for broken, fault in faults.items():
         print_log(
-            f"checkpoint {broken} is broken ({fault}): passed over, it will be written again",
+            f"checkpoint {broken} is broken ({fault}): passed over, training writes it again",
             logger="current",
             level=logging.WARNING,
         )
@@ -79,8 +79,10 @@ def resume_from(work_dir: str) -> str | None:
             f"--resume: every checkpoint in {work_dir} is broken "
             f"({', '.join(p.name for p in faults)}): copy them again, or delete them to begin anew"
         )
-    said = f"resuming from {path}" if path else f"nothing to resume in {work_dir}: beginning anew"
-    print_log(said, logger="current")
+    print_log(
+        f"resuming from {path}" if path else f"nothing to resume in {work_dir}: starting over",
+        logger="current",
+    )
     return None if path is None else str(path)
 
 
@@ -100,7 +102,7 @@ def _trust(config: Config) -> None:
 
 
 def _compare_lengths(config: Config) -> None:
-    # max_epochs on the command line does not reach what a config computes from it.
+    # max_epochs on the command line does not change the values that a config computes from it.
     epochs = (config.get("train_cfg") or {}).get("max_epochs")
     schedulers = config.get("param_scheduler") or []
     schedulers = [schedulers] if isinstance(schedulers, dict) else schedulers
@@ -109,16 +111,16 @@ def _compare_lengths(config: Config) -> None:
     }
     if epochs is not None and ends and max(ends) != epochs:
         print_log(
-            f"the training ends after epoch {epochs}, its learning rate's schedule after "
-            f"{max(ends)}: set param_scheduler.N.end and T_max too, unless that is meant",
+            f"training ends after epoch {epochs}, but the learning rate schedule after epoch "
+            f"{max(ends)}: set param_scheduler.N.end and T_max too, unless this is intended",
             logger="current",
             level=logging.WARNING,
         )
 
 
 def _check_data(runner: Runner) -> None:
-    # mmdet and mmseg leave out silently what does not fit. Here and not in a hook: without a single
-    # image left, schedules already fail.
+    # mmdet and mmseg silently skip images that do not fit. Not checked in a hook because the
+    # schedules already fail if no image is left.
     model = unwrap_model(runner.model)
     for part, loop in (("train", runner.train_loop), ("val", runner.val_loop)):
         if loop is not None:
@@ -130,7 +132,8 @@ def _check_batch(config: Config) -> None:
     if config.model.get("type", "").endswith("BAM") and batch is not None and batch < 2:
         raise InputError(
             f"train_dataloader.batch_size={batch}: BAM attends to the other images of the batch; "
-            "set it to 2 at least, better hundreds (--cfg-options train_dataloader.batch_size=128)"
+            "set it to at least 2, or better to hundreds, as in --cfg-options "
+            "train_dataloader.batch_size=128"
         )
 
 
@@ -140,6 +143,6 @@ def _check_accumulation(config: Config) -> None:
         raise InputError(
             f"optim_wrapper.accumulative_counts={steps}: the loss of BAM attends over the whole "
             "batch, so gradients accumulated over small batches belong to another loss; set it to "
-            "1 and get the batch by more processes, model.activation_checkpointing=True or a "
+            "1 and save memory with more processes, model.activation_checkpointing=True or a "
             "smaller train_dataloader.batch_size"
         )

@@ -1,4 +1,4 @@
-"""Ending together with the process that gave the order."""
+"""Ending this process together with the one that started it."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import time
 from pathlib import Path
 
 WATCHED = "BAM_MM_ENDS_WITH"
-"""Environment variable: the process without which this one has no purpose."""
+"""Environment variable with the id of the process that this one ends with."""
 
 
 def end_with(pid: int, *, every: float = 0.5) -> None:
-    """End this process as soon as another one is gone, however that one was stopped.
+    """End this process as soon as another one has ended, even if that one was killed.
 
-    A run started by the benchmark would otherwise go on when the benchmark is killed, and write
-    into the folder of the run that is started in its place.
+    Otherwise, a run started by the benchmark would continue after the benchmark is killed, and
+    write into the folder of the run that replaces it.
 
     Args:
-        pid: Of the other process.
-        every: Seconds between two looks.
+        pid: Id of the other process.
+        every: Interval between two checks in seconds.
     """
 
     def watch() -> None:
@@ -31,7 +31,7 @@ def end_with(pid: int, *, every: float = 0.5) -> None:
 
 
 def end_with_the_watched() -> None:
-    """Do so for the process that the environment names, if it names one."""
+    """Call :func:`end_with` for the process that the environment variable names, if it is set."""
     pid = os.environ.get(WATCHED, "")
     if pid.isdigit():
         end_with(int(pid))
@@ -45,7 +45,7 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     try:
-        # "pid (name) state ...": one that ended, but that nobody has asked for its exit code.
+        # "pid (name) state ...": Z is a zombie, ended but not yet reaped by its parent.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
-        return True  # No /proc here.
+        return True  # This system has no /proc.

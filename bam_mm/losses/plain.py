@@ -90,4 +90,4 @@ def target(scores: Tensor, excluded: Tensor | None, G: int, s: LossSettings) -> 
 def match(log_A: Tensor, B: Tensor) -> Tensor:
     """Mean cross-entropy -sum_j B_g log A_v over all pairs of different views (g, v)."""
     pairs = [(g, v) for g in range(len(B)) for v in range(len(log_A)) if v != g]
-    return sum(-(B[g] * log_A[v]).sum(dim=-1).mean() for g, v in pairs) / len(pairs)
+    return torch.stack([-(B[g] * log_A[v]).sum(dim=-1).mean() for g, v in pairs]).mean()

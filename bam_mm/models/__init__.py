@@ -1,4 +1,4 @@
-"""Models; importing this registers them."""
+"""Models; importing this package registers them."""
 
 from bam_mm.models.bam import BAM
 from bam_mm.models.caformer import CAFormer

@@ -1,9 +1,10 @@
-"""Less memory for more time: blocks whose activations are computed again in the backward pass."""
+"""Activation checkpointing: blocks that recompute their activations in the backward pass."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,28 +16,28 @@ from bam_mm.optim.blocks import residual_blocks
 
 
 def checkpoint_blocks(backbone: nn.Module) -> int:
-    """Let every residual block of a backbone keep its input only, and compute the rest again.
+    """Make every residual block of a backbone store only its input and recompute the rest.
 
-    Values, gradients, random numbers (stochastic depth), BatchNorm statistics and the names of
-    parameters stay as they are. mmengine has such a switch for a config too, but it names every
-    block, checkpoints re-entrantly, which DistributedDataParallel does not follow everywhere, and
-    lets BatchNorm count each batch twice.
+    This trades time for memory. Values, gradients, random numbers (stochastic depth), BatchNorm
+    statistics and parameter names stay the same. mmengine has a similar config option, but it needs
+    the name of every block, uses re-entrant checkpointing, which DistributedDataParallel does not
+    fully support, and makes BatchNorm count each batch twice.
 
     Args:
-        backbone: mmpretrain's transformers and ResNets, or timm's networks that are made of blocks.
-            Changed in place.
+        backbone: Transformer or ResNet of mmpretrain, or network of timm that consists of blocks;
+            changed in place.
 
     Returns:
         Number of blocks.
 
     Raises:
-        InputError: If the backbone's blocks are not known.
+        InputError: If the blocks of the backbone are unknown.
     """
     blocks = list(residual_blocks(backbone))
     if not blocks:
         raise InputError(
             f"model.activation_checkpointing=True: the blocks of {type(backbone).__name__} are not "
-            "known; switch it off, or use a VisionTransformer, a ResNet or a timm backbone with "
+            "known; set it to False, or use a VisionTransformer, a ResNet or a timm backbone with "
             "blocks"
         )
     for block in blocks:
@@ -45,11 +46,14 @@ def checkpoint_blocks(backbone: nn.Module) -> int:
 
 
 class _Recomputed:
-    """A block's ``forward``. A class and no closure, so that a deep copy runs the copy's block."""
+    """Checkpointed ``forward`` of a block.
+
+    It is a class instead of a closure, so that a deep copy runs the copied block.
+    """
 
     def __init__(self, block: nn.Module) -> None:
         self.block = block
-        # What another one has put into the place of the class's, such as a compiled one.
+        # A forward that already replaces the class's own, such as a compiled one.
         self.inner = vars(block).get("forward")
 
     def __call__(self, *args: Tensor) -> Tensor:
@@ -70,9 +74,9 @@ class _Recomputed:
 
 @contextmanager
 def _held_statistics(block: nn.Module) -> Iterator[None]:
-    """Let BatchNorm normalise by the batch, but leave its running statistics alone."""
+    """Let BatchNorm normalise by the batch without changing its running statistics."""
     norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    before = [(m.momentum, m.num_batches_tracked.clone()) for m in norms]
+    before = [(m.momentum, cast(Tensor, m.num_batches_tracked).clone()) for m in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
@@ -80,4 +84,4 @@ def _held_statistics(block: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, count) in zip(norms, before, strict=True):
             norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)
+            cast(Tensor, norm.num_batches_tracked).copy_(count)

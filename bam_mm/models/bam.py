@@ -1,8 +1,8 @@
-"""The algorithm: wiring of backbone, projector, teacher and loss."""
+"""The BAM algorithm: backbone, projector, teacher and loss put together."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -23,20 +23,24 @@ class BAM(BaseSelfSupervisor):
     """Balanced Self-Attention Matching (Shalam and Korman, ECCV 2024, arXiv 2408.02014).
 
     Args:
-        backbone: Config of the backbone; its last output is a feature (N, C) or a map.
+        backbone: Config of the backbone. Its last output is a feature vector (N, C) or a map.
         neck: Config of the projector.
         head: Config of :class:`~bam_mm.models.head.BAMHead`.
-        layout: The views; the same as the pipeline's and the preprocessor's.
-        use_teacher: Whether a momentum teacher gives the target. Without, the student does.
-        teacher_views: ``global``: the teacher sees the global views only (the paper's square
-            matrix); ``all``: every view, as the released code does.
-        activation_checkpointing: Whether the student's blocks are computed again in the backward
-            pass instead of kept: less memory, for one more forward pass of the student.
+        layout: Views of an image; the pipeline and the preprocessor must use the same layout.
+        use_teacher: Whether a momentum teacher provides the target. If not, the student does.
+        teacher_views: Views that the teacher sees: ``global`` for the global views only (the
+            paper's square matrix), or ``all`` for every view, as in the released code.
+        activation_checkpointing: Whether the student's blocks recompute their activations in the
+            backward pass instead of storing them. This saves memory and costs one more forward
+            pass of the student.
         compile_blocks: Whether ``torch.compile`` compiles the blocks of student and teacher, or a
-            dict of its options. mmengine's ``compile`` of the whole step falls into dozens of
-            graphs; this makes one a kind of block and resolution.
-        data_preprocessor: Config of the preprocessor.
-        init_cfg: For ``BaseModule``.
+            dict of its options. mmengine's ``compile`` of the whole step breaks into dozens of
+            graphs; this option makes one graph per kind of block and resolution.
+        data_preprocessor: Config of the data preprocessor.
+        init_cfg: Config of ``BaseModule``'s initialisation.
+
+    Raises:
+        InputError: If ``teacher_views`` is unknown.
     """
 
     def __init__(
@@ -62,8 +66,8 @@ class BAM(BaseSelfSupervisor):
         if teacher_views not in ("global", "all"):
             raise InputError(f"model.teacher_views={teacher_views!r}: choose 'global' or 'all'")
         if isinstance(self.backbone, MoCoV3ViT):
-            # It fixes its position embedding in init_weights only, and mmengine calls that after
-            # DistributedDataParallel has noted which parameters will get a gradient.
+            # MoCoV3ViT freezes its position embedding in init_weights, which mmengine calls after
+            # DistributedDataParallel has recorded the parameters that will get a gradient.
             self.backbone.pos_embed.requires_grad_(False)
         self.layout = ViewLayout.of(layout)
         self.teacher_views = teacher_views
@@ -73,28 +77,31 @@ class BAM(BaseSelfSupervisor):
             for branch in ("student", "teacher") if use_teacher else ("student",):
                 compile_each_block(self.branch(branch), options)
         if activation_checkpointing:
-            # After the teacher's copy was made: it runs without gradients and keeps nothing.
+            # Only after the teacher was copied: it runs without gradients and stores nothing.
             checkpoint_blocks(self.backbone)
         self.last_projection: Tensor | None = None
 
     def init_weights(self) -> None:
-        """Initialise the student; the teacher starts as its copy."""
+        """Initialise the student and copy its weights to the teacher."""
         super().init_weights()
         if self.teacher is not None:
             self.teacher.copy_from(self.backbone, self.neck)
 
     def branch(self, name: str) -> nn.Module:
-        """Backbone of ``student`` or ``teacher``.
+        """Return the backbone of a branch.
+
+        Args:
+            name: Name of the branch, ``student`` or ``teacher``.
 
         Raises:
-            InputError: If there is no such branch.
+            InputError: If the model has no such branch.
         """
         if name == "student":
             return self.backbone
         if name == "teacher" and self.teacher is not None:
             return self.teacher.backbone
         raise InputError(
-            f"branch {name!r} does not exist here: this model has a student"
+            f"branch {name!r} does not exist: this model has a student"
             f"{'' if self.teacher is None else ' and a teacher'}"
         )
 
@@ -102,16 +109,19 @@ class BAM(BaseSelfSupervisor):
         """Compute the loss of a batch.
 
         Args:
-            inputs: V tensors (B, 3, H, W), in the layout's order.
-            data_samples: Not needed.
+            inputs: V tensors (B, 3, H, W), in the order of the layout.
+            data_samples: Not used.
 
         Returns:
-            ``loss``: a scalar.
+            Dict with the scalar ``loss``.
+
+        Raises:
+            InputError: If the batch has a single image.
         """
         if len(inputs[0]) < 2:
             raise InputError(
-                f"a batch of {len(inputs[0])} image a process: BAM attends to the other images of "
-                "the batch; set train_dataloader.batch_size to 2 at least, better hundreds"
+                f"a batch of {len(inputs[0])} image per process: BAM attends to the other images "
+                "of the batch; set train_dataloader.batch_size to at least 2, preferably hundreds"
             )
         features = [
             _last(self.backbone(torch.cat(inputs[views]))) for views in self.layout.resolutions
@@ -125,48 +135,55 @@ class BAM(BaseSelfSupervisor):
         if self.teacher is None:
             return None
         num_global = self.layout.num_global
-        groups = [slice(0, num_global)]
+        groups: Sequence[slice] = [slice(0, num_global)]
         if self.teacher_views == "all":
             groups = self.layout.resolutions
         return torch.cat([self.teacher(torch.cat(inputs[views])) for views in groups])
 
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
-        """Move the teacher towards the student; nothing without a teacher."""
+        """Move the teacher towards the student; do nothing without a teacher.
+
+        Args:
+            momentum: Weight of the teacher in the moving average, in [0, 1].
+        """
         if self.teacher is not None:
             self.teacher.update(self.backbone, self.neck, momentum)
 
 
 def bam_of(model: nn.Module) -> BAM:
-    """The :class:`BAM` inside a possibly wrapped model.
+    """Return the :class:`BAM` inside a possibly wrapped model.
+
+    Args:
+        model: The model or its wrapper.
 
     Raises:
-        InputError: If it is another algorithm.
+        InputError: If the model is another algorithm.
     """
     inner = unwrap_model(model)
     if not isinstance(inner, BAM):
         raise InputError(
             f"this hook needs model=dict(type='bam_mm.BAM'), not {type(inner).__name__}: remove "
-            "the hook from the config, or change the model"
+            "the hook from the config or change the model"
         )
     return inner
 
 
 def features_of(backbone: BaseModel | nn.Module, images: Tensor) -> Tensor:
-    """One vector an image: the backbone's last output, maps averaged over space.
+    """Compute one feature vector per image: the backbone's last output, averaged if it is a map.
 
     Args:
-        backbone: Any backbone of mmpretrain's kind.
-        images: (N, 3, H, W), normalised.
+        backbone: Backbone with the interface of mmpretrain's.
+        images: (N, 3, H, W) normalised images.
 
     Returns:
-        (N, C) float32.
+        (N, C) float32 features.
     """
     return _last(backbone(images)).float()
 
 
 def _last(feature: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """A backbone's last output, as a vector an image where it is a map."""
+    """Return a backbone's last output; a map is averaged over space."""
     if isinstance(feature, (tuple, list)):
         feature = feature[-1]
     return feature.mean(dim=(2, 3)) if feature.ndim == 4 else feature

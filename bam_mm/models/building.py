@@ -1,4 +1,4 @@
-"""Building models outside a runner."""
+"""Functions that build models without a runner."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from torch import nn
 
 from bam_mm.registry import MODELS
 
+LOGGER = "bam_mm"
+"""Name of the logger that is active outside a runner."""
+
 
 def log_only_warnings() -> None:
     """Log warnings only: mmengine reports every tensor that ``init_weights`` leaves unchanged."""
-    MMLogger.get_instance("bam_mm", log_level="WARNING")
+    # A second creation with arguments would warn.
+    options = {} if MMLogger.check_instance_created(LOGGER) else {"log_level": "WARNING"}
+    MMLogger.get_instance(LOGGER, **options)
 
 
 def build_untrained(config: dict[str, Any], *, seed: int) -> nn.Module:
@@ -21,7 +26,7 @@ def build_untrained(config: dict[str, Any], *, seed: int) -> nn.Module:
 
     Args:
         config: Config of the model.
-        seed: Seed of the weights.
+        seed: Seed of the random weights.
 
     Returns:
         The model, in evaluation mode.

@@ -1,4 +1,4 @@
-"""CAFormer as BAM's authors used it."""
+"""CAFormer in the variant that the authors of BAM used."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ STAGES = 4
 
 @MODELS.register_module()
 class CAFormer(TIMMBackbone):
-    """timm's CAFormer with an ordinary activation and without residual scales.
+    """timm's CAFormer with another activation and without residual scales.
 
-    The released code of BAM replaces StarReLU by GELU, in the convolutional token mixers too, and
-    leaves the learnable scales of the residual branches out. timm takes both as arguments, but the
-    activation as a class, which a config file cannot hold; hence this adapter.
+    The released code of BAM replaces StarReLU by GELU, also in the convolutional token mixers, and
+    removes the learnable scales of the residual branches. timm has arguments for both, but expects
+    the activation as a class, which a config file cannot contain. This adapter builds it.
 
     The output is the last map (N, C, H / 32, W / 32) after timm's LayerNorm over channels; the
     projector averages it over space.
 
     Args:
-        model_name: A CAFormer or ConvFormer of timm.
-        act_cfg: The activation, by its name in mmengine's registry.
-        residual_scales: Whether the last two stages scale their residual branches, as the
-            supervised CAFormer does.
-        **kwargs: For mmpretrain's ``TIMMBackbone`` and timm, as ``drop_path_rate``.
+        model_name: Name of a CAFormer or ConvFormer in timm.
+        act_cfg: Config of the activation, with the ``type`` it has in mmengine's registry; None is
+            GELU.
+        residual_scales: Whether the last two stages scale their residual branches, as in the
+            supervised CAFormer.
+        **kwargs: Arguments of mmpretrain's ``TIMMBackbone`` and of the timm model, such as
+            ``drop_path_rate``.
     """
 
     def __init__(
@@ -38,6 +40,6 @@ class CAFormer(TIMMBackbone):
     ) -> None:
         activation = MMENGINE_MODELS.get((act_cfg or dict(type="GELU"))["type"])
         if not residual_scales:
-            # A plain None would be dropped on timm's way to the model.
+            # timm would drop a plain None before it reaches the model.
             kwargs["res_scale_init_values"] = [None] * STAGES
         super().__init__(model_name, mlp_act=activation, act1_layer=activation, **kwargs)

@@ -1,8 +1,8 @@
-"""Faster blocks by ``torch.compile``."""
+"""Faster residual blocks with ``torch.compile``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,38 +13,43 @@ from bam_mm.optim.blocks import residual_blocks
 
 
 def compile_blocks(backbone: nn.Module, options: Mapping[str, Any] | None = None) -> int:
-    """Let ``torch.compile`` compile each residual block of a backbone, in place.
+    """Compile each residual block of a backbone with ``torch.compile``, in place.
 
-    Blocks of one kind share their compiled code, one for each resolution: compiling takes seconds
-    and not the minutes that the whole network would. What lies around the blocks (mmpretrain
-    decides in numpy how position embeddings are resized) could not be compiled as a whole anyway.
-    Names of parameters and checkpoints stay as they are. In evaluation mode the blocks run
-    uncompiled, so that hooks on their parts (heat maps, features of layers) are called.
+    Blocks of one kind share their compiled code, once per resolution, so compiling takes seconds
+    instead of the minutes that the whole network would take. The code around the blocks could not
+    be compiled as a whole anyway, because mmpretrain uses numpy to resize position embeddings. The
+    names of parameters, and with them checkpoints, stay the same. In evaluation mode the blocks run
+    uncompiled, so that hooks on their submodules (heat maps, features of layers) are called.
+
+    If the blocks are checkpointed as well, call
+    :func:`~bam_mm.models.activation_checkpointing.checkpoint_blocks` after this function.
 
     Args:
-        backbone: As for :func:`~bam_mm.models.activation_checkpointing.checkpoint_blocks`, which
-            comes after this one where both are wanted.
-        options: Of ``torch.compile``. By default ``dynamic=False``: there are a few resolutions.
+        backbone: Transformer or ResNet of mmpretrain, or network of timm that consists of blocks.
+        options: Options of ``torch.compile``. The default is ``dynamic=False``, because there are
+            only a few resolutions.
 
     Returns:
         Number of blocks.
 
     Raises:
-        InputError: If the backbone's blocks are not known.
+        InputError: If the blocks of the backbone are unknown.
     """
     blocks = list(residual_blocks(backbone))
     if not blocks:
         raise InputError(
-            f"model.compile_blocks: the blocks of {type(backbone).__name__} are not known; switch "
-            "it off, or use a VisionTransformer, a ResNet or a timm backbone with blocks"
+            f"model.compile_blocks: the blocks of {type(backbone).__name__} are not known; set it "
+            "to False, or use a VisionTransformer, a ResNet or a timm backbone with blocks"
         )
-    # A code for every kind of block and resolution, with and without gradients; torch gives up
-    # silently beyond its limit, which is meant for programs that compile by accident.
+    # Every kind of block and resolution is compiled with and without gradients. Beyond its limit,
+    # which guards against accidental recompilation, torch silently stops compiling.
     config = torch._dynamo.config
     config.recompile_limit = max(config.recompile_limit, 4 * len(blocks))
     for block in blocks:
-        for module in block.modules():
-            # mmpretrain's stochastic depth has its rate from numpy, on which torch cannot branch.
+        modules: Iterable[Any] = block.modules()
+        for module in modules:
+            # mmpretrain's stochastic depth gets its rate as a numpy scalar, and torch.compile
+            # cannot branch on it.
             if hasattr(module, "drop_prob"):
                 module.drop_prob = float(module.drop_prob or 0.0)
         block.forward = _Compiled(block, {"dynamic": False, **(options or {})})
@@ -52,7 +57,10 @@ def compile_blocks(backbone: nn.Module, options: Mapping[str, Any] | None = None
 
 
 class _Compiled:
-    """A block's ``forward``. A class and no closure, so that a deep copy runs the copy's block."""
+    """Compiled ``forward`` of a block.
+
+    It is a class instead of a closure, so that a deep copy runs the copied block.
+    """
 
     def __init__(self, block: nn.Module, options: dict[str, Any]) -> None:
         self.block, self.options = block, options

@@ -1,4 +1,4 @@
-"""Intermediate maps of timm's backbones, for detection and segmentation."""
+"""Backbones of timm that output intermediate maps, for detection and segmentation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from bam_mm.models.dense_vit import check_blocks, check_norm, normed
 from bam_mm.registry import MODELS
 
 
-class _IntermediateMaps:
-    """Replaces the output of a ``TIMMBackbone`` by maps of ``forward_intermediates``."""
+class _IntermediateMaps(TIMMBackbone):
+    """``TIMMBackbone`` that outputs the maps of ``forward_intermediates``."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class _IntermediateMaps:
         model = self.timm_model
         if not hasattr(model, "forward_intermediates"):
             raise InputError(
-                f"backbone.model_name: {type(model).__name__} of timm gives no intermediate maps "
+                f"backbone.model_name: timm's {type(model).__name__} has no intermediate maps "
                 "(forward_intermediates); choose another model"
             )
         check_blocks(stages, len(model.feature_info), what="stages")
@@ -39,13 +39,13 @@ class _IntermediateMaps:
         final = _final_norm(model)
         if final is None and norm != "none":
             raise InputError(
-                f"backbone.norm={norm!r}: {type(model).__name__} of timm has no final norm; choose "
-                "'none'"
+                f"backbone.norm={norm!r}: timm's {type(model).__name__} has no final norm; set "
+                "it to 'none'"
             )
         if norm == "all" and not hasattr(model, "blocks"):
             raise InputError(
-                f"backbone.norm='all': the final norm of {type(model).__name__} is of the last "
-                "stage's width alone; choose 'none' or 'last'"
+                f"backbone.norm='all': the final norm of {type(model).__name__} only fits the "
+                "width of the last stage; choose 'none' or 'last'"
             )
         if final is not None:
             final.requires_grad_(norm != "none")
@@ -61,51 +61,57 @@ class _IntermediateMaps:
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Maps of the chosen stages, those of a transformer without its prefix tokens.
+        """Compute the maps of the chosen stages, without the prefix tokens of a transformer.
 
         Args:
-            x: (N, 3, H, W), normalised.
+            x: (N, 3, H, W) normalised images.
 
         Returns:
-            One (N, D, h, w) a stage.
+            One map (N, D, h, w) per stage.
         """
         model = self.timm_model
         maps = model.forward_intermediates(
             x, indices=self.stages, norm=False, output_fmt="NCHW", intermediates_only=True
         )
         for index in normed(self.norm, len(maps)):
-            maps[index] = _over_channels(_final_norm(model), maps[index])
+            final = _final_norm(model)
+            assert final is not None  # Checked in __init__.
+            maps[index] = _over_channels(final, maps[index])
         return tuple(maps)
 
 
 @MODELS.register_module()
-class DenseTIMM(_IntermediateMaps, TIMMBackbone):
-    """Any backbone of timm that has ``forward_intermediates``.
+class DenseTIMM(_IntermediateMaps):
+    """Any backbone of timm with ``forward_intermediates`` that outputs intermediate maps.
 
     Args:
-        model_name: Its name.
-        stages: Which maps, counted from 0: blocks of a transformer, stages of a pyramid.
-        norm: As for :class:`~bam_mm.models.dense_vit.DenseViT`.
-        activation_checkpointing: Likewise.
-        frozen: Likewise.
-        **kwargs: For mmpretrain's ``TIMMBackbone`` and timm, such as ``drop_path_rate`` or, for a
-            transformer that shall take inputs of any size, ``dynamic_img_size=True``.
+        model_name: Name of the model in timm.
+        stages: Indices of the maps, counted from 0: blocks of a transformer, or stages of a
+            pyramid.
+        norm: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`.
+        activation_checkpointing: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`.
+        frozen: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`.
+        **kwargs: Arguments of mmpretrain's ``TIMMBackbone`` and of the timm model, such as
+            ``drop_path_rate``, or ``dynamic_img_size=True`` for a transformer with inputs of any
+            size.
 
     Raises:
-        InputError: If the model gives no such maps, or has no such norm.
+        InputError: If the model has no intermediate maps or stages of that index, or no norm that
+            fits.
     """
 
 
 @MODELS.register_module()
 class DenseCAFormer(_IntermediateMaps, CAFormer):
-    """:class:`~bam_mm.models.caformer.CAFormer` with its four stages as outputs.
+    """:class:`~bam_mm.models.caformer.CAFormer` that outputs the maps of its four stages.
 
-    Arguments as for :class:`DenseTIMM`.
+    The arguments are those of :class:`DenseTIMM` and of the CAFormer.
     """
 
 
 def _final_norm(model: nn.Module) -> nn.Module | None:
-    # Transformers have it on top, pyramids in the head, which stays when the classifier is removed.
+    # Transformers have it at the top level, pyramids in the head, which timm keeps when it removes
+    # the classifier.
     for owner in (model, getattr(model, "head", None)):
         norm = getattr(owner, "norm", None)
         if norm is not None and not isinstance(norm, nn.Identity):
@@ -114,7 +120,7 @@ def _final_norm(model: nn.Module) -> nn.Module | None:
 
 
 def _over_channels(norm: nn.Module, x: Tensor) -> Tensor:
-    # timm's LayerNorm2d turns the channels to the end by itself.
+    # timm's LayerNorm2d moves the channels to the last dimension itself.
     if any(base.__name__ == "LayerNorm2d" for base in type(norm).__mro__):
         return norm(x)
     return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

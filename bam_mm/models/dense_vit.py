@@ -1,4 +1,4 @@
-"""A transformer's blocks as maps, for detection and segmentation."""
+"""Vision transformer whose blocks output maps, for detection and segmentation."""
 
 from __future__ import annotations
 
@@ -13,29 +13,31 @@ from bam_mm.models.activation_checkpointing import checkpoint_blocks
 from bam_mm.registry import MODELS
 
 NORMS = ("none", "last", "all")
-"""On which of the maps the final LayerNorm is applied."""
+"""Maps that pass the final LayerNorm."""
 
 
 @MODELS.register_module()
 class DenseViT(VisionTransformer):
-    """mmpretrain's ``VisionTransformer`` with the patch tokens of chosen blocks as outputs.
+    """mmpretrain's ``VisionTransformer`` that outputs the patch tokens of chosen blocks as maps.
 
-    Its tensors have the names that mmpretrain gives them, the final LayerNorm included whether it
-    is used or not, so that a checkpoint is proven complete whatever ``norm`` is. What the maps do
-    not depend on is frozen: DistributedDataParallel waits for every parameter that is trained.
+    The parameters keep mmpretrain's names. The final LayerNorm always exists, used or not, so that
+    a checkpoint can be proven complete for every ``norm``. Parameters that the maps do not depend
+    on are frozen, because DistributedDataParallel waits for the gradient of every trained one.
 
     Args:
-        blocks: Whose outputs are given, counted from 0.
-        norm: ``none``: the maps are the residual stream (MAE, BEiT); ``all``: each passes the final
-            LayerNorm (iBOT's segmentation); ``last``: the last of them alone.
-        activation_checkpointing: Less memory for more time, see
+        blocks: Indices of the blocks whose outputs are returned, counted from 0, ascending.
+        norm: Maps that pass the final LayerNorm: ``none`` (the maps are the residual stream, as in
+            MAE and BEiT), ``all`` (as in iBOT's segmentation), or ``last`` (the last map only).
+        activation_checkpointing: Whether the blocks recompute their activations in the backward
+            pass to save memory, see
             :func:`~bam_mm.models.activation_checkpointing.checkpoint_blocks`.
-        frozen: Whether nothing of it is trained, and drop path is off; a head alone learns.
-        **kwargs: For ``VisionTransformer``. ``img_size`` is that of the pretraining: the position
-            embedding has its grid, and is resized bicubically to that of every input.
+        frozen: Whether no parameter is trained and drop path is off, so that only the head learns.
+        **kwargs: Arguments of ``VisionTransformer``. ``img_size`` is the size used in pretraining:
+            the position embedding has its grid, and is resized bicubically to the grid of each
+            input.
 
     Raises:
-        InputError: If there is no such block, or no such ``norm``.
+        InputError: If a block does not exist or ``norm`` is unknown.
     """
 
     def __init__(
@@ -47,11 +49,11 @@ class DenseViT(VisionTransformer):
         **kwargs,
     ) -> None:
         check_norm(norm)
-        # Which blocks there are is known only when they are built.
+        # The number of blocks is known only after they are built.
         super().__init__(out_type="featmap", final_norm=True, **kwargs)
         check_blocks(blocks, len(self.layers))
         self.out_indices, self.norm = list(blocks), norm
-        # The parent would put the norm on the last block alone; here forward() does.
+        # The parent class would apply the norm to its last block; forward() does it instead.
         self.final_norm = False
         self.layers[blocks[-1] + 1 :].requires_grad_(False)
         self.ln1.requires_grad_(norm != "none")
@@ -67,13 +69,13 @@ class DenseViT(VisionTransformer):
         return self
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Maps of the chosen blocks.
+        """Compute the maps of the chosen blocks.
 
         Args:
-            x: (N, 3, H, W), normalised.
+            x: (N, 3, H, W) normalised images.
 
         Returns:
-            One (N, D, H / patch, W / patch) a block, rounded up.
+            One map (N, D, H / patch, W / patch) per block, sizes rounded up.
         """
         maps = list(super().forward(x))
         for index in normed(self.norm, len(maps)):
@@ -82,28 +84,39 @@ class DenseViT(VisionTransformer):
 
 
 def normed(norm: str, number: int) -> range:
-    """Indices of the maps that pass the final norm."""
+    """Return the indices of the maps that pass the final norm.
+
+    Args:
+        norm: One of :data:`NORMS`.
+        number: Number of maps.
+    """
     return range({"none": number, "last": number - 1, "all": 0}[norm], number)
 
 
 def check_norm(norm: str) -> None:
-    """Check an argument.
+    """Check the argument ``norm``.
 
     Raises:
-        InputError: If it is none of :data:`NORMS`.
+        InputError: If it is not one of :data:`NORMS`.
     """
     if norm not in NORMS:
         raise InputError(f"backbone.norm={norm!r}: choose one of {', '.join(NORMS)}")
 
 
 def check_blocks(blocks: Sequence[int], number: int, what: str = "blocks") -> None:
-    """Check an argument.
+    """Check the argument that selects the outputs.
+
+    Args:
+        blocks: Indices of the selected outputs.
+        number: Number of outputs to select from.
+        what: Name of the argument.
 
     Raises:
-        InputError: Unless they are ascending and among 0 to ``number - 1``.
+        InputError: If the indices are not ascending, or not in the range 0 to ``number - 1``.
     """
     ascending = all(a < b for a, b in pairwise(blocks))
     if not blocks or not ascending or blocks[0] < 0 or blocks[-1] >= number:
         raise InputError(
-            f"backbone.{what}={list(blocks)}: choose some of 0 to {number - 1}, in ascending order"
+            f"backbone.{what}={list(blocks)}: choose numbers from 0 to {number - 1}, in ascending "
+            "order"
         )

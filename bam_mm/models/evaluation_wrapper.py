@@ -1,6 +1,8 @@
-"""Many processes without gradients."""
+"""Model wrapper for evaluation on several processes."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import nn
 
@@ -9,18 +11,18 @@ from bam_mm.registry import MODEL_WRAPPERS
 
 @MODEL_WRAPPERS.register_module()
 class EvaluationWrapper(nn.Module):
-    """Stand in for mmengine's distributed wrapper where nothing is trained.
+    """Replacement of mmengine's distributed wrapper for models that are not trained.
 
-    That one synchronises gradients: it refuses a frozen model, and a model on the CPU.
+    mmengine's wrapper synchronises gradients, so it refuses frozen models and models on the CPU.
 
     Args:
-        module: The model, the same on every process.
+        module: Model with the same weights on every process.
     """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module = module
+        self.module: Any = module
 
     def test_step(self, data: dict) -> list:
-        """Test the model itself."""
+        """Run the ``test_step`` of the model."""
         return self.module.test_step(data)

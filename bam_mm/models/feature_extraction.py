@@ -1,9 +1,10 @@
-"""Features of a whole data set, every image exactly once, over one or many processes."""
+"""Features of a whole data set, every image exactly once, on one or more processes."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
+from typing import cast
 
 import torch
 from mmengine.dist import is_main_process
@@ -16,7 +17,7 @@ from bam_mm.errors import InputError
 from bam_mm.models.bam import features_of
 
 EVALUATION_SAMPLER = dict(type="DefaultSampler", shuffle=False, round_up=False)
-"""Neither drops nor repeats a row: each process takes every P-th image."""
+"""Sampler that neither drops nor repeats an image: each of P processes takes every P-th one."""
 
 
 def extract_features(
@@ -27,21 +28,22 @@ def extract_features(
     description: str,
     gather: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Run a backbone over a data set.
+    """Compute the features of a data set with one backbone.
 
     Args:
-        backbone: In any mode; it is in evaluation mode here and put back afterwards.
-        preprocess: The model's data preprocessor.
-        loader: Of a data set with labels; its sampler must be ``EVALUATION_SAMPLER``.
-        description: For the progress bar (shown on a terminal only).
-        gather: Whether every process gets all rows, in the data set's order; else its own.
+        backbone: Backbone in any mode. It runs in evaluation mode; its mode is restored afterwards.
+        preprocess: Data preprocessor of the model.
+        loader: Loader of a data set with labels; its sampler must be ``EVALUATION_SAMPLER``.
+        description: Text of the progress bar, which appears on terminals only.
+        gather: Whether every process gets all rows, in the order of the data set, instead of its
+            own rows only.
 
     Returns:
-        Features (N, C) float32 and labels (N,) int64, on the model's device.
+        Features (N, C) float32 and labels (N,) int64, on the device of the model.
 
     Raises:
-        InputError: If the data set has no labels, or no images; if a feature is not finite; if
-            gathered rows are not each image of the data set once.
+        InputError: If the data set has no labels or no images, if a feature is not finite, or if
+            the gathered rows do not hold each image of the data set exactly once.
     """
     features, labels = extract_together(
         {"": backbone}, preprocess, loader, description=description, gather=gather
@@ -58,20 +60,22 @@ def extract_together(
     description: str,
     gather: bool,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Run several backbones over a data set whose images are read once.
+    """Compute the features of a data set with several backbones, reading each image once.
 
     Args:
-        backbones: By name, as for :func:`extract_features`.
-        preprocess: As there; the same for all.
-        loader: As there.
-        description: As there.
-        gather: As there.
+        backbones: Backbones by name, in any mode. They run in evaluation mode; their modes are
+            restored afterwards.
+        preprocess: Data preprocessor that all backbones share.
+        loader: Same as in :func:`extract_features`.
+        description: Same as in :func:`extract_features`.
+        gather: Same as in :func:`extract_features`.
 
     Returns:
-        Features (N, C) by name, and labels (N,), as there.
+        Features (N, C) float32 by name of the backbone, and labels (N,) int64, on the device of
+        the model.
 
     Raises:
-        InputError: As there.
+        InputError: Same as in :func:`extract_features`.
     """
     were_training = {name: backbone.training for name, backbone in backbones.items()}
     for backbone in backbones.values():
@@ -87,7 +91,7 @@ def extract_together(
             if any("gt_label" not in sample for sample in samples):
                 raise InputError(
                     f"{samples[0].get('img_path', 'the data set')} has no label: this evaluation "
-                    "needs images in class folders"
+                    "needs labels; sort the images into class folders"
                 )
             before, unread = unread, []
             for name, backbone in backbones.items():
@@ -96,7 +100,7 @@ def extract_together(
                 unread.append((finite, backbone, samples))
             labels.append(torch.cat([sample.gt_label for sample in samples]))
             indices += [sample.sample_idx for sample in samples]
-            # One batch behind: reading waits for the device, which has the next one in hand by now.
+            # One batch late: reading waits for the device, which already has the next batch to do.
             _check_finite(before)
         _check_finite(unread)
     finally:
@@ -104,7 +108,7 @@ def extract_together(
             backbone.train(were_training[name])
     if not labels:
         raise InputError(
-            f"{description}: the data set is smaller than the number of processes; use fewer "
+            f"{description}: the data set has fewer images than there are processes; use fewer "
             "processes or more images"
         )
     tables = {name: torch.cat(parts) for name, parts in features.items()}
@@ -115,12 +119,12 @@ def extract_together(
         known, order = gather_rows(known), gather_rows(order)
         rows = order.argsort()
         tables, known = {name: table[rows] for name, table in tables.items()}, known[rows]
-        seen, images = order[rows].tolist(), len(loader.dataset)
+        seen, images = order[rows].tolist(), len(cast(Sized, loader.dataset))
         if seen != list(range(images)):
             raise InputError(
                 f"{description}: {len(seen)} rows of {len(set(seen))} images for a data set of "
-                f"{images}: each image has to come once; read with on_error='stop' and the sampler "
-                f"{EVALUATION_SAMPLER}"
+                f"{images}, but each image must occur once; set on_error='stop' in LoadImage and "
+                f"the sampler {EVALUATION_SAMPLER}"
             )
     return tables, known
 
@@ -130,6 +134,6 @@ def _check_finite(batch: list[tuple[Tensor, nn.Module, list]]) -> None:
         if not finite.all():
             bad = samples[int((~finite).nonzero()[0])]
             raise InputError(
-                f"{type(backbone).__name__} gives a feature that is not finite for "
+                f"{type(backbone).__name__} returns a feature that is not finite for "
                 f"{bad.get('img_path', 'an image')}: check the checkpoint and the preprocessor"
             )

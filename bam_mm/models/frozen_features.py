@@ -1,14 +1,15 @@
-"""A frozen backbone as a model that is only tested."""
+"""Frozen backbone as a model that is only tested."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from mmengine.logging import print_log
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, BaseModule
 from torch import Tensor, nn
 
 from bam_mm.checkpoint.backbone import LoadReport, load_backbone
@@ -23,7 +24,7 @@ from bam_mm.models.probe_features import (
 from bam_mm.registry import MODELS
 
 RANDOM = "random"
-"""In place of a checkpoint: the weights of a network that was never trained."""
+"""Word that replaces a checkpoint and stands for the random weights of an untrained network."""
 
 
 @MODELS.register_module()
@@ -32,16 +33,17 @@ class FrozenFeatures(BaseModel):
 
     Args:
         backbone: Config of the backbone.
-        feature: ``cls``, ``cls+mean`` or ``mean``, see
-            :func:`~bam_mm.models.probe_features.probe_feature`. ``mean`` for a convolutional one.
-        blocks: Of how many last blocks the [CLS] tokens are taken.
-        branch: Of a BAM checkpoint, ``teacher`` or ``student``.
-        data_preprocessor: Config of the preprocessor; None normalises RGB by ImageNet's mean and
-            standard deviation.
-        init_cfg: For ``BaseModule``.
+        feature: Parts of the feature: ``cls``, ``cls+mean`` or ``mean``, see
+            :func:`~bam_mm.models.probe_features.probe_feature`. Use ``mean`` for convolutional
+            networks.
+        blocks: Number of last blocks whose [CLS] tokens are used.
+        branch: Branch of a BAM checkpoint to load, ``teacher`` or ``student``.
+        data_preprocessor: Config of the data preprocessor; None normalises RGB with ImageNet's mean
+            and standard deviation.
+        init_cfg: Config of ``BaseModule``'s initialisation.
 
     Raises:
-        InputError: If an option is wrong.
+        InputError: If ``feature``, ``blocks`` or ``branch`` has an invalid value.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class FrozenFeatures(BaseModel):
         if feature not in FEATURES:
             raise InputError(f"model.feature={feature!r}: choose one of {', '.join(FEATURES)}")
         if blocks < 1:
-            raise InputError(f"model.blocks={blocks}: the number of last blocks, from 1 up")
+            raise InputError(f"model.blocks={blocks}: the number of last blocks must be at least 1")
         if branch not in ("teacher", "student"):
             raise InputError(f"model.branch={branch!r}: choose 'teacher' or 'student'")
         if data_preprocessor is None:
@@ -72,22 +74,22 @@ class FrozenFeatures(BaseModel):
         self.eval()
 
     def train(self, mode: bool = True) -> FrozenFeatures:
-        """Stay in evaluation mode: no statistic of a frozen backbone moves."""
+        """Stay in evaluation mode, so that no statistics of the backbone change."""
         return super().train(False)
 
     def load_pretrained(self, path: str | Path, *, trust: bool = False) -> LoadReport | None:
-        """Load the backbone of a checkpoint, every tensor of it, or stop.
+        """Load every tensor of the backbone from a checkpoint.
 
         Args:
-            path: The checkpoint; or ``random``, spelt out, for the weights that training would have
-                started from (the config's ``randomness.seed`` fixes them).
-            trust: The user's explicit word that code in this file may run.
+            path: Checkpoint file, or the word ``random`` for the weights that a training would
+                start from (the config's ``randomness.seed`` determines them).
+            trust: Whether the user has explicitly allowed code in this file to run.
 
         Returns:
-            What was loaded, None for ``random``.
+            Report on the loaded tensors, or None for ``random``.
 
         Raises:
-            InputError: As :func:`~bam_mm.checkpoint.backbone.load_backbone`.
+            InputError: Same as in :func:`~bam_mm.checkpoint.backbone.load_backbone`.
         """
         if str(path) != RANDOM:
             options = {"trust": True} if trust else {}
@@ -100,34 +102,34 @@ class FrozenFeatures(BaseModel):
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"
     ) -> Tensor:
-        """Features of a batch.
+        """Compute the features of a batch.
 
         Args:
-            inputs: (N, 3, H, W), normalised.
-            data_samples: Not needed.
-            mode: ``tensor``.
+            inputs: (N, 3, H, W) normalised images.
+            data_samples: Not used.
+            mode: Mode of the forward pass; only ``tensor`` is supported.
 
         Returns:
-            (N, C) float32; C is the backbone's width for each token that is joined.
+            (N, D) float32 features, where D is the width of the backbone times the number of parts.
 
         Raises:
-            InputError: In any other mode, or if the backbone has no such feature.
+            InputError: If ``mode`` is not ``tensor``, or the backbone lacks the chosen feature.
         """
         if mode != "tensor":
             raise InputError(
-                f"FrozenFeatures has no mode {mode!r}: it gives features, and a loop such as "
-                "bam_mm.KNNTestLoop scores them (test_cfg)"
+                f"FrozenFeatures has no mode {mode!r}: it only returns features; score them with a "
+                "loop such as bam_mm.KNNTestLoop in test_cfg"
             )
         outputs = block_outputs(self.backbone, inputs, self.blocks)
         return probe_feature(outputs, self.feature, prefix=prefix_tokens(self.backbone)).float()
 
 
 def start_untrained(backbone: nn.Module) -> None:
-    """Give a backbone the weights that training would start from, and say so."""
+    """Initialise a backbone as at the start of a training, and log a warning."""
     if hasattr(backbone, "init_weights"):
-        backbone.init_weights()
+        cast(BaseModule, backbone).init_weights()
     print_log(
-        "random weights, as asked for: the scores are those of an untrained network",
+        "random weights, as requested: the scores are those of an untrained network",
         logger="current",
         level=logging.WARNING,
     )

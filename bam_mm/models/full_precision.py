@@ -1,4 +1,4 @@
-"""Back to float32 where mixed precision is too coarse."""
+"""Conversion to float32 where mixed precision is too coarse."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from bam_mm.registry import MODELS
 
 @MODELS.register_module()
 class ToFloat32(nn.Module):
-    """The last neck of a detector: its maps in float32.
+    """Last neck of a detector, which converts the maps to float32.
 
-    What reads boxes out of them takes the maps' type for the coordinates: in bfloat16 a pixel
-    beyond 256 is a place of two pixels. Convolutions that follow turn back to the lower precision
-    by themselves.
+    mmdet computes box coordinates in the dtype of the maps, and beyond 256 bfloat16 cannot
+    represent every pixel. Under autocast, the convolutions that follow still run in the lower
+    precision.
     """
 
     def forward(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Convert.
+        """Convert maps to float32.
 
         Args:
-            maps: (N, C, h, w) each.
+            maps: (N, C, h, w) maps in any floating-point dtype.
 
         Returns:
-            The same in float32.
+            The same maps in float32.
         """
         return tuple(x.float() for x in maps)

@@ -99,8 +99,10 @@ class BAMHead(BaseModule):
             with_entropies=self.monitor,
         )
         if self.monitor:
-            self.entropies = {
+            entropies = {
                 "attention_entropy": matching.attention_entropy,
                 "target_entropy": matching.target_entropy,
             }
+            # A custom implementation may not compute them.
+            self.entropies = {k: v for k, v in entropies.items() if v is not None}
         return matching.loss

@@ -1,4 +1,4 @@
-"""DAVIS's label propagation by frozen patch features, as a model that is only tested."""
+"""Label propagation on DAVIS with frozen patch features, as a model that is only tested."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 @MODELS.register_module()
 class LabelPropagation(BaseModel):
-    """Carry the first frame's objects through a video by nearest patches (DINO's protocol).
+    """Propagate the objects of the first frame through a video by nearest patches, as DINO does.
 
-    Features are extracted once for all settings of ``topk`` and ``n_last_frames``; see
-    :func:`~bam_mm.evaluation.propagate_video` for what is done with them.
+    The features are extracted once for all settings of ``topk`` and ``n_last_frames``, and
+    propagated by :func:`~bam_mm.evaluation.propagate_video`.
 
     Args:
         backbone: Config of the backbone.
-        short_side: Of the backbone's input, in pixels.
-        divisor: The long side is rounded down to a multiple of it.
-        mean: Of red, green, blue, each in 0 to 1.
-        std: Likewise. DINO's script has .228 for the first.
-        topk: Number of nearest patches, or several.
-        n_last_frames: Number of context frames besides the first, or several.
-        radius: Of the square window in patches; 0 sets no limit.
-        temperature: Of the weights.
-        stage: Which output of the backbone, see
-            :func:`~bam_mm.models.patch_features.build_map_backbone`; None is the last.
-        stride: Pixels from one patch of a transformer to the next (see
-            :func:`~bam_mm.models.overlapping_patches.lay_patches_closer`); None keeps the patch
-            size.
-        dtype: ``float32``, ``float16`` or ``bfloat16``, of the backbone and the features kept.
-            Similarities are computed in float32 in any case.
-        batch_size: Frames in a batch of the backbone.
-        branch: Of a BAM checkpoint, ``teacher`` or ``student``.
-        init_cfg: For ``BaseModule``.
+        short_side: Short side of the backbone's input in pixels.
+        divisor: Number of which the long side is a multiple, by rounding down.
+        mean: Mean of red, green and blue, for pixel values in [0, 1].
+        std: Standard deviation of red, green and blue, for pixel values in [0, 1]. DINO's script
+            uses .228 for red.
+        topk: Number of nearest patches, or several numbers.
+        n_last_frames: Number of context frames in addition to the first frame, or several numbers.
+        radius: Radius of the square window of context patches, in patches; 0 sets no limit.
+        temperature: Softmax temperature of the weights of the nearest patches.
+        stage: Index of the backbone's output, see
+            :func:`~bam_mm.models.patch_features.build_map_backbone`; None is the last one.
+        stride: Distance between two patches of a transformer in pixels, see
+            :func:`~bam_mm.models.overlapping_patches.lay_patches_closer`; None is the patch size.
+        dtype: Precision of the backbone and the stored features: ``float32``, ``float16`` or
+            ``bfloat16``. Similarities are always computed in float32.
+        batch_size: Number of frames in a batch of the backbone.
+        branch: Branch of a BAM checkpoint to load, ``teacher`` or ``student``.
+        init_cfg: Config of ``BaseModule``'s initialisation.
 
     Raises:
         InputError: If an option is out of range.
@@ -81,8 +81,8 @@ class LabelPropagation(BaseModel):
         _check(short_side=short_side, divisor=divisor, batch_size=batch_size)
         if radius < 0 or temperature <= 0:
             raise InputError(
-                f"model.radius={radius}, model.temperature={temperature}: a radius is 0 (no limit) "
-                "or more, a temperature above 0; DINO's are 12 and 0.1"
+                f"model.radius={radius}, model.temperature={temperature}: the radius must be at "
+                "least 0 (no limit) and the temperature above 0; DINO uses 12 and 0.1"
             )
         if dtype not in DTYPES:
             raise InputError(f"model.dtype={dtype!r}: choose one of {', '.join(DTYPES)}")
@@ -90,8 +90,8 @@ class LabelPropagation(BaseModel):
             raise InputError(f"model.branch={branch!r}: choose 'teacher' or 'student'")
         if max(*mean, *std) > 1 or min(std) <= 0:
             raise InputError(
-                f"model.mean={list(mean)}, model.std={list(std)} are of pixels in 0 to 1 here: "
-                "divide values of 0 to 255 by 255"
+                f"model.mean={list(mean)}, model.std={list(std)}: the values must be for pixels in "
+                "[0, 1] and std positive; divide values for pixels in [0, 255] by 255"
             )
         self.short_side, self.divisor, self.batch_size = short_side, divisor, batch_size
         self.radius, self.temperature = radius, temperature
@@ -100,23 +100,23 @@ class LabelPropagation(BaseModel):
         if stride is not None:
             lay_patches_closer(self.backbone, stride)
         for name, values in (("mean", mean), ("std", std)):
-            # BGR, the order of the frames; kept out of checkpoints.
-            values = torch.tensor(list(values)[::-1]).view(3, 1, 1)
-            self.register_buffer(name, values, persistent=False)
+            # In BGR, the order of the frames; not saved in checkpoints.
+            channels = torch.tensor(list(values)[::-1]).view(3, 1, 1)
+            self.register_buffer(name, channels, persistent=False)
 
     def load_pretrained(self, path: str | Path, *, trust: bool = False) -> LoadReport | None:
-        """Load the backbone of a checkpoint, every tensor of it, or stop.
+        """Load every tensor of the backbone from a checkpoint.
 
         Args:
-            path: The checkpoint; or ``random``, spelt out, for the weights that training would have
-                started from (the config's ``randomness.seed`` fixes them).
-            trust: The user's explicit word that code in this file may run.
+            path: Checkpoint file, or the word ``random`` for the weights that a training would
+                start from (the config's ``randomness.seed`` determines them).
+            trust: Whether the user has explicitly allowed code in this file to run.
 
         Returns:
-            What was loaded, None for ``random``.
+            Report on the loaded tensors, or None for ``random``.
 
         Raises:
-            InputError: As :func:`~bam_mm.checkpoint.backbone.load_backbone`.
+            InputError: Same as in :func:`~bam_mm.checkpoint.backbone.load_backbone`.
         """
         if str(path) == RANDOM:
             start_untrained(self.backbone)
@@ -124,13 +124,19 @@ class LabelPropagation(BaseModel):
         return load_backbone(self.backbone, path, branch=self.branch, trust=trust)
 
     def forward(self, video: Video | Sequence[Video], mode: str = "predict") -> list[dict]:
-        """Predict videos; see :meth:`predict`.
+        """Predict one or several videos, see :meth:`predict`.
+
+        Args:
+            video: One video, or several.
+            mode: Mode of the forward pass; only ``predict`` is supported.
 
         Raises:
-            InputError: In any mode but ``predict``.
+            InputError: If ``mode`` is not ``predict``.
         """
         if mode != "predict":
-            raise InputError(f"LabelPropagation has no mode {mode!r}: it is tested, not trained")
+            raise InputError(
+                f"LabelPropagation has no mode {mode!r}: it is tested, not trained; use 'predict'"
+            )
         return [self.predict(v) for v in ([video] if isinstance(video, Video) else video)]
 
     @torch.no_grad()
@@ -138,16 +144,17 @@ class LabelPropagation(BaseModel):
         """Propagate the first annotation of one video.
 
         Args:
-            video: Of T frames of (H, W) pixels.
+            video: Video of T frames of (H, W) pixels.
 
         Returns:
-            ``video``; ``predictions``, (T, H, W) uint8 ids for each (topk, n_last_frames), the
-            first frame being the annotation; ``seconds``, of all this; ``fault``, the message if a
-            frame or the annotation cannot be read, in which case there are no predictions.
+            Dict with the keys ``video``; ``predictions``, the (T, H, W) uint8 ids for each
+            (topk, n_last_frames), where the first frame is the annotation; ``seconds``, the time
+            taken; and ``fault``, the error message if a frame or the annotation cannot be read (in
+            which case there are no predictions), else None.
 
         Raises:
-            InputError: If the fault is not the video's: features that are not finite, or a frame
-                that the backbone cannot cut into whole patches.
+            InputError: If the video is not at fault: if the features are not finite, or the
+                backbone cannot cut a frame into whole patches.
         """
         start = time.perf_counter()
         try:
@@ -158,10 +165,13 @@ class LabelPropagation(BaseModel):
         return {"video": video, "predictions": predictions, "seconds": seconds, "fault": None}
 
     def features(self, video: Video) -> Iterator[Tensor]:
-        """Extract the frames of a video in batches, the next being read meanwhile.
+        """Extract the features of a video in batches, and read the next batch at the same time.
+
+        Args:
+            video: Video of T frames.
 
         Yields:
-            (D, h, w) in ``dtype``, frame by frame.
+            (D, h, w) features of each frame, in ``dtype``.
         """
         size = input_size(video.size, self.short_side, self.divisor)
         starts = range(0, len(video), self.batch_size)
@@ -175,11 +185,11 @@ class LabelPropagation(BaseModel):
                 yield from self._extract(frames)
 
     def carry(self, video: Video, maps: Iterator[Tensor]) -> dict[tuple[int, int], np.ndarray]:
-        """Propagate the first annotation of a video by the features given.
+        """Propagate the first annotation of a video with given features.
 
         Args:
-            video: Of T frames of (H, W) pixels.
-            maps: (D, h, w) of each frame, such as :meth:`features` gives.
+            video: Video of T frames of (H, W) pixels.
+            maps: (D, h, w) features of each frame, as returned by :meth:`features`.
 
         Returns:
             (T, H, W) uint8 ids for each (topk, n_last_frames).
@@ -189,7 +199,7 @@ class LabelPropagation(BaseModel):
         """
         annotation = video.annotation(0)
         first = next(maps)
-        grid = tuple(first.shape[1:])
+        grid = (first.shape[1], first.shape[2])
         stride = input_size(video.size, self.short_side, self.divisor)[0] // grid[0]
         labels = first_frame_labels(annotation, grid).to(first.device)
         outputs = propagate_video(
@@ -208,9 +218,9 @@ class LabelPropagation(BaseModel):
         for ids in predictions.values():
             ids[0] = annotation
         for t, soft in enumerate(outputs, start=1):
-            for setting, maps_ in soft.items():
-                ids = read_out(maps_, patch_size=stride, size=video.size)
-                predictions[setting][t] = ids.cpu().numpy()
+            for setting, distribution in soft.items():
+                frame = read_out(distribution, patch_size=stride, size=video.size)
+                predictions[setting][t] = frame.cpu().numpy()
         return predictions
 
     def _extract(self, frames: Tensor) -> Tensor:
@@ -219,36 +229,39 @@ class LabelPropagation(BaseModel):
         half = self.dtype != torch.float32
         with torch.autocast(images.device.type, dtype=self.dtype, enabled=half):
             maps = feature_map(self.backbone, images.flip(1), self.stage)
-        pixels_per_patch(tuple(images.shape[2:]), tuple(maps.shape[2:]), self.backbone)
+        size, grid = (images.shape[2], images.shape[3]), (maps.shape[2], maps.shape[3])
+        pixels_per_patch(size, grid, self.backbone)
         maps = maps.to(self.dtype)
         if not maps.isfinite().all():
             raise InputError(
-                f"{type(self.backbone).__name__} gives features that are not finite: check the "
-                "checkpoint, or use model.dtype=float32 instead of half precision"
+                f"{type(self.backbone).__name__} returns features that are not finite: check the "
+                "checkpoint, or set model.dtype=float32 instead of half precision"
             )
         return maps
 
 
 def input_size(size: tuple[int, int], short_side: int, divisor: int) -> tuple[int, int]:
-    """Size of the backbone's input for a frame, as in DINO's script.
+    """Return the size of the backbone's input for a frame, as in DINO's script.
+
+    The long side keeps the aspect ratio, rounded down to a multiple of ``divisor``.
 
     Args:
-        size: (H, W) of the frame.
-        short_side: What the short side becomes.
-        divisor: The long side keeps the aspect and is rounded down to a multiple of it.
+        size: Size (H, W) of the frame.
+        short_side: Short side of the input in pixels.
+        divisor: Number of which the long side is a multiple.
 
     Returns:
-        (H, W).
+        Size (H, W) of the input.
 
     Raises:
-        InputError: If the long side would vanish.
+        InputError: If the long side is rounded down to 0.
     """
     height, width = size
     long = int(short_side * max(size) / min(size)) // divisor * divisor
     if not long:
         raise InputError(
-            f"model.short_side={short_side} with model.divisor={divisor} leaves no pixel of a "
-            f"frame of {width}x{height}: lower the divisor to the backbone's patch size"
+            f"model.short_side={short_side} with model.divisor={divisor} leaves no pixels of a "
+            f"{width}x{height} frame: lower the divisor to the backbone's patch size"
         )
     return (long, short_side) if height > width else (short_side, long)
 
@@ -271,7 +284,7 @@ def _settings(name: str, value: int | Sequence[int], *, least: int) -> list[int]
     wrong = not values or any(not isinstance(v, int) or v < least for v in values)
     if wrong or len(set(values)) != len(values):
         raise InputError(
-            f"model.{name}={value}: give one whole number of at least {least}, or several "
+            f"model.{name}={value}: set one whole number of at least {least}, or several "
             f'different ones as in --cfg-options model.{name}="[3,5,7,10]"'
         )
     return values

@@ -1,4 +1,4 @@
-"""Linear probing: a classifier whose backbone provably stays as it was."""
+"""Linear probing: a classifier whose backbone provably does not change."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ from bam_mm.registry import MODELS
 class FrozenBackboneClassifier(ImageClassifier):
     """mmpretrain's classifier on frozen features.
 
-    The backbone is in evaluation mode whatever mode the model is in (BatchNorm uses its running
-    statistics and does not update them, drop path is off), its parameters need no gradient, and its
-    forward pass builds no graph.
+    The backbone is always in evaluation mode, even if the model is in training mode: BatchNorm uses
+    its running statistics without updating them, and drop path is off. Its parameters need no
+    gradient, and its forward pass builds no graph.
 
     Args:
         backbone: Config of the backbone.
         head: Config of the head; its ``in_channels`` is the width of the feature.
-        feature: See :func:`~bam_mm.models.probe_features.probe_feature`.
-        blocks: Of how many last blocks the [CLS] tokens are taken.
-        neck: Config of a neck, as ``ClsBatchNormNeck``: BatchNorm without affine parameters.
-        **kwargs: For mmpretrain's ``ImageClassifier``.
+        feature: Parts of the feature: ``cls``, ``cls+mean`` or ``mean``, see
+            :func:`~bam_mm.models.probe_features.probe_feature`.
+        blocks: Number of last blocks whose [CLS] tokens are used.
+        neck: Config of a neck, such as ``ClsBatchNormNeck`` (BatchNorm without affine parameters).
+        **kwargs: Arguments of mmpretrain's ``ImageClassifier``.
+
+    Raises:
+        InputError: If ``feature`` is unknown or ``blocks`` is less than 1.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class FrozenBackboneClassifier(ImageClassifier):
         if feature not in FEATURES:
             raise InputError(f"model.feature={feature!r}: choose one of {', '.join(FEATURES)}")
         if blocks < 1:
-            raise InputError(f"model.blocks={blocks}: the number of last blocks, from 1 up")
+            raise InputError(f"model.blocks={blocks}: the number of last blocks must be at least 1")
         if isinstance(backbone, Mapping):
             backbone = build_token_backbone(backbone, blocks)
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
@@ -63,17 +67,18 @@ class FrozenBackboneClassifier(ImageClassifier):
         return self
 
     def extract_feat(self, inputs: Tensor, stage: str = "neck") -> tuple[Tensor, ...]:
-        """Features of a batch.
+        """Compute the features of a batch.
 
         Args:
-            inputs: (N, 3, H, W), normalised.
-            stage: ``backbone``: the probe's feature; ``neck``: after the neck.
+            inputs: (N, 3, H, W) normalised images.
+            stage: Stage whose output is returned: ``backbone`` for the feature of the probe,
+                ``neck`` for the output of the neck.
 
         Returns:
-            A tuple of one tensor (N, D).
+            Tuple of one tensor (N, D).
 
         Raises:
-            InputError: If D is not what the head takes.
+            InputError: If the head expects another width than D.
         """
         with torch.no_grad():
             outputs = block_outputs(self.backbone, inputs, self.blocks)
@@ -91,13 +96,13 @@ class FrozenBackboneClassifier(ImageClassifier):
 
 
 def tensor_digests(module: nn.Module) -> dict[str, str]:
-    """SHA-256 of every parameter and buffer of a module, also of those not saved with it.
+    """Compute the SHA-256 digest of every parameter and buffer, including non-persistent buffers.
 
     Args:
-        module: Any module.
+        module: Module to digest.
 
     Returns:
-        Digest by name; two are equal where the tensors are bit-equal.
+        Digest of each tensor by name. Equal digests mean bit-equal tensors.
     """
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {name: _digest(tensor) for name, tensor in tensors.items()}
@@ -105,4 +110,4 @@ def tensor_digests(module: nn.Module) -> dict[str, str]:
 
 def _digest(tensor: Tensor) -> str:
     data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.sha256(data).hexdigest()
+    return hashlib.sha256(data.data).hexdigest()

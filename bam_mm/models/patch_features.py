@@ -1,8 +1,9 @@
-"""Feature maps of frozen backbones, whichever library they come from."""
+"""Feature maps of frozen backbones of mmpretrain and timm."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,16 +12,17 @@ from bam_mm.registry import MODELS
 
 
 def build_map_backbone(config: Mapping, stage: int | None = None) -> nn.Module:
-    """Build a backbone so that its last output is a map.
+    """Build a backbone whose last output is a map.
 
-    A transformer of mmpretrain is asked for its patch tokens (``out_type='featmap'``: the last
-    block after the LayerNorm, without the class token) whatever the config says.
+    A transformer of mmpretrain is always built to output its patch tokens
+    (``out_type='featmap'``: the last block after the LayerNorm, without the class token), even if
+    the config sets another ``out_type``.
 
     Args:
-        config: Of the backbone.
-        stage: Which output: for a ResNet the stage from 0 to 3, for a transformer of mmpretrain the
-            block. None leaves what the config says, usually the last. timm's are chosen in
-            ``feature_map``.
+        config: Config of the backbone.
+        stage: Index of the output: the stage (0 to 3) of a ResNet, or the block of a transformer
+            of mmpretrain. None keeps the config's setting, usually the last one. For a timm
+            backbone, pass it to :func:`feature_map` instead.
 
     Returns:
         The backbone.
@@ -28,7 +30,7 @@ def build_map_backbone(config: Mapping, stage: int | None = None) -> nn.Module:
     config = dict(config)
     kind = config["type"]
     if isinstance(kind, str):
-        # A bare name is looked up in the scope of the config, as building does.
+        # A name without a scope is looked up in the current scope, as MODELS.build does.
         with MODELS.switch_scope_and_registry(None) as registry:
             kind = registry.get(kind)
     if "featmap" in getattr(kind, "OUT_TYPES", ()):
@@ -39,22 +41,23 @@ def build_map_backbone(config: Mapping, stage: int | None = None) -> nn.Module:
 
 
 def feature_map(backbone: nn.Module, images: Tensor, stage: int | None = None) -> Tensor:
-    """The last output of a backbone as a map.
+    """Compute the last output of a backbone as a map.
 
     Args:
-        backbone: As ``build_map_backbone`` gives it, or any that gives a map.
-        images: (N, 3, H, W), normalised.
-        stage: For a timm backbone, which of its feature maps, counted from 0; None takes the last.
-            That of a transformer comes after its norm, without its prefix tokens.
+        backbone: Backbone from :func:`build_map_backbone`, or any other that returns a map.
+        images: (N, 3, H, W) normalised images.
+        stage: Index of a timm backbone's feature map, counted from 0; None takes the last one. A
+            transformer's map is taken after the final norm, without the prefix tokens.
 
     Returns:
-        (N, D, h, w).
+        (N, D, h, w) map.
 
     Raises:
-        InputError: If the backbone gives no map.
+        InputError: If the backbone returns no map.
     """
-    if is_timm(type(backbone)) and hasattr(backbone.timm_model, "forward_intermediates"):
-        output = backbone.timm_model.forward_intermediates(
+    timm_model: Any = backbone.timm_model if is_timm(type(backbone)) else None
+    if hasattr(timm_model, "forward_intermediates"):
+        output = timm_model.forward_intermediates(
             images,
             indices=1 if stage is None else [stage],
             norm=True,
@@ -68,33 +71,33 @@ def feature_map(backbone: nn.Module, images: Tensor, stage: int | None = None) -
     if not isinstance(output, Tensor) or output.ndim != 4:
         shape = tuple(output.shape) if isinstance(output, Tensor) else "nothing"
         raise InputError(
-            f"{type(backbone).__name__} gives {shape} where a map (N, D, h, w) is needed: choose "
-            "its out_type='featmap', or a stage that exists with model.stage=N"
+            f"{type(backbone).__name__} returns {shape}, but a map (N, D, h, w) is needed: set "
+            "its out_type='featmap', or choose an existing stage with model.stage=N"
         )
     return output
 
 
 def pixels_per_patch(inputs: tuple[int, int], grid: tuple[int, int], backbone: nn.Module) -> int:
-    """How many pixels of the input a patch of the map stands for, down and across.
+    """Return the side of the square of input pixels that one patch of a map covers.
 
     Args:
-        inputs: (H, W) of the images.
-        grid: (h, w) of the map.
-        backbone: For the message.
+        inputs: Size (H, W) of the images.
+        grid: Size (h, w) of the map.
+        backbone: Backbone to name in the error message.
 
     Raises:
-        InputError: If it is no whole number, or another one down than across.
+        InputError: If the number of pixels is not whole, or differs between height and width.
     """
     stride = inputs[0] // grid[0]
     if (grid[0] * stride, grid[1] * stride) != tuple(inputs):
         raise InputError(
-            f"{type(backbone).__name__} makes {grid[0]}x{grid[1]} patches of a frame of "
-            f"{inputs[0]}x{inputs[1]} pixels, which is no whole number of pixels a patch: choose "
-            "model.short_side and model.divisor as multiples of its patch size"
+            f"{type(backbone).__name__} cuts a frame of {inputs[0]}x{inputs[1]} pixels into "
+            f"{grid[0]}x{grid[1]} patches, which is not a whole number of pixels per patch: set "
+            "model.short_side and model.divisor to multiples of its patch size"
         )
     return stride
 
 
 def is_timm(kind: type) -> bool:
-    """Whether a backbone class is mmpretrain's wrapper of timm's models."""
+    """Return whether a backbone class is mmpretrain's wrapper of timm's models."""
     return any(base.__name__ == "TIMMBackbone" for base in kind.__mro__)

@@ -1,4 +1,4 @@
-"""Preprocessing of multi-view batches on the device."""
+"""Preprocessing of batches of several views on the device."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from bam_mm.views import ViewLayout
 
 @MODELS.register_module()
 class MultiViewPreprocessor(SelfSupDataPreprocessor):
-    """Check the views, augment them on the device if that is its place, and normalise.
+    """Check the views, augment them if the place is ``device``, and normalise them.
 
-    A single tensor in place of a list of views (feature extraction) is normalised only.
+    A single tensor instead of a list of views (feature extraction) is only normalised.
 
     Args:
-        layout: A :class:`~bam_mm.views.ViewLayout` or its fields; the pipeline's.
-        photometric: As for :class:`~bam_mm.data.multi_crop.MultiCrop`.
-        photometric_place: As for :class:`~bam_mm.data.multi_crop.MultiCrop`; the same value.
-        mean: Of each channel in the order after conversion, 0 to 255.
-        std: Likewise.
-        to_rgb: Whether batches arrive in BGR and are turned to RGB.
-        **kwargs: For mmpretrain's ``SelfSupDataPreprocessor``.
+        layout: :class:`~bam_mm.views.ViewLayout` or a dict of its fields, the same as the
+            pipeline's.
+        photometric: Same as in :class:`~bam_mm.data.multi_crop.MultiCrop`.
+        photometric_place: Same as in :class:`~bam_mm.data.multi_crop.MultiCrop`; both must have the
+            same value.
+        mean: Mean of each channel, in the order after conversion, for pixel values in [0, 255].
+        std: Standard deviation of each channel, in the order after conversion, for pixel values in
+            [0, 255].
+        to_rgb: Whether the batches are in BGR and are converted to RGB.
+        **kwargs: Arguments of mmpretrain's ``SelfSupDataPreprocessor``.
     """
 
     def __init__(
@@ -49,16 +52,17 @@ class MultiViewPreprocessor(SelfSupDataPreprocessor):
         """Prepare a batch.
 
         Args:
-            data: ``inputs``, a list of V uint8 tensors (B, 3, H, W) or one tensor, and
+            data: Dict with ``inputs``, a list of V uint8 tensors (B, 3, H, W) or one tensor, and
                 ``data_samples``.
-            training: Whether to augment.
+            training: Whether the batch is for training; only then are views augmented.
 
         Returns:
-            The same keys; inputs float and normalised, on the model's device.
+            Dict with the same keys, where the inputs are normalised floats on the device of the
+            model.
 
         Raises:
-            InputError: If the views do not match the layout, or the pipeline and this disagree on
-                where the photometric augmentation takes place.
+            InputError: If the views do not match the layout, or the pipeline and the preprocessor
+                disagree on the place of the photometric augmentation.
         """
         if not (training and isinstance(data["inputs"], (list, tuple))):
             return super().forward(data, training)
@@ -66,27 +70,27 @@ class MultiViewPreprocessor(SelfSupDataPreprocessor):
         views = list(data["inputs"])
         self.layout.check([view.shape for view in views])
         self._check_place(data.get("data_samples"))
-        # Under autocast products of matrices and convolutions would round to 8 or 11 bits.
+        # Autocast would round matrix products and convolutions to 8 or 11 bits.
         with torch.autocast(views[0].device.type, enabled=False):
             inputs = [self._prepare(view, index) for index, view in enumerate(views)]
         return {"inputs": inputs, "data_samples": data.get("data_samples")}
 
     def _prepare(self, view: Tensor, index: int) -> Tensor:
-        # Grey and hue are defined on RGB, so channels turn before the augmentation.
+        # Grey and hue are defined on RGB, so the channels are converted before the augmentation.
         if self._channel_conversion:
             view = view.flip(1)
         if self.place == "device":
             drawn = draw(self.specs[index], len(view))
             return apply_to_batch(view, drawn).sub_(self.mean).div_(self.std)
-        # One float copy; the rest in place.
+        # One copy to float; everything else is in place.
         return view.to(torch.float32, copy=True).sub_(self.mean).div_(self.std)
 
     def _check_place(self, data_samples: Sequence | None) -> None:
         pipeline = data_samples[0].get("photometric_place") if data_samples else None
         if pipeline is not None and pipeline != self.place:
             raise InputError(
-                f"photometric augmentation: the pipeline has it in the {pipeline}, the "
+                f"photometric augmentation: the pipeline places it in the {pipeline}, the "
                 f"preprocessor in the {self.place}, so it would run "
-                f"{'twice' if pipeline == 'worker' else 'never'}; give both the same "
-                "`photometric_place` (one variable in the config)"
+                f"{'twice' if pipeline == 'worker' else 'never'}; set the same "
+                "`photometric_place` in both (one variable in the config)"
             )

@@ -1,4 +1,4 @@
-"""The projector between backbone and loss."""
+"""Projector between backbone and loss."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from bam_mm.registry import MODELS
 
 @MODELS.register_module()
 class BAMProjector(BaseModule):
-    """Multi-layer perceptron of BAM (section 4.1): 3 layers, hidden = out = 4096.
+    """Multi-layer perceptron of BAM (section 4.1): 3 layers with hidden and output width 4096.
 
-    With a teacher: GELU for ViT, ReLU for ResNet, biases, no normalisation. Without: BatchNorm
-    after every layer, the last one without affine parameters. mmpretrain's ``NonLinearNeck`` knows
-    neither GELU nor layers without normalisation, hence this one.
+    With a teacher, the paper uses GELU for ViT and ReLU for ResNet, biases, and no normalisation.
+    Without a teacher, BatchNorm follows every layer, the last one without affine parameters.
+    mmpretrain's ``NonLinearNeck`` supports neither GELU nor layers without normalisation.
 
     Args:
         in_channels: Width of the backbone's output.
         hid_channels: Width of the hidden layers.
         out_channels: Width of the output.
         num_layers: Number of linear layers, at least 1.
-        act_cfg: Activation between the layers.
-        norm: Whether BatchNorm follows each hidden layer (which then has no bias).
-        last_norm: Whether BatchNorm (without affine parameters) follows the last layer; by default
-            as ``norm``.
-        init_cfg: For ``BaseModule``.
+        act_cfg: Config of the activation between the layers; None is GELU.
+        norm: Whether BatchNorm follows each hidden layer, which then has no bias.
+        last_norm: Whether BatchNorm without affine parameters follows the last layer; None is the
+            value of ``norm``.
+        init_cfg: Config of ``BaseModule``'s initialisation.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class BAMProjector(BaseModule):
         """Project features.
 
         Args:
-            x: (N, C) features or (N, C, H, W) maps (averaged over H and W), or a tuple whose last
-                entry is that.
+            x: (N, C) features, or (N, C, H, W) maps, which are averaged over H and W, or a tuple
+                whose last entry is one of these.
 
         Returns:
-            (N, out_channels).
+            (N, out_channels) projections.
         """
         if isinstance(x, (tuple, list)):
             x = x[-1]

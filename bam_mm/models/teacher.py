@@ -1,4 +1,4 @@
-"""The momentum teacher."""
+"""Momentum teacher and the schedule of its momentum."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 class MomentumTeacher(nn.Module):
-    """A copy of backbone and neck whose weights follow the student's as a moving average.
+    """Copy of backbone and neck whose weights are a moving average of the student's.
 
-    Buffers (BatchNorm statistics) are the teacher's own: they come from its own forward passes and
-    are never copied from the student. Stochastic depth and dropout are off in it.
+    After the start, buffers (BatchNorm statistics) come from the teacher's own forward passes and
+    are not copied from the student. Stochastic depth and dropout are always off.
 
     Args:
-        backbone: The student's.
-        neck: The student's projector.
+        backbone: Backbone of the student.
+        neck: Projector of the student.
     """
 
     def __init__(self, backbone: nn.Module, neck: nn.Module) -> None:
@@ -27,11 +27,18 @@ class MomentumTeacher(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Project images (N, 3, H, W) to (N, D)."""
+        """Project images.
+
+        Args:
+            x: (N, 3, H, W) normalised images.
+
+        Returns:
+            (N, D) projections.
+        """
         return self.neck(self.backbone(x))
 
     def train(self, mode: bool = True) -> MomentumTeacher:
-        """Set the mode; what would make the target random stays in evaluation mode."""
+        """Set the mode, but keep dropout and stochastic depth off for deterministic targets."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.dropout._DropoutNd) or hasattr(module, "drop_prob"):
@@ -40,32 +47,32 @@ class MomentumTeacher(nn.Module):
 
     @torch.no_grad()
     def copy_from(self, backbone: nn.Module, neck: nn.Module) -> None:
-        """Take over all parameters and buffers: the start of training."""
+        """Copy all parameters and buffers of the student, at the start of training."""
         self.backbone.load_state_dict(backbone.state_dict())
         self.neck.load_state_dict(neck.state_dict())
 
     @torch.no_grad()
     def update(self, backbone: nn.Module, neck: nn.Module, momentum: float) -> None:
-        """Move the weights: teacher = momentum * teacher + (1 - momentum) * student.
+        """Update the weights: teacher = momentum * teacher + (1 - momentum) * student.
 
         Args:
-            backbone: The student's.
-            neck: The student's.
-            momentum: In [0, 1].
+            backbone: Backbone of the student.
+            neck: Projector of the student.
+            momentum: Weight of the teacher in the moving average, in [0, 1].
         """
-        mine = [*self.backbone.parameters(), *self.neck.parameters()]
+        teachers: list[Tensor] = [*self.backbone.parameters(), *self.neck.parameters()]
         students = [p.detach() for p in (*backbone.parameters(), *neck.parameters())]
-        torch._foreach_lerp_(mine, students, 1.0 - momentum)
+        torch._foreach_lerp_(teachers, students, 1.0 - momentum)
 
 
 def momentum_at(step: int, total: int, base: float = 0.995, end: float = 1.0) -> float:
-    """Momentum of an iteration: a cosine from ``base`` to ``end``, from the iteration alone.
+    """Return the momentum of an iteration, on a cosine schedule from ``base`` to ``end``.
 
     Args:
-        step: Iteration, from 0.
-        total: Iterations of the whole training.
+        step: Iteration, counted from 0.
+        total: Number of iterations of the whole training.
         base: Momentum at iteration 0 (released code: .995).
-        end: Momentum at the end.
+        end: Momentum at the end of the training.
     """
     progress = min(step / total, 1.0) if total else 1.0
     return end - (end - base) * (1.0 + math.cos(math.pi * progress)) / 2.0

@@ -1,4 +1,4 @@
-"""Optimizers and parameter groups; importing this registers them."""
+"""Optimizers and parameter groups; importing this package registers them."""
 
 from bam_mm.optim.lars import LARS
 from bam_mm.optim.layer_decay import LayerDecayOptimWrapperConstructor

@@ -1,4 +1,4 @@
-"""The residual blocks of a backbone, in the order of its forward pass."""
+"""Residual blocks of a backbone, in the order of its forward pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from torch import nn
 
 
 def residual_blocks(backbone: nn.Module) -> Iterator[nn.Module]:
-    """The residual blocks of a backbone in the order of the forward pass; none if not known."""
+    """Yield the residual blocks of a backbone in the order of its forward pass.
+
+    Nothing is yielded if the blocks of the backbone are unknown.
+    """
     if isinstance(backbone, VisionTransformer):
         yield from backbone.layers
     elif isinstance(backbone, TIMMBackbone):
@@ -17,6 +20,6 @@ def residual_blocks(backbone: nn.Module) -> Iterator[nn.Module]:
             if name.rpartition(".")[2] == "blocks":
                 yield from module
     else:
-        # mmpretrain's ResNets and their kin name their stages.
+        # mmpretrain's ResNet and its variants list the names of their stages.
         for name in getattr(backbone, "res_layers", ()):
             yield from getattr(backbone, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from mmpretrain.engine.optimizers import LARS as OneByOneLARS
@@ -13,24 +14,24 @@ from bam_mm.registry import OPTIMIZERS
 
 @OPTIMIZERS.register_module()
 class LARS(OneByOneLARS):
-    """mmpretrain's LARS (You et al. 2017, algorithm 1), which reads nothing from the device.
+    """mmpretrain's LARS (You et al. 2017, algorithm 1) without reading values from the device.
 
-    mmpretrain's reads two norms of every tensor that it scales, and each reading waits until the
-    GPU has computed all that was queued: 106 times a step for a ResNet-50's convolutions. Here the
-    norms stay on the device, and what can be done to all tensors of a group at once is. Arguments,
-    settings of groups (``lars_exclude``) and state are mmpretrain's; with the same groups either
-    goes on from the other's state. Values differ by rounding.
+    mmpretrain's implementation reads two norms per scaled tensor, and each read waits until the GPU
+    has finished all queued work: 106 times per step for the convolutions of a ResNet-50. Here the
+    norms stay on the device, and all tensors of a group are processed at once where possible.
+    Arguments, group settings (``lars_exclude``) and state are the same, so with the same groups
+    each implementation can resume from the other's state. The values differ by rounding.
     """
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
-        """Take a step.
+        """Perform one optimization step.
 
         Args:
-            closure: Evaluates the model again and returns the loss.
+            closure: Function that evaluates the model again and returns the loss.
 
         Returns:
-            What the closure returned.
+            Loss from the closure, or None without a closure.
         """
         loss = None
         if closure is not None:
@@ -43,7 +44,7 @@ class LARS(OneByOneLARS):
         return loss
 
     def _step_group(self, group: dict, parameters: list[Tensor]) -> None:
-        gradients = [p.grad for p in parameters]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         rates = self._rates(group, parameters, gradients)
         if not group["momentum"]:
             _add_updates(parameters, parameters, gradients, rates, group["weight_decay"], -1)
@@ -57,10 +58,16 @@ class LARS(OneByOneLARS):
                 state["momentum_buffer"] = torch.zeros_like(parameter)
         buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_mul_(buffers, group["momentum"])
-        for factor in sorted(set(factors)):  # A tensor's first update is not dampened.
+        for factor in sorted(set(factors)):  # The first update of a tensor is not dampened.
             chosen = [row for row, other in enumerate(factors) if other == factor]
-            picked = ([rows[i] for i in chosen] for rows in (buffers, parameters, gradients, rates))
-            _add_updates(*picked, group["weight_decay"], factor)
+            _add_updates(
+                [buffers[i] for i in chosen],
+                [parameters[i] for i in chosen],
+                [gradients[i] for i in chosen],
+                [rates[i] for i in chosen],
+                group["weight_decay"],
+                factor,
+            )
         if group["nesterov"]:
             _add_updates(parameters, parameters, gradients, rates, group["weight_decay"], -1)
             torch._foreach_add_(parameters, buffers, alpha=-group["momentum"])
@@ -70,14 +77,14 @@ class LARS(OneByOneLARS):
     def _rates(
         self, group: dict, parameters: list[Tensor], gradients: list[Tensor]
     ) -> list[Tensor | float]:
-        """The learning rate of each tensor: a scalar on its device, or one number for all."""
+        """Return the learning rate of each tensor: scalars on the device, or the group's number."""
         if group.get("lars_exclude", False):
             return [group["lr"]] * len(parameters)
         weight, gradient = (
             torch.stack(torch._foreach_norm(tensors)) for tensors in (parameters, gradients)
         )
         trusted = group["eta"] * weight / (gradient + group["weight_decay"] * weight + self.eps)
-        # Without a weight or a gradient there is no ratio to trust.
+        # If a norm is 0, the ratio is meaningless and the learning rate is not scaled.
         rates = torch.where((weight != 0) & (gradient != 0), trusted, 1.0)
         return list((group["lr"] * rates).unbind())
 
@@ -90,15 +97,16 @@ def _add_updates(
     weight_decay: float,
     factor: float,
 ) -> None:
-    """``onto += factor * rate * (gradient + weight_decay * parameter)``, nothing allocated.
+    """Compute ``onto += factor * rate * (gradient + weight_decay * parameter)`` in place.
 
-    The decay comes first: ``onto`` may be the parameters.
+    The decay is added first, because ``onto`` may be the parameters themselves.
     """
     if not isinstance(rates[0], Tensor):
         if weight_decay:
             torch._foreach_add_(onto, parameters, alpha=factor * rates[0] * weight_decay)
         torch._foreach_add_(onto, gradients, alpha=factor * rates[0])
         return
+    scalars = cast("list[Tensor]", rates)
     if weight_decay:
-        torch._foreach_addcmul_(onto, parameters, rates, value=factor * weight_decay)
-    torch._foreach_addcmul_(onto, gradients, rates, value=factor)
+        torch._foreach_addcmul_(onto, parameters, scalars, value=factor * weight_decay)
+    torch._foreach_addcmul_(onto, gradients, scalars, value=factor)

@@ -1,6 +1,8 @@
-"""Layer-wise decay of the learning rate (BEiT): early blocks of the backbone change less."""
+"""Layer-wise learning rate decay (BEiT): earlier blocks of the backbone learn more slowly."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
@@ -11,34 +13,36 @@ from bam_mm.optim.blocks import residual_blocks
 from bam_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 EMBEDDINGS = ("pos_embed", "cls_token", "dist_token", "reg_token", "mask_token")
-"""Parameters without weight decay although they have more than one dimension."""
+"""Parameters without weight decay, although they have more than one dimension."""
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """A learning rate for each depth of ``model.backbone``, of any library that we know blocks of.
+    """Parameter groups with one learning rate per depth of ``model.backbone``.
 
-    A parameter of depth d (:func:`parameter_depths`) gets ``lr * rate ** (L + 1 - d)``, with L the
-    number of blocks: necks and heads the full rate, the last block ``rate`` of it, what comes
-    before the first block ``rate ** (L + 1)``. Parameters with one dimension, biases, and the
-    embeddings (:data:`EMBEDDINGS`) get no weight decay. Frozen parameters are left out.
+    A parameter of depth d (:func:`parameter_depths`) gets ``lr * rate ** (L + 1 - d)``, where L is
+    the number of blocks. Necks and heads get the full learning rate, the last block gets ``rate``
+    times as much, and everything before the first block ``rate ** (L + 1)`` times as much. Weight
+    decay does not apply to biases, other parameters with one dimension, and the embeddings
+    (:data:`EMBEDDINGS`). Frozen parameters are left out.
 
-    ``paramwise_cfg`` takes ``layer_decay_rate`` (1 switches it off) and ``decay_embeddings``: True
-    lets the embeddings decay, as they do in the released code of iBOT, BEiT and MAE's mmseg config,
-    where ``pos_embed`` is compared with ``backbone.pos_embed``.
+    ``paramwise_cfg`` has two keys: ``layer_decay_rate``, where 1 switches the decay off, and
+    ``decay_embeddings``. If the latter is True, the embeddings have weight decay, as in the
+    released code of iBOT, BEiT and MAE's mmseg config, because that code compares ``pos_embed``
+    with the full name ``backbone.pos_embed``.
     """
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
-        """Add all trained parameters of a model, a group for each depth and weight decay.
+        """Add all trained parameters of a model, one group for each depth and weight decay.
 
         Args:
-            params: Groups; extended in place.
-            module: The model.
-            **kwargs: Ignored; mmengine passes them down its own recursion.
+            params: Parameter groups; extended in place.
+            module: Model to optimize.
+            **kwargs: Further arguments of mmengine's recursion; ignored.
 
         Raises:
-            InputError: If the model has no backbone, its blocks are not known, or an option is
-                misspelt or out of range.
+            InputError: If the model has no backbone, the blocks of the backbone are unknown, or an
+                option is unknown or out of range.
         """
         options = dict(self.paramwise_cfg)
         rate = options.pop("layer_decay_rate", 1.0)
@@ -47,7 +51,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise InputError(
                 f"optim_wrapper.paramwise_cfg={self.paramwise_cfg}: "
                 "LayerDecayOptimWrapperConstructor takes layer_decay_rate, above 0 and at most 1, "
-                "and decay_embeddings"
+                "and decay_embeddings, and no other key"
             )
         depths = parameter_depths(module) if rate < 1 else {}
         top = max(depths.values(), default=0)
@@ -75,23 +79,23 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def parameter_depths(model: nn.Module) -> dict[str, int]:
-    """Depth of every parameter of a model.
+    """Return the depth of every parameter of a model.
 
-    With L residual blocks in the backbone: 0 for what comes before the first block (patch or stem
-    convolution, position embedding, tokens), i + 1 for block i, L + 1 for what comes after the last
-    one (final norm, neck, heads). What lies between two blocks, such as a stage's downsampling, has
-    the depth of the block that it leads to.
+    If the backbone has L residual blocks, the depth is 0 before the first block (patch or stem
+    convolution, position embedding, tokens), i + 1 in block i, and L + 1 after the last block
+    (final norm, neck, heads). Parameters between two blocks, such as the downsampling of a stage,
+    have the depth of the following block.
 
     Args:
-        model: Of mmdet, mmseg or mmpretrain, with a ``backbone``.
+        model: Model of mmdet, mmseg or mmpretrain with a ``backbone``.
 
     Returns:
-        Depth by name.
+        Depth of each parameter by name.
 
     Raises:
-        InputError: If there is no backbone, or its blocks are not known.
+        InputError: If the model has no backbone, or the blocks of the backbone are unknown.
     """
-    backbone = getattr(model, "backbone", None)
+    backbone: Any = getattr(model, "backbone", None)
     blocks = [] if backbone is None else list(residual_blocks(backbone))
     if not blocks:
         raise InputError(
@@ -102,7 +106,7 @@ def parameter_depths(model: nn.Module) -> dict[str, int]:
     of_block = {id(p): i + 1 for i, block in enumerate(blocks) for p in block.parameters()}
     top = len(blocks) + 1
     depths, following = {}, top
-    # From the end to the beginning: modules are registered in the order of the forward pass.
+    # Modules are registered in the order of the forward pass, so go from the last to the first.
     for name, parameter in reversed(list(backbone.named_parameters())):
         depth = of_block.get(id(parameter))
         if depth is not None:

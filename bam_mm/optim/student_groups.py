@@ -1,4 +1,4 @@
-"""The optimizer of a model with a teacher."""
+"""Parameter groups of a model with a teacher."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from bam_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class StudentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """mmengine's default, but silent about the teacher, and with few groups.
+    """mmengine's default constructor without the teacher's parameters, and with few groups.
 
-    The default visits every parameter and warns of each that has no gradient: all of the teacher's,
-    a wall of text at the start of each run. With ``paramwise_cfg`` it makes a group of every
-    parameter, and an optimizer that is fused, or loops over all tensors at once, does so within a
-    group only: a kernel, and the Python around it, for each tensor. Here parameters of the same
-    settings share a group, in the order in which the first of them comes.
+    The default constructor warns of every parameter without a gradient, which would fill the log
+    with all parameters of the teacher. With ``paramwise_cfg`` it also makes one group per
+    parameter. Fused and foreach optimizers only combine tensors within a group, so they would
+    launch a kernel for every tensor. Here parameters with the same settings share a group, and the
+    groups are in the order of their first parameters.
     """
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = "", **kwargs) -> None:
         """Add the parameters of ``module``, except the teacher's.
 
         Args:
-            params: Groups; extended in place, at the end of the whole model also merged.
-            module: The model, or in mmengine's recursion a part of it.
-            prefix: Where the part is; empty for the model.
-            **kwargs: Of mmengine's recursion.
+            params: Parameter groups; extended in place, and merged after the whole model is added.
+            module: Model to optimize, or a submodule in mmengine's recursion.
+            prefix: Name of the submodule; empty for the model.
+            **kwargs: Further arguments of mmengine's recursion.
 
         Raises:
-            InputError: If a parameter that two modules share is in twice.
+            InputError: If a parameter that two modules share is added twice.
         """
         if prefix == "teacher":
             return
@@ -45,21 +45,21 @@ class StudentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def merge_groups(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Merge the groups of an optimizer that have the same settings.
+    """Merge the parameter groups of an optimizer that have the same settings.
 
     Args:
-        groups: Each a dict of ``params``, a list, and of settings.
+        groups: Dicts with a list ``params`` and settings.
 
     Returns:
-        One group for each kind of settings; groups and parameters in their order.
+        One group for each combination of settings; groups and parameters keep their order.
 
     Raises:
-        InputError: If a parameter is in twice: it would be updated twice.
+        InputError: If the groups hold a parameter twice, so that it would be updated twice.
     """
     every = [id(parameter) for group in groups for parameter in group["params"]]
     if len(set(every)) < len(every):
         raise InputError(
-            f"the optimizer was given {len(every) - len(set(every))} of the parameters twice: "
+            f"the optimizer would get {len(every) - len(set(every))} of the parameters twice: "
             "modules of the model share them; set optim_wrapper.paramwise_cfg.bypass_duplicate=True"
         )
     merged: list[dict[str, Any]] = []

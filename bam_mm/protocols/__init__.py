@@ -1,4 +1,4 @@
-"""Loops and metrics that a runner runs to evaluate; importing this registers them."""
+"""Evaluation loops and metrics; importing this package registers them."""
 
 from bam_mm.protocols.clustering_loop import ClusteringLoop
 from bam_mm.protocols.davis_metric import DAVISMetric

@@ -1,4 +1,4 @@
-"""Clustering as a test loop (paper, Fig. 7)."""
+"""Test loop that clusters features with k-means (paper, Fig. 7)."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from bam_mm.registry import LOOPS
 
 @LOOPS.register_module()
 class ClusteringLoop(FeatureLoop):
-    """k-means on features of the test images of k random classes, for several k and draws.
+    """k-means on the test images of k random classes, for several k and several draws of classes.
 
-    Features are extracted by all processes; every process then makes the same clusterings. Written
-    to ``WORK_DIR/clustering``: ``clustering.csv`` and ``.json`` (a row a number of classes),
-    ``draws.csv`` and ``.json`` (a row a draw, with its classes and seed), ``clustering.png``.
+    All processes extract the features together; every process then computes the same clusterings.
+    The results are written to ``WORK_DIR/clustering``: ``clustering.csv`` and ``.json`` (one row
+    per number of classes), ``draws.csv`` and ``.json`` (one row per draw, with its classes and
+    seed), and ``clustering.png``.
 
     Args:
-        runner: The runner, of a :class:`~bam_mm.models.frozen_features.FrozenFeatures` or a
-            :class:`~bam_mm.models.bam.BAM`.
-        dataloader: Loader of the images.
-        evaluator: Not used: ``[]``. mmengine wants one.
-        num_classes: Numbers of classes, each reported as ``clustering_k<k>/nmi``, ``/ari`` and
-            their deviations over the draws.
-        draws: Draws for each.
-        seed: Of the draws and of k-means.
-        n_init: Starts of k-means.
-        images_per_class: How many images of each class take part; None takes all.
+        runner: Runner of a :class:`~bam_mm.models.frozen_features.FrozenFeatures` or a
+            :class:`~bam_mm.models.bam.BAM` model.
+        dataloader: Dataloader of the test images, or its config.
+        evaluator: Not used, but required by mmengine; pass ``[]``.
+        num_classes: Number of classes, or several. Each is reported as ``clustering_k<k>/nmi`` and
+            ``/ari``, with their standard deviations over the draws.
+        draws: Number of draws for each number of classes.
+        seed: Seed of the draws and of k-means.
+        n_init: Number of k-means initialisations.
+        images_per_class: Number of images to use of each class; None uses all.
         normalise: Whether features are scaled to length 1 first.
-        branch: ``teacher`` or ``student``, of a BAM model.
-        cache_dir: Folder of the features' cache; None keeps nothing.
+        branch: Branch of a BAM model to evaluate, ``teacher`` or ``student``.
+        cache_dir: Folder of the feature cache; None disables the cache.
 
     Raises:
-        InputError: If there are fewer classes than asked for, or too few images of one.
+        InputError: If the data set has too few classes, or a class too few images.
     """
 
     name = "clustering"
@@ -77,7 +78,7 @@ class ClusteringLoop(FeatureLoop):
             draw_classes(self.num_classes, count, draws=draws, seed=seed)
 
     def score(self) -> dict[str, float]:
-        """Extract, draw, cluster, average."""
+        """Extract the features, cluster every draw and average the scores."""
         features, labels = self.features("test")
         self.check_every_class("test", labels)
         rows = []

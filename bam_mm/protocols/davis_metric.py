@@ -1,4 +1,4 @@
-"""J & F of DAVIS-2017 as a metric, with tables, submission and overlays."""
+"""DAVIS-2017 metric J & F, with tables, submission files and overlays."""
 
 from __future__ import annotations
 
@@ -24,30 +24,34 @@ Setting = tuple[int, int]
 
 @METRICS.register_module()
 class DAVISMetric(BaseMetric):
-    """Score the videos of :class:`~bam_mm.models.label_propagation.LabelPropagation`.
+    """Score the masks that :class:`~bam_mm.models.label_propagation.LabelPropagation` predicts.
 
-    Each process scores and writes its own videos; the tables are made of all of them, in the order
-    of their names, so that they do not hang on the number of processes.
+    Each process scores and writes its own videos. The tables contain all videos, sorted by name,
+    and do not depend on the number of processes.
 
-    Written below ``out_dir``::
+    Files written below ``out_dir``::
 
         global.csv  per_sequence.csv  per_object.csv
-        k5_n7/<sequence>/00000.png ...       the submission, indexed, in the annotation's colours
+        k5_n7/<sequence>/00000.png ...       submission: indexed PNGs with the annotation's palette
         overlays/<sequence>_k5_n7.png, .gif
 
-    Metrics: ``davis/J&F``, ``davis/J_mean``, ... of the first setting; with several settings each
-    as ``davis/k5_n7/J&F``, ... too; and ``davis/left_out``, the number of videos that were not
-    scored for a fault of theirs.
+    The metrics ``davis/J&F``, ``davis/J_mean``, ... are those of the first setting. If there are
+    several settings, each is also reported under its name: ``davis/k5_n7/J&F``, ... The metric
+    ``davis/videos`` is the number of videos that could be used, and ``davis/left_out`` the number
+    of those that could not.
 
     Args:
-        out_dir: Folder to write to. None is ``davis`` in the run's folder under
-            ``VideoTestLoop``, and nowhere elsewhere.
+        out_dir: Folder to write to. If None, :class:`~bam_mm.protocols.video_loop.VideoTestLoop`
+            sets it to ``davis`` in the run's ``work_dir``; other loops write no files.
         save_png: Whether to write the submission.
-        overlays: Number of videos to draw, the first ones, with the first setting.
-        workers: Threads that score objects.
-        collect_device: As mmengine's. ``gpu`` gathers through the process group, gloo's too;
-            ``cpu`` through files in the current folder.
-        prefix: Of the metrics.
+        overlays: Number of videos to draw, starting with the first; the first setting is drawn.
+        workers: Number of threads that score objects.
+        collect_device: mmengine's device for collecting results: ``gpu`` gathers through the
+            process group (gloo as well), ``cpu`` through files in the current folder.
+        prefix: Prefix of the metric names; None is ``davis``.
+
+    Raises:
+        InputError: If ``workers`` is below 1 or ``overlays`` below 0.
     """
 
     default_prefix = "davis"
@@ -64,18 +68,18 @@ class DAVISMetric(BaseMetric):
         super().__init__(collect_device=collect_device, prefix=prefix)
         if workers < 1 or overlays < 0:
             raise InputError(
-                f"DAVISMetric workers={workers}, overlays={overlays}: at least one thread scores, "
-                "and 0 or more videos are drawn"
+                f"DAVISMetric workers={workers}, overlays={overlays}: set workers to 1 or more, "
+                "and overlays to 0 or more"
             )
         self.out_dir = None if out_dir is None else Path(out_dir).expanduser()
         self.save_png, self.overlays, self.workers = save_png, overlays, workers
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Score and write videos.
+        """Score the predicted masks and write them to files.
 
         Args:
-            data_batch: Not needed.
-            data_samples: As the model's ``predict`` gives them.
+            data_batch: Not used.
+            data_samples: Results of the model's ``predict``, one for each video.
         """
         for sample in data_samples:
             video: Video = sample["video"]
@@ -101,16 +105,16 @@ class DAVISMetric(BaseMetric):
             )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Average over objects, print and write the tables.
+        """Average over objects, and print and write the tables.
 
         Args:
-            results: Of all videos.
+            results: Entries of ``self.results``, one for each video.
 
         Returns:
             The metrics, without their prefix.
 
         Raises:
-            InputError: If no video is left.
+            InputError: If no video could be used.
         """
         left_out = dict((self.dataset_meta or {}).get("left_out", {}))
         left_out |= {r["name"]: r["fault"] for r in results if r["fault"] is not None}
@@ -138,7 +142,7 @@ class DAVISMetric(BaseMetric):
                 write_tables(self.out_dir, summaries, per_setting)
         seconds, frames = (sum(r[key] for r in good) for key in ("seconds", "frames"))
         print_log(
-            f"{len(good)} videos, {frames} frames, {seconds / frames:.3f} s a frame for features "
+            f"{len(good)} videos, {frames} frames, {seconds / frames:.3f} s per frame for features "
             f"and propagation with {len(settings)} setting{'s' * (len(settings) > 1)}"
             + (f"; results in {self.out_dir}" if self.out_dir is not None else ""),
             logger="current",
@@ -148,7 +152,7 @@ class DAVISMetric(BaseMetric):
     def _score(
         self, truth: np.ndarray, predictions: dict[Setting, np.ndarray]
     ) -> dict[Setting, list[dict[str, float]]]:
-        # NumPy lets go of the interpreter while it works on images, so threads do run at once.
+        # NumPy releases the GIL while it works on images, so the threads run in parallel.
         jobs = [(s, i) for s, p in predictions.items() for i in object_ids(truth, p)]
         with ThreadPoolExecutor(self.workers) as pool:
             values = list(
@@ -177,12 +181,12 @@ class DAVISMetric(BaseMetric):
 
 
 def setting_name(setting: Setting) -> str:
-    """Name of a setting in metrics and folders.
+    """Return the name of a setting, as used in metric and folder names.
 
     Args:
-        setting: (topk, n_last_frames).
+        setting: The pair (topk, n_last_frames).
 
     Returns:
-        Such as ``k5_n7``.
+        A name such as ``k5_n7``.
     """
     return f"k{setting[0]}_n{setting[1]}"

@@ -1,4 +1,4 @@
-"""J & F as tables: on the terminal, and as CSV."""
+"""Tables of J & F, printed on the terminal and written as CSV files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def print_tables(
     summaries: Mapping[Setting, Mapping[str, float]],
     per_setting: Mapping[Setting, Mapping[str, Objects]],
 ) -> None:
-    """Print the global table, one row a setting, and that of the first setting's sequences.
+    """Print a table with one row per setting, and one of the first setting's sequences.
 
     Args:
-        summaries: What ``davis_summary`` gives of all objects, by (topk, n_last_frames).
+        summaries: Result of :func:`~bam_mm.evaluation.davis_summary` for all objects, by setting
+            (topk, n_last_frames).
         per_setting: Measures of each object, by setting and sequence.
     """
     table = Table("k", "n", *MEASURES, title="DAVIS, all objects (%)")
@@ -38,7 +39,7 @@ def print_tables(
         sequences.add_row(name, str(len(objects)), *_percent(davis_summary(objects)))
     console = Console()
     if not console.is_terminal:
-        # Into a file or a pipe: as wide as the table, instead of folding its words.
+        # For a file or a pipe, rich assumes 80 columns, which would wrap the cells.
         console = Console(width=120)
     console.print(table)
     console.print(sequences)
@@ -49,12 +50,12 @@ def write_tables(
     summaries: Mapping[Setting, Mapping[str, float]],
     per_setting: Mapping[Setting, Mapping[str, Objects]],
 ) -> None:
-    """Write ``global.csv``, ``per_sequence.csv`` and ``per_object.csv``, values in 0 to 1.
+    """Write ``global.csv``, ``per_sequence.csv`` and ``per_object.csv``, with values in 0 to 1.
 
     Args:
-        out: Folder, made if it does not exist.
-        summaries: As for ``print_tables``.
-        per_setting: As for ``print_tables``.
+        out: Folder to write to, created if it does not exist.
+        summaries: Same as in :func:`print_tables`.
+        per_setting: Same as in :func:`print_tables`.
     """
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "global.csv", (), ((s, (), summary) for s, summary in summaries.items()))

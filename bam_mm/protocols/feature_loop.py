@@ -1,4 +1,4 @@
-"""What the loops on frozen features share: loaders, the model, the cache, the report's folder."""
+"""Base class of the test loops that score frozen features."""
 
 from __future__ import annotations
 
@@ -21,24 +21,28 @@ from bam_mm.models.frozen_features import FrozenFeatures
 from bam_mm.protocols.feature_cache import cached_features
 
 SETTINGS = ("backbone", "feature", "blocks", "data_preprocessor")
-"""Of a model's config: what its features hang on, besides the weights."""
+"""Keys of a model's config that its features depend on, in addition to the weights."""
 
 
 class FeatureLoop(BaseLoop):
-    """A test loop that sees each image once and scores its features.
+    """Test loop that extracts the features of every image once and scores them.
 
     Args:
-        runner: The runner.
-        dataloader: Loader of the test images, best as a config. The sampler is replaced by one that
-            neither drops nor repeats an image.
-        evaluator: Metrics; may be empty.
-        loaders: Other loaders by name, as configs.
-        cache_dir: Folder of the features' cache; None keeps nothing.
-        branch: ``teacher`` or ``student``, of a BAM model. ``bam_mm.FrozenFeatures`` has its own.
+        runner: Runner of the model to evaluate.
+        dataloader: Dataloader of the test images, preferably its config: the sampler of a config is
+            replaced by one that neither drops nor repeats an image.
+        evaluator: Evaluator or metrics; may be empty.
+        loaders: Configs of further dataloaders, by name.
+        cache_dir: Folder of the feature cache; None disables the cache.
+        branch: Branch of a BAM model to evaluate, ``teacher`` or ``student``. Not used for
+            ``bam_mm.FrozenFeatures``, which has this option itself.
+
+    Raises:
+        InputError: If the data sets have no classes, or different ones.
     """
 
     name = "features"
-    """Of the folder below the run's ``work_dir`` that tables and figures go to."""
+    """Name of the folder below the run's ``work_dir`` for tables and figures."""
 
     def __init__(
         self,
@@ -69,11 +73,15 @@ class FeatureLoop(BaseLoop):
 
     @property
     def out_dir(self) -> Path:
-        """Where tables and figures go."""
+        """Folder for tables and figures."""
         return Path(self.runner.work_dir) / self.name
 
     def run(self) -> dict[str, float]:
-        """Extract and score, with the runner's hooks around it."""
+        """Run :meth:`score` and call the runner's test hooks before and after it.
+
+        Returns:
+            The metrics.
+        """
         self.runner.call_hook("before_test")
         self.runner.call_hook("before_test_epoch")
         metrics = self.score()
@@ -83,24 +91,29 @@ class FeatureLoop(BaseLoop):
 
     @abstractmethod
     def score(self) -> dict[str, float]:
-        """Score the features; to be written by each protocol."""
+        """Extract and score the features; each protocol implements this.
+
+        Returns:
+            The metrics.
+        """
 
     def features(self, name: str) -> tuple[Tensor, Tensor]:
-        """Features and labels of one loader's images, all of them, on every process.
+        """Return the features and labels of all images of one dataloader, on every process.
 
         Args:
-            name: ``test``, or a name in ``loaders``.
+            name: Name of the dataloader: ``test``, or a key of ``loaders``.
 
         Returns:
             Features (N, C) float32 and labels (N,) int64.
 
         Raises:
-            InputError: If an image has no label or one out of range, or a feature is not finite.
+            InputError: If an image has no label, a label is out of range, or a feature is not
+                finite.
         """
         module, preprocess, config = self._source()
-        loader = self.loaders[name]
-        if isinstance(self.configs[name], Mapping):
-            dataset = self.configs[name]["dataset"]
+        loader, loader_config = self.loaders[name], self.configs[name]
+        if isinstance(loader_config, Mapping):
+            dataset = loader_config["dataset"]
         else:
             dataset = repr(getattr(loader.dataset, "pipeline", loader.dataset))
         features, labels = cached_features(
@@ -115,10 +128,14 @@ class FeatureLoop(BaseLoop):
         return features, labels
 
     def check_every_class(self, name: str, labels: Tensor) -> None:
-        """Stop if a class has no image.
+        """Check that every class has an image.
+
+        Args:
+            name: Name of the dataloader: ``test``, or a key of ``loaders``.
+            labels: Labels (N,) of its images.
 
         Raises:
-            InputError: With the classes' names.
+            InputError: If a class has no image.
         """
         classes = self.loaders[name].dataset.CLASSES
         present = set(labels.unique().tolist())
@@ -126,7 +143,7 @@ class FeatureLoop(BaseLoop):
         if empty:
             raise InputError(
                 f"{self.name}: {len(empty)} of {len(classes)} classes have no image among the "
-                f"{name} images: {listing(empty, 10)}; add images of them, or delete the class"
+                f"{name} images: {listing(empty, 10)}; add images of them, or delete these classes"
             )
 
     def _source(self) -> tuple[nn.Module, nn.Module, dict]:
@@ -154,23 +171,30 @@ class FeatureLoop(BaseLoop):
                 raise InputError(
                     f"{self.name}: the {name} images have {len(classes)} classes and the test "
                     f"images {len(test)}; not in both: "
-                    f"{listing(only, 10) or 'none, but another order'}: both need the same class "
-                    "folders"
+                    f"{listing(only, 10) or 'none, but their order differs'}; arrange both in the "
+                    "same class folders"
                 )
 
 
 def numbers(name: str, value: int | Sequence[int]) -> list[int]:
-    """One whole number or several different ones, as a list.
+    """Convert a setting of one or several numbers to a list.
+
+    Args:
+        name: Name of the setting in ``test_cfg``, for the message.
+        value: One whole number of at least 1, or several different ones.
+
+    Returns:
+        The numbers as a list.
 
     Raises:
-        InputError: If it is anything else.
+        InputError: If ``value`` is anything else.
     """
     values = [value] if isinstance(value, int) else list(value)
     wrong = any(not isinstance(v, int) or v < 1 for v in values)
     if wrong or not values or len(set(values)) != len(values):
         raise InputError(
-            f"test_cfg.{name}={value}: give one whole number of at least 1, or several different "
-            f'ones as in --cfg-options test_cfg.{name}="[10,20]"'
+            f"test_cfg.{name}={value}: set one whole number of at least 1, or several different "
+            f'ones, as in --cfg-options test_cfg.{name}="[10,20]"'
         )
     return values
 

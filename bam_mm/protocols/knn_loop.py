@@ -1,4 +1,4 @@
-"""kNN classification as a test loop."""
+"""Test loop for kNN classification."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ from bam_mm.registry import LOOPS
 
 @LOOPS.register_module()
 class KNNTestLoop(FeatureLoop):
-    """DINO's kNN protocol on frozen features: bank = training images, queries = test images.
+    """DINO's kNN protocol on frozen features.
 
-    The bank is gathered on every process; each process answers its own queries and the evaluator
-    collects them, so many processes give the numbers of one. The table is written to
+    The training images are the bank, the test images the queries. The bank is gathered on every
+    process. Each process classifies its share of the queries and the evaluator collects the
+    predictions, so the metrics do not depend on the number of processes. The table is written to
     ``WORK_DIR/knn/knn.csv`` and ``.json``.
 
     Args:
-        runner: The runner, of a :class:`~bam_mm.models.bam.BAM` or a
-            :class:`~bam_mm.models.frozen_features.FrozenFeatures`.
-        dataloader: Loader of the queries.
-        evaluator: Metrics on ``pred_score``, such as mmpretrain's ``Accuracy``.
-        bank: Loader of the bank.
-        k: Numbers of neighbours, each reported as ``knn_k<k>/<metric>``.
-        temperature: Of the votes.
-        chunk: Queries at a time, see :func:`~bam_mm.evaluation.knn_predict`.
-        branch: ``teacher`` or ``student``, of a BAM model.
-        cache_dir: Folder of the features' cache; None keeps nothing.
+        runner: Runner of a :class:`~bam_mm.models.bam.BAM` or a
+            :class:`~bam_mm.models.frozen_features.FrozenFeatures` model.
+        dataloader: Dataloader of the queries, or its config.
+        evaluator: Evaluator or metrics that read ``pred_score``, such as mmpretrain's ``Accuracy``.
+        bank: Config of the bank's dataloader.
+        k: Number of neighbours, or several. Each is reported as ``knn_k<k>/<metric>``.
+        temperature: Temperature of the votes: a neighbour has weight exp(cosine / temperature).
+        chunk: Number of queries to compare at a time, see :func:`~bam_mm.evaluation.knn_predict`.
+        branch: Branch of a BAM model to evaluate, ``teacher`` or ``student``.
+        cache_dir: Folder of the feature cache; None disables the cache.
 
     Raises:
-        InputError: If k exceeds the bank, a class has no image in the bank, or classes differ.
+        InputError: If k exceeds the size of the bank, a class has no image in the bank, or the
+            classes of bank and queries differ.
     """
 
     name = "knn"
@@ -68,12 +70,12 @@ class KNNTestLoop(FeatureLoop):
         images = len(self.loaders["bank"].dataset)
         if max(self.k) > images:
             raise InputError(
-                f"kNN with k={max(self.k)}, but the bank holds {images} images: lower k with "
+                f"kNN with k={max(self.k)}, but the bank holds {images} images: lower k, as in "
                 "--cfg-options test_cfg.k=20"
             )
 
     def score(self) -> dict[str, float]:
-        """Predict from one pass of similarities, and evaluate each k."""
+        """Compute the similarities once and evaluate the predictions of every k."""
         bank, bank_labels = self.features("bank")
         self.check_every_class("bank", bank_labels)
         queries, labels = self.features("test")

@@ -1,10 +1,11 @@
-"""The transfer protocol's logistic regression as a test loop."""
+"""Test loop for logistic regression, the transfer protocol."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
@@ -30,33 +31,37 @@ METRICS = {"top1": "top-1 accuracy", "mean_per_class": "mean per-class accuracy"
 
 @LOOPS.register_module()
 class LogisticRegressionLoop(FeatureLoop):
-    """L2 logistic regression by L-BFGS: penalty chosen on validation, refit on both, test once.
+    """L2-regularised logistic regression on frozen features, fitted with L-BFGS.
 
-    Features are extracted by all processes; every process then makes the same fits, so that the
-    numbers are those of one. Written to ``WORK_DIR/logreg``: ``penalties.csv``, ``penalties.json``,
-    ``penalties.png`` and ``result.json``.
+    The penalty is chosen on the validation images. A classifier fitted with it on the training and
+    validation images is then scored once on the test images. All processes extract the features
+    together and every process computes the same fits, so the metrics do not depend on the number of
+    processes. The results are written to ``WORK_DIR/logreg``: ``penalties.csv``,
+    ``penalties.json``, ``penalties.png`` and ``result.json``.
 
     Args:
-        runner: The runner, of a :class:`~bam_mm.models.frozen_features.FrozenFeatures` or a
-            :class:`~bam_mm.models.bam.BAM`.
-        dataloader: Loader of the test images.
-        evaluator: Not used: ``[]``. mmengine wants one.
-        train: Loader of the training images.
-        val: Loader of the validation images. None holds ``val_fraction`` of each class of the
-            training images out.
-        val_fraction: See ``val``.
-        split_seed: Of that split.
-        metric: ``top1`` or ``mean_per_class``, the data set's own.
-        penalties: Above 0; None is the protocol's 45.
-        scaling: ``none`` (the protocol), ``standard`` or ``l2``, see
+        runner: Runner of a :class:`~bam_mm.models.frozen_features.FrozenFeatures` or a
+            :class:`~bam_mm.models.bam.BAM` model.
+        dataloader: Dataloader of the test images, or its config.
+        evaluator: Not used, but required by mmengine; pass ``[]``.
+        train: Config of the training images' dataloader.
+        val: Config of the validation images' dataloader. If None, a part of the training images is
+            held out for validation.
+        val_fraction: Fraction of each class of the training images to hold out if ``val`` is None.
+        split_seed: Seed that selects the held-out images.
+        metric: The metric that is usual for the data set, ``top1`` or ``mean_per_class``.
+        penalties: L2 penalties to try, above 0; None uses the protocol's 45.
+        scaling: Scaling of the features: ``none`` (the protocol's), ``standard`` or ``l2``, see
             :func:`~bam_mm.evaluation.logistic_regression_sweep`.
-        tolerance: Of the solver, see :func:`~bam_mm.evaluation.fit_logistic_regression`.
-        max_iter: Of the solver, for each penalty.
-        branch: ``teacher`` or ``student``, of a BAM model.
-        cache_dir: Folder of the features' cache; None keeps nothing.
+        tolerance: Tolerance at which the solver stops, see
+            :func:`~bam_mm.evaluation.fit_logistic_regression`.
+        max_iter: Maximum number of solver iterations for each penalty.
+        branch: Branch of a BAM model to evaluate, ``teacher`` or ``student``.
+        cache_dir: Folder of the feature cache; None disables the cache.
 
     Raises:
-        InputError: If an option is wrong, a class has no image, or classes differ.
+        InputError: If an option is wrong, a class has no image, or the classes of the data sets
+            differ.
     """
 
     name = "logreg"
@@ -82,15 +87,15 @@ class LogisticRegressionLoop(FeatureLoop):
             raise InputError(f"test_cfg.metric={metric!r}: choose one of {', '.join(METRICS)}")
         if not 0 < val_fraction < 1:
             raise InputError(
-                f"test_cfg.val_fraction={val_fraction}: the part of the training images that is "
-                "held out is above 0 and below 1; 0.1 is usual"
+                f"test_cfg.val_fraction={val_fraction}: the fraction of the training images "
+                "that is held out must be above 0 and below 1; 0.1 is usual"
             )
         loaders = {"train": train} if val is None else {"train": train, "val": val}
         super().__init__(
             runner, dataloader, evaluator, loaders=loaders, cache_dir=cache_dir, branch=branch
         )
         self.val_fraction, self.split_seed, self.metric = val_fraction, split_seed, metric
-        self.settings = dict(
+        self.settings: dict[str, Any] = dict(
             metric=metric,
             penalties=PENALTIES if penalties is None else list(penalties),
             scaling=scaling,
@@ -99,7 +104,7 @@ class LogisticRegressionLoop(FeatureLoop):
         )
 
     def score(self) -> dict[str, float]:
-        """Extract, fit, choose, refit, score."""
+        """Extract the features, fit every penalty and score the best one on the test images."""
         train, val = self._train_and_val()
         test = self.features("test")
         self.check_every_class("train", train[1])
@@ -139,8 +144,8 @@ class LogisticRegressionLoop(FeatureLoop):
         if few:
             raise InputError(
                 f"logreg: class {self.dataloader.dataset.CLASSES[few[0]]} has a single training "
-                "image, and that is held out for validation: add images, or give a validation "
-                "set as test_cfg.val"
+                "image, which is held out for validation: add images, or set test_cfg.val to a "
+                "dataloader of validation images"
             )
         return (features[kept], labels[kept]), (features[held_out], labels[held_out])
 
@@ -155,7 +160,7 @@ class LogisticRegressionLoop(FeatureLoop):
             }
             for penalty, score, iterations, converged in zip(*columns, strict=True)
         ]
-        result = {
+        result: dict[str, Any] = {
             "metric": self.metric,
             "test": 100 * sweep.test_score,
             "val": 100 * sweep.val_score,

@@ -1,4 +1,4 @@
-"""Videos with their objects in colour, to look at."""
+"""Images and animations of videos with their objects painted in colour."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from bam_mm.data.video import Video
 def blend(
     frame: np.ndarray, ids: np.ndarray, palette: list[int], *, width: int, opacity: float = 0.5
 ) -> np.ndarray:
-    """Lay the objects' colours over a frame, with a line around each.
+    """Blend the colours of the objects into a frame and outline each object.
 
     Args:
-        frame: (H, W, 3) uint8, BGR.
-        ids: (H, W) uint8, 0 background.
-        palette: Red, green, blue of each id, one after the other.
-        width: Of the result in pixels; its height keeps the aspect.
-        opacity: Of the colours, 0 to 1.
+        frame: Frame (H, W, 3) uint8, BGR.
+        ids: Object of each pixel (H, W) uint8; 0 is the background.
+        palette: Red, green and blue of each id, one after the other.
+        width: Width of the result in pixels; its height follows from the aspect ratio.
+        opacity: Opacity of the colours in 0 to 1.
 
     Returns:
-        (H', width, 3) uint8, RGB.
+        Image (H', width, 3) uint8, RGB.
     """
     size = (width, max(round(width * frame.shape[0] / frame.shape[1]), 1))
     image = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)[:, :, ::-1].astype(np.float32)
     ids = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST)
     colours = np.zeros((256, 3), np.float32)
-    given = np.asarray(palette, np.float32).reshape(-1, 3)[:256]
-    colours[: len(given)] = given
+    known = np.asarray(palette, np.float32).reshape(-1, 3)[:256]
+    colours[: len(known)] = known
     paint, inside = colours[ids], (ids > 0)[:, :, None]
     image = np.where(inside, (1 - opacity) * image + opacity * paint, image)
-    # The line lies inside the object, in its full colour made light, to be seen on its own paint.
+    # The outline lies inside the object; a lighter tint makes it visible on the object's colour.
     cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
     edge = (cv2.erode(ids, cross) != ids) | (cv2.dilate(ids, cross) != ids)
     image = np.where(edge[:, :, None] & inside, 0.5 * paint + 127.5, image)
@@ -50,15 +50,15 @@ def write_strip(
     columns: int = 6,
     width: int = 240,
 ) -> Path:
-    """Write a few frames side by side as one PNG, evenly spaced from the first to the last.
+    """Write frames side by side to one PNG, evenly spaced from the first to the last.
 
     Args:
-        video: Of T frames.
-        ids: (T, H, W) uint8.
-        palette: As for ``blend``.
+        video: Video with T frames.
+        ids: Object of each pixel (T, H, W) uint8; 0 is the background.
+        palette: Red, green and blue of each id, one after the other.
         out: File to write.
-        columns: Most frames shown.
-        width: Of each, in pixels.
+        columns: Maximum number of frames to show.
+        width: Width of each frame in pixels.
 
     Returns:
         ``out``.
@@ -79,15 +79,15 @@ def write_gif(
     width: int = 320,
     milliseconds: int = 80,
 ) -> Path:
-    """Write all frames as an animated GIF that repeats.
+    """Write all frames to an animated GIF that loops.
 
     Args:
-        video: Of T frames.
-        ids: (T, H, W) uint8.
-        palette: As for ``blend``.
+        video: Video with T frames.
+        ids: Object of each pixel (T, H, W) uint8; 0 is the background.
+        palette: Red, green and blue of each id, one after the other.
         out: File to write.
-        width: In pixels.
-        milliseconds: Of each frame.
+        width: Width of the animation in pixels.
+        milliseconds: Duration of each frame.
 
     Returns:
         ``out``.

@@ -1,4 +1,4 @@
-"""Plots that a protocol leaves beside its numbers, and what all figures share."""
+"""Plots of the protocols' results, and helpers for all figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from bam_mm.evaluation.clustering import ClusterScore
 
-matplotlib.use("Agg")  # No display is needed.
+matplotlib.use("Agg")  # Works without a display.
 import matplotlib.pyplot as plt
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
@@ -24,13 +24,13 @@ def plot_penalties(
     label: str,
     out: str | Path,
 ) -> Path:
-    """Draw the validation accuracy over the penalty, and mark the one chosen.
+    """Plot the validation score over the penalty and mark the chosen penalty.
 
     Args:
-        penalties: Rising.
-        val_scores: Of each, in 0 to 1.
-        chosen: One of them.
-        label: Name of the metric.
+        penalties: Penalties in ascending order.
+        val_scores: Validation score of each penalty in 0 to 1.
+        chosen: The chosen penalty, one of ``penalties``.
+        label: Name of the metric on the axis.
         out: File to write.
 
     Returns:
@@ -49,7 +49,7 @@ def plot_penalties(
 
 
 def plot_clustering(curve: Mapping[int, Sequence[ClusterScore]], out: str | Path) -> Path:
-    """Draw NMI and ARI over the number of classes, each draw as a dot (paper, Fig. 7).
+    """Plot NMI and ARI over the number of classes, with a dot for each draw (paper, Fig. 7).
 
     Args:
         curve: Scores of the draws, by number of classes.
@@ -76,7 +76,7 @@ def plot_clustering(curve: Mapping[int, Sequence[ClusterScore]], out: str | Path
 
 
 def save_figure(figure, out: str | Path) -> Path:
-    """Write a figure, making its folder, and let go of it."""
+    """Save a matplotlib figure, creating the folder if needed, and close it."""
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=110)

@@ -1,4 +1,4 @@
-"""Tables of the feature protocols: on the terminal, as CSV and as JSON."""
+"""Tables of the feature protocols, printed on the terminal and written as CSV and JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Row = Mapping[str, float | int | str]
 
 
 def print_rows(title: str, rows: Sequence[Row], scale: float = 1.0) -> None:
-    """Print a table.
+    """Print a table on the terminal.
 
     Args:
-        title: Above it.
-        rows: All with the same keys, the columns. Fractional numbers get two decimals.
-        scale: Factor on them; 100 makes per cent.
+        title: Title above the table.
+        rows: Rows with the same keys, which name the columns. Floats are shown with two decimals.
+        scale: Factor applied to floats, such as 100 for per cent.
     """
     table = Table(*rows[0])
     for row in rows:
@@ -28,18 +28,18 @@ def print_rows(title: str, rows: Sequence[Row], scale: float = 1.0) -> None:
         )
     console = Console()
     if not console.is_terminal:
-        # Into a file or a pipe: as wide as the table, instead of folding its words.
+        # For a file or a pipe, rich assumes 80 columns, which would wrap the cells.
         console = Console(width=120)
-    # As a table's own title it would be folded to the table's width.
+    # As the title of the rich table, it would be wrapped to the width of the table.
     console.print(title, table, sep="\n")
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write a table as CSV, and the same values beside it as JSON.
+    """Write a table as CSV, and as JSON next to it.
 
     Args:
-        path: Of the CSV file; its folder is made.
-        rows: All with the same keys.
+        path: CSV file to write; its folder is created if needed.
+        rows: Rows with the same keys, which name the columns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="") as file:
@@ -50,6 +50,6 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write a JSON file; its folder is made."""
+    """Write a JSON file, creating its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")

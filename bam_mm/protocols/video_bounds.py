@@ -1,4 +1,4 @@
-"""What a video score is worth: between random weights and features that name the object."""
+"""Bounds of a video score: random weights from below, the annotation from above."""
 
 from __future__ import annotations
 
@@ -29,20 +29,21 @@ TRUTH, NAMED, RANDOM = "truth at patches", "named objects", "random weights"
 def compare_features(
     config: Config, checkpoint: str | Path, *, seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Score a checkpoint beside its bounds, all at the config's setting.
+    """Score a checkpoint and its bounds with the same setting.
 
-    ``truth at patches`` is the annotation itself, averaged over each patch's cell and read out: the
-    most that one label a patch can say. ``named objects`` are features that are the share of every
-    object in the cell, carried along as any others: what propagation can do. ``random weights`` are
-    the checkpoint's backbone before training.
+    ``truth at patches`` is the annotation itself, averaged over each patch and read out: the best
+    score that one label per patch can reach. ``named objects`` are features that consist of each
+    object's share of the patch, propagated like any others: the best score that propagation can
+    reach. ``random weights`` are the features of the checkpoint's backbone before training.
 
     Args:
-        config: Of label propagation; of several settings the first counts.
-        checkpoint: As for ``tools/test.py``.
-        seed: Of the random weights.
+        config: Config of label propagation; the first of several settings is used.
+        checkpoint: Checkpoint to score, same as for ``tools/test.py``.
+        seed: Seed of the random weights.
 
     Returns:
-        By row, what :func:`~bam_mm.evaluation.davis_summary` gives (0 to 1) and ``objects``.
+        Result of :func:`~bam_mm.evaluation.davis_summary` (0 to 1) and the number of ``objects``,
+        by row of the table.
 
     Raises:
         InputError: If the videos have no annotations to score with, or the checkpoint does not fit.
@@ -59,9 +60,11 @@ def compare_features(
     trained.load_pretrained(checkpoint)
     rows: dict[str, Callable[[Video, np.ndarray], np.ndarray]] = {
         TRUTH: lambda video, truth: _truth_at_patches(trained, video, truth),
-        NAMED: lambda video, truth: _first(trained.carry(video, _names(trained, video, truth))),
-        str(checkpoint): lambda video, truth: _first(_predict(trained, video)),
-        RANDOM: lambda video, truth: _first(_predict(untrained, video)),
+        NAMED: lambda video, truth: _first_setting(
+            trained.carry(video, _object_shares(trained, video, truth))
+        ),
+        str(checkpoint): lambda video, truth: _first_setting(_predict(trained, video)),
+        RANDOM: lambda video, truth: _first_setting(_predict(untrained, video)),
     }
     objects: dict[str, list[dict]] = {row: [] for row in rows}
     for video in track(videos, description="videos"):
@@ -72,7 +75,7 @@ def compare_features(
 
 
 def print_comparison(scores: dict[str, dict[str, float]], console: Console | None = None) -> None:
-    """Print one row a feature, the scores in per cent."""
+    """Print a table with one row per kind of features, with scores in per cent."""
     count = next(iter(scores.values()))["objects"]
     table = Table("features", "J&F", "J_mean", "F_mean", title=f"{count} objects (%)")
     for row, summary in scores.items():
@@ -94,12 +97,12 @@ def _predict(model: LabelPropagation, video: Video) -> dict[tuple[int, int], np.
     return result["predictions"]
 
 
-def _first(predictions: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
+def _first_setting(predictions: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
     return next(iter(predictions.values()))
 
 
-def _names(model: LabelPropagation, video: Video, truth: np.ndarray) -> Iterator[Tensor]:
-    """Share of each object in every cell, (C, h, w) frame by frame."""
+def _object_shares(model: LabelPropagation, video: Video, truth: np.ndarray) -> Iterator[Tensor]:
+    """Yield the share of each object in every patch, (C, h, w) for each frame."""
     grid = tuple(next(model.features(video)).shape[1:])
     ids = as_tensor(truth.astype(np.int64)).masked_fill_(as_tensor(truth == VOID), 0)
     count = int(ids.max()) + 1
@@ -111,7 +114,7 @@ def _names(model: LabelPropagation, video: Video, truth: np.ndarray) -> Iterator
 def _truth_at_patches(model: LabelPropagation, video: Video, truth: np.ndarray) -> np.ndarray:
     height = input_size(video.size, model.short_side, model.divisor)[0]
     masks = [truth[0]]
-    for shares in list(_names(model, video, truth))[1:]:
+    for shares in list(_object_shares(model, video, truth))[1:]:
         ids = read_out(shares, patch_size=height // shares.shape[1], size=video.size)
         masks.append(ids.numpy())
     return np.stack(masks)

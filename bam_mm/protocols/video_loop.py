@@ -1,4 +1,4 @@
-"""Testing video by video."""
+"""Test loop for videos."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class VideoTestLoop(TestLoop):
     A metric whose ``out_dir`` is None writes below the run's ``work_dir``.
 
     Args:
-        runner: The runner.
-        dataloader: Loader of the videos; its sampler is replaced.
-        evaluator: Metrics.
-        fp16: As mmengine's; ``model.dtype`` is the better choice.
+        runner: Runner of the model to evaluate.
+        dataloader: Dataloader of the videos, or its config, whose sampler is replaced.
+        evaluator: Evaluator or metrics.
+        fp16: mmengine's option for mixed precision; prefer ``model.dtype``.
     """
 
     def __init__(

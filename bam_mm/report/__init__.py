@@ -1,4 +1,4 @@
-"""Reports of a benchmark: a page, Markdown, CSV."""
+"""Reports of a benchmark as an HTML page, Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from pathlib import Path
 
 from bam_mm.checkpoint import write_whole
 from bam_mm.errors import InputError
+from bam_mm.report.data import report_data
 from bam_mm.report.files import leaderboard_csv, markdown, records_csv
-from bam_mm.report.page import page
+from bam_mm.report.page import render_page
 from bam_mm.report.summary import check_one_protocol
 from bam_mm.suite.definitions import Suite
 from bam_mm.suite.records import read_records
 
 
 def write_report(suite: Suite, folder: Path) -> list[Path]:
-    """Write ``report/`` below the benchmark's work folder.
+    """Write the report of a benchmark into ``report/`` of its work folder.
 
     Args:
         suite: The suite.
-        folder: The work folder.
+        folder: Work folder of the benchmark.
 
     Returns:
         The files: ``index.html``, ``report.md``, ``leaderboard.csv``, ``records.csv``.
 
     Raises:
-        InputError: If there are no records, or those of a task are of several protocols.
+        InputError: If there are no records, or a task has records of several protocols.
     """
     known = {task.name for task in suite.tasks}
-    # The models in the order in which they were named, also where runs went side by side and a
-    # later one ended earlier.
+    # Models appear in the order in which they were named, even if runs went in parallel and a later
+    # model finished earlier.
     records = sorted(
         (record for record in read_records(folder) if record["task"] in known),
         key=lambda record: (record.get("place", 0), record["time"]["finished"]),
@@ -40,7 +41,7 @@ def write_report(suite: Suite, folder: Path) -> list[Path]:
         )
     check_one_protocol(records)
     contents = {
-        "index.html": page(suite, records, folder),
+        "index.html": render_page(report_data(suite, records, folder)),
         "report.md": markdown(suite, records),
         "leaderboard.csv": leaderboard_csv(suite, records),
         "records.csv": records_csv(suite, records),

@@ -1,4 +1,4 @@
-"""Line charts as SVG that takes its colours from the page, light or dark."""
+"""Line charts as SVG that takes its colours from the page's stylesheet, light or dark."""
 
 from __future__ import annotations
 
@@ -6,12 +6,30 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-Points = Sequence[tuple[float, float]]
+Points = Sequence[Sequence[float]]
+"""The (x, y) points of a line."""
 
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 38
-MARKS = 40
-"""Up to how many points a line has a mark on each."""
+MAX_MARKED_POINTS = 40
+"""A line with more points than this has no mark on each point."""
+
+COLOURS = 6
+"""Number of line styles in the stylesheet, ``.s0`` to ``.s5``."""
+
+
+def drawable(series: Mapping[str, Points], *, log: bool = False) -> dict[str, list[list[float]]]:
+    """Keep the points that can be drawn, and the lines that have any.
+
+    Args:
+        series: Points of each line by name.
+        log: Whether the horizontal axis is logarithmic, which excludes x <= 0.
+    """
+    lines = {
+        name: [[x, y] for x, y in points if math.isfinite(y) and (x > 0 or not log)]
+        for name, points in series.items()
+    }
+    return {name: points for name, points in lines.items() if points}
 
 
 def line_chart(
@@ -25,29 +43,26 @@ def line_chart(
     """Draw lines.
 
     Args:
-        series: (x, y) points by name.
-        x_label: Of the horizontal axis.
-        y_label: Of the vertical axis, and the chart's name.
+        series: Points of each line by name.
+        x_label: Label of the horizontal axis.
+        y_label: Label of the vertical axis, and the title of the chart.
         log: Whether the horizontal axis is logarithmic.
-        order: Of the names, which gives the colours where not every chart has every line.
+        order: Names of all lines of the page, which keep one colour per name across charts.
 
     Returns:
-        A ``<figure>`` with the SVG, a legend, and the numbers where they are few.
+        A ``<figure>`` with the SVG and a legend; an empty string if there is nothing to draw.
     """
-    across = math.log10 if log else float
-    usable = {
-        name: [(across(x), y) for x, y in points if math.isfinite(y) and (x > 0 or not log)]
-        for name, points in series.items()
+    transform = math.log10 if log else float
+    lines = {
+        name: [(transform(x), y) for x, y in points]
+        for name, points in drawable(series, log=log).items()
     }
-    usable = {name: points for name, points in usable.items() if points}
-    if not usable:
+    if not lines:
         return ""
-    xs = [x for points in usable.values() for x, _ in points]
-    ys = [y for points in usable.values() for _, y in points]
-    x_ticks, y_ticks = (
-        _log_ticks(min(xs), max(xs)) if log else ticks(min(xs), max(xs)),
-        ticks(min(ys), max(ys)),
-    )
+    xs = [x for points in lines.values() for x, _ in points]
+    ys = [y for points in lines.values() for _, y in points]
+    x_ticks = _log_ticks(min(xs), max(xs)) if log else ticks(min(xs), max(xs))
+    y_ticks = ticks(min(ys), max(ys))
     x_range = _range(xs, [] if log else x_ticks)
     y_range = _range(ys, y_ticks)
 
@@ -65,17 +80,17 @@ def line_chart(
         parts.append(f'<text x="{LEFT - 5}" y="{y + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
     for tick in x_ticks:
         x = place(tick, y_range[0])[0]
-        said = f"{10**tick:.4g}" if log else f"{tick:.4g}"
+        number = f"{10**tick:.4g}" if log else f"{tick:.4g}"
         parts.append(f'<path class="grid" d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}"/>')
         parts.append(
-            f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{said}</text>'
+            f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{number}</text>'
         )
-    styles = {name: _style(name, order, usable) for name in usable}
-    for name, points in usable.items():
+    styles = {name: _style(name, order, lines) for name in lines}
+    for name, points in lines.items():
         spots = [place(x, y) for x, y in points]
         path = "L".join(f"{x:.1f} {y:.1f}" for x, y in spots)
         parts.append(f'<path class="line {styles[name]}" d="M{path}"/>')
-        if len(spots) <= MARKS:
+        if len(spots) <= MAX_MARKED_POINTS:
             parts += [
                 f'<circle class="{styles[name]}" cx="{x:.1f}" cy="{y:.1f}" r="2.6"/>'
                 for x, y in spots
@@ -84,23 +99,23 @@ def line_chart(
     parts.append(
         f'<text x="{middle:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>'
     )
-    said = "; ".join(_say(name, points, log) for name, points in usable.items())
-    label = escape(f"{y_label} over {x_label}. {said}", quote=True)
+    summary = "; ".join(_summary(name, points, log) for name, points in lines.items())
+    description = escape(f"{y_label} over {x_label}. {summary}", quote=True)
     legend = "".join(
         f'<li><svg class="key" viewBox="0 0 22 8" aria-hidden="true"><path class="line '
         f'{styles[name]}" d="M1 4H21"/></svg>{escape(name)}</li>'
-        for name in usable
+        for name in lines
     )
     return (
         f'<figure class="chart"><figcaption>{escape(y_label)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{description}">'
         f"{''.join(parts)}</svg>"
         f'<ul class="legend">{legend}</ul></figure>'
     )
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from below ``low`` to above ``high``, about ``most`` of them."""
+    """Return about ``most`` round numbers, from at most ``low`` to at least ``high``."""
     if high <= low:
         pad = abs(low) * 0.1 or 1.0
         low, high = low - pad, high + pad
@@ -112,6 +127,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
+    """Logarithms of round numbers between ``low`` and ``high``, which are logarithms too."""
     factors = (1, 2, 5) if high - low < 2.5 else (1,)
     powers = range(math.floor(low), math.ceil(high) + 1)
     every = [n + math.log10(factor) for n in powers for factor in factors]
@@ -128,10 +144,10 @@ def _range(values: Sequence[float], marks: Sequence[float]) -> tuple[float, floa
 
 def _style(name: str, order: Sequence[str], others: Mapping[str, Points]) -> str:
     names = list(order) if name in order else list(others)
-    return f"s{names.index(name) % 6}"
+    return f"s{names.index(name) % COLOURS}"
 
 
-def _say(name: str, points: Points, log: bool) -> str:
+def _summary(name: str, points: Points, log: bool) -> str:
     (x0, y0), (x1, y1) = points[0], points[-1]
     x0, x1 = (10**x0, 10**x1) if log else (x0, x1)
     return f"{name}: from {y0:.4g} at {x0:.4g} to {y1:.4g} at {x1:.4g}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bam_mm.report.published import published_rows
-from bam_mm.report.summary import Cell, Column, columns, leaderboard, models_of
+from bam_mm.report.summary import Cell, Column, columns, image_limits, leaderboard, models_of
 from bam_mm.suite.definitions import Suite
 from bam_mm.suite.records import DONE, FAILED
 
@@ -16,23 +16,25 @@ Record = Mapping[str, Any]
 
 
 def markdown(suite: Suite, records: Sequence[Record]) -> str:
-    """Leaderboard, published rows, tasks and failures."""
+    """Write leaderboard, published numbers, tasks and failures as Markdown."""
     board = leaderboard(suite, records)
     lines = [f"# {_plain(suite.title)}", "", _plain(suite.about), ""]
-    limits = sorted({r["limit"] for r in records if r.get("limit") is not None})
+    limits = ", ".join(map(str, image_limits(records)))
     if limits:
-        said = ", ".join(map(str, limits))
-        lines += [f"A quick try: at most {said} images of each data set. These are no results.", ""]
+        lines += [
+            f"Quick try: at most {limits} images per data set. These numbers are not results."
+        ]
+        lines.append("")
     lines += ["## Measured", "", *_table(_names(board), _rows(board, records)), ""]
-    mine = [column for column in board if column.metric.published]
-    rows = published_rows([column.metric.published for column in mine])
+    shown = [column for column in board if column.metric.published]
+    rows = published_rows([column.metric.published for column in shown])
     if rows:
-        heads = ["method", "backbone", *_names(mine)[1:], "source"]
+        heads = ["method", "backbone", *_names(shown)[1:], "source"]
         body = [
             [
                 row.method,
                 row.backbone,
-                *(_value(row.values.get(column.metric.published)) for column in mine),
+                *(_value(row.values.get(column.metric.published)) for column in shown),
                 row.source,
             ]
             for row in rows
@@ -53,7 +55,10 @@ def markdown(suite: Suite, records: Sequence[Record]) -> str:
 
 
 def leaderboard_csv(suite: Suite, records: Sequence[Record]) -> str:
-    """A row a model; mean, std and number of seeds of each main metric. Measured rows alone."""
+    """Write mean, std and number of seeds of each main metric, one row per model.
+
+    Published numbers are not included.
+    """
     board = leaderboard(suite, records)
     keys = [f"{column.task.name}:{column.metric.key}" for column in board]
     heads = ["model", *(f"{key} {part}" for key in keys for part in ("mean", "std", "seeds"))]
@@ -68,7 +73,7 @@ def leaderboard_csv(suite: Suite, records: Sequence[Record]) -> str:
 
 
 def records_csv(suite: Suite, records: Sequence[Record]) -> str:
-    """A row a number: every metric of every record, and the failures with their messages."""
+    """Write every metric of every record, one row per number, and the failures' messages."""
     rows: list[list[Any]] = [["model", "task", "seed", "status", "metric", "value", "message"]]
     known = {task.name for task in suite.tasks}
     for r in records:
@@ -108,7 +113,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _plain(text: str, *, bold: bool = False) -> str:
-    """Text that Markdown takes for nothing else; ``**`` around a whole cell stays."""
+    """Escape Markdown's special characters; with ``bold``, ``**`` around the whole text stays."""
     strong = bold and len(text) > 4 and text.startswith("**") and text.endswith("**")
     text = text[2:-2] if strong else text
     for char in "\\|<>[]`*_":

@@ -1,7 +1,7 @@
-"""Published numbers, to be shown beside measured ones and never among them.
+"""Published numbers, which the report shows next to measured ones but never in the same table.
 
-Only cells for which a source was found are here; an unknown one is not guessed. Top-1 accuracy in
-per cent unless the column says otherwise. A suite's metric names its column with ``published=``.
+Only numbers with a known source are listed. They are top-1 accuracies in per cent, unless the name
+of the column is that of another metric. A metric of a suite names its column with ``published=``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ MAE = "MAE's paper, plain Mask R-CNN and UPerNet"
 
 @dataclass(frozen=True)
 class Published:
-    """One row.
+    """Published numbers of one model from one source.
 
     Attributes:
-        method: Of pretraining.
-        backbone: The network.
-        source: Where the numbers are from.
-        values: By column.
+        method: Pretraining method.
+        backbone: Network that was pretrained.
+        source: Paper or repository that reports the numbers.
+        values: Numbers by column.
     """
 
     method: str
@@ -106,5 +106,5 @@ PUBLISHED = (
 
 
 def published_rows(columns: list[str]) -> list[Published]:
-    """The rows that have a number in one of some columns."""
+    """Return the rows that have a number in at least one of the columns."""
     return [row for row in PUBLISHED if any(column in row.values for column in columns)]

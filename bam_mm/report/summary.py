@@ -1,4 +1,4 @@
-"""From records to tables: mean and deviation over seeds, and which is best."""
+"""From records to the numbers of the tables: mean and deviation over seeds, and the best model."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Cell:
     """A number of a table.
 
     Attributes:
-        mean: Over the seeds.
-        std: Of the sample (over n - 1); None for one seed.
-        seeds: How many.
-        best: Whether no other model's mean is better, where there are others.
+        mean: Mean over the seeds.
+        std: Standard deviation of the sample (over n - 1); None for one seed.
+        seeds: Number of seeds.
+        best: Whether no other model has a better mean; False if there is no other model.
     """
 
     mean: float
@@ -32,18 +32,18 @@ class Cell:
     best: bool = False
 
     def text(self, form: str = ".1f") -> str:
-        """Such as ``91.5 ± 0.4``."""
+        """Format the number, such as ``91.5 ± 0.4``."""
         return f"{self.mean:{form}}" + ("" if self.std is None else f" ± {self.std:{form}}")
 
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of a task, over all models.
+    """A metric of a task for all models.
 
     Attributes:
         task: The task.
-        metric: Its metric.
-        cells: By model; a model without a number is not in it.
+        metric: One of its metrics.
+        cells: Numbers by the slug of the model; models without a number are absent.
     """
 
     task: Task
@@ -52,7 +52,7 @@ class Column:
 
 
 def cell_of(values: Sequence[float]) -> Cell | None:
-    """Mean and sample deviation; None without a value."""
+    """Return mean and sample deviation; None without a value."""
     if not values:
         return None
     std = statistics.stdev(values) if len(values) > 1 else None
@@ -60,20 +60,20 @@ def cell_of(values: Sequence[float]) -> Cell | None:
 
 
 def columns(task: Task, records: Iterable[Record], *, main: bool = False) -> list[Column]:
-    """Columns of a task.
+    """Return the columns of a task.
 
     Args:
         task: The task.
-        records: Of it, and of others.
-        main: Whether only those of the leaderboard.
+        records: Records of this task; those of other tasks are ignored.
+        main: Whether to return only the columns of the leaderboard.
     """
-    mine = [r for r in records if r["task"] == task.name and r["status"] == DONE]
+    done = [r for r in records if r["task"] == task.name and r["status"] == DONE]
     found = []
     for metric in task.metrics:
         if main and not metric.main:
             continue
         values: dict[str, list[float]] = {}
-        for record in mine:
+        for record in done:
             if metric.key in record["metrics"]:
                 value = metric.scale * record["metrics"][metric.key]
                 values.setdefault(record["slug"], []).append(value)
@@ -83,26 +83,35 @@ def columns(task: Task, records: Iterable[Record], *, main: bool = False) -> lis
 
 
 def leaderboard(suite: Suite, records: Sequence[Record]) -> list[Column]:
-    """The main columns of all tasks that have a record, in the suite's order."""
-    there = {record["task"] for record in records}
+    """Return the main columns of all tasks that have a record, in the suite's order."""
+    recorded = {record["task"] for record in records}
     return [
         column
         for task in suite.tasks
-        if task.name in there
+        if task.name in recorded
         for column in columns(task, records, main=True)
     ]
 
 
 def models_of(records: Iterable[Record]) -> dict[str, str]:
-    """Names of the models by slug, as they come."""
+    """Return the names of the models by slug, in the order of the records."""
     return {record["slug"]: record["model"]["name"] for record in records}
 
 
+def image_limits(records: Iterable[Record]) -> list[int]:
+    """Return the ``--limit`` values of quick tries, none for full runs."""
+    return sorted({record["limit"] for record in records if record.get("limit") is not None})
+
+
 def check_one_protocol(records: Iterable[Record]) -> None:
-    """Stop where results of a task are of several protocols.
+    """Check that all results of a task come from one protocol.
+
+    Args:
+        records: Records of any tasks.
 
     Raises:
-        InputError: With what differs.
+        InputError: If two results of a task differ in their protocol or data. The message lists
+            the differences.
     """
     first: dict[tuple[str, str], Record] = {}
     for record in records:
@@ -123,7 +132,7 @@ def _mark_best(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
     if len(cells) < 2:
         return dict(cells)
     choose = min if metric.better == "lower" else max
-    # Equal as they are shown: a difference that nobody sees makes no best one.
+    # Numbers are compared as displayed: a difference that no reader can see decides nothing.
     shown = {slug: float(f"{cell.mean:{metric.form}}") for slug, cell in cells.items()}
     top = choose(shown.values())
     return {

@@ -1,1 +1,1 @@
-"""The benchmark: tasks and suites, models, runs, records. Reports are in ``benchmark.report``."""
+"""The benchmark: suites of tasks, models, runs and records; :mod:`bam_mm.report` shows them."""

@@ -1,4 +1,4 @@
-"""One tool as a child process, its output in a log."""
+"""Run a command-line tool as a child process and write its output to a log file."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Outcome:
     """How a child process ended.
 
     Attributes:
-        code: Its exit code, negative for a signal.
-        message: What went wrong, in a line; ``""`` where nothing did.
+        code: Exit code, negative for a signal.
+        message: One-line description of the error, ``""`` if there was none.
     """
 
     code: int
@@ -35,23 +35,24 @@ class Outcome:
 
 
 def command(tool: str, arguments: Sequence[str], *, launcher: str, processes: int) -> list[str]:
-    """The command line of a tool, as a list.
+    """Return the command line of a tool as a list.
 
     Args:
-        tool: ``train.py`` or ``test.py``.
-        arguments: For it.
+        tool: File name of the tool, ``train.py`` or ``test.py``.
+        arguments: Arguments of the tool.
         launcher: One of :data:`LAUNCHERS`.
-        processes: How many.
+        processes: Number of processes.
 
     Raises:
-        InputError: If the launcher is unknown or not here, or one process is to be many.
+        InputError: If the launcher is unknown or not installed, or if several processes are
+            requested without a launcher.
     """
     start = [sys.executable, "-u", str(ROOT / "tools" / tool)]
     if launcher == "none":
         if processes != 1:
             raise InputError(
-                f"--gpus {processes} needs a launcher: add --launcher pytorch (torchrun, gloo "
-                "without GPUs), or slurm inside an allocation"
+                f"--gpus {processes} needs a launcher: add --launcher pytorch (torchrun, with gloo "
+                "on a CPU), or --launcher slurm inside an allocation"
             )
         return [*start, *arguments]
     if launcher == "pytorch":
@@ -60,7 +61,7 @@ def command(tool: str, arguments: Sequence[str], *, launcher: str, processes: in
         return [*torchrun, start[2], *arguments, "--launcher", "pytorch"]
     if launcher == "slurm":
         if shutil.which("srun") is None:
-            raise InputError("--launcher slurm: srun is not on this machine; use pytorch")
+            raise InputError("--launcher slurm: srun is not installed; use --launcher pytorch")
         return ["srun", f"--ntasks={processes}", "--kill-on-bad-exit=1", *start, *arguments,
                 "--launcher", "slurm"]  # fmt: skip
     raise InputError(f"--launcher {launcher}: choose one of {', '.join(LAUNCHERS)}")
@@ -73,21 +74,23 @@ def run_child(
     on_wait: Callable[[float], None] | None = None,
     share: int = 1,
 ) -> Outcome:
-    """Run a command to its end. It ends with this process, however that is stopped.
+    """Run a command and wait until it ends.
+
+    If this process ends first, even by SIGKILL, the child ends too.
 
     Args:
-        arguments: The command, see :func:`command`.
-        log: File that its output is added to.
-        on_wait: Called now and then with the seconds since the start; what it raises ends the
-            child.
-        share: How many children share the cores: each gets its part of the threads, unless
-            ``OMP_NUM_THREADS`` says otherwise.
+        arguments: Command line, see :func:`command`.
+        log: File to which the output is appended.
+        on_wait: Function that is called every two seconds with the seconds since the start. An
+            exception that it raises ends the child.
+        share: Number of children that share the CPU cores. Each gets an equal part of the threads,
+            unless ``OMP_NUM_THREADS`` is set.
 
     Returns:
         The outcome.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    began = log.stat().st_size if log.exists() else 0
+    offset = log.stat().st_size if log.exists() else 0
     start = time.monotonic()
     environment = {**os.environ, WATCHED: str(os.getpid())}
     if share > 1:
@@ -103,9 +106,9 @@ def run_child(
             process.wait(20)
             raise
     with log.open("rb") as written:
-        written.seek(began)
+        written.seek(offset)
         text = written.read().decode(errors="replace")
-    message = "" if process.returncode == 0 else _fault(text, process.returncode)
+    message = "" if process.returncode == 0 else _error_line(text, process.returncode)
     return Outcome(process.returncode, message)
 
 
@@ -119,17 +122,18 @@ def _wait(process: subprocess.Popen, start: float, on_wait: Callable[[float], No
                 on_wait(time.monotonic() - start)
 
 
-def _fault(text: str, code: int) -> str:
+def _error_line(text: str, code: int) -> str:
+    """Find the line of a failed process's output that names the error."""
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
     if errors:
         return errors[-1].removeprefix("error: ")
     if code < 0 or code in (137, 139):
         number = -code if code < 0 else code - 128
-        kind = f"stopped by signal {number}"
-        return kind + (" (by hand, or the machine had no memory left)" if number == 9 else "")
-    thrown = [line for line in lines if _EXCEPTION.match(line) and "ChildFailedError" not in line]
-    return thrown[-1] if thrown else (lines[-1] if lines else f"exit code {code} without a word")
+        kind = f"killed by signal {number}"
+        return kind + (" (by a user, or because memory ran out)" if number == 9 else "")
+    raised = [line for line in lines if _EXCEPTION.match(line) and "ChildFailedError" not in line]
+    return raised[-1] if raised else (lines[-1] if lines else f"exit code {code} without output")
 
 
 def _free_port() -> int:

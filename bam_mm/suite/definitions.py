@@ -1,4 +1,4 @@
-"""Suites and tasks, as the files of ``configs/suites/`` say them."""
+"""Suites and tasks as defined by the files in ``configs/suites/``."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from bam_mm.launch.paths import ROOT
 FOLDER = ROOT / "configs/suites"
 
 KINDS = ("test", "train")
-"""``test``: tools/test.py on the checkpoint; ``train``: tools/train.py, then tools/test.py."""
+"""``test`` runs tools/test.py on the checkpoint; ``train`` runs tools/train.py before it."""
 
 FAMILIES = ("vit", "cnn", "any")
-"""For which backbones a config is meant: with a [CLS] token, without one, or all."""
+"""The backbones that a config is meant for: with a [CLS] token, without one, or any."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a task.
+    """A metric of a task.
 
     Attributes:
-        key: Its key in the metrics that ``tools/test.py --out`` writes.
-        label: For people.
-        main: Whether it has a column in the leaderboard.
-        better: ``higher``, or ``lower``.
-        scale: Factor for people; 100 makes per cent of a fraction.
-        form: Format of the number.
-        published: Its column in :mod:`bam_mm.report.published`.
+        key: Key in the metrics that ``tools/test.py --out`` writes.
+        label: Name in tables and logs.
+        main: Whether the metric has a column in the leaderboard.
+        better: Whether a ``higher`` or a ``lower`` value is better.
+        scale: Factor for display; 100 turns a fraction into per cent.
+        form: Format specification for display.
+        published: Column in :mod:`bam_mm.report.published`, ``""`` for none.
     """
 
     key: str
@@ -46,13 +46,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class Data:
-    """The data that a task reads.
+    """The data set that a task reads.
 
     Attributes:
-        title: For people.
-        root: Its folder, below the folder of all data.
-        check: A name that ``tools/check_data.py`` knows, or nothing.
-        get: How it is got.
+        title: Name for display.
+        root: Folder of the data set, relative to the folder of all data sets.
+        check: Name for ``tools/check_data.py``, ``""`` for no check.
+        get: Command or hint for obtaining the data.
     """
 
     title: str
@@ -63,15 +63,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve that a task leaves in its work folder, as a JSON list of rows.
+    """A curve that a task writes to its work folder, as a JSON list of rows.
 
     Attributes:
-        file: Below the work folder.
-        x: Key of the row.
-        y: Other keys, a panel each.
-        labels: Of x, then of each y.
-        scale: Factor on y.
-        log: Whether x is drawn by its logarithm.
+        file: Path of the JSON file, relative to the work folder.
+        x: Key of the x value in a row.
+        y: Keys of the y values in a row; each has its own panel.
+        labels: Axis labels of x and of each y.
+        scale: Factor for the y values.
+        log: Whether the x axis is logarithmic.
     """
 
     file: str
@@ -84,12 +84,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Picture:
-    """Pictures that a task leaves in its work folder.
+    """Pictures that a task writes to its work folder.
 
     Attributes:
-        pattern: Of their paths below the work folder.
-        caption: What is seen.
-        most: How many are kept.
+        pattern: Glob pattern of the files, relative to the work folder.
+        caption: Description of what the pictures show.
+        most: Maximum number of pictures in the record.
     """
 
     pattern: str
@@ -99,22 +99,22 @@ class Picture:
 
 @dataclass(frozen=True)
 class Task:
-    """One protocol.
+    """An evaluation protocol on one data set.
 
     Attributes:
-        name: Short, for folders and ``--tasks``.
-        title: For people.
-        about: The protocol in a sentence.
+        name: Short name for folders and ``--tasks``.
+        title: Name for display.
+        about: One-sentence description of the protocol.
         kind: One of :data:`KINDS`.
-        config: The config file by family, below the root of the repository.
-        metrics: What is reported.
-        data: What it reads.
-        cost: About how long it takes, and on what.
-        options: Changes to the config, dotted keys.
-        seeds: Dotted keys that the seed sets, besides ``randomness.seed``.
-        steady: Whether, with trained weights, no random draw takes part: then one seed is run.
-        curves: What it leaves to draw.
-        pictures: What it leaves to look at.
+        config: Path of the config file for each family, see :data:`FAMILIES`.
+        metrics: Metrics to report.
+        data: Data set that the task reads.
+        cost: Approximate duration, and the hardware if it is not a CPU.
+        options: Overridden settings of the config, by dotted key.
+        seeds: Dotted keys that the seed sets in addition to ``randomness.seed``.
+        steady: Whether the result is deterministic for trained weights, so that one seed is enough.
+        curves: Curves to copy into the record.
+        pictures: Pictures to list in the record.
     """
 
     name: str
@@ -134,15 +134,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Suite:
-    """Some tasks.
+    """A set of tasks.
 
     Attributes:
-        name: Name of its file.
-        title: For people.
-        about: What it is for.
-        tasks: In the order of the table.
-        look: Patterns below the folder of all data; the attention of each model on the first image
-            of each is drawn.
+        name: Name of the suite's file, without the extension.
+        title: Name for display.
+        about: Description of the suite.
+        tasks: Tasks in the order of the tables.
+        look: Glob patterns relative to the folder of all data sets. The attention of each model is
+            drawn on the first image that matches each pattern.
         look_size: Short side of these images in pixels.
     """
 
@@ -154,7 +154,13 @@ class Suite:
     look_size: int = 224
 
     def choose(self, names: list[str] | None) -> tuple[Task, ...]:
-        """Tasks by name, all of them for None, in the suite's order.
+        """Choose tasks by name.
+
+        Args:
+            names: Names of tasks, None for all.
+
+        Returns:
+            The tasks in the suite's order.
 
         Raises:
             InputError: If a name is unknown.
@@ -169,7 +175,7 @@ class Suite:
 
 
 def suite_names() -> list[str]:
-    """Names of the repository's suites."""
+    """Return the names of the suites in ``configs/suites/``."""
     return sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
@@ -177,26 +183,27 @@ def load_suite(name: str | Path) -> Suite:
     """Read a suite.
 
     Args:
-        name: Of a file of ``configs/suites/``, or the path of one's own.
+        name: Name of a file in ``configs/suites/`` without the extension, or a path to a ``.py``
+            file.
 
     Raises:
-        InputError: If there is no such suite, or something in it is wrong.
+        InputError: If the suite does not exist or is invalid.
     """
     path = Path(name) if str(name).endswith(".py") else FOLDER / f"{name}.py"
     if not path.is_file():
         raise InputError(
             f"suite {str(name)!r}: {path} does not exist; choose one of "
-            f"{', '.join(suite_names())}, or give the path of your own (.py)"
+            f"{', '.join(suite_names())}, or pass the path of your own .py file"
         )
     content = Config.fromfile(str(path)).to_dict()
     where = f"suite {path}"
     for key in ("title", "about", "tasks"):
         if not content.get(key):
-            raise InputError(f"{where} has no {key}: it is a config with title, about and tasks")
+            raise InputError(f"{where} has no {key}: a suite needs title, about and tasks")
     tasks = tuple(_task(entry, where) for entry in content["tasks"])
     names = [task.name for task in tasks]
     if len(set(names)) != len(names):
-        raise InputError(f"{where}: two tasks have one name among {', '.join(names)}")
+        raise InputError(f"{where}: task names must be unique, but they are {', '.join(names)}")
     look = tuple(content.get("look", ()))
     size = content.get("look_size", 224)
     return Suite(path.stem, content["title"], content["about"], tasks, look, size)
@@ -209,22 +216,27 @@ def _task(entry: Mapping[str, Any], where: str) -> Task:
     configs = {"any": config} if isinstance(config, str) else dict(config or {})
     paths = {family: ROOT / file for family, file in configs.items()}
     for family, path in paths.items():
-        if family not in FAMILIES or not path.is_file():
+        if family not in FAMILIES:
             raise InputError(
-                f"{where}: config {family}={path} "
-                + ("does not exist" if family in FAMILIES else f"is for none of {FAMILIES}")
-                + ": name a file of configs/, or leave the task out"
+                f"{where}: config {family}={path} has an unknown family; "
+                f"choose one of {', '.join(FAMILIES)}"
+            )
+        if not path.is_file():
+            raise InputError(
+                f"{where}: config {family}={path} does not exist; "
+                "name a file in configs/, or remove the task"
             )
     if not paths or entry.get("kind") not in KINDS or "/" in str(entry.get("name", "/")):
         raise InputError(
-            f"{where}: it needs a name without '/', a config and a kind, one of {', '.join(KINDS)}"
+            f"{where}: a task needs a name without '/', a config and a kind, "
+            f"one of {', '.join(KINDS)}"
         )
     metrics = tuple(
         _build(Metric, {"key": key, **(m if isinstance(m, Mapping) else {"label": m})}, where)
         for key, m in (entry.get("metrics") or {}).items()
     )
     if not any(metric.main for metric in metrics):
-        raise InputError(f"{where}: give one of its metrics main=True, for the leaderboard")
+        raise InputError(f"{where}: set main=True for one of the metrics, for the leaderboard")
     entry.update(
         config=paths,
         metrics=metrics,
@@ -243,7 +255,11 @@ def _build(kind: type, entry: Mapping[str, Any], where: str) -> Any:
     try:
         return kind(**entry)
     except TypeError as error:
-        what = f"unknown: {', '.join(unknown)}" if unknown else str(error).split(": ")[-1]
+        if unknown:
+            problem = f"unknown: {', '.join(unknown)}"
+        else:  # The error ends with the missing keys: "...: 'title' and 'root'".
+            problem = f"missing: {str(error).split(': ')[-1]}"
         raise InputError(
-            f"{where}: {kind.__name__.lower()} of {', '.join(sorted(known))}; {what}"
+            f"{where}: invalid {kind.__name__.lower()} ({problem}); "
+            f"known keys: {', '.join(sorted(known))}"
         ) from error

@@ -1,4 +1,4 @@
-"""The demo: toy world, BAM pretraining, its scores, and every task of the toy suite."""
+"""The demo: make the toy world, pretrain with BAM, compute kNN scores and run the toy suite."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from bam_mm.suite.definitions import Suite, load_suite
 from bam_mm.suite.models import read_models
 from bam_mm.suite.pictures import draw_pictures
 from bam_mm.suite.planning import Settings, plan
-from bam_mm.suite.running import run_all
+from bam_mm.suite.running import Log, run_all
 from bam_mm.suite.untrained_features import colour_histogram, raw_pixels
 
 CONFIG = "configs/pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy.py"
@@ -46,12 +46,18 @@ BAM_NAME, RANDOM_NAME = "BAM teacher", "random weights"
 
 RANDOM_MODEL = "random weights=random:vit-toy-p8"
 MOST_JOBS = 4
-"""Runs side by side at most: each takes a gigabyte."""
+"""Maximum number of runs in parallel; each needs about 1 GB of memory."""
 
 
 @dataclass(frozen=True)
 class FirstResult:
-    """kNN top-1 in per cent by feature, for one seed, and where the picture is."""
+    """kNN scores of one seed.
+
+    Attributes:
+        seed: Seed of the toy world, the weights and the training.
+        scores: Top-1 accuracy in per cent for each feature.
+        picture: Path of the figure.
+    """
 
     seed: int
     scores: dict[str, float]
@@ -67,15 +73,15 @@ def run_demo(
     scale: float = 1.0,
     options: tuple[str, ...] = (),
 ) -> FirstResult:
-    """Make the toy world, pretrain with BAM through the runner, score, draw.
+    """Make the toy world, pretrain with BAM, score the result and draw a figure.
 
     Args:
-        seed: Of the world, the weights and the training.
-        root: Root of the repository, where ``configs`` and ``tools`` are.
+        seed: Seed of the toy world, the weights and the training.
+        root: Root of the repository, which contains ``configs`` and ``tools``.
         data: Folder of the toy worlds.
-        out: Work folder. A demo that was interrupted there goes on.
-        scale: Of the toy world.
-        options: More ``--cfg-options`` for the training.
+        out: Work folder. An interrupted demo resumes there.
+        scale: Factor for the number of images in the toy world.
+        options: Additional ``--cfg-options`` for the training.
 
     Returns:
         The scores.
@@ -89,13 +95,18 @@ def run_demo(
 
 
 def pretrain(root: Path, out: Path, overrides: list[str]) -> None:
-    """Run ``tools/train.py --resume`` with a progress bar in place of its log.
+    """Run ``tools/train.py --resume`` and show a progress bar instead of its log.
 
-    It ends with this process, however that is stopped: a training that outlived a killed demo would
-    write into the folder of the next one.
+    If this process is killed, the training ends too. Otherwise it would write to the work folder of
+    the next demo.
+
+    Args:
+        root: Root of the repository.
+        out: Work folder.
+        overrides: ``--cfg-options`` of the training.
 
     Raises:
-        InputError: If the training stops with an error; its last words are in the message.
+        InputError: If the training fails; the message contains the last lines of its log.
     """
     command = [sys.executable, str(root / "tools/train.py"), str(root / CONFIG)]
     command += ["--work-dir", str(out), "--resume", "--cfg-options", *overrides]
@@ -120,6 +131,7 @@ def pretrain(root: Path, out: Path, overrides: list[str]) -> None:
             env={**os.environ, WATCHED: str(os.getpid())},
         ) as process,
     ):
+        assert process.stdout is not None  # It is a pipe.
         task = bar.add_task("starting", total=epochs)
         for line in process.stdout:
             tail = [*tail[-19:], line]
@@ -133,29 +145,31 @@ def pretrain(root: Path, out: Path, overrides: list[str]) -> None:
         bar.update(task, completed=epochs)
     if process.returncode:
         raise InputError(
-            f"the training ended with code {process.returncode}; its last lines:\n{''.join(tail)}"
+            f"the training failed with exit code {process.returncode}; its last lines:\n"
+            f"{''.join(tail)}"
         )
 
 
 def last_checkpoint(out: Path) -> Path:
-    """The newest whole checkpoint of a work folder.
+    """Return the newest complete checkpoint of a work folder.
 
     Raises:
-        InputError: If there is none.
+        InputError: If the folder has no complete checkpoint.
     """
     path, _ = newest_checkpoint(out)
     if path is None:
-        raise InputError(f"{out} holds no checkpoint: run the training first")
+        raise InputError(f"{out} has no checkpoint: run the training first")
     return path
 
 
 def score(config: Config, checkpoint: Path, *, seed: int, out: Path) -> FirstResult:
-    """Score the trained teacher against three features that learned nothing.
+    """Compare the trained teacher with three untrained features by kNN.
 
     Args:
-        config: The training's config.
-        checkpoint: Of the training.
-        seed: Of the random network: the training's own start.
+        config: Config of the training.
+        checkpoint: Checkpoint of the training.
+        seed: Seed of the random network. With the seed of the training, these are the weights that
+            the training started from.
         out: Folder for ``first_result.json`` and ``first_result.png``.
     """
     init_default_scope(config.default_scope)
@@ -164,7 +178,7 @@ def score(config: Config, checkpoint: Path, *, seed: int, out: Path) -> FirstRes
     images, labels, _ = _read(config.knn_queries)
     features = {}
     for name in (BAM_NAME, RANDOM_NAME):
-        model = build_untrained(config.model, seed=seed)
+        model: Any = build_untrained(config.model, seed=seed)
         if name == BAM_NAME:
             load_weights(model, checkpoint)
         features[name] = [_encode(model, x) for x in (bank_images, images)]
@@ -187,20 +201,20 @@ def run_toy_suite(
     out: Path,
     tasks: list[str] | None = None,
     limit: int | None = None,
-    say: Callable[[str], None] = print,
+    log: Log = print,
 ) -> tuple[Suite, int]:
-    """Run the toy suite for a checkpoint and random weights.
+    """Run the toy suite for a checkpoint and for random weights.
 
     Args:
-        checkpoint: Of BAM.
-        data: Folder in which the toy world ``toy`` lies.
-        out: Work folder of the benchmark. What is done there is not done again.
-        tasks: Names; None for all.
-        limit: Images of each data set at most, for a try.
-        say: Is told the progress.
+        checkpoint: Checkpoint of a BAM pretraining.
+        data: Folder that contains the toy world ``toy``.
+        out: Work folder of the benchmark. Finished runs in it are skipped.
+        tasks: Names of the tasks, None for all.
+        limit: Maximum number of images of each data set, None for all.
+        log: Function that receives progress messages.
 
     Returns:
-        The suite, and how many runs have no result.
+        The suite and the number of runs without a result.
     """
     for percent in (10, 1):
         if not (data / "toy/images/subsets" / subset_name(percent, 0)).is_file():
@@ -211,9 +225,9 @@ def run_toy_suite(
     settings = Settings(folder=out.absolute(), data=data.absolute(), limit=limit)
     runs = plan(suite, suite.choose(tasks), models, [0], settings)
     jobs = min(os.cpu_count() or 1, MOST_JOBS)
-    say(f"every task for {' and '.join(m.name for m in models)}, {jobs} at a time:")
-    missing = run_all(runs, say, jobs=jobs)
-    draw_pictures(runs, say)
+    log(f"running all tasks for {' and '.join(m.name for m in models)}, {jobs} in parallel:")
+    missing = run_all(runs, log, jobs=jobs)
+    draw_pictures(runs, log)
     return suite, missing
 
 
@@ -227,7 +241,7 @@ def _encode(model: BAM, images: Tensor, batch: int = 250) -> Tensor:
 
 
 def _read(loader: dict) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """All images (N, 3, H, W) uint8 BGR, their labels, and the class names."""
+    """Return all images, (N, 3, H, W) uint8 BGR, their labels and the class names."""
     dataset = DATASETS.build(loader["dataset"])
     batches = list(DataLoader(dataset, batch_size=250, collate_fn=default_collate))
     images = torch.cat([batch["inputs"] for batch in batches])
@@ -243,12 +257,12 @@ def _knn_top1(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor
 def _draw(out: Path, scores: dict, features: dict, bank: tuple, queries: tuple) -> Path:
     images, labels = queries
     bank_images, bank_labels = bank
-    # One query of each of the first classes.
+    # One query image of each of the first seven classes.
     rows = [int((labels == c).nonzero()[0]) for c in labels.unique()[:7]]
     neighbours, correct = {}, {}
     for name in (BAM_NAME, RANDOM_NAME):
-        stored, asked = (torch.nn.functional.normalize(f, dim=1) for f in features[name])
-        nearest = (asked[rows] @ stored.T).topk(5, dim=1).indices
+        stored, queried = (torch.nn.functional.normalize(f, dim=1) for f in features[name])
+        nearest = (queried[rows] @ stored.T).topk(5, dim=1).indices
         neighbours[name] = _to_rgb(bank_images[nearest])
         correct[name] = (bank_labels[nearest] == labels[rows][:, None]).numpy()
     curve = read_scalars(out).get("knn/teacher_top1", [])
@@ -258,5 +272,5 @@ def _draw(out: Path, scores: dict, features: dict, bank: tuple, queries: tuple) 
 
 
 def _to_rgb(images: Tensor) -> np.ndarray:
-    """(..., 3, H, W) BGR to (..., H, W, 3) RGB."""
+    """Convert (..., 3, H, W) BGR to (..., H, W, 3) RGB."""
     return images.flip(-3).movedim(-3, -1).numpy()

@@ -1,4 +1,4 @@
-"""Putting a model's backbone into a task's config, with the widths that follow from it."""
+"""Put a model's backbone into a task's config and adapt the widths that depend on it."""
 
 from __future__ import annotations
 
@@ -28,29 +28,28 @@ KEPT = (
     "drop_path_rate", "blocks", "stages", "norm", "frozen", "activation_checkpointing",
     "out_indices", "out_type", "frozen_stages", "norm_eval", "norm_cfg", "with_cp",
 )  # fmt: skip
-"""Keys of a task's backbone that belong to its protocol, not to the network."""
+"""Keys of a task's backbone config that belong to the protocol, not to the network."""
 
 DROPPED = ("stop_grad_conv1", "init_cfg", "out_type", "out_indices", "frozen_stages", "norm_eval",
            "with_cp", "activation_checkpointing", "drop_path_rate", "drop_rate")  # fmt: skip
-"""Keys of a model's backbone that belong to how it was pretrained."""
-
+"""Keys of a model's backbone config that belong to its pretraining."""
 
 PLAIN_VITS = ("VisionTransformer", "MoCoV3ViT")
-"""mmpretrain's classes of one and the same network."""
+"""mmpretrain classes that implement the same network."""
 
 
 def fit(config: Config, model: Model) -> list[str]:
-    """Make a task's config one of this model, in place.
+    """Put a model into a task's config, in place.
 
     Args:
-        config: Of a task.
-        model: Its backbone and weights take the place of the config's.
+        config: Config of the task.
+        model: Model whose backbone and weights replace those of the config.
 
     Returns:
-        What else had to change, such as ``model.head.in_channels: 192 -> 768``.
+        Other settings that had to change, such as ``head.in_channels: 192 -> 768``.
 
     Raises:
-        InputError: If the model cannot do the task, with the reason.
+        InputError: If the model cannot do the task; the message names the reason.
     """
     import_custom_modules(config)
     init_default_scope(config.get("default_scope", "mmpretrain"))
@@ -67,10 +66,10 @@ def fit(config: Config, model: Model) -> list[str]:
     except InputError as error:
         raise InputError(f"{model.name} cannot do this task: {error}") from error
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
-        said = (str(error).strip().splitlines() or [""])[0]
+        reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
             f"{model.name} cannot do this task: its backbone "
-            f"({config.model.backbone.type}) fails on an image: {type(error).__name__}: {said}"
+            f"({config.model.backbone.type}) fails on an image: {type(error).__name__}: {reason}"
         ) from error
     return [
         line for line in _changes(before, plain(config.model)) if not line.startswith("backbone")
@@ -78,56 +77,62 @@ def fit(config: Config, model: Model) -> list[str]:
 
 
 def graft(task: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    """A backbone with the network of a model and the protocol of a task.
+    """Combine the network of a model with the protocol of a task.
 
-    Where both are vision transformers of mmpretrain, the task's class is kept: it says what is
-    trained and which maps come out; architecture and sizes are the model's.
+    If both backbones are vision transformers of mmpretrain, the result has the architecture and the
+    sizes of the model but the class of the task, which decides what is trained and which maps are
+    returned.
 
     Args:
-        task: Config of the backbone in the task's config.
-        model: Config of the model's backbone.
+        task: Backbone config of the task.
+        model: Backbone config of the model.
 
     Returns:
         Config of the backbone to build.
     """
     grafted = {k: v for k, v in model.items() if k not in DROPPED}
-    theirs, ours = _class_of(model["type"]), _class_of(task["type"])
-    both_vit = theirs.__name__ in PLAIN_VITS and issubclass(ours, VisionTransformer)
+    model_class, task_class = _class_of(model["type"]), _class_of(task["type"])
+    both_vit = model_class.__name__ in PLAIN_VITS and issubclass(task_class, VisionTransformer)
     if both_vit and isinstance(grafted.get("arch"), str):
-        grafted["arch"] = dict(theirs.arch_zoo[grafted["arch"]])
-    same = both_vit or theirs is ours or (issubclass(ours, theirs) and is_timm(theirs))
+        grafted["arch"] = dict(model_class.arch_zoo[grafted["arch"]])
+    same = (
+        both_vit
+        or model_class is task_class
+        or (issubclass(task_class, model_class) and is_timm(model_class))
+    )
     if same:
         grafted["type"] = task["type"]
         grafted.update({k: v for k, v in task.items() if k in KEPT})
     elif task.get("drop_path_rate"):
         grafted["drop_path_rate"] = task["drop_path_rate"]
-    if same and plain(_settings(task, ours)) == plain(_settings(grafted, ours)):
+    if same and plain(_settings(task, task_class)) == plain(_settings(grafted, task_class)):
         return dict(task)
     return grafted
 
 
 def family_of(model: Model) -> str:
-    """``vit`` for a backbone with a [CLS] token, else ``cnn``."""
+    """Return ``vit`` for a backbone with a [CLS] token, else ``cnn``."""
     init_default_scope("mmpretrain")
     import_module("bam_mm")
     backbone = MODELS.build(dict(model.source.config))
     return "vit" if prefix_tokens(backbone) else "cnn"
 
 
-def _settings(config: Mapping[str, Any], kind: type) -> dict[str, Any]:
+def _settings(config: Mapping[str, Any], kind: Any) -> dict[str, Any]:
+    """Replace the name of an architecture by its settings, so that configs can be compared."""
     settings = dict(config)
     if isinstance(settings.get("arch"), str) and hasattr(kind, "arch_zoo"):
         settings["arch"] = dict(kind.arch_zoo[settings["arch"]])
     return settings
 
 
-def _class_of(kind: str | type) -> type:
+def _class_of(kind: str | type) -> Any:
     if not isinstance(kind, str):
         return kind
     with MODELS.switch_scope_and_registry(None) as registry:
         found = registry.get(kind)
     if found is None:
-        raise InputError(f"backbone type {kind!r} is in no registry: import its module")
+        raise InputError(f"backbone type {kind!r} is not registered: import its module")
     return found
 
 
@@ -144,10 +149,12 @@ def _frozen_features(config: Config, before: Mapping) -> None:
 def _probe(config: Config, backbone: nn.Module) -> int:
     model, blocks = config.model, config.model.get("blocks", 1)
     with torch.no_grad():
-        outputs = block_outputs(_still(backbone), _image(config), blocks)
+        outputs = block_outputs(_evaluating(backbone), _image(config), blocks)
         feature = probe_feature(outputs, model.feature, prefix=prefix_tokens(backbone))
     if feature.ndim != 2:
-        raise InputError(f"its feature is {tuple(feature.shape)} instead of a vector an image")
+        raise InputError(
+            f"its feature has shape {tuple(feature.shape)} instead of one vector per image"
+        )
     return feature.shape[1]
 
 
@@ -171,7 +178,7 @@ def _classifier(config: Config, before: Mapping) -> None:
     image = _image(config)
     backbone = _any_size(model, MODELS.build(model.backbone), lambda b: b(image))
     with torch.no_grad():
-        output = _still(backbone)(image)
+        output = _evaluating(backbone)(image)
     output = output[-1] if isinstance(output, (tuple, list)) else output
     if output.ndim == 4:
         model.neck = ConfigDict(type="mmpretrain.GlobalAveragePooling")
@@ -179,8 +186,8 @@ def _classifier(config: Config, before: Mapping) -> None:
         model.pop("neck", None)
     else:
         raise InputError(
-            f"{model.backbone.type} gives {tuple(output.shape)} where a classifier needs a vector "
-            "or a map; take the same network of mmpretrain, as in mmpretrain:vit-base-p16@PATH"
+            f"{model.backbone.type} returns {tuple(output.shape)}, but a classifier needs a vector "
+            "or a map; use mmpretrain's version of the network, as in mmpretrain:vit-base-p16@PATH"
         )
     model.head.in_channels = output.shape[1]
 
@@ -193,18 +200,18 @@ def _label_propagation(config: Config, before: Mapping) -> None:
     else:
         size = 224
     with torch.no_grad():
-        feature_map(_still(backbone), torch.zeros(1, 3, size, size), model.get("stage"))
+        feature_map(_evaluating(backbone), torch.zeros(1, 3, size, size), model.get("stage"))
 
 
 def _dense(config: Config, before: Mapping) -> None:
-    """Detection and segmentation: the widths of a transformer's maps in necks and heads."""
+    """Adapt the necks and heads of a detector or segmentor to the width of the backbone's maps."""
     model = config.model
     with torch.no_grad():
-        outputs = _still(MODELS.build(model.backbone))(_image(config))
+        outputs = _evaluating(MODELS.build(model.backbone))(_image(config))
     if not isinstance(outputs, (tuple, list)) or any(map_.ndim != 4 for map_ in outputs):
         raise InputError(
-            f"{model.backbone.type} gives no maps where {model.type} needs several; add a config "
-            "of this task for such a backbone, see docs/benchmark.md"
+            f"{model.backbone.type} returns no maps, but {model.type} needs several; add a config "
+            "of this task for such a backbone, see docs/suite.md"
         )
     widths = [map_.shape[1] for map_ in outputs]
     wanted = _wanted_widths(model)
@@ -212,8 +219,8 @@ def _dense(config: Config, before: Mapping) -> None:
         return
     if len(widths) != len(wanted) or len({*widths}) > 1 or len({*wanted}) > 1:
         raise InputError(
-            f"{model.backbone.type} gives maps {widths} wide, the config's neck takes {wanted}; "
-            "add a config of this task for such a backbone, see docs/benchmark.md"
+            f"{model.backbone.type} returns maps with {widths} channels, but the config's neck "
+            f"takes {wanted}; add a config of this task for such a backbone, see docs/suite.md"
         )
     old, new = wanted[0], widths[0]
 
@@ -250,26 +257,26 @@ _WIDTHS: dict[str, Callable[[Config, Mapping], None]] = {
 }
 
 
-def _any_size(model: Mapping, backbone: nn.Module, forward: Callable) -> nn.Module:
-    """Let a transformer of timm take images of the task's size, if it takes its own alone."""
+def _any_size(model: ConfigDict, backbone: nn.Module, forward: Callable) -> nn.Module:
+    """Rebuild a timm transformer for any image size if it rejects the size of the task."""
     if not is_timm(type(backbone)):
         return backbone
     try:
         with torch.no_grad():
-            forward(_still(backbone))
+            forward(_evaluating(backbone))
     except AssertionError:
         model.backbone.dynamic_img_size = True
         return MODELS.build(model.backbone)
     return backbone
 
 
-def _still(backbone: nn.Module) -> nn.Module:
-    backbone.eval()  # mmpretrain's backbones return nothing here.
+def _evaluating(backbone: nn.Module) -> nn.Module:
+    backbone.eval()  # It returns None for backbones of mmpretrain.
     return backbone
 
 
 def _image(config: Config) -> torch.Tensor:
-    """One image as large as the task's pipelines make it."""
+    """Return a black image of the size that the task's test pipeline produces."""
     loader = config.get("test_dataloader") or config.get("val_dataloader") or {}
     size = 224
     for step in (loader.get("dataset") or {}).get("pipeline") or ():
@@ -288,6 +295,7 @@ def _set_everywhere(config: Config, name: str, value: Any) -> None:
 
 
 def _changes(before: Any, after: Any, prefix: str = "") -> list[str]:
+    """List the settings that differ, such as ``head.in_channels: 192 -> 768``."""
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         keys = [*before, *(key for key in after if key not in before)]
         return [

@@ -1,4 +1,4 @@
-"""What a run leaves to be drawn and looked at, taken into its record."""
+"""Collect the curves and pictures of a run for its record."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from bam_mm.figures.curves import read_scalars
 from bam_mm.suite.definitions import Task
 
 POINTS = 200
-"""Of a curve at most."""
+"""Maximum number of points of a curve."""
 
 LOGGED = ("loss", "lr")
-"""Prefixes of what is drawn of a training, besides validation metrics."""
+"""Logged values in a training's curves, in addition to ``loss_*`` and validation metrics."""
 
 
 def curves(task: Task, folder: Path) -> list[dict[str, Any]]:
-    """The task's own curves.
+    """Read the curves that a task defines.
 
     Args:
         task: The task.
-        folder: Of the run.
+        folder: Work folder of the run.
 
     Returns:
-        Of each curve that is there ``labels``, ``log``, ``x`` and ``y``, a list a panel.
+        ``labels``, ``log``, ``x`` and ``y`` of each curve that the run has written. ``y`` holds one
+        list of values for each panel.
     """
     found = []
     for curve in task.curves:
@@ -47,13 +48,13 @@ def curves(task: Task, folder: Path) -> list[dict[str, Any]]:
 
 
 def training_curves(folder: Path) -> dict[str, list[list[float]]]:
-    """Loss, learning rate and validation metrics of a training, thinned out.
+    """Read the losses, learning rate and validation metrics of a training.
 
     Args:
-        folder: Of the run.
+        folder: Work folder of the run.
 
     Returns:
-        By name the (step, value) pairs, :data:`POINTS` at most.
+        (step, value) pairs by name, at most :data:`POINTS` each.
     """
     try:
         series = read_scalars(folder)
@@ -67,19 +68,30 @@ def training_curves(folder: Path) -> dict[str, list[list[float]]]:
 
 
 def thin(points: list[tuple[int, float]], most: int = POINTS) -> list[list[float]]:
-    """Means of neighbouring points, so that not more than ``most`` are left."""
+    """Average groups of neighbouring points.
+
+    Args:
+        points: (step, value) pairs in ascending order.
+        most: Maximum number of points to return.
+
+    Returns:
+        The last step and the mean value of each group.
+    """
     step = -(-len(points) // most)
     groups = [points[i : i + step] for i in range(0, len(points), step)] if points else []
     return [[g[-1][0], sum(value for _, value in g) / len(g)] for g in groups]
 
 
 def pictures(task: Task, folder: Path, base: Path) -> list[dict[str, str]]:
-    """The pictures that a run left.
+    """Find the pictures that a run has written.
 
     Args:
         task: The task.
-        folder: Of the run.
-        base: Paths are given below it.
+        folder: Work folder of the run.
+        base: Folder to which the returned paths are relative.
+
+    Returns:
+        ``path`` and ``caption`` of each picture.
     """
     return [
         {"path": str(path.relative_to(base)), "caption": picture.caption}

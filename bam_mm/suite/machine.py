@@ -1,4 +1,4 @@
-"""With what a record was made: versions, commit, hardware."""
+"""The environment of a run: package versions, git commit and hardware."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python, and the installed ones of :data:`PACKAGES`."""
+    """Return the versions of this package, Python and the installed :data:`PACKAGES`."""
     found = {"bam-mm": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -31,11 +31,11 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> dict[str, Any] | None:
-    """The repository's commit, and whether files of it are changed; None without git."""
-    answers = []
+    """Return the repository's commit and whether its files were changed; None without git."""
+    outputs = []
     for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
         try:
-            answers.append(
+            outputs.append(
                 subprocess.run(
                     ["git", "-C", str(ROOT), *command],
                     capture_output=True,
@@ -46,11 +46,11 @@ def commit() -> dict[str, Any] | None:
             )
         except (OSError, subprocess.SubprocessError):
             return None
-    return {"commit": answers[0], "changed": bool(answers[1])}
+    return {"commit": outputs[0], "changed": bool(outputs[1])}
 
 
 def hardware() -> dict[str, Any]:
-    """The machine: system, processor, cores that may be used."""
+    """Return the operating system, the processor and the number of usable cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"system": platform.platform(), "cpu": _cpu(), "cores": cores}
 

@@ -1,4 +1,4 @@
-"""Models as the benchmark knows them: a name, a backbone, weights."""
+"""Models of the benchmark: a name, a backbone and its weights."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from bam_mm.checkpoint import BackboneSource, file_digest, parse_backbone
 from bam_mm.errors import InputError
 
 RANDOM = "random"
-"""In place of a checkpoint, for the tools."""
+"""Value that the tools accept in place of a checkpoint, for random weights."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model to be scored.
+    """A model to evaluate.
 
     Attributes:
-        name: For tables.
-        slug: For folders.
+        name: Name in tables.
+        slug: Name in paths.
         source: Backbone and weights.
-        sha256: Of the weights' file, ``""`` for random ones.
+        sha256: SHA-256 of the checkpoint file, ``""`` for random weights.
     """
 
     name: str
@@ -32,17 +32,18 @@ class Model:
 
     @property
     def trained(self) -> bool:
-        """Whether it has weights of its own."""
+        """Whether the model has trained weights."""
         return self.source.path is not None
 
     @property
     def checkpoint(self) -> str:
-        """What the tools are given."""
-        # Absolute: the tools run in the repository's root.
-        return str(self.source.path.expanduser().absolute()) if self.trained else RANDOM
+        """Absolute path of the checkpoint file, or :data:`RANDOM`."""
+        # Absolute, because the tools run in the root of the repository.
+        path = self.source.path
+        return RANDOM if path is None else str(path.expanduser().absolute())
 
     def facts(self) -> dict[str, Any]:
-        """For records: what makes two models the same one."""
+        """Return what identifies the model in records."""
         return {
             "name": self.name,
             "kind": self.source.kind,
@@ -56,24 +57,25 @@ def read_models(texts: Sequence[str], *, trust: bool = False) -> list[Model]:
     """Read models from the command line.
 
     Args:
-        texts: ``SPEC`` or ``NAME=SPEC``, see :func:`~bam_mm.checkpoint.parse_backbone`.
-        trust: The user's explicit word that code in a ``bam:`` file may run.
+        texts: ``SPEC`` or ``NAME=SPEC`` of each model, see
+            :func:`~bam_mm.checkpoint.parse_backbone`.
+        trust: Whether code in a ``bam:`` file may run.
 
     Returns:
-        The models in their order.
+        The models in the same order.
 
     Raises:
-        InputError: If there is none, one cannot be read, or two would share a folder.
+        InputError: If there is no model, if one cannot be read, or if two would share a folder.
     """
     if not texts:
-        raise InputError("no model: name one or several, as in --model BAM=bam:PATH")
+        raise InputError("no model: pass at least one, as in --model BAM=bam:PATH")
     models = [_read(text, trust) for text in texts]
     for index, model in enumerate(models):
         others = [m.name for m in models[:index] if m.slug == model.slug]
         if others:
             raise InputError(
-                f"--model: {others[0]!r} and {model.name!r} would share the folder {model.slug}: "
-                "name them apart, as in NAME=SPEC"
+                f"--model: {others[0]!r} and {model.name!r} would share the folder {model.slug}; "
+                "choose different names, as in NAME=SPEC"
             )
     return models
 
@@ -85,8 +87,8 @@ def _read(text: str, trust: bool) -> Model:
     name = name.strip()
     source = parse_backbone(spec, trust=trust)
     if source.path is not None and not source.path.expanduser().is_file():
-        raise InputError(f"--model {text}: {source.path} does not exist; give the file's path")
+        raise InputError(f"--model {text}: {source.path} does not exist; check the path")
     slug = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-80:]
     if not slug:
-        raise InputError(f"--model {text}: a name has letters or digits in it, as in BAM={spec}")
+        raise InputError(f"--model {text}: the name needs letters or digits, as in BAM={spec}")
     return Model(name, slug, source, file_digest(source.path) if source.path else "")

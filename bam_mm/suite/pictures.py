@@ -1,4 +1,4 @@
-"""Pictures of the models themselves for the page: where they look, and what they find similar."""
+"""Pictures of the models for the report: attention maps and histograms of similarities."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ from mmengine.config import Config
 from bam_mm.checkpoint import read_checkpoint
 from bam_mm.checkpoint.recorded_config import parse_settings
 from bam_mm.errors import InputError
-from bam_mm.figures.attention import build_looker, plot_attention, read_image
+from bam_mm.figures.attention import build_attention_model, plot_attention, read_image
 from bam_mm.figures.similarities import measure_similarities, plot_similarities
 from bam_mm.suite.models import Model
 from bam_mm.suite.planning import Run
 from bam_mm.suite.records import PICTURES
 
 PAIRS = 500
-"""Images whose similarities are drawn."""
+"""Number of images for the histogram of similarities."""
 
 
-def draw_pictures(runs: Sequence[Run], say: Callable[[str], None] = print) -> list[Path]:
-    """Draw what is not there yet: attention on the suite's images, similarities of BAM's views.
+def draw_pictures(runs: Sequence[Run], log: Callable[[str], None] = print) -> list[Path]:
+    """Draw the missing pictures: attention on the suite's images, and similarities of BAM's views.
 
     Args:
-        runs: Of one call; their models and suite count.
-        say: Is told why a picture is missing.
+        runs: Runs of one suite; their models are drawn.
+        log: Function that receives a message for each picture that cannot be drawn.
 
     Returns:
-        The files that were written.
+        Files that were written.
     """
     if not runs:
         return []
-    settings, written = runs[0].settings, []
+    settings = runs[0].settings
+    written: list[Path] = []
     images = [path for pattern in runs[0].suite.look for path in _first(settings.data, pattern)]
     models = {run.model.slug: run.model for run in runs}
     for model in models.values():
+        jobs: list[tuple[str, Callable[..., Path], Path | None]]
         jobs = [(f"attention_{model.slug}_{path.stem}.png", _attention, path) for path in images]
         if model.source.kind == "bam":
             jobs.append((f"similarities_{model.slug}.png", _similarities, None))
@@ -47,7 +49,7 @@ def draw_pictures(runs: Sequence[Run], say: Callable[[str], None] = print) -> li
                 out.parent.mkdir(parents=True, exist_ok=True)
                 written.append(draw(model, path, out, runs[0]))
             except (InputError, OSError) as error:
-                say(f"no picture {name}: {error}")
+                log(f"picture {name} was not drawn: {error}")
     return written
 
 
@@ -56,9 +58,9 @@ def _first(data: Path, pattern: str) -> list[Path]:
 
 
 def _attention(model: Model, path: Path, out: Path, run: Run) -> Path:
-    looker = build_looker(model.source.spec, trust=run.settings.trust)
-    image = read_image(path, short_side=run.suite.look_size, multiple=looker.multiple)
-    return plot_attention(image, looker.look(image), out, heads=looker.heads)
+    attention_model = build_attention_model(model.source.spec, trust=run.settings.trust)
+    image = read_image(path, short_side=run.suite.look_size, multiple=attention_model.multiple)
+    return plot_attention(image, attention_model.attention(image), out, heads=attention_model.heads)
 
 
 def _similarities(model: Model, _: None, out: Path, run: Run) -> Path:
@@ -66,12 +68,12 @@ def _similarities(model: Model, _: None, out: Path, run: Run) -> Path:
     try:
         config = Config(parse_settings(content["meta"]["cfg"]))
         if config.model.type.rpartition(".")[2] != "BAM":
-            raise InputError(f"{model.checkpoint} is no pretraining with BAM")
+            raise InputError(f"{model.checkpoint} is not a BAM pretraining checkpoint")
         histograms = measure_similarities(
             config, model.checkpoint, count=PAIRS, branch=model.source.branch or "teacher"
         )
     except (AttributeError, KeyError, TypeError, SyntaxError) as error:
         raise InputError(
-            f"{model.checkpoint} does not say how it was trained ({type(error).__name__}: {error})"
+            f"{model.checkpoint} has no usable training config ({type(error).__name__}: {error})"
         ) from error
     return plot_similarities(histograms, out)

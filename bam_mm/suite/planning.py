@@ -1,4 +1,4 @@
-"""What is to be run: a task's config for one model and seed, and what its record will say."""
+"""Plan the runs: one for each model, task and seed, with its config and its protocol."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a call of ``tools/benchmark.py run`` says besides models and tasks.
+    """Settings that the runs of one call of ``tools/benchmark.py run`` share.
 
     Attributes:
         folder: Work folder of the benchmark.
-        data: Folder of all data.
-        limit: Images (or videos) of each data set at most.
-        launcher: See :data:`~bam_mm.suite.child_process.LAUNCHERS`.
-        processes: Of each run.
-        options: Changes to configs by task; those under ``""`` are for all tasks.
-        trust: The user's explicit word that code in checkpoints may run.
+        data: Folder of all data sets.
+        limit: Maximum number of images (or videos) of each data set, None for all.
+        launcher: One of :data:`~bam_mm.suite.child_process.LAUNCHERS`.
+        processes: Number of processes of each run.
+        options: Overridden settings of the configs, by task; those under ``""`` apply to all tasks.
+        trust: Whether code in checkpoints may run.
     """
 
     folder: Path
@@ -49,17 +49,17 @@ class Settings:
 
 @dataclass(frozen=True)
 class Run:
-    """One (model, task, seed).
+    """One task for one model and seed.
 
     Attributes:
         suite: The suite.
         task: The task.
         model: The model.
-        seed: Of everything that is drawn at random.
-        settings: Of the call.
-        variant: Family of the config that is taken.
-        protocol: What the result hangs on besides model and seed.
-        facts: What its data say of themselves.
+        seed: Random seed.
+        settings: Settings of the call.
+        variant: Family of the config that is used, see :data:`~bam_mm.suite.definitions.FAMILIES`.
+        protocol: Settings that determine the result, apart from model and seed.
+        facts: Format, seed and size of generated data, empty for other data.
     """
 
     suite: Suite
@@ -73,22 +73,25 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where it works."""
+        """Work folder of the run."""
         return run_folder(self.settings.folder, self.model.slug, self.task.name, self.seed)
 
     @property
     def record(self) -> Path:
-        """Where its record lies."""
+        """Path of the run's record."""
         return record_path(self.settings.folder, self.model.slug, self.task.name, self.seed)
 
     def __str__(self) -> str:
         return f"{self.task.name}, {self.model.name}, seed {self.seed}"
 
     def config(self) -> tuple[Config, list[str]]:
-        """The config, and what had to change for the model besides the backbone.
+        """Build the config of the run.
+
+        Returns:
+            The config, and the settings besides the backbone that had to change for the model.
 
         Raises:
-            InputError: If the model cannot do the task, or an option is wrong.
+            InputError: If the model cannot do the task, or if an option is invalid.
         """
         root = str(self.settings.data / self.task.data.root)
         config = load_config(self.task.config[self.variant], {**_options(self), "data_root": root})
@@ -112,12 +115,19 @@ def plan(
     seeds: Sequence[int],
     settings: Settings,
 ) -> list[Run]:
-    """All runs that are asked for, task by task.
+    """List all requested runs, task by task.
 
-    A task in which no random draw takes part is run with the first seed alone for a trained model.
+    A task with a deterministic result (``steady``) gets only the first seed for a trained model.
+
+    Args:
+        suite: The suite.
+        tasks: Tasks of the suite to run.
+        models: Models to evaluate.
+        seeds: Random seeds.
+        settings: Settings of the call.
 
     Raises:
-        InputError: If an option is wrong.
+        InputError: If an option is invalid.
     """
     unknown = sorted({*settings.options} - {"", *(task.name for task in suite.tasks)})
     if unknown:
@@ -141,7 +151,7 @@ def plan(
 
 
 def data_facts(root: Path) -> dict[str, Any]:
-    """What a generated data set says of itself (the toy world's seed and size)."""
+    """Return the format, seed and size of a generated data set; empty for other data."""
     for folder in (root, root.parent):
         manifest = folder / "world.json"
         if manifest.is_file():
@@ -151,17 +161,17 @@ def data_facts(root: Path) -> dict[str, Any]:
 
 
 def limit_data(config: Config, limit: int) -> None:
-    """Leave a part of every data set: evenly spread images, the first videos.
+    """Reduce every data set to evenly spread images, or to the first videos.
 
     Args:
-        config: Changed in place.
-        limit: Images, or videos, of each data set at most.
+        config: Config of a run, changed in place.
+        limit: Maximum number of images (or videos) of each data set.
 
     Raises:
-        InputError: If it is not a positive number.
+        InputError: If ``limit`` is not positive.
     """
     if limit < 1:
-        raise InputError(f"--limit {limit}: at least one image; 100 is usual")
+        raise InputError(f"--limit {limit}: must be at least 1, for example 100")
     import_custom_modules(config)
     init_default_scope(config.get("default_scope", "mmpretrain"))
     loop = config.get("test_cfg") or {}
@@ -181,7 +191,7 @@ def limit_data(config: Config, limit: int) -> None:
 
 
 def write_config(config: Config, path: Path) -> str:
-    """Write a config as a plain Python file without a base; returns its text."""
+    """Write a config as a plain Python file without base configs and return its text."""
     text = "".join(f"{key} = {value!r}\n" for key, value in config.to_dict().items())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -189,7 +199,7 @@ def write_config(config: Config, path: Path) -> str:
 
 
 def protocol_digest(run: Run) -> str:
-    """A short digest of a run's protocol."""
+    """Return a short digest of a run's protocol."""
     return digest_of(run.protocol)
 
 
@@ -201,8 +211,8 @@ def _variant(task: Task, family: str) -> str:
 
 
 def _options(run: Run) -> dict[str, Any]:
-    given = run.settings.options
-    return {**run.task.options, **given.get("", {}), **given.get(run.task.name, {})}
+    overrides = run.settings.options
+    return {**run.task.options, **overrides.get("", {}), **overrides.get(run.task.name, {})}
 
 
 def _batch(config: Config, processes: int) -> int | None:

@@ -1,4 +1,4 @@
-"""What a step of pretraining costs, by method: each in a process of its own."""
+"""Measure the time and memory of a pretraining step for several methods."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from bam_mm.launch.run_facts import peak_mb
 from bam_mm.suite.pretraining_methods import Views, build_method, make_views, step
 
 IMAGENET = 1_281_167
-"""Training images, for the hours of an epoch."""
+"""Number of training images, for the hours of an epoch."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is measured.
+class CostSettings:
+    """Settings of a measurement.
 
     Attributes:
-        method: See :data:`~bam_mm.suite.pretraining_methods.METHODS`.
-        backbone: See :data:`~bam_mm.checkpoint.sources.ARCHITECTURES`.
-        crops: As of :meth:`~bam_mm.suite.pretraining_methods.Views.of`.
-        batch: Images a step.
-        steps: How many are timed, after one that is not.
-        bfloat16: Whether the forward pass is under autocast.
-        threads: Of the CPU; 0 leaves them.
+        method: Key of :data:`~bam_mm.suite.pretraining_methods.METHODS`.
+        backbone: Key of :data:`~bam_mm.checkpoint.sources.ARCHITECTURES`.
+        crops: Views in the form that :meth:`~bam_mm.suite.pretraining_methods.Views.of` reads.
+        batch: Number of images per step.
+        steps: Number of timed steps; one untimed step runs before them.
+        bfloat16: Whether the forward pass uses autocast to bfloat16.
+        threads: Number of CPU threads; 0 keeps the default.
     """
 
     method: str
@@ -46,40 +46,50 @@ class Question:
 
 
 def clock(device: str) -> Callable[[], float]:
-    """What tells the seconds of a step on a device.
+    """Choose the clock that times a step on a device.
 
-    On one thread of a CPU the time that this process was at work, so that other work on the machine
-    does not count; else the time that passed (threads wait for each other, a GPU is waited for).
-    """
-    alone = device == "cpu" and torch.get_num_threads() == 1
-    return time.process_time if alone else time.perf_counter
+    On a single CPU thread this is the process time, which excludes other work on the machine. With
+    several threads or a GPU it is the elapsed time, which includes waiting for them.
 
-
-def measure(question: Question) -> dict[str, Any]:
-    """Measure one method in this process.
+    Args:
+        device: Device type, ``cpu`` or ``cuda``.
 
     Returns:
-        ``seconds`` of each step, ``peak_mb`` of the process beyond what it held before the model
-        was built (CPU) or of the GPU, ``device``, ``parameters``.
+        A function that returns seconds.
+    """
+    single_thread = device == "cpu" and torch.get_num_threads() == 1
+    return time.process_time if single_thread else time.perf_counter
+
+
+def measure(settings: CostSettings) -> dict[str, Any]:
+    """Measure one method in this process.
+
+    Args:
+        settings: Settings of the measurement.
+
+    Returns:
+        ``seconds`` of each step, ``peak_mb``, ``device`` and the number of trained ``parameters``.
+        ``peak_mb`` is the peak of the GPU memory, or on a CPU the growth of the process's peak
+        memory since before the model was built, in MiB.
 
     Raises:
         InputError: If the method cannot be built.
     """
-    if question.threads:
-        torch.set_num_threads(question.threads)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     gpu = torch.cuda.is_available()
     device = "cuda" if gpu else "cpu"
-    views = Views.of(question.crops)
+    views = Views.of(settings.crops)
     before = peak_mb() or 0.0
-    model = build_method(question.method, question.backbone, views).to(device).train()
-    inputs = make_views(question.method, views, question.batch, device)
+    model = build_method(settings.method, settings.backbone, views).to(device).train()
+    inputs = make_views(settings.method, views, settings.batch, device)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=gpu or None)
     seconds, now = [], clock(device)
-    for _ in range(question.steps + 1):
+    for _ in range(settings.steps + 1):
         start = now()
-        with torch.autocast(device, torch.bfloat16, enabled=question.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=settings.bfloat16):
             step(model, inputs, optimizer)
         if gpu:
             torch.cuda.synchronize()
@@ -94,50 +104,52 @@ def measure(question: Question) -> dict[str, Any]:
 
 
 def compare(
-    questions: Sequence[Question], *, rounds: int = 1, say: Callable[[str], None] = print
+    methods: Sequence[CostSettings], *, rounds: int = 1, log: Callable[[str], None] = print
 ) -> list[dict[str, Any]]:
-    """Measure several methods in turn, each in a process of its own.
+    """Measure several methods in turn, each in its own process.
 
     Args:
-        questions: One a method.
-        rounds: How often all are gone through, so that a slower minute meets them all.
-        say: Is told the progress.
+        methods: Settings of each method.
+        rounds: Number of rounds. Each round measures all methods, so that a temporary slowdown of
+            the machine affects all of them.
+        log: Function that receives progress messages.
 
     Returns:
-        A row each: the question, ``ms`` (median over all steps), ``images_per_s``, ``peak_mb``
-        (the largest), ``imagenet_hours`` an epoch, ``times`` the step of the first row; or
-        ``message`` where it could not be measured.
+        A row for each method: its settings, ``ms`` per step (median over all steps),
+        ``images_per_s``, ``peak_mb`` (maximum), ``imagenet_hours`` per epoch and ``times``, the
+        ratio of ``ms`` to that of the first measured method. If a method could not be measured, its
+        row has the reason in ``message`` instead.
     """
-    answers: dict[str, list[dict[str, Any]]] = {q.method: [] for q in questions}
-    faults: dict[str, str] = {}
-    for turn in range(rounds):
-        for question in questions:
-            if question.method in faults:
+    results: dict[str, list[dict[str, Any]]] = {each.method: [] for each in methods}
+    errors: dict[str, str] = {}
+    for number in range(rounds):
+        for settings in methods:
+            if settings.method in errors:
                 continue
             try:
-                answers[question.method].append(_ask(question))
+                results[settings.method].append(_measure_in_child(settings))
             except InputError as error:
-                faults[question.method] = str(error)
-                say(f"{question.method}: {error}")
+                errors[settings.method] = str(error)
+                log(f"{settings.method}: {error}")
                 continue
-            took = statistics.median(answers[question.method][-1]["seconds"])
-            say(f"{question.method}, round {turn + 1} of {rounds}: {1000 * took:.0f} ms a step")
+            median = statistics.median(results[settings.method][-1]["seconds"])
+            log(f"{settings.method}, round {number + 1} of {rounds}: {1000 * median:.0f} ms a step")
     rows, first = [], None
-    for question in questions:
-        row: dict[str, Any] = {**asdict(question), "crops": list(question.crops)}
-        found = answers[question.method]
-        if question.method in faults or not found:
-            rows.append({**row, "message": faults.get(question.method, "not measured")})
+    for settings in methods:
+        row: dict[str, Any] = {**asdict(settings), "crops": list(settings.crops)}
+        found = results[settings.method]
+        if settings.method in errors or not found:
+            rows.append({**row, "message": errors.get(settings.method, "not measured")})
             continue
-        seconds = statistics.median(s for answer in found for s in answer["seconds"])
+        seconds = statistics.median(s for result in found for s in result["seconds"])
         first = first or seconds
-        speed = question.batch / seconds
+        speed = settings.batch / seconds
         rows.append(
             {
                 **row,
                 "ms": 1000 * seconds,
                 "images_per_s": speed,
-                "peak_mb": max(answer["peak_mb"] for answer in found),
+                "peak_mb": max(result["peak_mb"] for result in found),
                 "imagenet_hours": IMAGENET / speed / 3600,
                 "times": seconds / first,
                 "device": found[0]["device"],
@@ -148,21 +160,21 @@ def compare(
     return rows
 
 
-def _ask(question: Question) -> dict[str, Any]:
-    line = [sys.executable, "-m", "bam_mm.suite.pretraining_cost"]
+def _measure_in_child(settings: CostSettings) -> dict[str, Any]:
+    command = [sys.executable, "-m", "bam_mm.suite.pretraining_cost"]
     done = subprocess.run(
-        line, input=json.dumps(asdict(question)), capture_output=True, text=True, cwd=ROOT
+        command, input=json.dumps(asdict(settings)), capture_output=True, text=True, cwd=ROOT
     )
     if done.returncode:
-        words = [text for text in done.stderr.splitlines() if text.strip()]
-        raise InputError(words[-1] if words else f"ended with code {done.returncode}")
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise InputError(lines[-1] if lines else f"failed with exit code {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def _main() -> None:
-    asked = json.load(sys.stdin)
+    fields = json.load(sys.stdin)
     try:
-        print(json.dumps(measure(Question(**{**asked, "crops": tuple(asked["crops"])}))))
+        print(json.dumps(measure(CostSettings(**{**fields, "crops": tuple(fields["crops"])}))))
     except InputError as error:
         sys.exit(str(error))
 

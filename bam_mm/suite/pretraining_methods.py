@@ -1,4 +1,4 @@
-"""Pretraining methods of this package and of mmpretrain, on one and the same backbone."""
+"""Pretraining methods of this package and of mmpretrain on the same backbone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -30,24 +30,24 @@ METHODS = {
     "mocov3": "mocov3/mocov3_vit-base-p16_16xb256-amp-coslr-300e_in1k.py",
     "mae": "mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py",
 }
-"""The file whose neck and head a method has: ours, else one of mmpretrain's."""
+"""Config file with the neck and head of each method: our own for BAM, else one of mmpretrain."""
 
 SEES = {"bam": "all", "swav": "all", "mae": "first"}
-"""Which views a method is given; the others the first two."""
+"""Views that a method is trained on; all other methods use the first two."""
 
 MOMENTUM = 0.996
-"""Of BAM's teacher: any value costs the same."""
+"""Momentum of BAM's teacher; its value has no influence on the cost."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """Sizes of the views of one image.
+    """Number and sizes of the views of an image.
 
     Attributes:
-        num_global: How many large ones.
-        global_size: Their side in pixels.
-        num_local: How many small ones.
-        local_size: Their side in pixels.
+        num_global: Number of large views.
+        global_size: Side of a large view in pixels.
+        num_local: Number of small views.
+        local_size: Side of a small view in pixels.
     """
 
     num_global: int
@@ -57,10 +57,14 @@ class Views:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Views:
-        """Read ``2x224 6x96``.
+        """Read views from the command line.
+
+        Args:
+            texts: Number x side of the large views, then optionally of the small views, as in
+                ``["2x224", "6x96"]``.
 
         Raises:
-            InputError: If it cannot be read, or there are not two large views.
+            InputError: If the text is invalid, or if there are fewer than two large views.
         """
         try:
             pairs = [tuple(int(part) for part in text.split("x")) for text in texts]
@@ -70,44 +74,44 @@ class Views:
                 raise ValueError
         except ValueError as error:
             raise InputError(
-                f"--crops {' '.join(texts)}: number x side of the large views, two or more, then "
-                "of the small ones, as in --crops 2x224 6x96"
+                f"--crops {' '.join(texts)}: expected number x side of the large views (at least "
+                "2), then of the small ones, as in --crops 2x224 6x96"
             ) from error
         return cls(number, size, local_number, local_size)
 
     def sides(self, method: str) -> list[int]:
-        """Sides of the views that a method is given."""
+        """Return the sides of the views that a method is trained on."""
         every = [self.global_size] * self.num_global + [self.local_size] * self.num_local
         return {"all": every, "first": every[:1]}.get(SEES.get(method, "two"), every[:2])
 
 
 def build_method(method: str, backbone: str, views: Views) -> nn.Module:
-    """Build a method on a backbone.
+    """Build a pretraining method on a backbone.
 
     Args:
-        method: A name of :data:`METHODS`.
-        backbone: A name of :data:`~bam_mm.checkpoint.sources.ARCHITECTURES`.
-        views: What it will be given.
+        method: Key of :data:`METHODS`.
+        backbone: Key of :data:`~bam_mm.checkpoint.sources.ARCHITECTURES`.
+        views: Views of an image.
 
     Returns:
         The algorithm, in training mode.
 
     Raises:
-        InputError: If a name is unknown, or the method cannot have this backbone.
+        InputError: If a name is unknown, or if the method does not support the backbone.
     """
-    for what, name, known in (
+    for option, name, known in (
         ("--model", method, METHODS),
         ("--backbone", backbone, ARCHITECTURES),
     ):
         if name not in known:
-            raise InputError(f"{what} {name}: choose of {', '.join(known)}")
+            raise InputError(f"{option} {name}: choose one of {', '.join(known)}")
     init_default_scope("mmpretrain")
     config = _read(method)
     network = copy.deepcopy(ARCHITECTURES[backbone])
     transformer = "patch_size" in network
     if transformer:
         network["img_size"] = views.global_size
-        if method == "swav":  # mmpretrain's neck of SwAV pools a map; it costs the same.
+        if method == "swav":  # mmpretrain's SwAV neck pools a map, which costs the same.
             network["out_type"] = "featmap"
     width, is_map = _width(network, views.global_size)
     neck = config.neck
@@ -131,7 +135,8 @@ def build_method(method: str, backbone: str, views: Views) -> nn.Module:
         config.data_preprocessor = dict(
             type="bam_mm.MultiViewPreprocessor", layout=dict(config.layout)
         )
-    # The momentum schedules of BYOL and MoCo v3 ask the runner for its length; there is none.
+    # The momentum schedules of BYOL and MoCo v3 read the training length from the message hub,
+    # which a runner would fill.
     hub = MessageHub.get_current_instance()
     hub.update_info("max_iters", 100_000)
     hub.update_info("iter", 0)
@@ -141,7 +146,18 @@ def build_method(method: str, backbone: str, views: Views) -> nn.Module:
 
 
 def make_views(method: str, views: Views, batch: int, device: str) -> Any:
-    """Random normalised images, as the method's ``loss`` takes them."""
+    """Draw random normalised images.
+
+    Args:
+        method: Key of :data:`METHODS`.
+        views: Views of an image.
+        batch: Number of images.
+        device: Device of the result.
+
+    Returns:
+        The inputs of the method's ``loss``: a tensor (B, 3, H, W) for each view, or a single tensor
+        for MAE.
+    """
     generator = torch.Generator().manual_seed(0)
     drawn = [
         torch.randn(batch, 3, side, side, generator=generator).to(device)
@@ -151,8 +167,16 @@ def make_views(method: str, views: Views, batch: int, device: str) -> Any:
 
 
 def step(model: nn.Module, inputs: list[Tensor] | Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """One step: loss, gradients, update, and BAM's teacher (the others move theirs in the loss)."""
-    losses = model.loss(inputs, [])
+    """Run one training step: loss, gradients and update.
+
+    The step also updates BAM's teacher. The other methods update theirs in ``loss``.
+
+    Args:
+        model: The algorithm.
+        inputs: Views from :func:`make_views`.
+        optimizer: The optimizer.
+    """
+    losses = cast(Any, model).loss(inputs, [])
     total = sum(value for key, value in losses.items() if "loss" in key)
     optimizer.zero_grad(set_to_none=True)
     total.backward()
@@ -165,16 +189,18 @@ def _read(method: str) -> ConfigDict:
     file = METHODS[method]
     if method == "bam":
         return load_config(ROOT / file).model
-    from mmpretrain import __path__ as place
+    from mmpretrain import __path__ as package
 
-    path = Path(place[0]) / ".mim/configs" / file
+    path = Path(package[0]) / ".mim/configs" / file
     if not path.is_file():
-        raise InputError(f"mmpretrain's config {path} is not here: reinstall it (make doctor)")
+        raise InputError(
+            f"mmpretrain's config {path} is missing: reinstall mmpretrain (see make doctor)"
+        )
     return Config.fromfile(path).model
 
 
 def _width(network: dict[str, Any], side: int) -> tuple[int, bool]:
-    """Width of a backbone's last output, and whether that is a map."""
+    """Return the width of a backbone's last output, and whether that output is a map."""
     backbone = MODELS.build(network)
     backbone.eval()
     with torch.no_grad():
@@ -184,7 +210,9 @@ def _width(network: dict[str, Any], side: int) -> tuple[int, bool]:
 
 def _fit_mae(config: ConfigDict, network: dict[str, Any], width: int, side: int) -> None:
     if "patch_size" not in network or not network["type"].endswith("MoCoV3ViT"):
-        raise InputError("mae masks the patches of a plain vision transformer: choose a vit")
+        raise InputError(
+            "mae masks the patches of a plain vision transformer: choose a ViT with --backbone"
+        )
     arch = network["arch"]
     if isinstance(arch, str):
         zoo = MODELS.get("mmpretrain.MoCoV3ViT").arch_zoo

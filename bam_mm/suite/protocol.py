@@ -1,4 +1,4 @@
-"""What a result hangs on besides the model and the seed, and how two of these differ."""
+"""The protocol of a run: all settings that its result depends on, apart from model and seed."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from mmengine.config import Config
 from bam_mm.launch.config import plain
 
 NOT_PROTOCOL = (
-    # Where things lie, and what is shown or kept.
+    # Locations, logging and visualization.
     "work_dir", "data_root", "cache_dir", "out_dir", "default_hooks", "visualizer", "vis_backends",
     "log_level", "log_processor", "custom_imports", "env_cfg", "launcher", "load_from", "resume",
     "overlays", "save_png",
-    # How the work is shared out.
+    # Data loading and parallelism.
     "num_workers", "persistent_workers", "pin_memory", "prefetch_factor", "workers",
-    # The model's and the seed's part.
+    # Model and seed.
     "backbone", "checkpoint", "branch", "randomness",
 )  # fmt: skip
-"""Keys at any depth that do not count."""
+"""Keys that are not part of the protocol, at any depth."""
 
 VARIABLES = ("model", "default_scope", "optim_wrapper", "param_scheduler", "auto_scale_lr")
-"""Top-level entries that count, besides ``train_*``, ``val_*``, ``test_*`` and hooks."""
+"""Top-level keys of the protocol, in addition to ``train_*``, ``val_*``, ``test_*`` and hooks."""
 
 
 def protocol_of(config: Config, *, batch: int | None = None, limit: int | None = None) -> dict:
-    """The part of a config that its results hang on.
+    """Extract the settings of a config that its results depend on.
 
     Args:
-        config: Of a task, before a model is put in.
-        batch: Images in one step of training, over all processes.
-        limit: Images of each data set at most, None for all.
+        config: Config of a task, before a model is put into it.
+        batch: Number of images in one training step, over all processes.
+        limit: Maximum number of images of each data set, None for all.
 
     Returns:
         Plain values, without paths, models and seeds.
@@ -44,7 +44,7 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
         if key in VARIABLES or key.startswith(("train_", "val_", "test_", "custom_hooks"))
     }
     kept = {key: value for key, value in kept.items() if not key.endswith("_pipeline")}
-    # As it will be read from a record: anything that JSON cannot hold by its repr.
+    # The form in which a record stores it: JSON, with the repr of other types.
     protocol = json.loads(json.dumps(plain(kept, without=NOT_PROTOCOL), default=repr))
     if isinstance(protocol.get("train_dataloader"), dict):
         protocol["train_dataloader"].pop("batch_size", None)
@@ -59,36 +59,36 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
 
 
 def digest_of(value: Any) -> str:
-    """A digest of plain values in which the order of a mapping's keys does not count."""
+    """Return a digest of plain values that does not depend on the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int = 5) -> list[str]:
-    """Name what two protocols do not share.
+    """List the differences between two protocols.
 
     Args:
-        old: The one.
-        new: The other.
-        most: How many are named.
+        old: Protocol of an earlier run.
+        new: Protocol of a new run.
+        most: Maximum number of differences to list; the rest is counted.
 
     Returns:
-        Such as ``test_cfg.k: [20] -> [10]``; nothing where they are equal.
+        Lines such as ``test_cfg.k: [20] -> [10]``, empty if the protocols are equal.
     """
     before, after = dict(_flat(old)), dict(_flat(new))
     keys = [*before, *(key for key in after if key not in before)]
     found = [
-        f"{key}: {_say(before, key)} -> {_say(after, key)}"
+        f"{key}: {_text(before, key)} -> {_text(after, key)}"
         for key in keys
-        if before.get(key, _NOTHING) != after.get(key, _NOTHING)
+        if before.get(key, _MISSING) != after.get(key, _MISSING)
     ]
     return found[:most] + ([f"and {len(found) - most} more"] if len(found) > most else [])
 
 
-_NOTHING = object()
+_MISSING = object()
 
 
-def _say(values: Mapping[str, Any], key: str) -> str:
-    return json.dumps(values[key]) if key in values else "(not there)"
+def _text(values: Mapping[str, Any], key: str) -> str:
+    return json.dumps(values[key]) if key in values else "(not set)"
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""Records: one JSON file a (model, task, seed)."""
+"""Records of finished runs: one JSON file for each model, task and seed."""
 
 from __future__ import annotations
 
@@ -16,53 +16,60 @@ from bam_mm.suite.protocol import differences
 FORMAT = 1
 DONE, FAILED = "done", "failed"
 PICTURES = "pictures"
-"""Folder below the work folder; the page shows what lies there, the name as caption."""
+"""Folder of pictures in the work folder; the report shows each with its name as the caption."""
 
 COST = "cost.json"
-"""What ``tools/benchmark.py cost`` measured, below the work folder; the page has a table of it."""
+"""File with the results of ``tools/benchmark.py cost`` in the work folder; shown in the report."""
 
 PLAN = "plan.json"
-"""In a run's work folder: what it was begun as."""
+"""File in a run's work folder with the protocol, model and data that the run was started with."""
 
 
 def record_path(folder: Path, model: str, task: str, seed: int) -> Path:
-    """Where a record lies.
+    """Return the path of a record.
 
     Args:
         folder: Work folder of the benchmark.
         model: Slug of the model.
         task: Name of the task.
-        seed: Of the run.
+        seed: Seed of the run.
     """
     return folder / "records" / model / task / f"seed{seed}.json"
 
 
 def run_folder(folder: Path, model: str, task: str, seed: int) -> Path:
-    """Where the run's log, checkpoints and pictures lie; arguments as of :func:`record_path`."""
+    """Return the folder of a run's log, checkpoints and pictures.
+
+    Args:
+        folder: Work folder of the benchmark.
+        model: Slug of the model.
+        task: Name of the task.
+        seed: Seed of the run.
+    """
     return folder / "runs" / model / task / f"seed{seed}"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file whole or not at all."""
+    """Write a JSON file atomically."""
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file, None where there is none.
+    """Read a JSON file; return None if it does not exist.
 
     Raises:
-        InputError: If it is damaged.
+        InputError: If the file is damaged.
     """
     if not path.is_file():
         return None
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}): delete it, and run again") from error
+        raise InputError(f"{path} is damaged ({error}): delete it and run again") from error
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """All records of a work folder, in the order of their paths."""
+    """Read all records of a work folder, sorted by path."""
     paths = sorted((folder / "records").glob("*/*/seed*.json"))
     return [record for path in paths if (record := read_json(path)) is not None]
 
@@ -75,18 +82,18 @@ def refuse_to_mix(
     data: Mapping[str, Any],
     folder: Path,
 ) -> None:
-    """Stop where finished records of a task were made by another protocol, or on other data.
+    """Check that the finished records of a task have the same protocol and data as a new run.
 
     Args:
-        records: Of the work folder.
+        records: Records of the work folder.
         task: Name of the task.
-        variant: Which of its configs.
-        protocol: Of the run that is asked for.
-        data: Facts on its data.
-        folder: For the message.
+        variant: Family of the config that the new run uses.
+        protocol: Protocol of the new run.
+        data: Facts about the data of the new run.
+        folder: Work folder, for the message.
 
     Raises:
-        InputError: With what differs.
+        InputError: If they differ; the message lists the differences.
     """
     for record in records:
         if record["task"] != task or record["variant"] != variant or record["status"] != DONE:
@@ -95,23 +102,23 @@ def refuse_to_mix(
         found += [f"data.{line}" for line in differences(record["data"], data)]
         if found:
             raise InputError(
-                f"task {task}: the records in {folder} were made by another protocol (model "
-                f"{record['model']['name']}, seed {record['seed']}), and are not mixed with this "
-                f"one: {'; '.join(found)}. Take back the change, choose another --work-dir, or "
+                f"task {task}: the records in {folder} have another protocol (model "
+                f"{record['model']['name']}, seed {record['seed']}) and cannot be mixed with this "
+                f"run: {'; '.join(found)}. Undo the change, choose another --work-dir, or "
                 f"delete {folder}/records/*/{task}"
             )
 
 
 def refuse_other_model(records: Iterable[Mapping[str, Any]], model: Model, folder: Path) -> None:
-    """Stop where finished records of this name are of another model.
+    """Check that the finished records under a model's name belong to the same model.
 
     Args:
-        records: Of the work folder.
-        model: The model that is asked for.
-        folder: For the message.
+        records: Records of the work folder.
+        model: Model of the new run.
+        folder: Work folder, for the message.
 
     Raises:
-        InputError: With what differs.
+        InputError: If they differ; the message lists the differences.
     """
     for record in records:
         if record["slug"] != model.slug or record["status"] != DONE:
@@ -119,7 +126,7 @@ def refuse_other_model(records: Iterable[Mapping[str, Any]], model: Model, folde
         found = differences(record["model"], plain(model.facts()))
         if found:
             raise InputError(
-                f"model {model.name!r}: the records in {folder} of this name are of another model: "
-                f"{'; '.join(found)}. Give this one another name, as in --model NAME=SPEC, or "
+                f"model {model.name!r}: the records in {folder} under this name belong to another "
+                f"model: {'; '.join(found)}. Choose another name with --model NAME=SPEC, or "
                 f"delete {folder}/records/{model.slug} and {folder}/runs/{model.slug}"
             )

@@ -1,4 +1,4 @@
-"""Running a plan: what is done is skipped, what failed is done again, what was cut off goes on."""
+"""Run a plan: skip finished runs, repeat failed runs and resume interrupted ones."""
 
 from __future__ import annotations
 
@@ -34,35 +34,34 @@ from bam_mm.suite.records import (
     write_json,
 )
 
-Say = Callable[[str], None]
-
+Log = Callable[[str], None]
+"""A function that receives progress messages."""
 
 _CONFIGS = threading.Lock()
-"""mmengine's reading of configs and its default scope belong to the whole process."""
+"""Guards the reading of configs: mmengine's default scope is global to the process."""
 
 
 class _Failed(Exception):
-    """A run that failed, with a message for its row."""
+    """A failure of a run; its message goes into the record."""
 
 
-def run_all(runs: Sequence[Run], say: Say = print, *, jobs: int = 1) -> int:
-    """Run what is not done yet.
+def run_all(runs: Sequence[Run], log: Log = print, *, jobs: int = 1) -> int:
+    """Run everything that has no result yet.
 
     Args:
-        runs: As :func:`~bam_mm.suite.planning.plan` gives them.
-        say: Is told the progress.
-        jobs: How many runs go side by side. They share the machine's cores; on a GPU they would
-            share that.
+        runs: Runs listed by :func:`~bam_mm.suite.planning.plan`.
+        log: Function that receives progress messages.
+        jobs: Number of runs in parallel. They share the CPU cores and, if there is one, the GPU.
 
     Returns:
-        How many have no result now.
+        The number of runs without a result.
 
     Raises:
-        InputError: Before anything is run, if results of different protocols, data or models would
-            come together in one work folder; or if ``jobs`` is not positive.
+        InputError: If ``jobs`` is not positive, or if the work folder has results of other
+            protocols, data or models. Nothing is run in either case.
     """
     if jobs < 1:
-        raise InputError(f"--jobs {jobs}: one run at a time is the least")
+        raise InputError(f"--jobs {jobs}: must be at least 1")
     check_mixing(runs)
     stop = threading.Event()
     models = list(dict.fromkeys(run.model.slug for run in runs))
@@ -70,10 +69,11 @@ def run_all(runs: Sequence[Run], say: Say = print, *, jobs: int = 1) -> int:
     def one(number: int) -> bool:
         try:
             return not stop.is_set() and _run_and_record(
-                runs[number], f"[{number + 1}/{len(runs)}]", say, stop, jobs, models
+                runs[number], f"[{number + 1}/{len(runs)}]", log, stop, jobs, models
             )
         except BaseException:
-            # Here too: whoever waits for the results waits for an earlier run first.
+            # Stop the other runs at once: the loop over the futures may still wait for an earlier
+            # run.
             stop.set()
             raise
 
@@ -84,41 +84,44 @@ def run_all(runs: Sequence[Run], say: Say = print, *, jobs: int = 1) -> int:
         try:
             return sum(not future.result() for future in futures)
         except BaseException:
-            # Their children are ended, and what has not begun does not begin.
+            # End the children of the active runs and start no others.
             stop.set()
             raise
 
 
 def _run_and_record(
-    run: Run, place: str, say: Say, stop: threading.Event, jobs: int, models: list[str]
+    run: Run, position: str, log: Log, stop: threading.Event, jobs: int, models: list[str]
 ) -> bool:
-    head = f"{place} {run}"
+    head = f"{position} {run}"
     record = read_json(run.record)
     if record and record["status"] == DONE:
-        say(f"{head}: done before, {_scores(run, record)}")
+        log(f"{head}: already done, {_scores(run, record)}")
         return True
     try:
         with _locked(run.folder):
-            say(f"{head}: {'again, it failed' if record else 'running'} ({run.task.cost})")
+            log(f"{head}: {'failed before, retrying' if record else 'running'} ({run.task.cost})")
             record = run_one(run, stop, jobs=jobs)
-            # For the order of the tables: runs side by side end in any order.
+            # Order of the models in the tables: parallel runs end in any order.
             record["place"] = models.index(run.model.slug)
             write_json(run.record, record)
     except InputError as error:
-        say(f"{head}: NOT RUN, {error}")
+        log(f"{head}: NOT RUN, {error}")
         return False
     if record["status"] == DONE:
-        say(f"{head}: {_scores(run, record)} in {record['time']['seconds']:.0f} s")
+        log(f"{head}: {_scores(run, record)} in {record['time']['seconds']:.0f} s")
         return True
-    say(f"{head}: FAILED, {record['message']} (log: {run.folder / 'run.log'})")
+    log(f"{head}: FAILED, {record['message']} (log: {run.folder / 'run.log'})")
     return False
 
 
 def check_mixing(runs: Sequence[Run]) -> None:
-    """Stop where the records in the work folder are of another protocol, other data or models.
+    """Check that the work folder has no results of another protocol, other data or other models.
+
+    Args:
+        runs: Runs that would be added to the work folder.
 
     Raises:
-        InputError: With what differs.
+        InputError: If it has such results; the message lists the differences.
     """
     records: dict[Path, list[dict[str, Any]]] = {}
     for run in runs:
@@ -126,25 +129,28 @@ def check_mixing(runs: Sequence[Run]) -> None:
         known = records.setdefault(folder, read_records(folder))
         refuse_to_mix(known, run.task.name, run.variant, run.protocol, run.facts, folder)
         refuse_other_model(known, run.model, folder)
-        begun = read_json(run.folder / PLAN)
+        started = read_json(run.folder / PLAN)
         done = read_json(run.record)
-        if begun and not done and newest_checkpoint(run.folder)[0] is not None:
-            found = differences(begun["protocol"], run.protocol)
-            found += differences(begun["model"], plain(run.model.facts()))
+        if started and not done and newest_checkpoint(run.folder)[0] is not None:
+            found = differences(started["protocol"], run.protocol)
+            found += differences(started["model"], plain(run.model.facts()))
             if found:
                 raise InputError(
-                    f"{run}: {run.folder} holds a training that was cut off and is another one: "
-                    f"{'; '.join(found)}. Take back the change, or delete that folder to begin anew"
+                    f"{run}: the interrupted training in {run.folder} has other settings: "
+                    f"{'; '.join(found)}. Undo the change, or delete that folder to start over"
                 )
 
 
 def run_one(run: Run, stop: threading.Event | None = None, *, jobs: int = 1) -> dict[str, Any]:
-    """Run one (model, task, seed) and make its record; a failure is a record too.
+    """Run one task for one model and seed.
 
     Args:
-        run: What to run.
-        stop: Once it is set, the child is ended and KeyboardInterrupt raised.
-        jobs: How many runs share the cores.
+        run: The run.
+        stop: Event that ends the child process; KeyboardInterrupt is then raised.
+        jobs: Number of runs that share the CPU cores.
+
+    Returns:
+        The record of the result or of the failure.
     """
     record: dict[str, Any] = {
         "format": FORMAT,
@@ -187,13 +193,13 @@ def _run(
 ) -> None:
     with _CONFIGS:
         config, record["adapted"] = run.config()
-    begun = read_json(run.folder / PLAN)
+    started = read_json(run.folder / PLAN)
     identity = plain({"protocol": run.protocol, "model": run.model.facts(), "data": run.facts})
-    if begun is not None and {k: begun[k] for k in identity} != identity:
-        # It failed or was cut off before its first checkpoint, and was meant otherwise.
+    if started is not None and {k: started[k] for k in identity} != identity:
+        # An earlier run with other settings that ended before its first checkpoint.
         shutil.rmtree(run.folder)
-        begun = None
-    before = begun or {"seconds": 0.0, "starts": 0}
+        started = None
+    before = started or {"seconds": 0.0, "starts": 0}
     progress.update(seconds=before["seconds"], starts=before["starts"] + 1)
     text = write_config(config, run.folder / "config.py")
     record["config"] = str(run.folder.relative_to(run.settings.folder) / "config.py")
@@ -213,12 +219,12 @@ def _run(
         )
         spent, start = progress["seconds"], time.monotonic()
 
-        def tell(seconds: float) -> None:
+        def update_plan(seconds: float) -> None:
             if stop.is_set():
                 raise KeyboardInterrupt
             write_json(plan_file, {**identity, **progress, "seconds": spent + seconds})
 
-        outcome: Outcome = run_child(line, run.folder / "run.log", on_wait=tell, share=jobs)
+        outcome: Outcome = run_child(line, run.folder / "run.log", on_wait=update_plan, share=jobs)
         progress["seconds"] = spent + time.monotonic() - start
         write_json(plan_file, {**identity, **progress})
         if outcome.code:
@@ -232,7 +238,7 @@ def _run(
         step("train.py", options, "train")
         trained, _ = newest_checkpoint(run.folder)
         if trained is None:
-            raise _Failed(f"the training has left no checkpoint in {run.folder}")
+            raise _Failed(f"the training saved no checkpoint in {run.folder}")
         checkpoint = str(trained)
     else:
         (run.folder / PROOF).unlink(missing_ok=True)
@@ -245,7 +251,7 @@ def _collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
     wanted = [metric.key for metric in run.task.metrics]
     absent = [key for key in wanted if key not in metrics]
     if absent and run.settings.limit is None:
-        raise _Failed(f"no metric {', '.join(absent)}; there are {', '.join(metrics) or 'none'}")
+        raise _Failed(f"no metric {', '.join(absent)}; available: {', '.join(metrics) or 'none'}")
     wrong = [key for key in wanted if key in metrics and not math.isfinite(metrics[key])]
     if wrong:
         raise _Failed(f"{', '.join(wrong)} is not a finite number")
@@ -253,7 +259,7 @@ def _collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
     if run.model.trained and (proof is None or proof["file_sha256"] != run.model.sha256):
         raise _Failed(
             f"{run.model.checkpoint} was not proven to be loaded"
-            + (": it has changed meanwhile" if proof else "")
+            + (": the file has changed since the start" if proof else "")
         )
     parts = [read_facts(run.folder, part) for part in ("train", "test")]
     memory = {
@@ -275,19 +281,19 @@ def _collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Keep a run's folder to oneself: several calls may work through one plan side by side."""
+    """Lock a run's folder: several calls may work on the same plan in parallel."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Beside the folder, which may be deleted to begin anew.
+    # The lock is next to the folder, which may be deleted to start over.
     with folder.with_name(folder.name + ".lock").open("w") as file:
         try:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # No such locks on this system.
+        except ImportError:  # This system has no file locks.
             pass
         except OSError as error:
             raise InputError(
-                f"another process works on {folder}: wait for it, then run this again"
+                f"another process works on {folder}: wait until it ends, then run this again"
             ) from error
         yield
 

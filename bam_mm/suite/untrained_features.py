@@ -1,4 +1,4 @@
-"""Features that no network made: what a learned feature has to beat."""
+"""Image features that need no network: baselines for learned features."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from torch import Tensor
 
 
 def colour_histogram(images: Tensor, bins: int = 8) -> Tensor:
-    """Joint RGB histogram of each image; the cosine of two is their Bhattacharyya coefficient.
+    """Compute the joint RGB histogram of each image.
+
+    The cosine similarity of two histograms is their Bhattacharyya coefficient.
 
     Args:
-        images: (N, 3, H, W) uint8.
-        bins: Bins of each channel.
+        images: Images, (N, 3, H, W) uint8.
+        bins: Number of bins of each channel.
 
     Returns:
-        (N, bins ** 3) float32: square roots of the relative frequencies.
+        Square roots of the relative frequencies, (N, bins ** 3) float32.
     """
     levels = images.flatten(2).long() * bins // 256  # (N, 3, H * W)
     index = (levels[:, 0] * bins + levels[:, 1]) * bins + levels[:, 2]
@@ -25,13 +27,15 @@ def colour_histogram(images: Tensor, bins: int = 8) -> Tensor:
 
 
 def raw_pixels(images: Tensor) -> Tensor:
-    """The pixels themselves, each image centred: the cosine of two is their correlation.
+    """Flatten each image and subtract its mean.
+
+    The cosine similarity of two such features is the correlation of the images.
 
     Args:
-        images: (N, C, H, W).
+        images: Images, (N, C, H, W).
 
     Returns:
-        (N, C * H * W) float32.
+        Centred pixels, (N, C * H * W) float32.
     """
     flat = images.flatten(1).float()
     return flat - flat.mean(dim=1, keepdim=True)

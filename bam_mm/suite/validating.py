@@ -1,12 +1,13 @@
-"""Checking data and models before any hour is spent."""
+"""Check data and models before a long benchmark is started."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from torch import nn
 
 from bam_mm.checkpoint import build_backbone, load_backbone
 from bam_mm.data.checks.folders import Finding
@@ -18,15 +19,17 @@ from bam_mm.suite.models import Model
 from bam_mm.suite.planning import LOADERS, Run
 from bam_mm.suite.running import check_mixing
 
+_Item = TypeVar("_Item")
+
 
 def validate(runs: Sequence[Run]) -> Iterator[Finding]:
-    """Check all that runs need: data, models, and each model in each task.
+    """Check the data sets, the models, and each model in each task.
 
     Args:
-        runs: As :func:`~bam_mm.suite.planning.plan` gives them.
+        runs: Runs listed by :func:`~bam_mm.suite.planning.plan`.
 
     Yields:
-        A finding each, as soon as it is made.
+        The finding of each check.
     """
     try:
         check_mixing(runs)
@@ -34,19 +37,20 @@ def validate(runs: Sequence[Run]) -> Iterator[Finding]:
         yield Finding(False, str(error))
     for model in _each([run.model for run in runs]):
         yield _model(model, trust=runs[0].settings.trust)
-    checked = set()
+    checked: set[tuple[str, Path]] = set()
     for run in _each(runs):
         data = run.task.data
         root = run.settings.data / data.root
         if data.check and (data.check, root) not in checked:
             checked.add((data.check, root))
             yield from check_data(data.check, root)
-    seen, read = set(), {}
+    seen: set[tuple[str, str]] = set()
+    sizes: dict[tuple[str, str], str] = {}
     for run in runs:
         if (run.task.name, run.model.slug) in seen:
             continue
         seen.add((run.task.name, run.model.slug))
-        yield _run(run, read)
+        yield _run(run, sizes)
 
 
 def _model(model: Model, *, trust: bool) -> Finding:
@@ -59,24 +63,25 @@ def _model(model: Model, *, trust: bool) -> Finding:
     return Finding(True, f"model {model.name}: {report}")
 
 
-def _run(run: Run, read: dict[tuple[str, str], str]) -> Finding:
-    what = f"task {run.task.name}, model {run.model.name}"
+def _run(run: Run, sizes: dict[tuple[str, str], str]) -> Finding:
+    name = f"task {run.task.name}, model {run.model.name}"
     try:
         config, adapted = run.config()
-        # Data sets do not hang on the model: once a task and config is enough.
+        # The data sets do not depend on the model: read them once for each task and config.
         key = (run.task.name, run.variant)
-        if key not in read:
-            read[key] = _read_data(config)
-        if run.model.trained:
-            network: nn.Module = MODELS.build(config.model)
+        if key not in sizes:
+            sizes[key] = _read_data(config)
+        if run.model.source.path is not None:
+            network: Any = MODELS.build(config.model)
             load_backbone(network.backbone, run.model.source.path, run.model.source.branch)
     except InputError as error:
-        return Finding(False, f"{what}: {error}")
-    said = f"; {', '.join(adapted)}" if adapted else ""
-    return Finding(True, f"{what}: {read[key]}{said}")
+        return Finding(False, f"{name}: {error}")
+    changes = f"; {', '.join(adapted)}" if adapted else ""
+    return Finding(True, f"{name}: {sizes[key]}{changes}")
 
 
 def _read_data(config: Config) -> str:
+    """Build all data sets of a config and return their sizes, such as ``test 900, bank 3,600``."""
     import_custom_modules(config)
     init_default_scope(config.get("default_scope", "mmpretrain"))
     loop = config.get("test_cfg") or {}
@@ -90,7 +95,7 @@ def _read_data(config: Config) -> str:
         left_out = (getattr(dataset, "metainfo", None) or {}).get("left_out")
         if left_out:
             raise InputError(
-                f"{len(left_out)} left out, the first: {next(iter(left_out.values()))}"
+                f"{len(left_out)} items left out, the first: {next(iter(left_out.values()))}"
             )
         size = f"{name.removesuffix('_dataloader').removeprefix('test_cfg.')} {len(dataset):,}"
         if size not in sizes:
@@ -98,8 +103,8 @@ def _read_data(config: Config) -> str:
     return ", ".join(sizes)
 
 
-def _each(items):
-    seen = []
+def _each(items: Iterable[_Item]) -> Iterator[_Item]:
+    seen: list[_Item] = []
     for item in items:
         if item not in seen:
             seen.append(item)

@@ -1,4 +1,4 @@
-"""The transfer protocol the straightforward way: scikit-learn, one fit after another from zero."""
+"""Baseline of the transfer protocol: scikit-learn, where each fit starts from zero."""
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -12,19 +12,20 @@ def cold_sweep(
     tolerance: float,
     max_iter: int,
 ) -> tuple[list[float], float, float, int]:
-    """Fit every penalty on ``train``, choose on ``val``, refit on both, score on ``test``.
+    """Fit every penalty on ``train``, choose one on ``val``, refit on both and score on ``test``.
 
     Args:
-        train: (N, D) features and (N,) labels.
-        val: The same.
-        test: The same.
-        penalties: Rising; scikit-learn's C is 1 / penalty.
-        tolerance: Of its solver.
-        max_iter: Of its solver.
+        train: (N, D) features and (N,) labels of the training images.
+        val: Features and labels of the validation images.
+        test: Features and labels of the test images.
+        penalties: Penalties in increasing order; C of scikit-learn is 1 / penalty.
+        tolerance: Tolerance of the solver.
+        max_iter: Maximum number of iterations of the solver.
 
     Returns:
-        Top-1 on ``val`` of each penalty, the penalty chosen (the highest of those that tie), top-1
-        on ``test`` of the refitted model, both in 0 to 1, and the sum of the fits' iterations.
+        The top-1 accuracy on ``val`` of each penalty, the chosen penalty (the highest of those that
+        tie), the top-1 accuracy of the refitted model on ``test``, and the total number of
+        iterations of the sweep. Accuracies are between 0 and 1.
     """
     scores, iterations = [], 0
     for penalty in penalties:

@@ -1,18 +1,18 @@
-"""J and F the straightforward way: each object, frame by frame, on full images."""
+"""Baseline of J and F: each object separately, frame by frame, on full images."""
 
 import cv2
 import numpy as np
 
 
 def frame_by_frame_j_and_f(truth: np.ndarray, prediction: np.ndarray) -> list[dict[str, float]]:
-    """Do what ``davis_j_and_f`` does with one full-image operation after another.
+    """Compute the same as ``davis_j_and_f`` with operations on full images.
 
     Args:
-        truth: (T, H, W) uint8.
-        prediction: (T, H, W) uint8.
+        truth: (T, H, W) uint8 ids of the annotation.
+        prediction: (T, H, W) uint8 ids of the prediction.
 
     Returns:
-        One dict an object, with the keys of ``davis_j_and_f``.
+        One dict per object, with the keys of ``davis_j_and_f``.
     """
     radius = int(np.ceil(0.008 * np.linalg.norm(truth.shape[1:])))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]

@@ -1,9 +1,8 @@
-"""The BAM loss with its matrices in memory, differentiated by autograd; one process.
+"""Baselines of the BAM loss: whole matrices in memory and autograd, in a single process.
 
-Two ways: ``materialised_loss`` balances in the log domain, as this package did before it went
-through the images in chunks. ``released_way`` follows the description of the released code: the
-teacher sees all views, all its rows are balanced in the linear domain, and the loss is a double
-loop over views. Both do what is asked of them without care for memory.
+``materialised_loss`` balances in the log domain. ``released_way`` follows the description of the
+released code: the teacher sees all views, all its rows are balanced in the linear domain, and the
+loss is a double loop over views. Neither tries to save memory.
 """
 
 import torch
@@ -25,10 +24,10 @@ def materialised_loss(
     global_normalisation: bool = True,
     with_entropies: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-    """Compute the loss, with gradient; all arguments as for ``bam_mm.losses.match_attention``.
+    """Compute the differentiable loss; same arguments as ``bam_mm.losses.bam_loss``.
 
     Returns:
-        The loss; with ``with_entropies`` also the mean entropies of attention and targets.
+        The loss; with ``with_entropies`` also the mean entropies of the attention and the targets.
     """
     batch = len(student) // num_views
     student = F.normalize(student.to(_wide(student)), dim=1)
@@ -88,7 +87,7 @@ def released_way(
     target_temperature: float = 0.05,
     sinkhorn_iters: int = 3,
 ) -> Tensor:
-    """Compute the loss with gradient from the teacher's rows of all views, (V * B, D)."""
+    """Compute the differentiable loss from the teacher's rows of all views, (V * B, D)."""
     batch = len(student) // num_views
     student = F.normalize(student.to(_wide(student)), dim=1)
     mask = _positives(num_views, num_global, batch, student.device)
@@ -102,7 +101,7 @@ def released_way(
             plan = plan / plan.sum(dim=1, keepdim=True)
         targets = plan[: num_global * batch].chunk(num_global)
     logits = (student @ keys.T).to(student.dtype) / temperature
-    # A finite number in the place of -inf, so that a target of zero times it is zero.
+    # A finite number instead of -inf, so that its product with a target of zero is zero.
     attention = logits.masked_fill(mask, -torch.finfo(logits.dtype).max).log_softmax(dim=1)
     total, pairs = 0.0, 0
     for g, target in enumerate(targets):
@@ -120,7 +119,7 @@ def _positives(row_views: int, key_views: int, batch: int, device: torch.device)
 
 
 def _balanced(scores: Tensor, iterations: int, over: tuple[int, ...]) -> Tensor:
-    """Columns summed ``over`` these dimensions, then rows, in the log domain."""
+    """Normalise columns (sums ``over`` these dimensions), then rows, in the log domain."""
     if iterations == 0:
         return scores.softmax(dim=-1)
     u = scores.new_zeros((*scores.shape[:-1], 1))

@@ -1,4 +1,4 @@
-"""Multi-crop with Pillow and torchvision: every operation on every view of every image."""
+"""Baseline of multi-crop: Pillow and torchvision, with every operation on each view."""
 
 import random
 
@@ -10,7 +10,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class PillowBlur:
-    """Gaussian blur with a radius drawn from (.1, 2)."""
+    """Gaussian blur with a radius drawn from (0.1, 2)."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Blur one image."""
@@ -18,7 +18,7 @@ class PillowBlur:
 
 
 def photometric(blur_prob: float, solarize_prob: float) -> list:
-    """List the photometric operations of one view, up to the normalised tensor."""
+    """Return the photometric operations of one view, up to the normalised tensor."""
     return [
         T.RandomApply([T.ColorJitter(0.4, 0.4, 0.4, 0.1)], p=0.8),
         T.RandomGrayscale(p=0.2),
@@ -30,21 +30,21 @@ def photometric(blur_prob: float, solarize_prob: float) -> list:
 
 
 def view(size: int, scale: tuple[float, float], blur_prob: float, solarize_prob: float):
-    """Compose one view."""
+    """Return the transform that creates one view."""
     crop = T.RandomResizedCrop(size, scale=scale, interpolation=InterpolationMode.BICUBIC)
     flip = T.RandomHorizontalFlip(0.5)
     return T.Compose([crop, flip, *photometric(blur_prob, solarize_prob)])
 
 
 class PILMultiCrop:
-    """2 global views of 224 px and 6 local ones of 96 px from a file."""
+    """Create 2 global views of 224 px and 6 local views of 96 px from a file."""
 
     def __init__(self) -> None:
         self.views = [view(224, (0.25, 1.0), 1.0, 0.0), view(224, (0.25, 1.0), 0.1, 0.2)]
         self.views += [view(96, (0.05, 0.25), 0.5, 0.0) for _ in range(6)]
 
     def __call__(self, path: str) -> list:
-        """Decode an image and make its 8 views, normalised float tensors."""
+        """Decode an image and return its 8 views as normalised float tensors."""
         with Image.open(path) as file:
             image = file.convert("RGB")
         return [make(image) for make in self.views]

@@ -1,4 +1,4 @@
-"""kNN classification the straightforward way: all similarities at once, then a loop of votes."""
+"""Baseline of kNN classification: all similarities at once, then a loop over the votes."""
 
 import torch
 from torch import Tensor
@@ -7,15 +7,15 @@ from torch import Tensor
 def whole_matrix_knn(
     bank: Tensor, labels: Tensor, queries: Tensor, num_classes: int, k: int, temperature: float
 ) -> Tensor:
-    """Normalise everything, multiply everything, take the k largest, let each neighbour vote.
+    """Compute the whole similarity matrix, select the k largest per query and sum their votes.
 
     Args:
-        bank: (N, D) features.
-        labels: (N,) integers.
-        queries: (Q, D) features.
+        bank: (N, D) features of the bank.
+        labels: (N,) integer labels of the bank.
+        queries: (Q, D) features of the queries.
         num_classes: Number of classes.
         k: Number of neighbours.
-        temperature: Of the vote's weight.
+        temperature: Temperature of the weight of a vote.
 
     Returns:
         (Q, num_classes) scores.

@@ -1,4 +1,4 @@
-"""Label propagation the straightforward way: the whole affinity, and a mask of its size."""
+"""Baseline of label propagation: the whole affinity matrix and a mask of the same size."""
 
 import torch
 import torch.nn.functional as F
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def window_mask_by_loops(grid: tuple[int, int], radius: int) -> Tensor:
-    """Mark, patch by patch, which patches lie in the square window of which.
+    """Mark for each patch, in loops, which patches lie in its square window.
 
     Args:
-        grid: (h, w), the frame in patches.
-        radius: Of the window, in patches.
+        grid: (h, w), the size of the frame in patches.
+        radius: Half the side of the window, in patches.
 
     Returns:
-        (h*w, h*w) float32, 1 inside the window.
+        (h*w, h*w) float32 mask, 1 inside the window.
     """
     h, w = grid
     mask = torch.zeros(h, w, h, w)
@@ -28,18 +28,18 @@ def window_mask_by_loops(grid: tuple[int, int], radius: int) -> Tensor:
 def dense_propagate_labels(
     target: Tensor, context: Tensor, labels: Tensor, mask: Tensor, topk: int, temperature: float
 ) -> Tensor:
-    """Take exp of the full affinity, mask it, keep the top k over the first axis, average.
+    """Average the labels of the top-k entries of the masked full affinity matrix.
 
     Args:
-        target: (h*w, D) features.
-        context: (n, h*w, D) features.
-        labels: (n, C, h, w) label distributions.
-        mask: (h*w, h*w) as ``window_mask_by_loops`` makes it.
+        target: (h*w, D) features of the target frame.
+        context: (n, h*w, D) features of the context frames.
+        labels: (n, C, h, w) label distributions of the context frames.
+        mask: (h*w, h*w) mask from ``window_mask_by_loops``.
         topk: Number of nearest patches.
-        temperature: Of the affinity.
+        temperature: Temperature of the affinity.
 
     Returns:
-        (C, h, w) label distribution of the target.
+        (C, h, w) label distribution of the target frame.
     """
     n, c, h, w = labels.shape
     target, context = F.normalize(target, dim=-1), F.normalize(context, dim=-1)

@@ -1,4 +1,4 @@
-# What every run of this repository shares.
+# Settings that all runs of this repository share.
 custom_imports = dict(imports=["bam_mm"], allow_failed_imports=False)
 default_scope = "mmpretrain"
 
@@ -8,7 +8,7 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="bam_mm.WholeCheckpointHook", interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type="DistSamplerSeedHook"),
-    # BatchNorm's statistics are averaged over the processes before they are scored and saved.
+    # Averages BatchNorm statistics over the processes before evaluation and saving.
     sync_buffers=dict(type="SyncBuffersHook"),
     random_state=dict(type="bam_mm.RandomStateHook"),
 )

@@ -1,4 +1,4 @@
-# Counted in iterations, as is usual for segmentation.
+# Intervals are in iterations, as is usual for segmentation.
 _base_ = "./default_runtime.py"
 
 default_scope = "mmseg"

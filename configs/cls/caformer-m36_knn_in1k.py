@@ -1,4 +1,4 @@
-# CAFormer-M36 as BAM pretrains it, its last map averaged.
+# CAFormer-M36 as pretrained by BAM; the feature is the mean of the last map.
 _base_ = "./vit-base-p16_knn_in1k.py"
 
 model = dict(

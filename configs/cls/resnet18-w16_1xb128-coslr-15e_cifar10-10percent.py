@@ -1,4 +1,4 @@
-# Semi-supervised on CIFAR-10 as a folder: fine-tuning on 10 % of the labels.
+# Semi-supervised fine-tuning on 10 % of the labels of CIFAR-10 as a folder. Make the list first:
 # python tools/make_subset.py data/cifar10 --percent 10
 _base_ = "./resnet18-w16_1xb128-coslr-2e_cifar10.py"
 

@@ -1,5 +1,5 @@
-# Linear probe on CIFAR-10 as a folder, or any folder of 32 px images, with a ResNet-18 of a quarter
-# the width: the pooled map, BatchNorm without affine parameters.
+# Linear probe on CIFAR-10 as a folder, or on any folder of 32 px images, with a quarter-width
+# ResNet-18: the pooled map and BatchNorm without affine parameters.
 _base_ = [
     "../_base_/datasets/cifar10_folder.py",
     "../_base_/protocols/linear.py",

@@ -1,4 +1,5 @@
-# Semi-supervised on CIFAR-10 as a folder: fine-tuning on 1 % of the labels, 50 images a class.
+# Semi-supervised fine-tuning on 1 % of the labels of CIFAR-10 as a folder, 50 images per class.
+# Make the list first:
 # python tools/make_subset.py data/cifar10 --percent 1
 _base_ = "./resnet18-w16_1xb128-coslr-2e_cifar10.py"
 

@@ -1,5 +1,5 @@
-# Logistic regression over 45 penalties on CIFAR-10 as a folder of 32 px images. A tenth of each
-# class of the training images chooses the penalty: 45,000 / 5,000 / 10,000, as BYOL has it.
+# Logistic regression with 45 penalties on CIFAR-10 as a folder of 32 px images. The penalty is
+# chosen on a tenth of each class of the training images: 45,000 / 5,000 / 10,000, as in BYOL.
 _base_ = ["../_base_/datasets/cifar10_features.py", "../_base_/default_runtime.py"]
 
 model = dict(

@@ -1,4 +1,4 @@
-# BAM's linear probe of ResNet-50: the pooled map, SGD at .3.
+# BAM's linear probe of ResNet-50: the pooled map, SGD with lr .3.
 _base_ = [
     "../_base_/datasets/imagenet.py",
     "../_base_/protocols/linear.py",

@@ -1,4 +1,4 @@
-# Transfer to FGVC Aircraft, linear: mean per-class accuracy on test.
+# Linear transfer to FGVC Aircraft: mean per-class accuracy on test.
 _base_ = "./resnet50_logreg_food101.py"
 
 name = "aircraft"

@@ -1,4 +1,4 @@
-# Transfer to Stanford Cars, linear: top-1 on test.
+# Linear transfer to Stanford Cars: top-1 on test.
 _base_ = "./resnet50_logreg_food101.py"
 
 name = "cars"

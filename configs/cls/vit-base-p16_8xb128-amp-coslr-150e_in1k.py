@@ -5,7 +5,7 @@ _base_ = [
     "../_base_/default_runtime.py",
 ]
 
-# The position embedding and patch projection that BAM froze are trained here, as in DeiT.
+# The position embedding and patch projection, which BAM freezes, are trained here as in DeiT.
 model = dict(
     backbone=dict(
         type="VisionTransformer",
@@ -23,8 +23,9 @@ train_dataloader = dict(
 
 custom_hooks = [
     *_base_.custom_hooks,
-    # Decay .99996. Both models are scored: accuracy/top1 is the average's, accuracy/top1_origin the
-    # trained one's, which is what DeiT reports. The checkpoint's state_dict holds the average.
+    # Decay .99996. Both models are evaluated: accuracy/top1 is for the averaged weights and
+    # accuracy/top1_origin for the trained weights, which DeiT reports. The checkpoint's state_dict
+    # holds the average.
     dict(
         type="EMAHook",
         momentum=4e-5,

@@ -1,5 +1,5 @@
-# BAM's linear probe of ViT-B/16: [CLS] and mean patch of the last block, BatchNorm without affine
-# parameters, lr .002 x 1024 / 256.
+# BAM's linear probe of ViT-B/16: [CLS] and the mean patch of the last block, BatchNorm without
+# affine parameters, lr .002 x 1024 / 256.
 _base_ = [
     "../_base_/datasets/imagenet.py",
     "../_base_/protocols/linear.py",

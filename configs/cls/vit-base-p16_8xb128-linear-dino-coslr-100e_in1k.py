@@ -1,5 +1,5 @@
-# DINO's linear probe of ViT-B/16: [CLS] and mean patch of the last block, no BatchNorm,
-# lr .001 x 1024 / 256.
+# DINO's linear probe of ViT-B/16: [CLS] and the mean patch of the last block, lr .001 x 1024 / 256,
+# no BatchNorm.
 _base_ = [
     "../_base_/datasets/imagenet.py",
     "../_base_/protocols/linear.py",

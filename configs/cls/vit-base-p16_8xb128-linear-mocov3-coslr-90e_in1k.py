@@ -1,4 +1,4 @@
-# MoCo-v3's linear probe of ViT-B/16: [CLS], 90 epochs, lr 3 x 1024 / 256.
+# MoCo v3's linear probe of ViT-B/16: [CLS], 90 epochs, lr 3 x 1024 / 256.
 _base_ = [
     "../_base_/datasets/imagenet.py",
     "../_base_/protocols/linear.py",

@@ -1,5 +1,6 @@
 # k-means on ImageNet's validation images of k random classes, 10 draws each (paper, Fig. 7). The
-# figure's numbers of classes are not known; any: --cfg-options test_cfg.num_classes="[10,100,1000]"
+# numbers of classes in the figure are not known; set others with
+# --cfg-options test_cfg.num_classes="[10,100,1000]"
 _base_ = ["../_base_/datasets/imagenet_features.py", "../_base_/default_runtime.py"]
 
 model = dict(

@@ -1,4 +1,4 @@
-# Transfer to Oxford Flowers 102, linear: mean per-class accuracy on test.
+# Linear transfer to Oxford Flowers 102: mean per-class accuracy on test.
 _base_ = "./vit-base-p16_logreg_food101.py"
 
 name = "flowers"

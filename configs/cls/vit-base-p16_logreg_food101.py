@@ -1,5 +1,5 @@
-# Transfer to Food-101, linear: logistic regression on frozen features, the penalty of 45 chosen on
-# validation, refit on train + val, top-1 on test (paper, Table 5).
+# Linear transfer to Food-101: logistic regression on frozen features. The best of 45 penalties is
+# chosen on validation and refit on train + val; top-1 on test (paper, Table 5).
 _base_ = ["../_base_/datasets/transfer_features.py", "../_base_/default_runtime.py"]
 
 model = dict(

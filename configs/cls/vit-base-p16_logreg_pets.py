@@ -1,4 +1,4 @@
-# Transfer to Oxford-IIIT Pets, linear: mean per-class accuracy on test.
+# Linear transfer to Oxford-IIIT Pets: mean per-class accuracy on test.
 _base_ = "./vit-base-p16_logreg_food101.py"
 
 name = "pets"

@@ -1,5 +1,5 @@
-# DINO's linear probe of ViT-S/16: [CLS] of the last four blocks, each after the norm. DINO's own
-# ViT-S has 6 heads: --cfg-options model.backbone.arch=deit-small.
+# DINO's linear probe of ViT-S/16: [CLS] of the last four blocks, each after the final norm. DINO's
+# own ViT-S has 6 heads: --cfg-options model.backbone.arch=deit-small.
 _base_ = "./vit-base-p16_8xb128-linear-dino-coslr-100e_in1k.py"
 
 feature_channels = 1536

@@ -1,5 +1,6 @@
-# Semi-supervised, ViT-S/16 (12 heads), 1 % of the labels: BAM's Table 9c, the rest as DeiT.
-# subset is SimCLR's list, or a balanced one of tools/make_subset.py, below data_root or a path.
+# Semi-supervised, ViT-S/16 (12 heads), 1 % of the labels: BAM's Table 9c, all other settings from
+# DeiT. subset is SimCLR's list or a balanced list from tools/make_subset.py, relative to data_root
+# or an absolute path.
 _base_ = [
     "../_base_/datasets/imagenet.py",
     "../_base_/protocols/finetune.py",

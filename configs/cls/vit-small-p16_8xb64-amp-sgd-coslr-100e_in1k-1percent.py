@@ -1,5 +1,5 @@
-# Semi-supervised as the paper's text has it: SGD, the learning rate swept (its values are unknown):
-# --cfg-options lr=.003, .01, .03, .1; 1 % of the labels.
+# Semi-supervised on 1 % of the labels as described in the paper's text: SGD with a sweep of the
+# learning rate, whose values are not known; for example --cfg-options lr=.003, .01, .03 or .1.
 _base_ = "./vit-small-p16_8xb64-amp-coslr-100e_in1k-1percent.py"
 
 subset = "subsets/1percent.txt"

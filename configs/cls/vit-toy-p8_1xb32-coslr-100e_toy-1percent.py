@@ -1,4 +1,5 @@
-# Semi-supervised in the toy world: fine-tuning on 1 % of the labels, four images a class.
+# Semi-supervised fine-tuning in the toy world on 1 % of the labels, four images per class. Make the
+# list first:
 # python tools/make_subset.py data/toy/images --percent 1
 _base_ = "./vit-toy-p8_1xb64-coslr-8e_toy.py"
 

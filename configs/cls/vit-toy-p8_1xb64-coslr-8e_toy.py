@@ -1,5 +1,6 @@
-# Fine-tuning in the toy world, a minute on two cores. Of DeiT's recipe stay AdamW, warm-up, cosine,
-# label smoothing and drop path; mixing, RandAugment and the model average need far more iterations.
+# Fine-tuning in the toy world, a minute on two cores. It keeps AdamW, warm-up, cosine, label
+# smoothing and drop path of DeiT's recipe; mixup, RandAugment and the averaged model need far more
+# iterations.
 _base_ = [
     "../_base_/datasets/toy.py",
     "../_base_/protocols/finetune.py",

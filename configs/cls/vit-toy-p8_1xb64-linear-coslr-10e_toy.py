@@ -1,4 +1,4 @@
-# BAM's linear probe in the toy world, a minute on two cores. The learning rate is chosen for 620
+# BAM's linear probe in the toy world, a minute on two cores. The learning rate is adapted to 620
 # iterations instead of 125,000.
 _base_ = [
     "../_base_/datasets/toy.py",

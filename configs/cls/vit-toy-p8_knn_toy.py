@@ -1,4 +1,4 @@
-# kNN of the toy pretraining's ViT on the toy world, all training images as the bank.
+# kNN of the toy pretraining's ViT on the toy world, with all training images as the bank.
 _base_ = ["../_base_/datasets/toy_features.py", "../_base_/default_runtime.py"]
 
 model = dict(

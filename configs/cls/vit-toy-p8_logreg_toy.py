@@ -1,5 +1,5 @@
-# Logistic regression over 45 penalties on the toy world: a tenth of each class of the training
-# images chooses the penalty, the val images are the test.
+# Logistic regression with 45 penalties on the toy world. The penalty is chosen on a tenth of each
+# class of the training images; the val images are the test set.
 _base_ = ["../_base_/datasets/toy_features.py", "../_base_/default_runtime.py"]
 
 model = dict(

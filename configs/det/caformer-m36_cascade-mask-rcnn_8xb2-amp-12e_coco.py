@@ -1,5 +1,6 @@
-# Cascade Mask R-CNN on CAFormer-M36 as BAM pretrains it: its four stages straight into FPN. .9
-# over 36 blocks spans what .75 spans over the 12 of a ViT: .02; there is no published setting.
+# Cascade Mask R-CNN on CAFormer-M36 as pretrained by BAM; the FPN takes its four stages directly.
+# There is no published layer decay: .9 over 36 blocks ends at the same factor as .75 over the 12
+# blocks of a ViT (.02).
 _base_ = [
     "../_base_/models/cascade-mask-rcnn_vit-p16.py",
     "../_base_/datasets/coco_instance.py",

@@ -1,6 +1,6 @@
-# Cascade Mask R-CNN on ResNet-50: the same heads and data; SGD as in mmdet's 1x schedule. Its
-# BatchNorm is trained and synchronised, since self-supervised features are not scaled as
-# supervised ones are (MoCo's protocol); no stage is frozen.
+# Cascade Mask R-CNN on ResNet-50 with the same heads and data; SGD as in mmdet's 1x schedule. Its
+# BatchNorm is trained and synchronised because self-supervised features differ in scale from
+# supervised ones (MoCo's protocol). No stage is frozen.
 _base_ = [
     "../_base_/models/cascade-mask-rcnn_vit-p16.py",
     "../_base_/datasets/coco_instance.py",

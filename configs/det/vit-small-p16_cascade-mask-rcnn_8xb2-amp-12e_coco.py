@@ -1,4 +1,4 @@
-# Cascade Mask R-CNN on ViT-S/16 with BAM's 12 heads; drop path .1 as in iBOT's file for ViT-S.
+# Cascade Mask R-CNN on ViT-S/16 with BAM's 12 heads; drop path .1 as in iBOT's config for ViT-S.
 _base_ = [
     "../_base_/models/cascade-mask-rcnn_vit-p16.py",
     "../_base_/datasets/coco_instance.py",

@@ -1,5 +1,5 @@
-# Cascade Mask R-CNN on a few hundred COCO images without a GPU: the toy's narrow heads on a small
-# ViT/16, images of 320 px. To see that everything works on photographs, no more.
+# Cascade Mask R-CNN on a few hundred COCO images without a GPU: the toy config's narrow heads on a
+# small ViT/16, images of 320 px. It only shows that everything works on photographs.
 _base_ = [
     "../_base_/models/cascade-mask-rcnn_vit-p16.py",
     "../_base_/datasets/coco_instance.py",

@@ -1,6 +1,7 @@
-# Cascade Mask R-CNN in the toy world, on the toy pretraining's ViT, some minutes on two cores:
-# heads a quarter as wide, few boxes, four levels from 4 px to 32. Batches of two, for many steps in
-# little time. It shows that all parts work together; 1,600 steps do not make a good detector.
+# Cascade Mask R-CNN in the toy world on the toy pretraining's ViT, a few minutes on two cores:
+# heads of a quarter of the width, few boxes, four levels with strides of 4 to 32 px. Batches of two
+# allow many steps in little time. It shows that all parts work together; 1,600 steps are too few
+# for a good detector.
 _base_ = [
     "../_base_/models/cascade-mask-rcnn_vit-p16.py",
     "../_base_/datasets/toy_coco.py",
@@ -19,7 +20,7 @@ model = dict(
         img_size=48,
         patch_size=8,
         blocks=[0, 1, 2, 3],
-        norm="all",  # Four blocks' sums differ in scale; a short training does not even that out.
+        norm="all",  # The blocks' outputs differ in scale; a short training cannot balance them.
         drop_path_rate=0.0,
     ),
     neck=[
@@ -34,7 +35,7 @@ model = dict(
             in_channels=[96, 96, 96, 96],
             out_channels=width,
             num_outs=4,
-            # The sums of the levels are large, and AdamW's first steps would ruin the heads.
+            # Without it, the sums of the levels are large and AdamW's first steps ruin the heads.
             norm_cfg=norm_cfg,
         ),
         dict(type="bam_mm.ToFloat32"),
@@ -45,7 +46,7 @@ model = dict(
         anchor_generator=dict(strides=[4, 8, 16, 32]),
     ),
     roi_head=dict(
-        # Things are 15 to 60 px large: levels by a quarter of COCO's 56.
+        # Objects are 15 to 60 px large, so the finest scale is a quarter of COCO's 56.
         bbox_roi_extractor=dict(out_channels=width, finest_scale=14),
         mask_roi_extractor=dict(out_channels=width, finest_scale=14, roi_layer=dict(output_size=7)),
         bbox_head=[
@@ -68,7 +69,7 @@ model = dict(
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=200, max_per_img=50),
-        # Of 512 boxes an image a quarter would go through the mask head: seconds a step.
+        # With the default of 512 boxes per image, the mask head would need seconds per step.
         rcnn=[
             dict(stage, mask_size=14, sampler=dict(stage.sampler, num=24, pos_fraction=0.5))
             for stage in _base_.model.train_cfg.rcnn
@@ -100,5 +101,5 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
-# Short enough to begin anew: data of mmdet are not drawn a second time as they were.
+# Only one checkpoint: the training is short, and a resumed one would draw the data differently.
 default_hooks = dict(checkpoint=dict(interval=max_epochs))

@@ -1,5 +1,5 @@
 # BAM, CAFormer-M36 (GELU, no residual scales), 400 epochs on ImageNet-1k: the authors' released
-# script, which differs from ViT's in the backbone alone.
+# script, which differs from the one for ViT only in the backbone.
 _base_ = "./bam_vit-base-p16_16xb256-amp-coslr-400e_in1k_released.py"
 
 model = dict(

@@ -1,5 +1,5 @@
-# BAM on CIFAR-10, or any folder of 32 px images: a ResNet-18 of a quarter the width, on a CPU.
-# At this batch it wants BatchNorm in the projector and softer temperatures than the paper's.
+# BAM on CIFAR-10, or on any folder of 32 px images: a quarter-width ResNet-18 on a CPU. At this
+# batch size it needs BatchNorm in the projector and softer temperatures than the paper's.
 _base_ = ["../_base_/datasets/cifar10_bam.py", "../_base_/default_runtime.py"]
 
 max_epochs = 8

@@ -1,5 +1,6 @@
-# BAM on CIFAR-10, or any folder of 32 px images: ResNet-18 with the small stem, on one GPU.
-# As in the narrow one: BatchNorm in the projector, and softer temperatures than the paper's.
+# BAM on CIFAR-10, or on any folder of 32 px images: ResNet-18 with the small stem, on one GPU. As
+# for the quarter-width ResNet-18, BatchNorm in the projector and softer temperatures than the
+# paper's.
 _base_ = ["../_base_/datasets/cifar10_bam.py", "../_base_/default_runtime.py"]
 
 max_epochs = 200

@@ -1,6 +1,7 @@
 # BAM, ResNet-50, 300 epochs on ImageNet-1k: LARS, learning rate .3, warm-up of 10 epochs, weight
-# decay 1e-6 (Table 9a). That .3 belongs to batch 4096, as the ViT's .003 does, is this package's
-# reading; the momentum (.9), and that biases and norms are neither decayed nor scaled, are BYOL's.
+# decay 1e-6 (Table 9a). The paper does not state that .3 belongs to batch 4096; this package
+# assumes it, as for the ViT's .003. The momentum (.9) is BYOL's, and so is the exclusion of biases
+# and norms from decay and scaling.
 _base_ = "./bam_vit-base-p16_16xb256-amp-coslr-300e_in1k.py"
 
 warmup_epochs = 10
@@ -9,7 +10,7 @@ model = dict(
     backbone=dict(_delete_=True, type="ResNet", depth=50, zero_init_residual=True),
     neck=dict(in_channels=2048, act_cfg=dict(type="ReLU")),
 )
-# BatchNorm's statistics over all processes: 256 images a process or 4096 on one are then the same.
+# BatchNorm statistics over all processes: 16 processes x 256 images then equal one with 4096.
 sync_bn = "torch"
 
 _plain = dict(decay_mult=0.0, lars_exclude=True)

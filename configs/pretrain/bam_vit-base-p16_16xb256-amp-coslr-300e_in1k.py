@@ -1,6 +1,6 @@
-# BAM, ViT-B/16, 300 epochs on ImageNet-1k: the paper's Table 9a.
-# Where the table is silent (temperatures, Sinkhorn iterations, momentum, last learning rate) the
-# released code's default stands; docs/faithfulness.md lists every such choice.
+# BAM, ViT-B/16, 300 epochs on ImageNet-1k: the paper's Table 9a. Settings that the table does not
+# list (temperatures, Sinkhorn iterations, momentum, final learning rate) are the defaults of the
+# released code; docs/faithfulness.md lists every such choice.
 _base_ = [
     "../_base_/datasets/imagenet_bam.py",
     "../_base_/models/bam_vit-p16.py",

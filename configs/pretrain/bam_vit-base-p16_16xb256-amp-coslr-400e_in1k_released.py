@@ -1,7 +1,8 @@
-# BAM, ViT-B/16, 400 epochs on ImageNet-1k: the authors' released script, line by line.
-# Not in their scripts, hence their code's default: teacher momentum (.995 to 1), drop path (0). How
-# many small crops the scripts ask for could not be had: the paper's 6 stand in. ContrastiveCrop's
-# boxes are computed every 40 epochs; that the first come at epoch 40 is the paper's.
+# BAM, ViT-B/16, 400 epochs on ImageNet-1k: the authors' released script, line by line. The scripts
+# do not set the teacher momentum (.995 to 1) and the drop path (0); these are the defaults of the
+# released code. The scripts' number of small crops is not available; the paper's 6 is used instead.
+# ContrastiveCrop's boxes are computed every 40 epochs; that the first ones come at epoch 40 is from
+# the paper.
 _base_ = [
     "../_base_/datasets/imagenet_bam.py",
     "../_base_/models/bam_vit-p16.py",
@@ -13,23 +14,23 @@ max_epochs = 400
 warmup_epochs = 40
 layout = _base_.layout
 
-# Pillow, from the whole image, as the scripts.
+# Pillow on the fully decoded image, as in the scripts.
 _base_.train_pipeline[0].update(lazy=False)
 _base_.train_pipeline[1].update(backend="pillow")
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 
 model = dict(
     layout=layout,
-    # The released code shows the teacher the small crops too, and balances all its rows.
+    # In the released code, the teacher also sees the small crops, and all its rows are balanced.
     teacher_views="all",
-    # On in the scripts; in the released code as it stands the option crashes.
+    # The scripts set this option, but the released code crashes with it.
     head=dict(top_k=128),
     data_preprocessor=dict(layout=layout, photometric_place=_base_.photometric_place),
 )
 
-# .0003 for 256 images is .0048 for 4096; float16 with a dynamic loss scale.
+# .0003 per 256 images is .0048 for 4096; float16 with a dynamic loss scale.
 optim_wrapper = dict(dtype="float16", optimizer=dict(lr=4.8e-3))
-# The warm-up starts from 0 (mmengine divides by the factor), and the cosine ends at 1e-3.
+# The warm-up starts close to 0 (mmengine divides by the factor), and the cosine ends at 1e-3.
 param_scheduler = [
     dict(
         type="LinearLR",

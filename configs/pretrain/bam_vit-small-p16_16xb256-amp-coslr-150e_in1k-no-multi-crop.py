@@ -1,4 +1,4 @@
-# Table 1 without multi-crop: the two global views alone. The layout goes where views are made,
+# Table 1 without multi-crop: only the two global views. The layout is set wherever views are made,
 # checked and used.
 _base_ = "./bam_vit-small-p16_16xb256-amp-coslr-150e_in1k.py"
 

@@ -1,5 +1,5 @@
-# The paper's way without a teacher: BatchNorm after each layer of the projector. The hook that is
-# left out is the TeacherUpdateHook.
+# The paper's variant without a teacher: BatchNorm after each layer of the projector. custom_hooks
+# omits the TeacherUpdateHook.
 _base_ = "./bam_vit-small-p16_16xb256-amp-coslr-150e_in1k.py"
 
 model = dict(use_teacher=False, neck=dict(norm=True))

@@ -1,5 +1,5 @@
-# BAM, ViT-S/16 (12 heads), 150 epochs on ImageNet-1k: Table 9a at the length of the paper's
-# ablations. The -no-... configs beside it change one thing each.
+# BAM, ViT-S/16 (12 heads), 150 epochs on ImageNet-1k: Table 9a with the length of the paper's
+# ablations. The -no-... configs in this folder change one setting each.
 _base_ = [
     "../_base_/datasets/imagenet_bam.py",
     "../_base_/models/bam_vit-p16.py",

@@ -1,5 +1,5 @@
-# BAM on CIFAR-10, or any folder of 32 px images: a ViT of DeiT-tiny's width with a patch of 4 px,
-# on one GPU. The projector is the paper's for ViT (GELU, no BatchNorm), half as wide.
+# BAM on CIFAR-10, or on any folder of 32 px images: a ViT of DeiT-tiny's width with patches of 4
+# px, on one GPU. The projector is the paper's for ViT (GELU, no BatchNorm) at half the width.
 _base_ = "./bam_resnet18_1xb512-amp-coslr-200e_cifar10.py"
 
 model = dict(

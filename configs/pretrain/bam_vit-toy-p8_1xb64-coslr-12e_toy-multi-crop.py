@@ -1,4 +1,4 @@
-# The toy run with multi-crop: four local views of 24 px beside the two global ones.
+# The toy run with multi-crop: four local views of 24 px in addition to the two global ones.
 _base_ = "./bam_vit-toy-p8_1xb64-coslr-12e_toy.py"
 
 layout = {**_base_.layout, "num_local": 4, "local_size": 24}

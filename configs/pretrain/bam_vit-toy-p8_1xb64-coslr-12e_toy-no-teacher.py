@@ -1,5 +1,5 @@
-# Table 1 without the teacher: the student's own attention is balanced. The hook that is left out
-# is the TeacherUpdateHook.
+# Table 1 without the teacher: the student's own attention is balanced. custom_hooks omits the
+# TeacherUpdateHook.
 _base_ = "./bam_vit-toy-p8_1xb64-coslr-12e_toy.py"
 
 model = dict(use_teacher=False)

@@ -1,6 +1,7 @@
-# BAM on the toy world: a four-layer ViT in minutes on two CPU cores. The paper's projector and
-# temperature; the target is a little sharper (.04 for .05) and the teacher follows faster (.8 for
-# .995), since there are 126 keys instead of 8,192 and 744 iterations instead of 94,000.
+# BAM on the toy world: a four-layer ViT, a few minutes on two CPU cores. Projector and temperature
+# are the paper's. The target is slightly sharper (.04 instead of .05) and the teacher follows
+# faster (.8 instead of .995), because there are 126 keys instead of 8,192 and 744 iterations
+# instead of 94,000.
 _base_ = ["../_base_/datasets/toy_bam.py", "../_base_/default_runtime.py"]
 
 max_epochs = 12

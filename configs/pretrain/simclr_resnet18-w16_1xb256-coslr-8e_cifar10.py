@@ -1,6 +1,6 @@
-# mmpretrain's SimCLR beside BAM: the same backbone, data, batch, epochs, views and optimizer as
-# bam_resnet18-w16_1xb256-coslr-8e_cifar10.py. Projector width and temperature are those of the
-# SimCLR paper for CIFAR-10 (Chen et al., 2020, appendix B.9).
+# mmpretrain's SimCLR for comparison with BAM: the same backbone, data, batch, epochs, views and
+# optimizer as bam_resnet18-w16_1xb256-coslr-8e_cifar10.py. Projector width and temperature are
+# those of the SimCLR paper for CIFAR-10 (Chen et al., 2020, appendix B.9).
 _base_ = "./bam_resnet18-w16_1xb128-coslr-8e_cifar10.py"
 
 model = dict(
@@ -23,5 +23,5 @@ model = dict(
     data_preprocessor=_base_.model.data_preprocessor,
 )
 train_dataloader = dict(batch_size=256)
-# Neither a teacher to move, nor BAM's attention to watch.
+# SimCLR has no teacher to update and no attention to monitor.
 custom_hooks = _base_.custom_hooks[2:]

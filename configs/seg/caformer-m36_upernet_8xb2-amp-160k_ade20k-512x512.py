@@ -1,5 +1,6 @@
-# UPerNet on CAFormer-M36 as BAM pretrains it, its four stages as they are. Layer decay .87 over 36
-# blocks spans what .65 spans over the 12 of a ViT: .004 to .006; there is no published setting.
+# UPerNet on the four stages of CAFormer-M36 as pretrained by BAM. There is no published layer
+# decay: .87 over 36 blocks ends at about the same factor as .65 over the 12 blocks of a ViT (.004
+# to .006).
 _base_ = [
     "../_base_/models/upernet_vit-p16.py",
     "../_base_/datasets/ade20k.py",

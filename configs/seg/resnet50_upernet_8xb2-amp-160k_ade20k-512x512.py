@@ -1,5 +1,5 @@
-# UPerNet on ResNet-50 with the data and length of the others; SGD as in mmseg's UPerNet. Its
-# BatchNorm is trained and synchronised, no stage is frozen.
+# UPerNet on ResNet-50 with the same data and length as the other backbones; SGD as in mmseg's
+# UPerNet. Its BatchNorm is trained and synchronised, and no stage is frozen.
 _base_ = [
     "../_base_/models/upernet_vit-p16.py",
     "../_base_/datasets/ade20k.py",

@@ -1,5 +1,5 @@
-# A linear layer on the frozen ViT-B/16, as in iBOT: the four maps side by side, 1x1 convolution,
-# AdamW 7e-4. Nothing of the backbone is trained, which FrozenBackboneHook proves.
+# A linear layer on the frozen ViT-B/16, as in iBOT: the concatenated four maps, a 1x1 convolution,
+# AdamW with lr 7e-4. FrozenBackboneHook checks that the backbone does not change.
 _base_ = [
     "../_base_/models/upernet_vit-p16.py",
     "../_base_/datasets/ade20k.py",

@@ -1,5 +1,5 @@
-# UPerNet on ViT-S/16 with BAM's 12 heads, iBOT's variant: lr 3e-5 and layer decay .9 are those of
-# its released file for ViT-S.
+# UPerNet on ViT-S/16 with BAM's 12 heads, iBOT's variant: lr 3e-5 and layer decay .9 are from its
+# released config for ViT-S.
 _base_ = [
     "../_base_/models/upernet_vit-p16.py",
     "../_base_/datasets/ade20k.py",

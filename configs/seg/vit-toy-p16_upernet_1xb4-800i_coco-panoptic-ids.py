@@ -1,5 +1,6 @@
-# UPerNet on a few hundred images with COCO's panoptic ids as labels, without a GPU: the toy's
-# narrow heads on a small ViT/16, photographs squeezed to 128 px. To see that they work, no more.
+# UPerNet on a few hundred images with COCO's panoptic ids as labels, without a GPU: the toy
+# config's narrow heads on a small ViT/16, photographs resized to 128x128 px. It only shows that
+# everything works on such data.
 _base_ = [
     "../_base_/models/upernet_vit-p16.py",
     "../_base_/datasets/ade20k.py",
@@ -8,7 +9,7 @@ _base_ = [
 ]
 
 lr = 1e-3
-layer_decay_rate = 1.0  # Four blocks from random weights: nothing to keep.
+layer_decay_rate = 1.0  # The weights are random: nothing to preserve.
 max_iters = 800
 crop_size = (128, 128)
 scale = crop_size
@@ -59,7 +60,7 @@ test_pipeline = [
     dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
     dict(type="PackSegInputs"),
 ]
-# The same images to train on and to score: there are no others.
+# The same images for training and evaluation: there are no others.
 _data = dict(
     type="BaseSegDataset",
     metainfo=metainfo,

@@ -1,4 +1,4 @@
-# A linear layer on the frozen toy ViT: what its patches tell by themselves.
+# A linear layer on the frozen toy ViT, to evaluate its patch features alone.
 _base_ = [
     "../_base_/models/upernet_vit-p16.py",
     "../_base_/datasets/toy_ade20k.py",

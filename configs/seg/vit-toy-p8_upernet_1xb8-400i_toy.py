@@ -1,5 +1,5 @@
-# UPerNet in the toy world, on the toy pretraining's ViT, two minutes on two cores: heads a twelfth
-# as wide, four levels from 4 px to 32, whole images.
+# UPerNet in the toy world on the toy pretraining's ViT, two minutes on two cores: heads of a
+# twelfth of the width, four levels with strides of 4 to 32 px, whole images.
 _base_ = [
     "../_base_/models/upernet_vit-p16.py",
     "../_base_/datasets/toy_ade20k.py",

@@ -3,8 +3,8 @@ _base_ = "../_base_/suites/parts.py"
 
 title = "CIFAR-10"
 about = (
-    "CIFAR-10 with networks for 32 px images. The protocols are those of the large suites, "
-    "shortened where they train; the numbers compare with each other, not with other papers'."
+    "CIFAR-10 with networks for 32 px images. The protocols are those of the large suites with "
+    "shorter training; compare the numbers with each other, not with published ones."
 )
 
 look = ["cifar10/test/bird/*.*", "cifar10/test/dog/*.*"]
@@ -38,7 +38,7 @@ tasks = [
     dict(
         name="logreg",
         title="Logistic regression",
-        about="on frozen features, penalty chosen on validation (BYOL's linear transfer)",
+        about="on frozen features, penalty chosen on validation images (BYOL's linear transfer)",
         kind="test",
         config="configs/cls/resnet18-w16_logreg_cifar10.py",
         metrics={
@@ -54,7 +54,7 @@ tasks = [
     dict(
         name="cluster",
         title="Clustering",
-        about="k-means on features of images of random classes, 10 draws each (Fig. 7)",
+        about="k-means on the features of images of random classes, 10 draws each (Fig. 7)",
         kind="test",
         config="configs/cls/resnet18-w16_cluster_cifar10.py",
         metrics={
@@ -69,7 +69,7 @@ tasks = [
     dict(
         name="linear",
         title="Linear probe",
-        about="SGD on a linear layer over the pooled map, the backbone frozen, 4 epochs",
+        about="linear layer on the pooled map of the frozen backbone, SGD, 4 epochs",
         kind="train",
         config="configs/cls/resnet18-w16_1xb128-linear-coslr-4e_cifar10.py",
         metrics=_base_.accuracy,
@@ -79,7 +79,7 @@ tasks = [
     dict(
         name="finetune",
         title="Fine-tuning",
-        about="everything is trained, AdamW, 2 epochs",
+        about="all layers are trained, AdamW, 2 epochs",
         kind="train",
         config="configs/cls/resnet18-w16_1xb128-coslr-2e_cifar10.py",
         metrics=_base_.accuracy,
@@ -95,7 +95,7 @@ tasks = [
         metrics=_base_.accuracy,
         data=dict(
             _data,
-            title="CIFAR-10, and a list of 10 %",
+            title="CIFAR-10 and a list of 10 % of its images",
             get="python tools/make_subset.py data/cifar10 --percent 10",
         ),
         cost="8 minutes",
@@ -109,7 +109,7 @@ tasks = [
         metrics=_base_.accuracy,
         data=dict(
             _data,
-            title="CIFAR-10, and a list of 1 %",
+            title="CIFAR-10 and a list of 1 % of its images",
             get="python tools/make_subset.py data/cifar10 --percent 1",
         ),
         cost="4 minutes",

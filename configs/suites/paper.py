@@ -1,11 +1,11 @@
-# The paper's tables 2 to 7 and Fig. 7: days of GPUs. The batch in a config's name is over 8 GPUs:
-# --launcher pytorch --gpus 8; the learning rate is scaled for another number.
+# The paper's tables 2 to 7 and Fig. 7: several days on GPUs. The batch size in a config's name is
+# for 8 GPUs: --launcher pytorch --gpus 8. For another number, the learning rate is scaled.
 _base_ = "./quick.py"
 
 title = "The paper's tables"
 about = (
     "Linear probes, fine-tuning, semi-supervised training, transfer, clustering, video, "
-    "detection and segmentation of BAM (ECCV 2024), by the protocols that its tables name."
+    "detection and segmentation with the protocols of the BAM paper (ECCV 2024)."
 )
 
 _imagenet = dict(title="ImageNet-1k", root="imagenet", check="imagenet")
@@ -35,7 +35,7 @@ def _finetune(name, title, root, metric, label):
     return dict(
         name=f"finetune-{name}",
         title=f"Fine-tuning: {title}",
-        about="everything is trained, 100 epochs, MoCo v3's settings of this data set (Table 5)",
+        about="all layers are trained, 100 epochs, MoCo v3's settings (Table 5)",
         kind="train",
         config=f"configs/cls/vit-base-p16_8xb128-amp-coslr-100e_{name}.py",
         metrics={metric: dict(label=label, main=True, published=f"finetune.{name}")},
@@ -65,26 +65,26 @@ tasks = [
     _linear(
         "linear",
         "Linear probe",
-        "BAM's: [CLS] and mean patch, or the pooled map of a CNN, 100 epochs (Table 2)",
+        "BAM's protocol: [CLS] and mean patch, or the pooled map of a CNN, 100 epochs (Table 2)",
         vit="configs/cls/vit-base-p16_8xb128-linear-coslr-100e_in1k.py",
         cnn="configs/cls/resnet50_8xb128-linear-coslr-100e_in1k.py",
     ),
     _linear(
         "linear-dino",
-        "Linear probe, DINO's",
-        "DINO's for ViT-B: [CLS] and mean patch without BatchNorm, 100 epochs (Table 2)",
+        "Linear probe (DINO)",
+        "DINO's protocol for ViT-B: [CLS] and mean patch, no BatchNorm, 100 epochs (Table 2)",
         any="configs/cls/vit-base-p16_8xb128-linear-dino-coslr-100e_in1k.py",
     ),
     _linear(
         "linear-mocov3",
-        "Linear probe, MoCo v3's",
-        "MoCo v3's: [CLS], 90 epochs (Table 2)",
+        "Linear probe (MoCo v3)",
+        "MoCo v3's protocol: [CLS], 90 epochs (Table 2)",
         any="configs/cls/vit-base-p16_8xb128-linear-mocov3-coslr-90e_in1k.py",
     ),
     dict(
         name="finetune",
         title="Fine-tuning",
-        about="everything is trained, DeiT's recipe, 150 epochs (Table 3)",
+        about="all layers are trained, DeiT's recipe, 150 epochs (Table 3)",
         kind="train",
         config="configs/cls/vit-base-p16_8xb128-amp-coslr-150e_in1k.py",
         metrics={
@@ -103,7 +103,7 @@ tasks = [
     dict(
         name="davis",
         title="Video",
-        about="labels of the first frame carried on by nearest patches, 7 frames (DINO; Table 6)",
+        about="labels of the first frame propagated to similar patches, 7 frames (DINO; Table 6)",
         kind="test",
         config=dict(
             vit="configs/vos/vit-base-p16_label-propagation_davis2017.py",

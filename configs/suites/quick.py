@@ -1,10 +1,10 @@
-# Protocols that train no network: kNN, clustering, the seven linear transfers.
+# Protocols that train no network: kNN, clustering and seven linear transfers.
 _base_ = "../_base_/suites/parts.py"
 
 title = "Frozen features"
 about = (
-    "kNN and clustering on ImageNet, logistic regression on BYOL's transfer data: nothing is "
-    "trained."
+    "kNN and clustering on ImageNet, and logistic regression on BYOL's transfer data sets. No "
+    "network is trained."
 )
 
 look = ["imagenet/val/n01440764/*.*", "imagenet/val/n02099601/*.*"]
@@ -15,7 +15,7 @@ _transfer = [
     dict(
         name=f"transfer-{_name}",
         title=f"Transfer: {_title}",
-        about="logistic regression on features, penalty chosen on validation (BYOL, Table 5)",
+        about="logistic regression on features, penalty chosen on validation images (Table 5)",
         kind="test",
         config=dict(
             vit=f"configs/cls/vit-base-p16_logreg_{_name}.py",

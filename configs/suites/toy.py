@@ -1,10 +1,10 @@
-# The toy world: every task of the suite, minutes on two cores.
+# The toy world: all tasks, each in minutes on two cores.
 _base_ = "../_base_/suites/parts.py"
 
 title = "Toy world"
 about = (
-    "One procedural world in which things keep shape and texture but no colour: 9 classes, images "
-    "of 64 px. It shows what pretraining buys, not how methods rank on real images."
+    "A generated world of 64 px images in which shape and texture, but not colour, determine the 9 "
+    "classes. It shows whether pretraining helps, not how methods rank on real images."
 )
 
 look = ["toy/coco/val/00000.jpg", "toy/coco/val/00001.jpg"]
@@ -33,7 +33,7 @@ tasks = [
     dict(
         name="logreg",
         title="Logistic regression",
-        about="on frozen features, penalty chosen on validation (BYOL's linear transfer)",
+        about="on frozen features, penalty chosen on validation images (BYOL's linear transfer)",
         kind="test",
         config="configs/cls/vit-toy-p8_logreg_toy.py",
         metrics={
@@ -49,7 +49,7 @@ tasks = [
     dict(
         name="cluster",
         title="Clustering",
-        about="k-means on features of images of random classes, 10 draws each (Fig. 7)",
+        about="k-means on the features of images of random classes, 10 draws each (Fig. 7)",
         kind="test",
         config="configs/cls/vit-toy-p8_cluster_toy.py",
         metrics={
@@ -66,7 +66,7 @@ tasks = [
     dict(
         name="linear",
         title="Linear probe",
-        about="SGD on a linear layer over [CLS] and mean patch, the backbone frozen, 10 epochs",
+        about="linear layer on [CLS] and mean patch of the frozen backbone, SGD, 10 epochs",
         kind="train",
         config="configs/cls/vit-toy-p8_1xb64-linear-coslr-10e_toy.py",
         metrics=_base_.accuracy,
@@ -76,7 +76,7 @@ tasks = [
     dict(
         name="finetune",
         title="Fine-tuning",
-        about="everything is trained, AdamW, 8 epochs",
+        about="all layers are trained, AdamW, 8 epochs",
         kind="train",
         config="configs/cls/vit-toy-p8_1xb64-coslr-8e_toy.py",
         metrics=_base_.accuracy,
@@ -91,7 +91,7 @@ tasks = [
         config="configs/cls/vit-toy-p8_1xb32-coslr-40e_toy-10percent.py",
         metrics=_base_.accuracy,
         data=dict(
-            title="toy world, images, and a list of 10 %",
+            title="toy world, images and a list of 10 % of them",
             root="toy/images",
             check="folder",
             get=_get + " && python tools/make_subset.py data/toy/images --percent 10",
@@ -101,12 +101,12 @@ tasks = [
     dict(
         name="semi1",
         title="1 % of labels",
-        about="fine-tuning on 4 images a class, 100 epochs",
+        about="fine-tuning on 4 images per class, 100 epochs",
         kind="train",
         config="configs/cls/vit-toy-p8_1xb32-coslr-100e_toy-1percent.py",
         metrics=_base_.accuracy,
         data=dict(
-            title="toy world, images, and a list of 1 %",
+            title="toy world, images and a list of 1 % of them",
             root="toy/images",
             check="folder",
             get=_get + " && python tools/make_subset.py data/toy/images --percent 1",
@@ -116,7 +116,7 @@ tasks = [
     dict(
         name="davis",
         title="Video",
-        about="labels of the first frame carried on by nearest patches, k=5, 7 frames (DINO)",
+        about="labels of the first frame propagated to similar patches, k=5, 7 frames (DINO)",
         kind="test",
         config="configs/vos/vit-toy-p8_label-propagation_toy.py",
         metrics={
@@ -133,8 +133,8 @@ tasks = [
         name="det",
         title="Detection",
         about=(
-            "Cascade Mask R-CNN, everything is trained, 8 epochs of 400 scenes: it shows that all "
-            "parts work together; 1,600 steps of two scenes do not make a good detector"
+            "Cascade Mask R-CNN, all layers are trained, 8 epochs of 400 scenes: it shows that all "
+            "parts work together; 1,600 steps of two scenes are too few for a good detector"
         ),
         kind="train",
         config="configs/det/vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy.py",
@@ -146,7 +146,7 @@ tasks = [
     dict(
         name="seg",
         title="Segmentation",
-        about="UPerNet, everything is trained, 400 iterations of 8 scenes",
+        about="UPerNet, all layers are trained, 400 iterations of 8 scenes",
         kind="train",
         config="configs/seg/vit-toy-p8_upernet_1xb8-400i_toy.py",
         metrics=_base_.segmentation,

@@ -1,5 +1,6 @@
-# CAFormer-M36 as BAM pretrains it. As with ResNet-50, its third stage has a patch of 16 pixels. The
-# supervised one of timm has StarReLU and residual scales: type="mmpretrain.TIMMBackbone" loads it.
+# CAFormer-M36 as pretrained by BAM; as for ResNet-50, the third stage has patches of 16 pixels.
+# timm's supervised model has StarReLU and residual scales: load it with
+# type="mmpretrain.TIMMBackbone".
 _base_ = "./vit-base-p16_label-propagation_davis2017.py"
 
 model = dict(

@@ -1,5 +1,5 @@
-# ResNet-50. Its last map has a patch of 32 pixels, which loses thin objects; the third stage's has
-# 16, a ViT's. model.stage=3 takes the last.
+# ResNet-50. The last map has patches of 32 pixels, which lose thin objects; those of the third
+# stage have 16, like a ViT. model.stage=3 selects the last map.
 _base_ = "./vit-base-p16_label-propagation_davis2017.py"
 
 model = dict(

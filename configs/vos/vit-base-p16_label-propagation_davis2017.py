@@ -1,5 +1,5 @@
-# DAVIS-2017 by frozen patch features, DINO's protocol: nearest patches, no training.
-# Several at once: --cfg-options model.topk="[3,5,7,10]" model.n_last_frames="[7,15]"
+# DAVIS-2017 with frozen patch features: DINO's protocol propagates labels to nearest patches.
+# Several settings at once: --cfg-options model.topk="[3,5,7,10]" model.n_last_frames="[7,15]"
 _base_ = ["../_base_/datasets/davis2017.py", "../_base_/default_runtime.py"]
 
 model = dict(
@@ -17,6 +17,6 @@ model = dict(
     branch="teacher",
 )
 
-# Nothing is trained: the processes share no gradients, only the videos.
+# Nothing is trained: the processes share the videos but exchange no gradients.
 model_wrapper_cfg = dict(type="bam_mm.EvaluationWrapper")
 default_hooks = dict(logger=dict(interval=1))

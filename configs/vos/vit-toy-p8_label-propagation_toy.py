@@ -1,6 +1,6 @@
-# The toy world's videos of 120x200 pixels, with the backbone of the toy pretraining. They are read
-# as they are, so that things have the size that pretraining saw; a patch of 8 pixels every 4 makes
-# 30x50 patches of them.
+# The toy world's videos of 120x200 pixels with the backbone of the toy pretraining. The frames are
+# not resized, so that objects have the same size as in pretraining; patches of 8 pixels with a
+# stride of 4 make a map of 30x50.
 _base_ = "./vit-base-p16_label-propagation_davis2017.py"
 
 data_root = "data/toy/davis"
@@ -17,6 +17,6 @@ model = dict(
     short_side=120,
     divisor=8,
     stride=4,
-    # The last block whose patch tokens are trained: the loss sees the class token of the fourth.
+    # The third block is the last with trained patch tokens: the loss uses only [CLS] of the fourth.
     stage=2,
 )

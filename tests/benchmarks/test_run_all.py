@@ -1,4 +1,4 @@
-"""The regression guard's comparison: below 0.7, missing, new; and what scripts write for it."""
+"""Tests of ``run_all.py``: its comparison with the record, and the results of the scripts."""
 
 import argparse
 import json
@@ -13,18 +13,22 @@ from benchmarks.measuring import add_json_option, write_json
 from benchmarks.run_all import BENCHMARKS, GPU_BENCHMARKS, compare, merge, ratios_of
 
 
-def words(recorded, now):
+def verdicts_by_name(recorded, now):
     return {verdict.name: verdict.word for verdict in compare(recorded, now)}
 
 
-def test_a_ratio_may_fall_to_seven_tenths_and_not_below():
+def test_a_ratio_may_drop_to_seven_tenths_but_not_below():
     recorded = {"loss": {"time": 2.0, "memory": 5.0}, "knn": {"time": 10.0}}
     now = {"loss": {"time": 1.4, "memory": 3.499}, "knn": {"time": 99.0}}
-    assert words(recorded, now) == {"loss: time": "ok", "loss: memory": "SLOWER", "knn: time": "ok"}
+    assert verdicts_by_name(recorded, now) == {
+        "loss: time": "ok",
+        "loss: memory": "SLOWER",
+        "knn: time": "ok",
+    }
     assert [v.fails for v in compare(recorded, now)] == [False, True, False]
 
 
-def test_what_was_recorded_and_is_gone_fails_and_what_is_new_does_not():
+def test_missing_ratios_fail_and_new_ratios_do_not():
     recorded = {"loss": {"time": 2.0}, "knn": {"time": 3.0, "memory": 4.0}}
     now = {"knn": {"time": 3.0, "bank of float16": 0.1}, "data": {"images": 4.0}}
     verdicts = compare(recorded, now)
@@ -39,7 +43,7 @@ def test_what_was_recorded_and_is_gone_fails_and_what_is_new_does_not():
     assert compare({}, {}) == []
 
 
-def test_recording_some_keeps_the_others():
+def test_recording_some_benchmarks_keeps_the_others():
     old = {"machine": {"cpu": "a"}, "ratios": {"time": 1.0}, "figures": {}}
     new = {"ratios": {"time": 2.0}, "figures": {"seconds": 3}}
     record = merge({"benchmarks": {"loss": old, "knn": old}}, {"knn": new}, {"cpu": "b"})
@@ -47,7 +51,7 @@ def test_recording_some_keeps_the_others():
     assert ratios_of(record["benchmarks"], ["knn", "data"]) == {"knn": {"time": 2.0}}
 
 
-def test_what_a_script_writes_is_what_is_compared(tmp_path):
+def test_json_option_writes_ratios_and_figures(tmp_path):
     parser = argparse.ArgumentParser()
     add_json_option(parser)
     args = parser.parse_args(["--json", str(tmp_path / "out.json")])
@@ -63,7 +67,7 @@ def test_what_a_script_writes_is_what_is_compared(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("script", "code", "said"),
+    ("script", "code", "message"),
     [
         ("ratio = 1.41", 0, "0 of 1 ratios below"),
         ("ratio = 1.39", 1, "SLOWER"),
@@ -71,14 +75,14 @@ def test_what_a_script_writes_is_what_is_compared(tmp_path):
         (None, 1, "there is no benchmarks/knn.py"),
     ],
 )
-def test_exit_code_of_a_check(tmp_path, monkeypatch, capfd, script, code, said):
-    # A script of its own that writes a ratio; the record says 2.
+def test_exit_code_of_a_check(tmp_path, monkeypatch, capfd, script, code, message):
+    # A stand-in for the script, which writes a ratio; the recorded ratio is 2.
     monkeypatch.setattr(run_all, "ROOT", tmp_path)
     (tmp_path / "benchmarks").mkdir()
     if script:
         lines = [
             script,
-            "import json, sys  # in place of add_json_option",
+            "import json, sys  # instead of add_json_option",
             "out = sys.argv[sys.argv.index('--json') + 1]",
             "open(out, 'w').write(json.dumps({'ratios': {'time': ratio}, 'figures': {}}))",
         ]
@@ -90,19 +94,21 @@ def test_exit_code_of_a_check(tmp_path, monkeypatch, capfd, script, code, said):
         sys, "argv", ["run_all.py", "--check", "--only", "knn", "--file", str(record)]
     )
     assert run_all.main() == code
-    assert said in capfd.readouterr().out
+    assert message in capfd.readouterr().out
 
 
 @pytest.mark.parametrize("gpu", [None, "a card"])
-def test_what_is_run_by_default_and_with_which_arguments(tmp_path, monkeypatch, gpu):
-    lines = []
+def test_default_benchmarks_and_their_arguments(tmp_path, monkeypatch, gpu):
+    commands = []
 
-    def ran(line, cwd):
-        lines.append(line[1:2] + line[4:])
-        Path(line[line.index("--json") + 1]).write_text('{"ratios": {"time": 1}, "figures": {}}')
+    def run(command, cwd):
+        commands.append(command[1:2] + command[4:])
+        Path(command[command.index("--json") + 1]).write_text(
+            '{"ratios": {"time": 1}, "figures": {}}'
+        )
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(run_all.subprocess, "run", ran)
+    monkeypatch.setattr(run_all.subprocess, "run", run)
     monkeypatch.setattr(run_all, "machine", lambda: {"gpu": gpu})
     record = tmp_path / "recorded.json"
     monkeypatch.setattr(sys, "argv", ["run_all.py", "--record", "--file", str(record)])
@@ -111,27 +117,27 @@ def test_what_is_run_by_default_and_with_which_arguments(tmp_path, monkeypatch, 
     assert sorted(json.loads(record.read_text())["benchmarks"]) == sorted(names)
     here = Path(run_all.ROOT) / "benchmarks"
     wanted = {**BENCHMARKS, **GPU_BENCHMARKS}
-    assert lines == [[str(here / wanted[n][0]), *wanted[n][1:]] for n in names]
-    # A CPU's figures stay a CPU's where there is a GPU too.
-    for name, line in zip(names, lines, strict=True):
-        device = line[line.index("--device") + 1] if "--device" in line else None
+    assert commands == [[str(here / wanted[n][0]), *wanted[n][1:]] for n in names]
+    # The benchmarks for CPUs run on the CPU, even if there is a GPU.
+    for name, command in zip(names, commands, strict=True):
+        device = command[command.index("--device") + 1] if "--device" in command else None
         if name in GPU_BENCHMARKS:
             assert device == "cuda"
         else:
-            assert device == ("cpu" if line[0].endswith("training_step.py") else None)
+            assert device == ("cpu" if command[0].endswith("training_step.py") else None)
 
 
-def test_a_gpu_that_is_not_there(monkeypatch, capsys):
+def test_gpu_benchmarks_need_a_gpu(monkeypatch, capsys):
     monkeypatch.setattr(run_all, "machine", lambda: {"gpu": None})
     monkeypatch.setattr(sys, "argv", ["run_all.py", "--record", "--only", "knn", "gpu_loss"])
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as error:
         run_all.main()
-    assert stopped.value.code == 2
+    assert error.value.code == 2
     assert "--only gpu_loss: torch finds no GPU here (make doctor" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [*BENCHMARKS, *GPU_BENCHMARKS])
-def test_each_script_knows_the_arguments_that_it_is_given(name):
+def test_each_script_has_the_options_that_are_passed_to_it(name):
     script, *options = {**BENCHMARKS, **GPU_BENCHMARKS}[name]
     text = (run_all.ROOT / "benchmarks" / script).read_text()
     assert "add_json_option" in text
@@ -139,7 +145,7 @@ def test_each_script_knows_the_arguments_that_it_is_given(name):
         assert not option.startswith("--") or f'"{option}"' in text
 
 
-def test_processors_of_the_same_name_are_told_apart():
+def test_processors_of_the_same_name_are_distinguished():
     text = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n"
     other = text.replace("25", "26").replace("processor\t: 0", "processor\t: 1")
     assert run_all.processor_of(text + other) == "AMD EPYC, cpu family 25, model 17"

@@ -1,4 +1,4 @@
-"""Small backbones of timm and mmpretrain, and files as other codebases lay them out."""
+"""Small backbones of timm and mmpretrain, and checkpoints in the layouts of other codebases."""
 
 import timm
 import torch
@@ -9,14 +9,14 @@ ARCH = dict(embed_dims=WIDTH, num_layers=DEPTH, num_heads=3, feedforward_channel
 
 
 def shaken(model, seed):
-    """Random weights everywhere, so that no two tensors could be exchanged unseen."""
+    """Perturb all weights randomly, so that exchanged tensors would be noticed."""
     generator = torch.Generator().manual_seed(seed)
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             noise = torch.randn(tensor.shape, generator=generator)
-            # Near 1 what was 1, so that a BatchNorm's variance stays positive.
+            # Values of 1 stay near 1, so that the variance of BatchNorm stays positive.
             tensor.mul_(1 + 0.1 * noise).add_(0.02 * noise)
-    model.eval()  # mmpretrain's returns nothing.
+    model.eval()  # Returns None for models of mmpretrain.
     return model
 
 
@@ -61,7 +61,7 @@ def head(*names):
 
 
 def dino(student, teacher):
-    """As main_dino.py saves it; with the student in DistributedDataParallel."""
+    """Return a checkpoint of main_dino.py, with the student in DistributedDataParallel."""
     return {
         "student": {
             **prefixed("module.backbone.", student),
@@ -77,7 +77,7 @@ def dino(student, teacher):
 
 
 def moco_v3(student, teacher):
-    """As main_moco.py saves it: the projector in the classifier's place."""
+    """Return a checkpoint of main_moco.py, in which the projector replaces the classifier."""
     return {
         "epoch": 3,
         "arch": "vit_small",
@@ -91,7 +91,7 @@ def moco_v3(student, teacher):
 
 
 def mae(encoder):
-    """As main_pretrain.py of MAE saves it."""
+    """Return a checkpoint of main_pretrain.py of MAE."""
     decoder = head(
         "mask_token", "decoder_pos_embed", "decoder_embed.weight", "decoder_blocks.0.attn.qkv.bias",
         "decoder_norm.weight", "decoder_pred.bias",
@@ -100,7 +100,7 @@ def mae(encoder):
 
 
 def bam_released(student, teacher, batch_norm=False):
-    """As the authors' main_pretrain.py saves it."""
+    """Return a checkpoint of main_pretrain.py of the BAM authors."""
     inner = "teacher.module." if batch_norm else "teacher."
     return {
         "model": {

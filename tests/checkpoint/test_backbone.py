@@ -1,4 +1,4 @@
-"""Loading a backbone with proof."""
+"""Loading a backbone with proof that all its tensors were loaded."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_both_branches_of_a_bam_checkpoint(tmp_path, wrap, container):
         assert len(report.unused) == len(state) - len(wanted)
 
 
-def test_a_file_without_a_teacher_gives_its_backbone(tmp_path):
+def test_file_without_a_teacher_loads_its_backbone(tmp_path):
     state = vit(1).state_dict()
     for prefix in ("backbone.", ""):
         model = vit(2)
@@ -91,7 +91,7 @@ def test_position_embedding_is_resized_bicubically_and_reported(tmp_path):
     torch.testing.assert_close(larger.pos_embed[0, 1:], wanted[0].flatten(1).T)
 
 
-def refused(tmp_path, state, *words, branch="teacher"):
+def assert_refused(tmp_path, state, *words, branch="teacher"):
     model = vit(5)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(InputError) as caught:
@@ -101,36 +101,37 @@ def refused(tmp_path, state, *words, branch="teacher"):
     assert same(model, before)
 
 
-def test_one_missing_tensor_stops(tmp_path):
+def test_missing_tensor_raises(tmp_path):
     state, *_ = bam_state()
-    # The student is whole: it must not stand in for a teacher that is not.
+    # The student is complete, but must not replace an incomplete teacher.
     del state["teacher.backbone.layers.1.attn.qkv.bias"]
-    refused(tmp_path, state, "1 missing: layers.1.attn.qkv.bias", "teacher.backbone.*")
+    assert_refused(tmp_path, state, "1 missing: layers.1.attn.qkv.bias", "teacher.backbone.*")
 
 
-def test_a_wrong_shape_stops(tmp_path):
+def test_wrong_shape_raises(tmp_path):
     state = vit(1).state_dict()
     state["ln1.weight"] = torch.ones(17)
-    refused(tmp_path, state, "of another shape: ln1.weight ((17,), the backbone has (16,))")
+    assert_refused(tmp_path, state, "of another shape: ln1.weight ((17,), the backbone has (16,))")
 
 
-def test_a_deeper_backbone_stops_though_every_tensor_is_there(tmp_path):
+def test_deeper_backbone_raises_although_no_tensor_is_missing(tmp_path):
     state = vit(1).state_dict()
     second = {k: v for k, v in state.items() if k.startswith("layers.1.")}
     third = {"layers.2." + k.removeprefix("layers.1."): v for k, v in second.items()}
     for prefix in ("backbone.", ""):
-        refused(tmp_path, prefixed(prefix, state | third), f"{len(third)} left over: layers.2.")
+        words = f"{len(third)} left over: layers.2."
+        assert_refused(tmp_path, prefixed(prefix, state | third), words)
 
 
-def test_position_embedding_of_no_square_stops(tmp_path):
+def test_position_embedding_that_is_not_square_raises(tmp_path):
     state = vit(1).state_dict()
-    state["pos_embed"] = torch.ones(1, 16, 16)  # 15 places
-    refused(tmp_path, state, "of another shape: pos_embed ((1, 16, 16)")
+    state["pos_embed"] = torch.ones(1, 16, 16)  # a class token and 15 positions
+    assert_refused(tmp_path, state, "of another shape: pos_embed ((1, 16, 16)")
 
 
-def test_files_that_hold_no_tensors_and_wrong_branches(tmp_path):
-    refused(tmp_path, {"state_dict": {}, "meta": {}}, "holds no tensors")
-    refused(tmp_path, vit(1).state_dict(), "choose 'teacher' or 'student'", branch="ema")
+def test_files_without_tensors_and_unknown_branches(tmp_path):
+    assert_refused(tmp_path, {"state_dict": {}, "meta": {}}, "holds no tensors")
+    assert_refused(tmp_path, vit(1).state_dict(), "choose 'teacher' or 'student'", branch="ema")
     with pytest.raises(InputError, match="does not exist"):
         load_backbone(vit(1), tmp_path / "none.pth")
 

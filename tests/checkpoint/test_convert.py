@@ -1,4 +1,4 @@
-"""tools/convert_checkpoint.py and what it calls."""
+"""tools/convert_checkpoint.py and the functions that it calls."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def test_formats_hold_the_same_weights(tmp_path):
     assert file_digest(tmp_path / "b.safetensors") != file_digest(tmp_path / "a.pth")
     back = convert_checkpoint(tmp_path / "c.safetensors", tmp_path / "d.safetensors", to="timm")
     assert back.digest == reports[0].digest
-    # The order of the keys in a safetensors file is by name: the file is the same bit for bit.
+    # Keys in a safetensors file are sorted by name, so the files are identical.
     assert file_digest(tmp_path / "d.safetensors") == file_digest(tmp_path / "b.safetensors")
 
 
@@ -56,7 +56,7 @@ def test_branches(tmp_path):
         assert all(torch.equal(written[key], state[key]) for key in state)
 
 
-def test_unknown_names_stop(tmp_path):
+def test_unknown_names_raise(tmp_path):
     state = timm_vit(1).state_dict()
     state["blocks.1.nrom1.bias"] = state.pop("blocks.1.norm1.bias")
     with pytest.raises(InputError, match=r"no rule covers 1 of 30 tensors \(blocks.1.nrom1.bias\)"):
@@ -79,7 +79,7 @@ def test_wrapped_timm_model_is_unwrapped():
     assert list(convert({"timm_model.features.0.weight": 1}, "timm")) == ["features.0.weight"]
 
 
-def test_the_tool_proves_against_a_model(tmp_path):
+def test_tool_loads_the_result_into_a_model(tmp_path):
     teacher = timm_vit(2)
     torch.save(dino(timm_vit(1).state_dict(), teacher.state_dict()), tmp_path / "dino.pth")
     config = tmp_path / "config.py"
@@ -98,7 +98,7 @@ def test_the_tool_proves_against_a_model(tmp_path):
     assert "proof: loaded all 30 tensors of the backbone" in result.stdout
 
 
-def test_a_model_that_does_not_fit_stops(tmp_path):
+def test_model_that_does_not_fit_raises(tmp_path):
     torch.save(timm_vit(1).state_dict(), tmp_path / "c.pth")
     arch = dict(embed_dims=24, num_layers=3, num_heads=3, feedforward_channels=96)
     with pytest.raises(InputError, match=r"12 missing: layers.2.ln1.weight, .*choose another bran"):
@@ -107,13 +107,13 @@ def test_a_model_that_does_not_fit_stops(tmp_path):
         )
 
 
-def test_the_tool_does_not_overwrite_its_source(tmp_path):
+def test_tool_does_not_overwrite_its_source(tmp_path):
     state = mm_vit(1).state_dict()
     torch.save(state, tmp_path / "c.pth")
     (tmp_path / "link.pth").symlink_to(tmp_path / "c.pth")
     before = file_digest(tmp_path / "c.pth")
     for target in ("c.pth", "link.pth"):
-        with pytest.raises(InputError, match="is the source: give another name"):
+        with pytest.raises(InputError, match="is the source: choose another name"):
             convert_checkpoint(tmp_path / "c.pth", tmp_path / target, to="timm")
     with pytest.raises(InputError, match="create it first"):
         convert_checkpoint(tmp_path / "c.pth", tmp_path / "none" / "d.pth", to="timm")

@@ -1,4 +1,4 @@
-"""Files laid out as other codebases lay them out load completely, or stop with names."""
+"""Checkpoints of other codebases load completely, or raise an error that names the tensors."""
 
 from argparse import Namespace
 
@@ -37,19 +37,19 @@ def features(model, images=None):
     return output[-1] if isinstance(output, (tuple, list)) else output
 
 
-def same_features(one, two):
+def assert_same_features(one, two):
     torch.testing.assert_close(features(one), features(two), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("layout", "said", "teacher_prefix", "student_prefix"),
+    ("layout", "name", "teacher_prefix", "student_prefix"),
     [
         (dino, "DINO", "teacher.backbone.", "student.backbone."),
         (moco_v3, "MoCo v3", "momentum_encoder.", "base_encoder."),
         (bam_released, "BAM (released code)", "teacher.backbone.", "student.backbone."),
     ],
 )
-def test_student_and_teacher_of_other_codebases(load, layout, said, teacher_prefix, student_prefix):
+def test_student_and_teacher_of_other_codebases(load, layout, name, teacher_prefix, student_prefix):
     student, teacher = timm_vit(1), timm_vit(2)
     content = layout(student.state_dict(), teacher.state_dict())
     content["args"] = Namespace(arch="vit_small", lr=0.1)
@@ -59,10 +59,10 @@ def test_student_and_teacher_of_other_codebases(load, layout, said, teacher_pref
     ):
         mine = mm_vit(3)
         report = load(mine, content, branch=branch)
-        assert report.layout == f"{said}: ViT, timm's names"
+        assert report.layout == f"{name}: ViT, timm's names"
         assert (report.prefix, report.loaded) == (prefix, len(mine.state_dict()))
         assert report.loaded == len(model.state_dict()) and report.resized == []
-        same_features(mine, model)
+        assert_same_features(mine, model)
     others = len(student.state_dict())
     heads = {"dino": 4, "moco_v3": 3, "bam_released": 2}[layout.__name__]
     assert len(report.unused) == others + heads
@@ -78,7 +78,7 @@ def test_released_bam_without_a_teacher(load, wrapper):
     report = load(mine, {"model": state})
     assert (report.layout, report.prefix) == ("BAM (released code): ViT, timm's names", "backbone.")
     assert report.unused == ["proj_head.mlp.0.weight"]
-    same_features(mine, model)
+    assert_same_features(mine, model)
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -94,7 +94,7 @@ def test_released_bam_of_a_caformer(load, batch_norm):
     assert report.layout == "BAM (released code): MetaFormer, timm's names"
     assert report.loaded == len(teacher.state_dict())
     teacher.reset_classifier(0, "")
-    same_features(mine, teacher)
+    assert_same_features(mine, teacher)
 
 
 @pytest.mark.parametrize("inner", ["", "encoder.", "backbone.", "module.encoder."])
@@ -108,15 +108,15 @@ def test_student_and_teacher_of_unknown_origin(load, inner):
         mine = mm_vit(3)
         report = load(mine, content, branch=branch)
         assert report.layout == "a student and a teacher: ViT, timm's names"
-        same_features(mine, model)
+        assert_same_features(mine, model)
 
 
-def test_mae_leaves_its_decoder_aside(load):
+def test_decoder_of_mae_is_skipped(load):
     encoder, mine = timm_vit(1), mm_vit(2, "VisionTransformer")
     report = load(mine, mae(encoder.state_dict()))
     assert report.layout == "MAE: ViT, timm's names" and report.prefix == ""
     assert len(report.unused) == 6 and "decoder_embed.weight" in report.unused
-    same_features(mine, encoder)
+    assert_same_features(mine, encoder)
 
 
 def test_timm_classifier(load):
@@ -125,7 +125,7 @@ def test_timm_classifier(load):
     assert report.layout == "one model: ViT, timm's names"
     assert report.unused == ["head.bias", "head.weight"]
     whole.reset_classifier(0)
-    same_features(mine, whole)
+    assert_same_features(mine, whole)
 
 
 def test_layer_scale_and_pooling_norm(load):
@@ -135,11 +135,11 @@ def test_layer_scale_and_pooling_norm(load):
     )
     report = load(mine, model.state_dict())
     assert report.loaded == len(mine.state_dict())
-    same_features(mine, model)
+    assert_same_features(mine, model)
 
 
 def test_beit_as_fine_tuned(load):
-    """One bias a block, the norm after pooling; the original files hold the index as well."""
+    """One bias per block, and the norm after pooling. The original files also hold the index."""
     model, mine = timm_beit(1), mm_beit(2)
     state = model.state_dict()
     index = mine.state_dict()["layers.0.attn.relative_position_index"]
@@ -147,7 +147,7 @@ def test_beit_as_fine_tuned(load):
         state[f"blocks.{block}.attn.relative_position_index"] = index
     report = load(mine, {"model": {**state, **head("head.weight", "head.bias")}})
     assert report.layout == "BEiT: BEiT, timm's names" and len(report.unused) == 2
-    same_features(mine, model)
+    assert_same_features(mine, model)
 
     state["blocks.1.attn.relative_position_index"] = index.flip(0)
     with pytest.raises(InputError, match=r"another order of patches: layers.1.attn.*blocks.1.attn"):
@@ -155,7 +155,7 @@ def test_beit_as_fine_tuned(load):
 
 
 def test_beit_as_pretrained(load):
-    """One bias for all blocks, the last norm, the visual tokens' head."""
+    """One bias for all blocks, the final norm, and the head that predicts visual tokens."""
     model = timm_beit(1, shared=True)
     mine = mm_beit(2, out_type="raw", final_norm=True)
     state = {k.replace("fc_norm.", "norm."): v for k, v in model.state_dict().items()}
@@ -183,7 +183,7 @@ def test_beit_as_pretrained(load):
     torch.testing.assert_close(features(shared), features(mine))
 
 
-def test_another_architecture_is_named(load):
+def test_error_names_the_architectures(load):
     with pytest.raises(InputError, match=r"BEiT, timm's names; the backbone: ViT, mmpretrain's"):
         load(mm_vit(1), timm_beit(1).state_dict())
     with pytest.raises(InputError, match=r"MetaFormer, timm's names; the backbone: ViT, mmpr"):
@@ -205,7 +205,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("layout", ["timm", "mae", "dino", "moco_v3", "bam_released"])
-def test_one_faulty_tensor_stops_with_its_name(load, fault, layout):
+def test_error_names_a_faulty_tensor(load, fault, layout):
     good, bad = timm_vit(1).state_dict(), timm_vit(2).state_dict()
     tensor = bad.pop("blocks.1.norm1.bias")
     if fault == "renamed":
@@ -223,19 +223,19 @@ def test_one_faulty_tensor_stops_with_its_name(load, fault, layout):
         load(mine, content)
     assert FAULTS[fault] in str(caught.value)
     assert all(torch.equal(before[key], value) for key, value in mine.state_dict().items())
-    if layout in makers:  # The other branch is whole.
+    if layout in makers:  # The other branch is intact.
         load(mine, content, branch="student")
 
 
-def test_two_tensors_of_one_name_stop(load):
+def test_two_tensors_with_the_same_name_raise(load):
     state = timm_vit(1).state_dict()
     state["module.cls_token"] = state["cls_token"]
     with pytest.raises(InputError, match=r"two tensors for cls_token .*module\.cls_token"):
         load(mm_vit(2), state)
 
 
-def test_timm_backbone_takes_bare_and_wrapped_names(load):
-    """Also of an architecture that no table knows."""
+def test_timm_backbone_accepts_bare_and_wrapped_names(load):
+    """The architecture is not in any table."""
     import timm
     from mmpretrain.registry import MODELS
 
@@ -248,14 +248,14 @@ def test_timm_backbone_takes_bare_and_wrapped_names(load):
         assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
 
 
-def test_into_timm_models_themselves(load):
+def test_models_of_timm_as_targets(load):
     source, mine = mm_vit(1), timm_vit(2)
     report = load(mine, {"state_dict": prefixed("teacher.backbone.", source.state_dict())})
     assert report.layout == "BAM: ViT, mmpretrain's names"
-    same_features(mine, source)
+    assert_same_features(mine, source)
 
 
-def test_digest_is_of_the_weights_and_not_of_the_file(load):
+def test_digest_depends_on_the_weights_and_not_on_the_file(load):
     model = timm_vit(1)
     state = model.state_dict()
     one = load(mm_vit(2), state)

@@ -1,4 +1,4 @@
-"""The tables: by hand, and inverted."""
+"""The tables of names: translations by hand, and in both directions."""
 
 import pytest
 
@@ -47,7 +47,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("keymap", KEYMAPS, ids=lambda keymap: keymap.family)
-def test_names_by_hand_both_ways(keymap):
+def test_names_by_hand_in_both_directions(keymap):
     for timm, mmpretrain in BY_HAND[keymap.family].items():
         assert keymap.to_mmpretrain(timm) == mmpretrain
         if mmpretrain is not None:
@@ -58,14 +58,15 @@ def test_names_by_hand_both_ways(keymap):
     ("one", "other", "family"),
     [("timm_vit", "mm_vit", "ViT"), ("timm_beit", "mm_beit", "BEiT")],
 )
-def test_the_tables_cover_whole_models(one, other, family):
+def test_tables_cover_complete_models(one, other, family):
     timms, mms = (list(getattr(layouts, name)(1).state_dict()) for name in (one, other))
     theirs, ours = recognise(timms), recognise(mms)
     assert str(theirs) == f"{family}, timm's names" and str(ours) == f"{family}, mmpretrain's names"
-    there = [ours.from_timm(theirs.to_timm(key)) for key in timms]
-    assert len(set(there)) == len(timms)
-    assert set(mms) - set(there) == {key for key in mms if key.endswith("relative_position_index")}
-    assert [theirs.from_timm(ours.to_timm(key)) for key in there] == timms
+    translated = [ours.from_timm(theirs.to_timm(key)) for key in timms]
+    assert len(set(translated)) == len(timms)
+    index = {key for key in mms if key.endswith("relative_position_index")}
+    assert set(mms) - set(translated) == index
+    assert [theirs.from_timm(ours.to_timm(key)) for key in translated] == timms
 
 
 def test_wrapped_names():
@@ -91,5 +92,5 @@ def test_wrapped_names():
         ("layers.0.ln1.weight", "one model"),
     ],
 )
-def test_what_tells_a_layout(key, layout):
+def test_layout_is_recognised_by_its_keys(key, layout):
     assert layout_of([key, "cls_token"]).name == layout

@@ -1,4 +1,4 @@
-"""No code of a file runs without the user's word, by whatever way the file is read."""
+"""No code from a file runs without the user's permission, however the file is read."""
 
 import json
 import os
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Trap:
-    """Makes a folder when it is unpickled."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -55,7 +55,7 @@ def test_code_in_a_pickle_does_not_run(evil, tmp_path, monkeypatch):
     assert not (tmp_path / "sprung").exists()
 
 
-def test_with_the_flag_it_is_read(evil, tmp_path):
+def test_flag_allows_reading(evil, tmp_path):
     tool = ROOT / "tools/convert_checkpoint.py"
     refused = run(tool, evil, tmp_path / "out.pth", "--to", "mmpretrain")
     assert refused.returncode == 1 and "--trust-checkpoint" in refused.stderr
@@ -64,12 +64,12 @@ def test_with_the_flag_it_is_read(evil, tmp_path):
     read = run(tool, evil, tmp_path / "out.pth", "--to", "mmpretrain", "--trust-checkpoint")
     assert read.returncode == 0, read.stderr
     assert (tmp_path / "sprung").exists()
-    # What it wrote needs no trust.
+    # The written file needs no trust.
     report = load_backbone(mm_vit(2), tmp_path / "out.pth")
     assert report.loaded == 30
 
 
-def test_a_whole_model_and_a_part_of_one_are_read_on_trust(evil, tmp_path):
+def test_complete_models_and_backbones_are_read_with_trust(evil, tmp_path):
     from bam_mm.checkpoint import load_weights
     from bam_mm.models import LabelPropagation
 
@@ -86,7 +86,7 @@ def test_a_whole_model_and_a_part_of_one_are_read_on_trust(evil, tmp_path):
     assert propagation.load_pretrained(evil, trust=True).loaded == 30
 
 
-def test_trust_runs_nothing_where_nothing_needs_to_run(tmp_path):
+def test_trust_has_no_effect_if_it_is_not_needed(tmp_path):
     state = timm_vit(1).state_dict()
     torch.save(state, tmp_path / "c.pth")
     assert read_checkpoint(tmp_path / "c.pth", trust=True).keys() == state.keys()
@@ -104,7 +104,7 @@ class Attribute:
 
 
 class Builtins:
-    """Puts exec in the place of a builtin, by getattr alone, which mmengine's own list allows."""
+    """An object that adds exec to the builtins with getattr only, which mmengine's list allows."""
 
     def __reduce__(self):
         module = Attribute(getattr, "__self__")
@@ -112,7 +112,7 @@ class Builtins:
         return getattr, (module, "__dict__"), None, None, items
 
 
-def test_getattr_leads_nowhere(tmp_path):
+def test_getattr_is_restricted(tmp_path):
     import builtins
 
     torch.save({"cls_token": torch.ones(1), "note": Builtins()}, tmp_path / "c.pth")
@@ -121,7 +121,7 @@ def test_getattr_leads_nowhere(tmp_path):
     assert not hasattr(builtins, "harmless_name")
 
 
-def test_what_training_scripts_save_besides_tensors_is_read(tmp_path):
+def test_other_contents_of_training_checkpoints_are_read(tmp_path):
     history = HistoryBuffer([1.0, 2.0], [1, 1])
     content = {
         "state_dict": {"a": torch.ones(2)},
@@ -150,7 +150,7 @@ def test_safetensors_round_trip(tmp_path):
 
 @pytest.mark.parametrize("name", ["c.safetensors", "c.pth"])
 @pytest.mark.parametrize("kept", [0, 7, 500, -100])
-def test_damaged_files_give_one_message(tmp_path, name, kept):
+def test_damaged_files_raise_one_message(tmp_path, name, kept):
     state = timm_vit(1).state_dict()
     save_file(state, tmp_path / name) if "safe" in name else torch.save(state, tmp_path / name)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:kept])
@@ -158,7 +158,7 @@ def test_damaged_files_give_one_message(tmp_path, name, kept):
         read_checkpoint(tmp_path / name)
 
 
-def test_one_place_of_the_package_unpickles():
+def test_only_one_place_in_the_package_unpickles():
     unsafe = re.compile(r"weights_only\s*=\s*False|pickle\.loads?\(|allow_pickle\s*=\s*True")
     found = [
         path.relative_to(ROOT).as_posix()
@@ -236,7 +236,7 @@ print("RESULT" + json.dumps(result))
 """
 
 
-def test_no_library_falls_back_to_unpickling(evil, tmp_path):
+def test_libraries_do_not_fall_back_to_unpickling(evil, tmp_path):
     good = {"fc.weight": torch.ones(2, 2), "fc.bias": torch.ones(2)}
     torch.save({"state_dict": good}, tmp_path / "good.pth")
     result = run(

@@ -1,4 +1,4 @@
-"""BAM -> timm -> mmpretrain keeps the features, and timm's features are timm's own."""
+"""Conversion from BAM to timm to mmpretrain, and from timm to mmpretrain, keeps the features."""
 
 import pytest
 import timm
@@ -9,7 +9,7 @@ from bam_mm.checkpoint import convert_checkpoint, load_backbone
 from bam_mm.checkpoint.sources import ARCHITECTURES
 from tests.checkpoint.layouts import prefixed, shaken
 
-# The names and sizes of the real models; small images, because the weights are what is tested.
+# The models have their real names and sizes. Small images are enough to test the weights.
 SIZE = 64
 
 PAIRS = {
@@ -54,14 +54,14 @@ def test_bam_to_timm_to_mmpretrain_keeps_the_features(tmp_path, name):
     }
     torch.save({"state_dict": state}, tmp_path / "bam.pth")
 
-    there = convert_checkpoint(tmp_path / "bam.pth", tmp_path / "timm.safetensors", to="timm")
+    converted = convert_checkpoint(tmp_path / "bam.pth", tmp_path / "timm.safetensors", to="timm")
     report = load_backbone(timms, tmp_path / "timm.safetensors")
-    assert there.tensors == report.loaded == len(bam.state_dict()) == len(timms.state_dict())
-    assert there.aside == ["backbone.cls_token", "teacher.neck.fc.weight"]
+    assert converted.tensors == report.loaded == len(bam.state_dict()) == len(timms.state_dict())
+    assert converted.aside == ["backbone.cls_token", "teacher.neck.fc.weight"]
     through_timm = features(timms)
     scale = through_timm.abs().max().item()
     assert scale > 0.1
-    if name == "caformer-m36":  # mmpretrain's TIMMBackbone applies the norm of the head.
+    if name == "caformer-m36":  # TIMMBackbone of mmpretrain applies the norm of the head.
         through_timm = timms.head.norm(through_timm)
     torch.testing.assert_close(through_timm, wanted, rtol=1e-5, atol=1e-5 * max(scale, 1))
 
@@ -76,7 +76,7 @@ def test_bam_to_timm_to_mmpretrain_keeps_the_features(tmp_path, name):
     ("name", "arch", "size"),
     [("vit_tiny_patch16_224", "deit-tiny", 64), ("vit_small_patch16_224", "deit-small", 224)],
 )
-def test_timm_vit_converted_gives_the_features_of_timm(tmp_path, name, arch, size):
+def test_converted_timm_vit_has_the_features_of_timm(tmp_path, name, arch, size):
     torch.manual_seed(0)
     model = shaken(timm.create_model(name, img_size=size, num_classes=10), 4)
     torch.save(model.state_dict(), tmp_path / "timm.pth")

@@ -1,4 +1,4 @@
-"""Backbones by a short name."""
+"""Backbones by short name."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def bam_checkpoint(tmp_path, **backbone):
     return path, student, teacher
 
 
-def test_a_bam_checkpoint_says_its_backbone(tmp_path):
+def test_bam_checkpoint_contains_the_config_of_its_backbone(tmp_path):
     init = dict(type="Pretrained", checkpoint="/nowhere.pth")
     path, student, teacher = bam_checkpoint(tmp_path, init_cfg=init)
     source = parse_backbone(f"bam:{path}")
@@ -46,17 +46,17 @@ def test_a_bam_checkpoint_says_its_backbone(tmp_path):
     assert model(torch.ones(1, 3, 32, 32))[0].shape == (1, 24, 4, 4)
 
 
-def test_the_recorded_config_is_not_run(tmp_path):
+def test_recorded_config_is_not_run(tmp_path):
     trap = tmp_path / "sprung"
     text = f"a = open({str(trap)!r}, 'w')\nmodel = dict(x=[1, (2.5, None)], y={{'z': -1}})\n"
     assert parse_settings(text) == {"model": {"x": [1, (2.5, None)], "y": {"z": -1}}}
     assert not trap.exists()
 
 
-def test_a_file_that_does_not_say_its_backbone(tmp_path):
+def test_file_without_the_config_of_its_backbone(tmp_path):
     for content in ({"state_dict": mm_vit(1).state_dict()}, {"meta": {"cfg": "model = f(1)"}}):
         torch.save(content, tmp_path / "c.pth")
-        with pytest.raises(InputError, match=r"does not say which backbone.*vit-base-p16@PATH"):
+        with pytest.raises(InputError, match=r"does not state which backbone.*vit-base-p16@PATH"):
             parse_backbone(f"bam:{tmp_path / 'c.pth'}")
 
 
@@ -91,10 +91,10 @@ def test_random_weights():
     [
         (
             "timm:vit_smal_patch16_224@x.pth",
-            r"no model 'vit_smal_patch16_224'; close to it: vit_sm",
+            r"no model 'vit_smal_patch16_224'; similar names: vit_sm",
         ),
-        ("mmpretrain:resnet18_8xb32_in1@x.pth", r"close to it: .*resnet18_8xb32_in1k"),
-        ("random:vit-bas-p16", r"close to it: vit-base-p16"),
+        ("mmpretrain:resnet18_8xb32_in1@x.pth", r"similar names: .*resnet18_8xb32_in1k"),
+        ("random:vit-bas-p16", r"similar names: vit-base-p16"),
         ("timm:@x.pth", r"write one of timm:NAME"),
         ("timm:test_vit@", r"write one of timm:NAME"),
         ("resnet50", r"write one of timm:NAME"),
@@ -102,12 +102,12 @@ def test_random_weights():
         ("bam:/nowhere.pth", r"/nowhere.pth does not exist"),
     ],
 )
-def test_wrong_names_get_one_message(spec, words):
+def test_wrong_names_raise_one_message(spec, words):
     with pytest.raises(InputError, match=words):
         parse_backbone(spec)
 
 
-def test_timm_without_a_file_takes_the_cache_only(tmp_path, monkeypatch):
+def test_timm_without_a_file_uses_the_cache_only(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match=r"not in Hugging Face's cache.*timm:test_vit@PATH"):
+    with pytest.raises(InputError, match=r"not in the Hugging Face cache.*timm:test_vit@PATH"):
         parse_backbone("timm:test_vit")

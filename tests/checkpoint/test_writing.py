@@ -1,4 +1,4 @@
-"""Checkpoints are written whole or not at all, and the newest whole one is found."""
+"""Checkpoints are written atomically, and the newest intact one is found."""
 
 import multiprocessing
 import os
@@ -22,15 +22,15 @@ def cut(path, count=1024):
     path.write_bytes(path.read_bytes()[:-count])
 
 
-def write_for_ever(path):
+def write_repeatedly(path):
     for number in range(10**9):
         write_whole(path, bytes([number % 251]) * 4_000_000)
 
 
-def test_killed_at_any_moment_leaves_an_old_or_a_new_file(tmp_path):
+def test_kill_at_any_moment_leaves_the_old_or_the_new_file(tmp_path):
     path = tmp_path / "file"
     for attempt in range(8):
-        process = multiprocessing.get_context("fork").Process(target=write_for_ever, args=(path,))
+        process = multiprocessing.get_context("fork").Process(target=write_repeatedly, args=(path,))
         process.start()
         while not path.exists():
             time.sleep(0.001)
@@ -41,10 +41,10 @@ def test_killed_at_any_moment_leaves_an_old_or_a_new_file(tmp_path):
         assert len(content) == 4_000_000 and len(set(content)) == 1
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path):
+def test_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / "epoch_1.pth"
     write_whole(path, b"old")
-    # The device that is always full stands where the new content goes first.
+    # The new content is written to the partial file first, which is a device that is always full.
     (tmp_path / "epoch_1.pth.partial").symlink_to("/dev/full")
     with pytest.raises(InputError, match=r"epoch_1\.pth \(0\.2 MB\) is not written: No space left"):
         write_whole(path, b"n" * 200_000)
@@ -52,7 +52,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["epoch_1.pth"]
 
 
-def test_mmengine_writes_through_it(tmp_path, monkeypatch):
+def test_mmengine_writes_files_atomically(tmp_path, monkeypatch):
     write_whole_files()
     synced = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(handle))
@@ -64,13 +64,13 @@ def test_mmengine_writes_through_it(tmp_path, monkeypatch):
     assert len(synced) == 4  # Each file and its folder.
 
 
-def test_the_newest_whole_checkpoint(tmp_path):
+def test_newest_intact_checkpoint(tmp_path):
     assert newest_checkpoint(tmp_path) == (None, {})
     for epoch in (2, 9, 10):
         save(tmp_path / f"epoch_{epoch}.pth", epoch)
     save(tmp_path / "best_knn_epoch_11.pth", 0)
     (tmp_path / "epoch_12.pth.partial").write_bytes(b"half")
-    # By number, not by name, and whatever last_checkpoint says.
+    # Checkpoints are ordered by number and not by name, and last_checkpoint is ignored.
     (tmp_path / "last_checkpoint").write_text("nowhere.pth")
     assert newest_checkpoint(tmp_path) == (tmp_path / "epoch_10.pth", {})
 
@@ -93,15 +93,15 @@ def test_the_newest_whole_checkpoint(tmp_path):
     assert path is None and len(faults) == 3
 
 
-def test_a_whole_file_has_no_fault_and_an_empty_one_has(tmp_path):
+def test_intact_and_empty_files(tmp_path):
     save(tmp_path / "a.pth", 1)
     assert checkpoint_fault(tmp_path / "a.pth") is None
     (tmp_path / "b.pth").touch()
     assert checkpoint_fault(tmp_path / "b.pth")
 
 
-def test_half_written_files_are_cleared_away(tmp_path):
+def test_partial_files_are_deleted(tmp_path):
     (tmp_path / "epoch_3.pth.partial").write_bytes(b"half")
-    (tmp_path / "notes.partial").write_bytes(b"somebody's")
+    (tmp_path / "notes.partial").write_bytes(b"not a checkpoint")
     assert remove_partial_files(tmp_path) == [tmp_path / "epoch_3.pth.partial"]
     assert [p.name for p in tmp_path.iterdir()] == ["notes.partial"]

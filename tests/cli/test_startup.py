@@ -1,4 +1,4 @@
-"""`import bam_mm` and a tool's --help import nothing heavy before it is used."""
+"""`import bam_mm` and a tool's --help import no heavy packages."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ except SystemExit as end:
 
 
 def imported(code):
-    """Top-level names of sys.modules in a fresh interpreter after some code."""
+    """Return the top-level modules that some code imports in a new interpreter."""
     code = f"import json, sys\n{code}\nprint()\nprint(json.dumps(sorted(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

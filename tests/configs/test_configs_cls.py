@@ -1,4 +1,4 @@
-"""Every config in configs/cls: the protocols' numbers, and one iteration at reduced size."""
+"""Configs in configs/cls: the protocols' settings, and full sizes of the backbones."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from bam_mm.launch.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
-# The feature protocols (kNN, logistic regression, clustering) train nothing.
+# Without the feature protocols (kNN, logistic regression, clustering), which train nothing.
 CONFIGS = sorted(
     p for p in (ROOT / "configs/cls").glob("*.py") if not re.search("_(knn|logreg|cluster)", p.stem)
 )
@@ -20,7 +20,7 @@ def settings(stem):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_names_say_what_the_config_holds(path):
+def test_names_match_the_settings(path):
     config = load_config(path)
     gpus, batch = (int(x) for x in re.search(r"_(\d+)xb(\d+)-", path.stem).groups())
     assert config.train_dataloader.batch_size == batch
@@ -88,7 +88,7 @@ def augments(config):
 
 
 @pytest.mark.parametrize("size", ["base", "small"])
-def test_deits_fine_tuning(size):
+def test_fine_tuning_matches_deit(size):
     config = settings(f"vit-{size}-p16_8xb128-amp-coslr-150e_in1k")
     check_deit(config, lr=5e-4 * 1024 / 512, decay=0.05, epochs=150, warmup=5, batch=1024)
     assert augments(config) == {"Mixup": 0.8, "CutMix": 1.0}
@@ -129,7 +129,7 @@ def test_semi_supervised_table_9c(size, percent):
         ("pets", 37, 0.1, {"Mixup": 0.8}, 0, 0.0),
     ],
 )
-def test_mocov3s_table_of_transfer(name, classes, decay, mixing, erasing, drop_path):
+def test_transfer_matches_the_table_of_mocov3(name, classes, decay, mixing, erasing, drop_path):
     config = settings(f"vit-base-p16_8xb128-amp-coslr-100e_{name}")
     check_deit(config, lr=3e-4 * 1024 / 512, decay=decay, epochs=100, warmup=3, batch=1024)
     assert augments(config) == mixing
@@ -148,23 +148,23 @@ def test_mocov3s_table_of_transfer(name, classes, decay, mixing, erasing, drop_p
 @pytest.mark.parametrize(
     "name", ["food101", "cifar10", "cifar100", "cars", "aircraft", "pets", "flowers"]
 )
-def test_each_data_set_has_its_own_metric(name):
-    from bam_mm.data.transfer import TRANSFER as KNOWN
+def test_each_data_set_has_its_metric(name):
+    from bam_mm.data.transfer import TRANSFER
 
     config = load_config(ROOT / f"configs/_base_/datasets/{name}.py")
-    assert config.num_classes == KNOWN[name].num_classes == config.data_preprocessor.num_classes
+    assert config.num_classes == TRANSFER[name].num_classes == config.data_preprocessor.num_classes
     first = config.test_evaluator
     first = first[0] if isinstance(first, list) else first
-    if KNOWN[name].metric == "mean per-class":
+    if TRANSFER[name].metric == "mean per-class":
         assert first == dict(type="SingleLabelMetric", items=("recall",), average="macro")
     else:
         assert first.type == "Accuracy"
 
 
-def test_mean_per_class_accuracy_by_hand():
+def test_mean_per_class_accuracy():
     from mmpretrain.evaluation import SingleLabelMetric
 
-    # Class 0: 3 of 4 right; class 1: 0 of 1; class 2: 1 of 1. Mean 58.33, top-1 66.67.
+    # Correct in class 0: 3 of 4; class 1: 0 of 1; class 2: 1 of 1. Mean 58.33, top-1 66.67.
     truth = torch.tensor([0, 0, 0, 0, 1, 2])
     scores = torch.eye(3)[torch.tensor([0, 0, 0, 1, 0, 2])] * 0.5 + 0.1
     [(_, recall, *_)] = SingleLabelMetric.calculate(scores, truth, average="macro")

@@ -1,4 +1,4 @@
-"""Every config in configs/det and configs/seg: the protocols' numbers, and parameters by hand."""
+"""Configs in configs/det and configs/seg: the protocols' settings, and numbers of parameters."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def settings(name):
 
 
 @pytest.mark.parametrize("path", DET + SEG, ids=lambda p: p.stem)
-def test_names_say_what_the_config_holds(path):
+def test_names_match_the_settings(path):
     config = load_config(path)
     gpus, batch = (int(x) for x in re.search(r"_(\d+)xb(\d+)-", path.stem).groups())
     assert config.train_dataloader.batch_size == batch
@@ -38,7 +38,7 @@ def test_names_say_what_the_config_holds(path):
     frozen = config.model.backbone.get("frozen", False)
     assert frozen == ("linear-head" in path.stem)
     assert frozen == any(h.type == "bam_mm.FrozenBackboneHook" for h in config.custom_hooks)
-    # iBOT clips nothing; the toy detector's few steps are large.
+    # iBOT does not clip gradients; only the toy detector does, because its few steps are large.
     clipped = path.parent.name == "det" and "toy-p8" in path.stem
     assert (config.optim_wrapper.get("clip_grad") is not None) == clipped
     assert config.test_dataloader.dataset.pipeline == config.test_pipeline
@@ -47,7 +47,7 @@ def test_names_say_what_the_config_holds(path):
 
 @pytest.mark.parametrize("size", ["base", "small"])
 @pytest.mark.parametrize("epochs, steps", [(12, [9, 11]), (36, [27, 33])])
-def test_ibots_detection(size, epochs, steps):
+def test_detection_matches_ibot(size, epochs, steps):
     config = settings(f"vit-{size}-p16_cascade-mask-rcnn_8xb2-amp-{epochs}e_coco")
     adamw = config.optim_wrapper.optimizer
     assert (adamw.type, adamw.lr, adamw.weight_decay) == ("AdamW", 1e-4, 0.05)
@@ -107,7 +107,7 @@ def test_multi_scale_training():
         ("vit-small-p16_upernet-mae", 1e-4, 0.65, "none"),
     ],
 )
-def test_upernets_variants(name, lr, decay, norm):
+def test_upernet_variants(name, lr, decay, norm):
     config = settings(f"{name}_8xb2-amp-160k_ade20k-512x512")
     adamw, vit = config.optim_wrapper.optimizer, config.model.backbone
     assert (adamw.type, adamw.lr, adamw.weight_decay) == ("AdamW", lr, 0.05)
@@ -132,14 +132,14 @@ def test_upernets_variants(name, lr, decay, norm):
 
 
 def vit_b():
-    """Patches, class token, positions, twelve blocks, norm."""
+    """Count the parameters: patches, class token, positions, twelve blocks and norm."""
     d = 768
     block = 4 * d * d + 4 * d + 2 * 4 * d * d + 5 * d + 2 * 2 * d
     return 3 * 16 * 16 * d + d + d + (14 * 14 + 1) * d + 12 * block + 2 * d
 
 
 def pyramid(d):
-    """Three transposed convolutions of 2x2, and a norm between the two of the finest level."""
+    """Count the parameters: three transposed 2x2 convolutions, a norm between the finest two."""
     return 3 * (2 * 2 * d * d + d) + 2 * d
 
 
@@ -150,12 +150,12 @@ def conv(a, b, k, norm=False):
 def count(name):
     config = settings(name)
     init_default_scope(config.default_scope)
-    with torch.device("meta"):  # Shapes alone: nothing is drawn or kept.
+    with torch.device("meta"):  # Only shapes, no memory.
         model = MODELS.build(config.model)
     return sum(p.numel() for p in model.parameters())
 
 
-def test_parameters_of_cascade_mask_rcnn_by_hand():
+def test_parameters_of_cascade_mask_rcnn():
     assert vit_b() == 85_798_656
     fpn = 4 * conv(768, 256, 1) + 4 * conv(256, 256, 3)
     rpn = conv(256, 256, 3) + conv(256, 3, 1) + conv(256, 3 * 4, 1)
@@ -171,7 +171,7 @@ def test_parameters_of_cascade_mask_rcnn_by_hand():
     assert count("vit-base-p16_cascade-mask-rcnn_8xb2-amp-12e_coco") == total
 
 
-def test_parameters_of_upernet_by_hand():
+def test_parameters_of_upernet():
     pooled = 4 * conv(768, 768, 1, norm=True) + conv(5 * 768, 768, 3, norm=True)
     levels = 3 * conv(768, 768, 1, norm=True) + 3 * conv(768, 768, 3, norm=True)
     head = pooled + levels + conv(4 * 768, 768, 3, norm=True) + conv(768, 150, 1)
@@ -181,6 +181,6 @@ def test_parameters_of_upernet_by_hand():
     assert count("vit-base-p16_upernet_8xb2-amp-160k_ade20k-512x512") == total
 
 
-def test_parameters_of_the_linear_head_by_hand():
+def test_parameters_of_the_linear_head():
     total = vit_b() + conv(4 * 768, 150, 1)
     assert count("vit-base-p16_linear-head_8xb2-amp-160k_ade20k-512x512") == total

@@ -1,4 +1,4 @@
-"""The feature protocols' configs: they build, and hold the protocols' settings."""
+"""Configs of the feature protocols: they can be built and have the protocols' settings."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_there_are_configs():
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_names_say_what_the_config_holds(path):
+def test_names_match_the_settings(path):
     backbone, protocol, _ = path.stem.split("_")
     config = load_config(path, {"cache_dir": "elsewhere", "data_root": "there"})
     loop = LOOPS.get(config.test_cfg.type)
@@ -57,7 +57,7 @@ def test_transfer_settings(backbone, data):
     assert [p.dataset.split for p in parts] == ["train", "val", "test"]
     assert {p.dataset.name for p in parts} == {data}
     assert len({p.dataset.data_root for p in parts}) == 1
-    # The protocol: short side 224 bicubic, centre 224, the 45 penalties, features as they are.
+    # The protocol: short side 224 bicubic, centre crop 224, the 45 penalties, unscaled features.
     resize, crop = parts[0].dataset.pipeline[1:3]
     assert (resize.scale, resize.edge, resize.interpolation) == (224, "short", "bicubic")
     assert crop.crop_size == 224
@@ -74,7 +74,7 @@ def test_transfer_settings(backbone, data):
         ("caformer-m36_knn_in1k", 64, 576),
     ],
 )
-def test_models_build_and_give_features(stem, size, width):
+def test_models_can_be_built_and_return_features(stem, size, width):
     init_default_scope("mmpretrain")
     model = MODELS.build(load_config(FOLDER / f"{stem}.py").model)
     assert model(torch.randn(1, 3, size, size)).shape == (1, width)

@@ -1,4 +1,4 @@
-"""The index of models and the README name every pretraining config, and nothing else."""
+"""The index of models and the READMEs of the configs name every config, and nothing else."""
 
 import json
 import re
@@ -14,6 +14,7 @@ from bam_mm.launch.config import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 STEMS = {path.stem for path in (ROOT / "configs/pretrain").glob("*.py")}
+FOLDERS = ("pretrain", "cls", "det", "seg", "vos", "suites")
 METAFILE = ROOT / "configs/pretrain/metafile.yml"
 
 
@@ -26,25 +27,32 @@ def test_every_config_has_an_entry_and_every_entry_a_config():
     assert len(names) == len(set(names)) and set(names) == STEMS
     for entry in entries():
         assert entry["Config"] == f"configs/pretrain/{entry['Name']}.py"
-        # Nothing is claimed that was not measured, and no weights are published.
+        # There are no measured results and no published weights.
         assert entry["Results"] is None and "Weights" not in entry
 
 
-def test_every_config_has_a_row_in_the_readme_and_every_row_a_config():
-    text = (ROOT / "README.md").read_text()
-    rows = re.findall(r"^\| `((?:bam|simclr)_[^`]*)\.py` \|", text, flags=re.M)
-    assert len(rows) == len(set(rows)) and set(rows) == STEMS
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_config_has_a_row_in_the_readme_and_every_row_a_config(folder):
+    text = (ROOT / "configs" / folder / "README.md").read_text()
+    rows = re.findall(r"^\| `([^`]*)\.py` \|", text, flags=re.M)
+    files = {path.stem for path in (ROOT / "configs" / folder).glob("*.py")}
+    assert len(rows) == len(set(rows)) and set(rows) == files
+
+
+def test_every_folder_of_configs_has_a_readme():
+    folders = {path.name for path in (ROOT / "configs").iterdir() if path.is_dir()}
+    assert folders - {"_base_"} == set(FOLDERS)
 
 
 @pytest.mark.parametrize("entry", entries(), ids=lambda e: e["Name"])
-def test_epochs_and_batch_are_the_configs(entry):
+def test_epochs_and_batch_size_match_the_config(entry):
     config = load_config(ROOT / entry["Config"])
     assert entry["Metadata"]["Epochs"] == config.train_cfg.max_epochs
     gpus = int(re.search(r"_(\d+)xb", entry["Name"])[1])
     assert entry["Metadata"]["Batch Size"] == gpus * config.train_dataloader.batch_size
 
 
-def test_parameters_are_the_backbones():
+def test_parameters_match_the_backbone():
     init_default_scope("mmpretrain")
     counts = {}
     for entry in entries():
@@ -62,7 +70,7 @@ def test_the_index_imports_every_metafile():
     assert set(index["Import"]) == found
 
 
-def test_openmmlabs_reader_understands_the_index():
+def test_openmmlab_tools_can_read_the_index():
     index = load(str(ROOT / "model-index.yml"))
     index.build_models_with_collections()
     models = {model.name: model for model in index.models}

@@ -1,4 +1,4 @@
-"""What the pretraining configs hold: names, the paper's tables, the released scripts, ablations."""
+"""Settings of the pretraining configs: names, the paper's tables, released scripts, ablations."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def settings(stem):
 
 
 @pytest.mark.parametrize("path", PRETRAIN, ids=lambda p: p.stem)
-def test_names_say_what_the_config_holds(path):
+def test_names_match_the_settings(path):
     config = load_config(path)
     name = path.stem
     gpus, batch = (int(x) for x in name.split("_")[2].split("-")[0].split("xb"))
@@ -40,7 +40,7 @@ def test_names_say_what_the_config_holds(path):
     assert ("amp" in name) == (config.optim_wrapper.type == "AmpOptimWrapper")
     layouts = [
         config.layout,
-        config.model.get("layout", config.layout),  # SimCLR takes whatever views there are.
+        config.model.get("layout", config.layout),  # SimCLR has no layout of its own.
         config.model.data_preprocessor.layout,
         config.train_dataloader.dataset.pipeline[1].layout,
         config.train_pipeline[1].layout,
@@ -48,7 +48,7 @@ def test_names_say_what_the_config_holds(path):
     assert all(dict(layout) == dict(config.layout) for layout in layouts)
 
 
-def test_simclr_differs_from_bam_in_the_algorithm_alone():
+def test_simclr_differs_from_bam_only_in_the_algorithm():
     bam, simclr = (
         load_config(FOLDER / f"{name}_resnet18-w16_1xb256-coslr-8e_cifar10.py")
         for name in ("bam", "simclr")
@@ -57,8 +57,7 @@ def test_simclr_differs_from_bam_in_the_algorithm_alone():
     for part in ("backbone", "data_preprocessor"):
         assert simclr.model[part] == bam.model[part]
     assert simclr.custom_hooks == bam.custom_hooks[2:]
-    ours = {"model", "custom_hooks"}
-    assert {key for key in bam if bam[key] != simclr[key]} == ours
+    assert {key for key in bam if bam[key] != simclr[key]} == {"model", "custom_hooks"}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +70,7 @@ def test_simclr_differs_from_bam_in_the_algorithm_alone():
         ("bam_resnet50_16xb256-amp-coslr-300e_in1k", 300),
     ],
 )
-def test_the_papers_table_9a(stem, epochs):
+def test_table_9a_of_the_paper(stem, epochs):
     config = settings(stem)
     resnet = "resnet" in stem
     optimizer = config.optim_wrapper.optimizer
@@ -98,7 +97,7 @@ def test_the_papers_table_9a(stem, epochs):
 
 
 @pytest.mark.parametrize("backbone", ["vit-small-p16", "vit-base-p16", "caformer-m36"])
-def test_the_released_scripts(backbone):
+def test_released_scripts(backbone):
     config = settings(f"bam_{backbone}_16xb256-amp-coslr-400e_in1k_released")
     assert config.optim_wrapper.optimizer.lr == pytest.approx(0.0003 * 4096 / 256)
     assert config.optim_wrapper.dtype == "float16"
@@ -116,7 +115,7 @@ def test_the_released_scripts(backbone):
 
 
 def flat(node, prefix=""):
-    """Leaves of a config by their dotted path; lists are leaves."""
+    """Return the leaves of a config by dotted path; lists are leaves."""
     leaves = {}
     for key, value in node.items():
         if isinstance(value, dict):
@@ -133,7 +132,7 @@ ABLATIONS = {
     "no-teacher": NO_TEACHER,
     "student-only-bn": {**NO_TEACHER, "model.neck.norm": (None, True)},
 }
-OF_IN1K = {
+ABLATIONS_IN1K = {
     "no-contrastive-crop": {"default_hooks.boxes.start": (40, None)},
     "no-multi-crop": {
         "layout.num_local": (6, 0),
@@ -141,7 +140,7 @@ OF_IN1K = {
         "model.data_preprocessor.layout.num_local": (6, 0),
     },
 }
-OF_TOY = {
+ABLATIONS_TOY = {
     "contrastive-crop": {
         "default_hooks.boxes.start": (None, 2),
         "default_hooks.boxes.interval": (None, 2),
@@ -158,10 +157,10 @@ PHOTOMETRIC = ("photometric", "model.data_preprocessor.photometric")
 
 @pytest.mark.parametrize(
     "base,name,expected",
-    [(SMALL_150, *item) for item in {**ABLATIONS, **OF_IN1K}.items()]
-    + [(TOY, *item) for item in {**ABLATIONS, **OF_TOY}.items()],
+    [(SMALL_150, *item) for item in {**ABLATIONS, **ABLATIONS_IN1K}.items()]
+    + [(TOY, *item) for item in {**ABLATIONS, **ABLATIONS_TOY}.items()],
 )
-def test_an_ablation_changes_what_it_says_and_nothing_else(base, name, expected):
+def test_an_ablation_changes_only_the_named_settings(base, name, expected):
     before, after = flat(settings(base)), flat(settings(f"{base}-{name}"))
     changed = {
         key: (before.get(key), after.get(key))
@@ -193,15 +192,15 @@ def test_an_ablation_changes_what_it_says_and_nothing_else(base, name, expected)
     assert changed == expected
 
 
-def test_every_ablation_is_listed_here():
+def test_every_ablation_is_tested():
     found = {
         (base, path.stem.removeprefix(f"{base}-"))
         for path in PRETRAIN
         for base in (SMALL_150, TOY)
         if path.stem.startswith(f"{base}-")
     }
-    listed = {(SMALL_150, name) for name in {**ABLATIONS, **OF_IN1K}}
-    assert found == listed | {(TOY, name) for name in {**ABLATIONS, **OF_TOY}}
+    listed = {(SMALL_150, name) for name in {**ABLATIONS, **ABLATIONS_IN1K}}
+    assert found == listed | {(TOY, name) for name in {**ABLATIONS, **ABLATIONS_TOY}}
 
 
 @pytest.mark.parametrize(
@@ -215,28 +214,28 @@ def test_vit_sizes(stem, heads, width, depth, millions):
     backbone = backbone_of(stem)
     assert len(backbone.layers) == depth and backbone.embed_dims == width
     assert backbone.layers[0].attn.num_heads == heads
-    # By hand: patches 768w + w, class token w, positions 197w, blocks 12 (12w^2 + 13w), norm 2w.
-    by_hand = (
+    # Patches 768w + w, class token w, positions 197w, blocks 12 (12w^2 + 13w), norm 2w.
+    expected = (
         768 * width + width + width + 197 * width + 12 * (12 * width**2 + 13 * width) + 2 * width
     )
     count = sum(p.numel() for p in backbone.parameters())
-    assert count == by_hand
+    assert count == expected
     assert count / 1e6 == pytest.approx(millions, abs=1e-3)
     assert not backbone.patch_embed.projection.weight.requires_grad
 
 
 def test_other_sizes():
-    # ResNet-50 without its classifier (2048 * 1000 + 1000 of torchvision's 25,557,032).
+    # ResNet-50 without the classifier (2048 * 1000 + 1000 of torchvision's 25,557,032).
     resnet = backbone_of("bam_resnet50_16xb256-amp-coslr-300e_in1k")
     assert sum(p.numel() for p in resnet.parameters()) == 25_557_032 - 2_049_000
-    # ResNet-18 without its classifier (512 * 1000 + 1000 of torchvision's 11,689,512), 3x3 stem.
+    # ResNet-18 without the classifier (512 * 1000 + 1000 of torchvision's 11,689,512), 3x3 stem.
     small = backbone_of("bam_resnet18_1xb512-amp-coslr-200e_cifar10")
     stem = (7 * 7 - 3 * 3) * 3 * 64
     assert sum(p.numel() for p in small.parameters()) == 11_689_512 - 513_000 - stem
     tiny = backbone_of("bam_vit-tiny-p4_1xb512-amp-coslr-200e_cifar10")
     w = 192
-    by_hand = 48 * w + w + w + 65 * w + 12 * (12 * w**2 + 13 * w) + 2 * w
-    assert sum(p.numel() for p in tiny.parameters()) == by_hand
+    expected = 48 * w + w + w + 65 * w + 12 * (12 * w**2 + 13 * w) + 2 * w
+    assert sum(p.numel() for p in tiny.parameters()) == expected
 
 
 def backbone_of(stem):
@@ -244,10 +243,10 @@ def backbone_of(stem):
     return MODELS.build(settings(stem).model.backbone)
 
 
-def course(stem, steps_per_epoch=2):
-    """Learning rate and weight decay of (decayed, not decayed) parameters at every iteration."""
+def schedule(stem, steps_per_epoch=2):
+    """Return (learning rate, weight decay of weights, weight decay of norms) at every iteration."""
     config = settings(stem)
-    # By names that the configs' rules know.
+    # Names that match the rules of the configs.
     layers = nn.ModuleDict({"fc": nn.Linear(2, 2, bias=False), "bn": nn.LayerNorm(2)})
     model = nn.ModuleDict({"backbone": layers})
     wrapper = dict(config.optim_wrapper, type="OptimWrapper")
@@ -286,9 +285,9 @@ def course(stem, steps_per_epoch=2):
     ],
 )
 def test_learning_rate_and_weight_decay_over_the_epochs(stem, warmup, peak, last, decay):
-    values = course(stem)
+    values = schedule(stem)
     rates = [value[0] for value in values]
-    # A straight line from nearly nothing at iteration 0 to the peak at the last of the warm-up.
+    # Linear from almost 0 at iteration 0 to the peak at the last iteration of the warm-up.
     assert rates[0] < 2e-4 * peak
     assert rates[warmup] == pytest.approx(peak * warmup / (2 * warmup - 1), rel=1e-3)
     assert max(rates) == pytest.approx(peak, rel=1e-3)
@@ -316,26 +315,26 @@ def test_lars_scales_weights_but_not_biases_and_norms():
     before = {}
     for name, parameter in model.named_parameters():
         group = groups[id(parameter)]
-        small = parameter.ndim == 1
-        assert group.get("lars_exclude", False) == small, name
-        assert group["weight_decay"] == (0.0 if small else 1e-6), name
+        excluded = parameter.ndim == 1
+        assert group.get("lars_exclude", False) == excluded, name
+        assert group["weight_decay"] == (0.0 if excluded else 1e-6), name
         parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
         before[name] = parameter.detach().clone()
     wrapper.step()
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:
-            wanted = before[name] - 0.3 * parameter.grad
+            expected = before[name] - 0.3 * parameter.grad
         else:
             old, gradient = before[name], parameter.grad
             trust = 0.001 * old.norm() / (gradient.norm() + 1e-6 * old.norm() + 1e-8)
-            wanted = old - 0.3 * trust * (gradient + 1e-6 * old)
-        torch.testing.assert_close(parameter.detach(), wanted, atol=1e-6, rtol=1e-4, msg=name)
+            expected = old - 0.3 * trust * (gradient + 1e-6 * old)
+        torch.testing.assert_close(parameter.detach(), expected, atol=1e-6, rtol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize(
     "path", [p for p in PRETRAIN if p.stem.endswith(("in1k", "released"))], ids=lambda p: p.stem
 )
-def test_the_step_on_imagenet_waits_for_nothing(path):
+def test_a_step_on_imagenet_needs_no_synchronization(path):
     config = load_config(path)
     adamw = config.optim_wrapper.optimizer.type == "AdamW"
     assert config.optim_wrapper.optimizer.get("fused", False) == adamw

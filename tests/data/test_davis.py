@@ -1,4 +1,4 @@
-"""Videos in DAVIS's tree, whole and faulty."""
+"""Videos in the folder layout of DAVIS, with and without faults."""
 
 import shutil
 
@@ -43,7 +43,7 @@ def test_order_and_contents_follow_the_list(tree):
     assert (len(video), video.size, video.index) == (4, (HEIGHT, WIDTH), 1)
     for t in range(4):
         stored = np.asarray(Image.open(files(tree, "JPEGImages")[t]))[:, :, ::-1].astype(int)
-        assert np.abs(video.frame(t) - stored).max() <= 2  # two JPEG decoders
+        assert np.abs(video.frame(t) - stored).max() <= 2  # two different JPEG decoders
         np.testing.assert_array_equal(
             video.annotation(t), np.asarray(Image.open(files(tree, "Annotations")[t]))
         )
@@ -51,7 +51,7 @@ def test_order_and_contents_follow_the_list(tree):
     assert data.metainfo == {"left_out": {}}
 
 
-def test_frames_are_read_only_when_asked_for(tree, monkeypatch):
+def test_frames_are_read_on_demand(tree, monkeypatch):
     video = DAVISDataset(str(tree))[0]["video"]
     reads = []
     monkeypatch.setattr(
@@ -63,7 +63,7 @@ def test_frames_are_read_only_when_asked_for(tree, monkeypatch):
     assert reads == [video.frames[2]]
 
 
-def test_a_tree_without_lists_takes_every_sequence(broken):
+def test_a_tree_without_lists_has_every_sequence(broken):
     shutil.rmtree(broken / "ImageSets")
     assert [v.name for v in DAVISDataset(str(broken)).videos] == ["a", "b"]
     assert [v.name for v in DAVISDataset(str(broken), sequences=["b"]).videos] == ["b"]
@@ -120,7 +120,7 @@ FAULTS = {
     ),
     "one frame": (
         one_frame,
-        ("1 frame in", "but 3 are needed", "first and the last", "take the name off"),
+        ("1 frame in", "but 3 are needed", "first and the last", "remove the name"),
     ),
     "annotation without a palette": (
         lambda root: (
@@ -131,22 +131,24 @@ FAULTS = {
         ("00000.png has no palette", "RGB", "indexed PNG"),
     ),
     "annotation without an object": (
-        lambda root: write_indexed(files(root, "Annotations")[0], np.zeros((HEIGHT, WIDTH), np.uint8)),
+        lambda root: write_indexed(
+            files(root, "Annotations")[0], np.zeros((HEIGHT, WIDTH), np.uint8)
+        ),
         ("00000.png shows no object",),
     ),
-    "listed, but not there": (
+    "listed, but missing": (
         lambda root: shutil.rmtree(root / "JPEGImages/480p/a"),
-        ("JPEGImages/480p/a does not exist", "take the name off"),
+        ("JPEGImages/480p/a does not exist", "remove the name"),
     ),
-    "a frame that is no image": (
+    "a frame that is not an image": (
         lambda root: files(root, "JPEGImages")[1].write_bytes(b""),
-        ("00001.jpg is no readable image (0 bytes)",),
+        ("00001.jpg is not a readable image (0 bytes)",),
     ),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_faulty_video_is_named_and_left_out(broken, fault):
+def test_a_faulty_video_is_reported_and_left_out(broken, fault):
     break_it, words = FAULTS[fault]
     break_it(broken)
     data = DAVISDataset(str(broken))
@@ -154,23 +156,25 @@ def test_a_faulty_video_is_named_and_left_out(broken, fault):
     message = data.metainfo["left_out"]["a"]
     for word in ("video a", *words):
         assert word in message, message
-    # Of a data set that is nothing but faults, nothing is left to do.
+    # A data set with faulty videos only is an error.
     with pytest.raises(InputError, match="none of 1 videos"):
         DAVISDataset(str(broken), sequences=["a"])
 
 
-def test_only_the_first_annotation_is_needed_where_nothing_is_scored(broken):
+def test_only_the_first_annotation_is_needed_if_nothing_is_scored(broken):
     for path in files(broken, "Annotations")[1:]:
         path.unlink()
     video = DAVISDataset(str(broken), sequences=["a"], annotated="first")[0]["video"]
     assert not video.scored and len(video) == 4 and video.annotations[1:] == (None,) * 3
 
 
-def test_a_cut_off_frame_is_found_when_it_is_read(broken):
+def test_a_truncated_frame_is_found_when_it_is_read(broken):
     path = files(broken, "JPEGImages")[1]
-    path.write_bytes(path.read_bytes()[:800])  # the header, and so the size, is whole
+    path.write_bytes(path.read_bytes()[:800])  # the header with the size is intact
     video = DAVISDataset(str(broken), sequences=["a"])[0]["video"]
-    with pytest.raises(FaultyVideo, match=r"video a: frame .*00001.jpg is missing, empty, cut"):
+    with pytest.raises(
+        FaultyVideo, match=r"video a: frame .*00001.jpg is missing, empty, truncated"
+    ):
         video.frame(1)
     mask = files(broken, "Annotations")[1]
     mask.write_bytes(mask.read_bytes()[:-30])

@@ -1,4 +1,4 @@
-"""Image folders: labels, splits, plain folders, and what is wrong with them."""
+"""Image folders: labels, splits, plain folders and faults."""
 
 import shutil
 
@@ -23,7 +23,7 @@ def test_labels_follow_the_sorted_class_folders(world):
         assert data.CLASSES[info["gt_label"]] in info["img_path"]
 
 
-def test_a_plain_folder_is_read_whole_and_without_labels(world, tmp_path):
+def test_a_plain_folder_is_read_completely_and_without_labels(world, tmp_path):
     plain = tmp_path / "photos"
     plain.mkdir()
     for number, path in enumerate(sorted((world / "val").rglob("*.jpg"))[:5]):
@@ -44,21 +44,21 @@ def test_missing_folder(tmp_path):
         ImageFolder(str(tmp_path / "nowhere"))
 
 
-def test_missing_split_is_not_replaced_where_the_other_is_there(world):
+def test_a_missing_split_is_not_replaced_if_the_other_exists(world):
     shutil.rmtree(world / "train")
     with pytest.raises(InputError, match=r"no subfolder 'train' \(it has: val\)"):
         ImageFolder(str(world), split="train", fallback=True)
 
 
-def test_empty_class_is_named(world):
+def test_an_empty_class_is_reported(world):
     for path in (world / "val" / CLASS_NAMES[2]).iterdir():
         path.unlink()
     with pytest.raises(InputError, match=f"without an image: {CLASS_NAMES[2]}; fill or delete"):
         ImageFolder(str(world), split="val")
 
 
-def test_no_image_at_all(tmp_path):
+def test_a_folder_without_images(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train/notes.txt").write_text("x")
-    with pytest.raises(InputError, match="holds no image"):
+    with pytest.raises(InputError, match="has no images"):
         ImageFolder(str(tmp_path))

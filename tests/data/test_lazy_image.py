@@ -1,4 +1,4 @@
-"""JPEGs that are decoded late: upright, as coarsely as the crops allow, errors named as ever."""
+"""JPEGs that are decoded late: upright, as coarsely as the crops allow, with the usual errors."""
 
 import io
 
@@ -31,12 +31,12 @@ def jpeg(image, orientation=None):
 
 
 @pytest.mark.parametrize("orientation", [None, *range(1, 9)])
-def test_the_image_is_upright_and_that_of_early_decoding(orientation):
+def test_the_image_is_upright_and_equals_that_of_early_decoding(orientation):
     data = jpeg(smooth(40, 61), orientation)
     lazy, wanted = LazyImage(data, "a.jpg"), decode_image(data, "a.jpg")
     assert lazy.shape == wanted.shape
     assert np.array_equal(lazy.decode(), wanted)
-    # Whoever takes it for an array gets one.
+    # It also converts to an array.
     assert np.array_equal(np.asarray(lazy), wanted)
     assert np.array_equal(lazy[..., ::-1], wanted[..., ::-1])
     half = lazy.decode(2)
@@ -57,7 +57,7 @@ def test_the_image_is_upright_and_that_of_early_decoding(orientation):
         ([(10, 10), (900, 900)], 1),
     ],
 )
-def test_reduction_by_hand(sides, wanted):
+def test_reduction_against_values_by_hand(sides, wanted):
     boxes = [(5, 7, 5 + height, 7 + width) for height, width in sides]
     assert choose_reduction(boxes, [(32, 32), (32, 32)]) == wanted
 
@@ -75,7 +75,7 @@ def views(path, lazy, seed=0):
     return crop(LoadImage(lazy=lazy)(dict(img_path=path)))
 
 
-def test_views_from_coarse_decoding_are_those_from_the_whole_image(large, monkeypatch):
+def test_views_from_coarse_decoding_equal_those_from_the_whole_image(large, monkeypatch):
     asked = []
     decode = LazyImage.decode
     monkeypatch.setattr(LazyImage, "decode", lambda self, r=1: asked.append(r) or decode(self, r))
@@ -86,20 +86,20 @@ def test_views_from_coarse_decoding_are_those_from_the_whole_image(large, monkey
         assert max(box[2] for box in coarse["crop_boxes"]) > 300  # pixels of the whole image
         for a, b in zip(whole["img"], coarse["img"], strict=True):
             assert a.shape == b.shape
-            # Edges of crops move to whole pixels of the coarse image: half a pixel of the view.
+            # Edges of crops are rounded to pixels of the coarse image: half a pixel of the view.
             off = a.astype(float) - b
             assert np.abs(off).mean() < 4 and np.abs(off.mean(axis=(0, 1))).max() < 3
-    assert len(asked) == 10 and min(asked) >= 2  # once an image
+    assert len(asked) == 10 and min(asked) >= 2  # once per image
 
 
-def test_small_images_lose_nothing(tmp_path):
+def test_views_of_small_images_are_identical(tmp_path):
     path = tmp_path / "small.jpg"
     path.write_bytes(jpeg(smooth(60, 80)))
     whole, lazy = (views(str(path), lazy)["img"] for lazy in (False, True))
     assert all(np.array_equal(a, b) for a, b in zip(whole, lazy, strict=True))
 
 
-def test_other_formats_are_decoded_at_once(tmp_path):
+def test_other_formats_are_decoded_immediately(tmp_path):
     path = tmp_path / "a.png"
     image = smooth(20, 30)
     cv2.imwrite(str(path), image)
@@ -108,20 +108,20 @@ def test_other_formats_are_decoded_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("spoil", [lambda d: d[: len(d) // 2], lambda d: b"\xff\xd8\xff\xd9"])
-def test_a_truncated_file_is_found_at_loading(tmp_path, spoil):
+def test_a_truncated_file_is_found_when_it_is_loaded(tmp_path, spoil):
     path = tmp_path / "bad.jpg"
     path.write_bytes(spoil(jpeg(smooth(40, 60))))
     with pytest.raises(InputError, match=r"bad\.jpg is .*on_error='skip'"):
         LoadImage(lazy=True)(dict(img_path=str(path)))
 
 
-def test_a_sound_header_over_rubbish_is_found_at_decoding(tmp_path):
-    path = tmp_path / "rubbish.jpg"
+def test_invalid_data_after_a_valid_header_is_found_when_it_is_decoded(tmp_path):
+    path = tmp_path / "invalid.jpg"
     data = jpeg(smooth(40, 60))
-    # No Huffman tables, no pixels: the header alone gives the size.
+    # Without Huffman tables and pixels, only the header with the size is valid.
     path.write_bytes(data[: data.index(b"\xff\xc4")] + bytes(50) + b"\xff\xd9")
     crop = MultiCrop(LAYOUT, photometric_place="device", backend="torch")
-    with pytest.raises(InputError, match=r"rubbish\.jpg is not a readable image"):
+    with pytest.raises(InputError, match=r"invalid\.jpg is not a readable image"):
         crop(LoadImage(lazy=True)(dict(img_path=str(path))))
     load = LoadImage(on_error="skip", lazy=True)
     assert crop(load(dict(img_path=str(path)))) is None

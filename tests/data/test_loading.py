@@ -1,4 +1,4 @@
-"""Unreadable images: named; skipped with a count, or stopped at."""
+"""Unreadable images: an error with the file's name, or a count of skipped images."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ def jpeg(tmp_path):
     return path
 
 
-def test_reads_bgr(tmp_path):
+def test_images_are_loaded_in_bgr(tmp_path):
     path = tmp_path / "blue.png"
     cv2.imwrite(str(path), np.full((4, 6, 3), (255, 0, 0), np.uint8))
     result = LoadImage()(dict(img_path=str(path)))
@@ -23,7 +23,7 @@ def test_reads_bgr(tmp_path):
     assert result["img_shape"] == (4, 6)
 
 
-def test_appended_bytes_are_no_truncation(jpeg):
+def test_appended_bytes_are_not_a_truncation(jpeg):
     jpeg.write_bytes(jpeg.read_bytes() + b"camera data" * 10)
     assert LoadImage()(dict(img_path=str(jpeg)))["img"].shape == (64, 64, 3)
 
@@ -36,7 +36,7 @@ def test_appended_bytes_are_no_truncation(jpeg):
         (lambda data: b"not an image at all", "not a readable image"),
     ],
 )
-def test_stop_names_the_file(jpeg, spoil, words):
+def test_stop_raises_an_error_with_the_file_name(jpeg, spoil, words):
     jpeg.write_bytes(spoil(jpeg.read_bytes()))
     with pytest.raises(
         InputError, match=rf"a\.jpg is .*{words.removeprefix('is ')}.*on_error='skip'"
@@ -44,7 +44,7 @@ def test_stop_names_the_file(jpeg, spoil, words):
         LoadImage()(dict(img_path=str(jpeg)))
 
 
-def test_skip_counts(jpeg):
+def test_skip_counts_the_images(jpeg):
     jpeg.write_bytes(jpeg.read_bytes()[:200])
     load = LoadImage(on_error="skip")
     assert load(dict(img_path=str(jpeg))) is None

@@ -1,4 +1,4 @@
-"""Views in the layout's order and sizes; the photometric part at the place that was asked for."""
+"""Views in the layout's order and sizes, with photometric augmentation at the chosen place."""
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ def test_order_and_sizes_follow_the_layout():
     assert all(v.dtype == np.uint8 for v in result["img"])
 
 
-def test_photometric_in_the_worker_only_where_asked_for():
+def test_photometric_augmentation_in_the_worker_only_if_chosen():
     colours = [PhotometricSpec(solarize_prob=1.0, jitter_prob=0, gray_prob=0, blur_prob=0)] * 5
     kw = dict(photometric=[vars(c) for c in colours], global_scale=(1, 1), local_scale=(1, 1))
     worker = views(photometric_place="worker", **kw)
@@ -41,8 +41,8 @@ def test_photometric_in_the_worker_only_where_asked_for():
     assert max(v.max() for v in device["img"]) > 200
 
 
-def test_area_of_a_crop_follows_the_given_scale():
-    # Blue rises from left to right, green from top to bottom: their spread tells a crop's sides.
+def test_the_area_of_a_crop_follows_its_scale():
+    # Blue increases from left to right, green from top to bottom: their ranges are a crop's sides.
     ramp = np.linspace(0, 255, 200)
     whole = np.stack([*np.meshgrid(ramp, ramp), np.zeros((200, 200))], axis=-1).astype(np.uint8)
     np.random.seed(0)
@@ -59,7 +59,7 @@ def test_area_of_a_crop_follows_the_given_scale():
     large, small = np.array(areas)[:, :2], np.array(areas)[:, 2:]
     assert 0.21 < large.min() < 0.3 and 0.85 < large.max() <= 1.0
     assert 0.035 < small.min() < 0.06 and 0.2 < small.max() < 0.26
-    # Uniform over (.05, .25); edge pixels are averaged away by the resize.
+    # Uniform over (0.05, 0.25); resizing averages the edge pixels.
     assert small.mean() == pytest.approx(0.14, abs=0.015)
 
 
@@ -68,7 +68,7 @@ def test_views_of_one_image_differ():
     assert not np.array_equal(out[0], out[1])
 
 
-def test_the_places_of_the_crops_stay_out_of_the_batch_unless_asked_for():
+def test_crop_boxes_are_in_the_batch_only_on_request():
     out = views()
     assert len(out["crop_boxes"]) == len(out["flips"]) == len(out["img"])
     for top, left, bottom, right in out["crop_boxes"]:
@@ -79,8 +79,8 @@ def test_the_places_of_the_crops_stay_out_of_the_batch_unless_asked_for():
 
 
 @pytest.mark.parametrize("place", ["worker", "device"])
-def test_pillow_views_are_those_of_the_chain_of_transforms(place):
-    # mmpretrain's transforms one after the other, pixel for pixel and draw for draw.
+def test_pillow_views_equal_those_of_the_chain_of_transforms(place):
+    # mmpretrain's transforms one after the other have the same pixels and the same draws.
     picture = photograph(0, 120)
     scales = [(0.25, 1.0)] * 2 + [(0.05, 0.25)] * 3
     chains = []
@@ -103,7 +103,7 @@ def test_pillow_views_are_those_of_the_chain_of_transforms(place):
 
 
 @pytest.mark.parametrize("place,near", [("device", 0.2), ("worker", 1.0)])
-def test_both_backends_draw_and_make_the_same_views(place, near):
+def test_both_backends_draw_and_produce_the_same_views(place, near):
     picture, found = photograph(1, 150), []
     kept = picture.copy()
     for backend in ("pillow", "torch"):
@@ -122,7 +122,7 @@ def test_both_backends_draw_and_make_the_same_views(place, near):
     assert np.mean(differences) < near and max(differences) < 4
 
 
-def test_views_are_flipped_as_often_as_asked_for():
+def test_views_are_flipped_with_the_chosen_probability():
     picture = photograph(0, 32)
     for backend in ("pillow", "torch"):
         for prob in (0.0, 0.3, 1.0):
@@ -134,7 +134,7 @@ def test_views_are_flipped_as_often_as_asked_for():
             results = [crop(dict(img=picture)) for _ in range(100)]
             flips = np.array([r["flips"] for r in results])
             assert abs(flips.mean() - prob) <= 4 * (prob * (1 - prob) / 500) ** 0.5
-            # Crops of the whole square image: a view says itself whether it is flipped.
+            # Crops of the whole square image: the view itself shows whether it is flipped.
             for result in results[:10]:
                 for view, flip in zip(result["img"], result["flips"], strict=True):
                     small = cv2.resize(picture, view.shape[:2], interpolation=cv2.INTER_AREA)
@@ -142,7 +142,7 @@ def test_views_are_flipped_as_often_as_asked_for():
                     assert (sides[0] > sides[1]) == flip
 
 
-def test_packing_a_planar_view_keeps_every_pixel_in_its_place():
+def test_packing_a_planar_view_keeps_the_order_of_its_pixels():
     out = MultiCrop(LAYOUT, photometric_place="device", backend="torch")(
         dict(img=photograph(0, 90))
     )

@@ -1,4 +1,4 @@
-"""Masks through COCO's two notations and back by pycocotools."""
+"""Masks in COCO's two notations, decoded again by pycocotools."""
 
 import numpy as np
 import pytest
@@ -19,18 +19,18 @@ def blob(text):
     return np.array([[c == "#" for c in row] for row in text.split()])
 
 
-def test_a_rectangle_by_hand():
+def test_a_rectangle_against_values_by_hand():
     mask = np.zeros((5, 6), bool)
     mask[1:3, 2:5] = True
     # Clockwise from the upper left corner, x before y.
     assert segmentation_of(mask) == [[2.0, 1.0, 5.0, 1.0, 5.0, 3.0, 2.0, 3.0]]
     assert box_of(mask) == [2, 1, 3, 2]
-    # Two columns of five and one above, then thrice two inside and three outside.
+    # Two columns of five and one above, then three times two inside, with three outside between.
     assert run_lengths(mask) == {"counts": [11, 2, 3, 2, 3, 2, 7], "size": [5, 6]}
     assert segmentation_of(mask, crowd=True) == run_lengths(mask)
 
 
-def test_run_lengths_begin_outside():
+def test_run_lengths_start_outside():
     assert run_lengths(np.array([[1, 1], [0, 1]])) == {"counts": [0, 1, 1, 2], "size": [2, 2]}
 
 
@@ -51,7 +51,7 @@ def test_shapes(text, loops, kind):
     assert (decoded(segmentation, mask.shape) == mask).all()
 
 
-def test_any_mask_comes_back():
+def test_any_mask_is_decoded_exactly():
     rng = np.random.default_rng(0)
     polygons = 0
     for _ in range(300):

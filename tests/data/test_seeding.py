@@ -1,4 +1,4 @@
-"""A sample's draws follow from seed, epoch and index, whoever loads it."""
+"""A sample's draws depend on the seed, the epoch and its index, not on the process."""
 
 import random
 
@@ -15,7 +15,7 @@ from bam_mm.data.seeding import (
 
 
 class Draws(Dataset):
-    """An item is its index and one draw of each generator."""
+    """Data set whose items are their index and one draw of each generator."""
 
     def __init__(self):
         self.clock = EpochClock()
@@ -54,13 +54,13 @@ def test_draws_do_not_depend_on_workers_or_order():
         assert torch.equal(a, b) and torch.equal(a, c)
 
 
-def test_no_two_samples_epochs_seeds_or_generators_draw_alike():
+def test_all_samples_epochs_seeds_and_generators_draw_differently():
     everything = [*epochs(Draws(), 0), *epochs(Draws(), 0, seed=4)]
     values = torch.cat([e[:, 1:].flatten() for e in everything])
     assert len(values.unique()) == len(values) == 6 * 12 * 3
 
 
-def test_loading_in_the_main_process_leaves_its_generators_alone():
+def test_loading_in_the_main_process_does_not_change_its_generators():
     dataset = Draws()
     dataset.clock.set(0, 0)
     before = cpu_random_states()
@@ -78,13 +78,13 @@ def test_without_seed_and_epoch_nothing_is_seeded():
     assert not torch.equal(dataset[5], dataset[5])
 
 
-def test_states_come_back(tmp_path):
+def test_states_are_restored(tmp_path):
     draw = lambda: (random.gauss(0, 1), np.random.standard_normal(), torch.randn(()).item())  # noqa: E731
-    random.gauss(0, 1), np.random.standard_normal()  # Both keep a second Gaussian for later.
+    random.gauss(0, 1), np.random.standard_normal()  # Both store a second Gaussian for later.
     states = cpu_random_states()
     torch.save(states, tmp_path / "states.pth")
     first = draw()
-    # Through a file: a checkpoint is where they lie, and it is read without unpickling.
+    # Through a file, because checkpoints hold these states and are read without unpickling.
     restore_cpu_random_states(torch.load(tmp_path / "states.pth", weights_only=True))
     assert draw() == first
     assert draw() != first

@@ -1,4 +1,4 @@
-"""Seeded splits and choices: sizes by hand, balance, and the same on every machine."""
+"""Seeded splits and choices: sizes by hand, balance, and equality on every machine."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from bam_mm.data.transfer import TRANSFER
 from bam_mm.errors import InputError
 
 
-def test_every_class_gives_the_same_fraction():
+def test_every_class_contributes_the_same_fraction():
     labels = np.repeat([0, 1, 2], [30, 60, 10])
     train, val = stratified_split(labels, 20)
     assert np.bincount(labels[val]).tolist() == [6, 12, 2]
@@ -17,18 +17,19 @@ def test_every_class_gives_the_same_fraction():
 
 
 def test_largest_remainders_fill_up():
-    # 5 of 10: ideally 1.5, 2.0, 1.5; two places are left over after the whole parts 1, 2, 1.
+    # 5 of 10: ideally 1.5, 2.0, 1.5. The integer parts 1, 2, 1 leave one image, which comes from
+    # the first class.
     labels = np.repeat([0, 1, 2], [3, 4, 3])
     _, val = stratified_split(labels, 5)
     assert np.bincount(labels[val]).tolist() == [2, 2, 1]
 
 
-def test_the_seed_decides_and_nothing_else_does():
+def test_only_the_seed_determines_the_split():
     labels = np.random.default_rng(1).integers(0, 7, 300)
     a = stratified_split(labels, 50, seed=0)[1]
     assert np.array_equal(a, stratified_split(labels, 50, seed=0)[1])
     assert not np.array_equal(a, stratified_split(labels, 50, seed=1)[1])
-    # These very images, on every machine.
+    # The same images on every machine.
     assert stratified_split(np.repeat([0, 1], 10), 4, seed=0)[1].tolist() == [4, 6, 11, 19]
 
 
@@ -51,32 +52,33 @@ def test_the_sizes_are_those_of_table_10():
 
 
 @pytest.mark.parametrize("name", [n for n, d in TRANSFER.items() if d.official[1] is None])
-def test_splits_of_ours_have_the_sizes_of_table_10(name):
+def test_our_splits_have_the_sizes_of_table_10(name):
     data = TRANSFER[name]
     labels = np.arange(sum(data.sizes[:2])) % data.num_classes
     train, val = stratified_split(labels, data.sizes[1])
     assert (len(train), len(val)) == data.sizes[:2]
     counts = np.bincount(labels[val])
     assert counts.max() - counts.min() <= 1
-    assert "ours, seed 0" in data.name_of("val") and "official" in data.name_of("test")
+    assert "our balanced split, seed 0" in data.name_of("val")
+    assert "official" in data.name_of("test")
 
 
 def test_balanced_choice_takes_the_same_number_of_each_class():
     labels = np.repeat([0, 1, 2], [500, 300, 200])
     chosen = balanced_choice(labels, 3)
     assert np.bincount(labels[chosen]).tolist() == [10, 10, 10]
-    # 1 % of 1000 is 10: three each and one more of a drawn class.
+    # 1 % of 1000 is 10: three images of each class, and one more of a randomly drawn class.
     counts = np.bincount(labels[balanced_choice(labels, 1)])
     assert sorted(counts.tolist()) == [3, 3, 4]
     assert np.array_equal(balanced_choice(labels, 1, seed=5), balanced_choice(labels, 1, seed=5))
     assert not np.array_equal(
         balanced_choice(labels, 3, seed=0), balanced_choice(labels, 3, seed=1)
     )
-    # Never less than one image of a class.
+    # At least one image of each class.
     assert len(balanced_choice(labels, 0.01)) == 3
 
 
-def test_a_class_that_is_too_small_is_named():
+def test_a_class_that_is_too_small_is_reported():
     with pytest.raises(InputError, match="takes 25 images of each class, but class number 1 has 5"):
         balanced_choice(np.repeat([0, 1], [95, 5]), 50)
     with pytest.raises(InputError, match="--percent 0"):

@@ -1,4 +1,4 @@
-"""Lists of labelled images: SimCLR's format, made and read."""
+"""Lists of labelled images: writing and reading them in SimCLR's format."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_the_list_is_in_simclrs_format_balanced_and_seeded(imagenet, tmp_path):
     assert other.read_text() != path.read_text()
 
 
-def test_a_list_is_read_as_simclr_wrote_it(imagenet, tmp_path):
+def test_simclrs_lists_are_read_unchanged(imagenet, tmp_path):
     wanted = ["n01443537_7.JPEG", "n01440764_10.JPEG", "n01440764_3.JPEG"]
     (tmp_path / "1percent.txt").write_text("\n".join(wanted) + "\n")
     dataset = ImageFolder(str(imagenet), split="train", subset=str(tmp_path / "1percent.txt"))
@@ -46,8 +46,8 @@ def test_a_list_is_read_as_simclr_wrote_it(imagenet, tmp_path):
     assert len(dataset.CLASSES) == 2
 
 
-def test_what_is_written_is_read_below_the_data_folder(tmp_path):
-    # Images whose names say nothing of their class: the list has the folder in front.
+def test_a_written_list_is_found_in_the_data_folder(tmp_path):
+    # The images' names do not contain their class, so the list includes the folder.
     root = make_folder(tmp_path, "{number:05d}.png", classes=("cat", "dog", "owl"))
     path, number = write_subset(root, percent=5)
     assert path == root / "subsets" / "balanced_5percent_seed0.txt"
@@ -63,18 +63,19 @@ def test_what_is_written_is_read_below_the_data_folder(tmp_path):
     "text, message",
     [
         ("", "names no image"),
-        ("n01440764_1.JPEG\nn01440764_99.JPEG\n", "names 1 of 2 images that are not in .*_99"),
+        ("n01440764_1.JPEG\nn01440764_99.JPEG\n", "1 of the 2 images in .* are not in .*_99"),
         ("n01440764_1.JPEG\nn01440764/n01440764_1.JPEG\n", "n01440764_1.JPEG more than once"),
         ("n01440764_1.JPEG\n", "leaves 1 class without an image, the first: n01443537"),
     ],
 )
-def test_a_wrong_list_is_named(imagenet, tmp_path, text, message):
+def test_a_wrong_list_is_reported(imagenet, tmp_path, text, message):
     (tmp_path / "list.txt").write_text(text)
     with pytest.raises(InputError, match=message):
         ImageFolder(str(imagenet), split="train", subset=str(tmp_path / "list.txt"))
 
 
-def test_a_missing_list_says_where_to_get_it(imagenet):
-    with pytest.raises(InputError, match=r"subsets/1percent.txt does not exist: put SimCLR's") as e:
+def test_a_missing_list_is_reported_with_its_source(imagenet):
+    message = r"subsets/1percent.txt does not exist: download SimCLR's"
+    with pytest.raises(InputError, match=message) as error:
         ImageFolder(str(imagenet), split="train", subset="subsets/1percent.txt")
-    assert f"tools/make_subset.py {imagenet} --percent 1" in str(e.value)
+    assert f"tools/make_subset.py {imagenet} --percent 1" in str(error.value)

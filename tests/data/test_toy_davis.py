@@ -30,7 +30,7 @@ def digest(root):
     return {str(p.relative_to(root)): sha256(p.read_bytes()).hexdigest() for p in paths}
 
 
-def test_same_seed_same_bytes_and_smaller_is_a_part_of_larger(tmp_path):
+def test_same_seed_same_bytes_and_a_larger_world_starts_with_a_smaller_one(tmp_path):
     calls = []
     counts = write_davis(tmp_path / "a", seed=4, scale=0.15, progress=lambda *c: calls.append(c))
     assert counts == {"train": 2, "val": 2}
@@ -45,7 +45,7 @@ def test_same_seed_same_bytes_and_smaller_is_a_part_of_larger(tmp_path):
     assert not [name for name in small if name not in lists and other[name] == small[name]]
 
 
-def test_the_data_set_reads_what_is_written(tmp_path):
+def test_the_data_set_reads_written_videos(tmp_path):
     write_davis(tmp_path, seed=0, scale=0.15, progress=quiet)
     for split in ("train", "val"):
         data = DAVISDataset(str(tmp_path), split=split)
@@ -59,7 +59,7 @@ def test_the_data_set_reads_what_is_written(tmp_path):
             assert set(np.unique(truth)) <= {0, *ids}
 
 
-def test_things_are_in_sight_at_first_then_move_deform_and_hide_each_other():
+def test_things_are_visible_at_first_then_move_deform_and_hide_each_other():
     moved, resized, faded, hidden, counts = [], [], [], 0, set()
     for clip in clips("val", 12, seed=0):
         counts.add(len(clip.things))
@@ -101,7 +101,7 @@ def test_noise_is_new_in_every_frame():
     assert abs(np.corrcoef(smooth[0].ravel(), smooth[1].ravel())[0, 1]) < 0.05
 
 
-def test_every_frame_is_exposed_anew_and_its_annotation_is_not():
+def test_every_frame_has_its_own_exposure_which_does_not_change_its_annotation():
     clip = next(clips("val", 1, seed=0))
     gains, offsets = np.array([clip.exposure(f) for f in range(FRAMES)]).T
     assert len(set(gains)) == len(set(offsets)) == FRAMES

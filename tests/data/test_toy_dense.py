@@ -1,4 +1,4 @@
-"""The toy world's detection and segmentation data: the same scenes, true annotations."""
+"""The toy world's detection and segmentation data: the same scenes, correct annotations."""
 
 import json
 
@@ -25,7 +25,7 @@ def world(tmp_path_factory):
 
 
 def test_annotations_agree_with_the_pixels(world):
-    """pycocotools reads masks that are the maps' things; area and box are those of the masks."""
+    """Masks read by pycocotools equal the things of the maps; areas and boxes are the masks'."""
     data = COCO(world / "coco/annotations/instances_train.json")
     assert [c["name"] for c in data.loadCats(data.getCatIds())] == list(CLASS_NAMES)
     crowds, holes = 0, 0
@@ -57,7 +57,7 @@ def test_both_formats_show_the_same_images(world):
         assert all((first / n).read_bytes() == (second / n).read_bytes() for n in names)
 
 
-def test_every_thing_can_be_seen_and_a_smaller_world_is_a_beginning():
+def test_every_thing_is_visible_and_a_larger_world_starts_with_a_smaller_one():
     scenes = list(dense_scenes("train", 12, seed=1))
     assert scenes[:5] == list(dense_scenes("train", 5, seed=1))
     assert scenes != list(dense_scenes("val", 12, seed=1))

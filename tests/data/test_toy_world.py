@@ -1,4 +1,4 @@
-"""The toy world: deterministic bytes, right geometry, no shortcut by colour."""
+"""The toy world: deterministic bytes, correct geometry, no shortcut through colour."""
 
 import hashlib
 import json
@@ -42,9 +42,7 @@ def test_same_seed_same_bytes(tmp_path):
     other = make_world(tmp_path / "c", seed=4, scale=0.02)
     assert first == second
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
-    images = {
-        k: v for k, v in digest(tmp_path / "a").items() if k.endswith((".jpg", "00.png"))
-    }
+    images = {k: v for k, v in digest(tmp_path / "a").items() if k.endswith((".jpg", "00.png"))}
     assert not set(images.values()) & set(digest(tmp_path / "c").values())
     assert other["seed"] == 4
 
@@ -60,7 +58,7 @@ def test_layout_and_counts(tmp_path):
     assert json.loads((tmp_path / "w/world.json").read_text()) == manifest
 
 
-def test_a_complete_world_is_left_alone_and_an_interrupted_one_is_made_again(tmp_path):
+def test_a_complete_world_is_kept_and_an_interrupted_one_is_written_again(tmp_path):
     world = tmp_path / "w"
     make_world(world, seed=0, scale=0.02)
     before = {p: p.stat().st_mtime_ns for p in world.rglob("*.jpg")}
@@ -73,16 +71,16 @@ def test_a_complete_world_is_left_alone_and_an_interrupted_one_is_made_again(tmp
     assert len(list(world.rglob("*.jpg"))) == len(before)
 
 
-def test_somebody_elses_folder_is_not_touched(tmp_path):
+def test_a_folder_with_other_files_remains_unchanged(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(InputError, match="not empty and holds no toy world"):
+    with pytest.raises(InputError, match="not empty and contains no toy world"):
         make_world(tmp_path, seed=0, scale=0.02)
     assert (tmp_path / "mine.txt").read_text() == "precious"
     with pytest.raises(InputError, match="--scale 0"):
         make_world(tmp_path / "x", scale=0)
 
 
-def test_a_smaller_world_is_the_beginning_of_a_larger_one():
+def test_a_larger_world_starts_with_a_smaller_one():
     small = list(scenes("train", 10, seed=5))
     assert small == list(scenes("train", 40, seed=5))[:10]
     assert small != list(scenes("val", 10, seed=5))
@@ -107,14 +105,14 @@ def test_the_front_thing_occludes_the_one_behind():
     assert (labels[50, 50], labels[50, 20], labels[0, 0]) == (square + 1, disk + 1, 0)
 
 
-def test_things_that_leave_the_image_are_cut_and_those_out_of_sight_are_absent():
+def test_things_at_the_edge_are_cut_and_those_outside_are_absent():
     _, cut = render(Scene(BLACK, (thing(x=0.0),)), 64, 64)
     _, gone = render(Scene(BLACK, (thing(x=3.0),)), 64, 64)
     assert cut.any() and cut[:, 40:].sum() == 0
     assert not gone.any()
 
 
-def test_turning_by_a_right_angle_turns_horizontal_stripes_upright():
+def test_rotation_by_a_right_angle_makes_horizontal_stripes_vertical():
     square = CLASSES.index(("square", "stripes"))
     flat, _ = render(Scene(BLACK, (thing(label=square, dark=0.0),)), 128, 128)
     upright, _ = render(Scene(BLACK, (thing(label=square, dark=0.0, angle=np.pi / 2),)), 128, 128)
@@ -123,7 +121,7 @@ def test_turning_by_a_right_angle_turns_horizontal_stripes_upright():
     assert upright[inner, inner].std(axis=1).mean() > 10 * upright[inner, inner].std(axis=0).mean()
 
 
-def test_images_are_grey_so_that_colour_names_nothing():
+def test_images_are_grey_so_that_colour_carries_no_information():
     for _, scene in scenes("train", 16, seed=1):
         image, _ = render(scene, 64, 64)
         assert (image.min(axis=2) == image.max(axis=2)).all()

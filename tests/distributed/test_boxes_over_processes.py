@@ -1,4 +1,4 @@
-"""Boxes on two gloo processes = on one, for a number of images that 2 does not divide."""
+"""Boxes on two gloo processes equal those on one, for an odd number of images."""
 
 import os
 
@@ -13,7 +13,7 @@ from tests.hooks.test_box_update import COUNT, runner_of
 
 
 def boxes_of(images, weights, work_dir, **options):
-    """Boxes that the hook computes for given weights, and the number of images in this share."""
+    """Return the hook's boxes for given weights, and the number of images of this process."""
     runner, hook = runner_of(images, work_dir, load_from=str(weights), **options)
     runner.train_loop  # noqa: B018  (built at first use)
     runner.load_or_resume()
@@ -30,8 +30,8 @@ def work(rank, world, port, images, weights, out):
     )
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world)
-    boxes, looked = boxes_of(images, weights, out / "two", launcher="pytorch")
-    torch.save(dict(boxes=boxes, looked=looked), out / f"{rank}.pt")
+    boxes, share = boxes_of(images, weights, out / "two", launcher="pytorch")
+    torch.save(dict(boxes=boxes, share=share), out / f"{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -45,16 +45,16 @@ def images(tmp_path_factory):
 def test_one_process_equals_two(images, tmp_path):
     runner, _ = runner_of(images, tmp_path / "weights")
     torch.manual_seed(3)
-    # Large weights, so that heat maps differ from image to image.
+    # Large weights, so that heat maps differ between images.
     state = {
         k: torch.randn_like(v) * 0.3 if v.is_floating_point() else v
         for k, v in runner.model.state_dict().items()
     }
     torch.save({"state_dict": state}, tmp_path / "w.pth")
-    whole, looked = boxes_of(images, tmp_path / "w.pth", tmp_path / "one")
-    assert looked == COUNT == 9 and len({tuple(box) for box in whole.tolist()}) > 3
+    whole, share = boxes_of(images, tmp_path / "w.pth", tmp_path / "one")
+    assert share == COUNT == 9 and len({tuple(box) for box in whole.tolist()}) > 3
     mp.spawn(work, args=(2, free_port(), images, tmp_path / "w.pth", tmp_path), nprocs=2)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    assert sorted(part["looked"] for part in parts) == [4, 5]
+    assert sorted(part["share"] for part in parts) == [4, 5]
     for part in parts:
         assert torch.equal(part["boxes"], whole)

@@ -1,4 +1,4 @@
-"""DAVIS on two gloo processes = on one: the same tables, the same masks, byte for byte."""
+"""DAVIS on two gloo processes equals DAVIS on one: tables and masks are equal byte for byte."""
 
 import os
 from argparse import Namespace
@@ -35,7 +35,7 @@ def work(rank, world, port, videos, checkpoint, out):
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank)
     )
     torch.set_num_threads(1)
-    # Given a group, mmengine's launcher takes it as it is; its own start-up wants a GPU.
+    # mmengine's launcher uses an existing group; it would need a GPU to create one.
     dist.init_process_group("gloo", rank=rank, world_size=world)
     evaluate(videos, checkpoint, out, launcher="pytorch")
     dist.destroy_process_group()
@@ -43,7 +43,7 @@ def work(rank, world, port, videos, checkpoint, out):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    # Three videos on two processes: one of them has an odd one out, and must not repeat it.
+    # Three videos on two processes: no video may be evaluated twice to fill up the second process.
     root = tmp_path_factory.mktemp("runs")
     videos = write_videos(root / "davis", count=3, frames=5)
     torch.manual_seed(0)

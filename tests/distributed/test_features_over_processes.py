@@ -1,4 +1,4 @@
-"""Feature protocols on two gloo processes = on one: metrics, tables, and the cached features."""
+"""Feature protocols on two gloo processes equal those on one: metrics, tables and caches."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def work(rank, world, port, images, out):
         MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank)
     )
     torch.set_num_threads(1)
-    # Given a group, mmengine's launcher takes it as it is; its own start-up wants a GPU.
+    # mmengine's launcher uses an existing group; it would need a GPU to create one.
     dist.init_process_group("gloo", rank=rank, world_size=world)
     for protocol in PROTOCOLS:
         evaluate(protocol, images, out, launcher="pytorch")
@@ -29,7 +29,7 @@ def work(rank, world, port, images, out):
 
 
 def contents(folder):
-    """Tables and metrics; mmengine's own logs are named by the second in which a run began."""
+    """Read tables and metrics, but not mmengine's logs, whose folder is named by the start time."""
     files = [
         p
         for p in folder.rglob("*")
@@ -41,12 +41,12 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
-    make_world(root, scale=0.019)  # 76 and 19 images: one process has an odd one out
+    make_world(root, scale=0.019)  # 76 and 19 images: 19 is odd
     return root / "images"
 
 
 def test_one_process_equals_two(images, tmp_path):
-    # One intra-op thread on both sides, so that sums are added in one order.
+    # One intra-op thread in all processes, so that sums have the same order.
     torch.set_num_threads(1)
     for protocol in PROTOCOLS:
         evaluate(protocol, images, tmp_path / "one")

@@ -1,4 +1,4 @@
-"""Two gloo processes with half the batch each = one process with the whole batch."""
+"""Two gloo processes with half the batch each equal one process with the whole batch."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ CASES = [
     for kind in ("global", "all", None)
     for top_k in (0, 5)
     for normalised in (True, False)
-] + [  # so low that the balancing works on logarithms
+] + [  # temperatures so low that the balancing works in log space
     dict(views=3, rows=kind, top_k=0, normalised=normalised, cold=0.004)
     for kind in ("all", None)
     for normalised in (True, False)
@@ -28,7 +28,7 @@ BATCH, DIM, GLOBAL = 12, 16, 2
 
 
 def loss_of(case, student, teacher, weight, batch, implementation="chunked"):
-    """Loss through a shared linear map, so that a parameter's gradient can be compared."""
+    """Compute the loss through a shared linear map, whose gradient can be compared."""
     teacher = {"all": teacher, "global": teacher[: GLOBAL * batch], None: None}[case["rows"]]
     return IMPLEMENTATIONS[implementation](
         student @ weight,
@@ -59,7 +59,7 @@ def rows_of_rank(x, views, rank, world):
 def work(rank, world, port, out):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=world)
-    # Chunks of a few of the 6 images here, one chunk in the process that is compared with.
+    # Several chunks of the 6 images here, but a single chunk in the reference process.
     rows.BUDGETS["cpu"] = rows.Budget(chunk=6000, kept=6000)
     results = []
     for implementation, case in RUNS:
@@ -117,7 +117,7 @@ def test_loss_gradient_and_entropies(two_processes, index):
 
 
 def test_the_comparison_can_fail():
-    # Without the other half of the keys the loss is another one.
+    # Without the other half of the keys, the loss is different.
     student, teacher, weight = data_of(CASES[0])
     half = BATCH // 2
     loss = bam_loss(

@@ -1,4 +1,4 @@
-"""kNN bank, its prediction and the monitor's values on two gloo processes = on one."""
+"""kNN features, predictions and monitored values on two gloo processes equal those on one."""
 
 import os
 
@@ -27,8 +27,8 @@ def projections():
     return torch.randn(VIEWS, BATCH, DIM, dtype=torch.float64, generator=generator)
 
 
-def look(images, rank=0, world=1):
-    """Everything that is compared, as this process sees it."""
+def values_of(images, rank=0, world=1):
+    """Compute all values to compare, in this process."""
     init_default_scope("mmpretrain")
     config = load_config(CONFIG, {"data_root": str(images)})
     torch.manual_seed(0)
@@ -37,7 +37,7 @@ def look(images, rank=0, world=1):
     rows = {}
     for name, loader in (("bank", config.knn_bank), ("queries", config.knn_queries)):
         dataset = DATASETS.build(loader.dataset)
-        # As mmengine's DefaultSampler with round_up=False deals them out.
+        # The same split as mmengine's DefaultSampler with round_up=False.
         mine = range(rank, len(dataset), world)
         loader = DataLoader(dataset, batch_size=7, sampler=mine, collate_fn=default_collate)
         rows[name] = extract_features(
@@ -66,15 +66,15 @@ def work(rank, world, port, images, out):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world)
-    torch.save(look(images, rank, world), f"{out}/{rank}.pth")
+    torch.save(values_of(images, rank, world), f"{out}/{rank}.pth")
     dist.destroy_process_group()
 
 
-def test_two_processes_see_what_one_sees(tmp_path):
-    # 9 classes: 45 images in the bank, 18 queries; two processes have 23 and 22 of the 45.
+def test_one_process_equals_two(tmp_path):
+    # 9 classes: 45 images in the bank and 18 queries; the processes have 23 and 22 of the 45.
     make_world(tmp_path / "world", scale=45 / 4000)
     images = tmp_path / "world/images"
-    one = look(images)
+    one = values_of(images)
     assert len(one["bank x"]) % 2 == 1
     mp.spawn(work, args=(2, free_port(), images, tmp_path), nprocs=2)
     for rank in range(2):
@@ -84,7 +84,7 @@ def test_two_processes_see_what_one_sees(tmp_path):
             if value.dtype == torch.int64:
                 assert torch.equal(two[key], value), key
             else:
-                # Other batches, so other roundings of float32; the monitor is in float64.
+                # Other batches round differently in float32; the monitor is in float64.
                 tolerance = 1e-5 if value.dtype == torch.float32 else 1e-12
                 torch.testing.assert_close(two[key], value, atol=tolerance, rtol=0, msg=key)
         assert torch.equal(two["votes"].argmax(1), one["votes"].argmax(1))

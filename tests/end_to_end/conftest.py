@@ -1,4 +1,4 @@
-"""Fixtures of the tools' tests."""
+"""Fixtures for tests of the tools."""
 
 import runpy
 import sys
@@ -13,17 +13,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def tool(monkeypatch, capfd):
-    """Run a tool in this process: its exit code, its output, and its error lines."""
+    """A function that runs a tool in this process and returns exit code, output and error lines."""
 
     def run(name, *args, options=None):
         argv = [str(ROOT / "tools" / name), *map(str, args)]
         if options is not None:
             argv += ["--cfg-options", *map(str, options)]
         monkeypatch.setattr(sys, "argv", argv)
-        # What ends with a process must not reach the next tool: an earlier logger writes to a
-        # stream that is closed by now, and two runs of a config within one second share their
-        # experiment's name, by which mmengine would hand the first one's visualizer (and so its
-        # folder) to the second.
+        # State that normally ends with the process must not reach the next tool: an earlier logger
+        # writes to a closed stream, and two runs of a config within one second have the same
+        # experiment name, so that mmengine would reuse the first visualizer (and its folder).
         for kind in (MMLogger, MessageHub, Visualizer):
             kind._instance_dict.clear()
         with pytest.raises(SystemExit) as stop:

@@ -1,4 +1,4 @@
-"""The benchmark's tool: killed and started again, over two processes, and its exit codes."""
+"""tools/benchmark.py: killed and resumed, on two processes, and its exit codes."""
 
 import json
 import os
@@ -35,24 +35,25 @@ tasks = [dict(t, metrics={{k: v for k, v in t["metrics"].items() if not k.endswi
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    out = tmp_path_factory.mktemp("place")
+def folder(tmp_path_factory):
+    """A folder with the suite ``two.py`` and its data."""
+    out = tmp_path_factory.mktemp("folder")
     make_world(out / "data/toy", scale=0.012)
     (out / "two.py").write_text(SUITE.format(root=ROOT))
     return out
 
 
-def arguments_of(place, work, *arguments, options=()):
+def arguments_of(folder, work, *arguments, options=()):
     return [
-        str(ROOT / "tools/benchmark.py"), "run", str(place / "two.py"),
-        "--model", "untrained=random:vit-toy-p8", "--data", str(place / "data"),
+        str(ROOT / "tools/benchmark.py"), "run", str(folder / "two.py"),
+        "--model", "untrained=random:vit-toy-p8", "--data", str(folder / "data"),
         "--work-dir", str(work), *arguments, "--cfg-options", *QUICK, *options,
     ]  # fmt: skip
 
 
 @pytest.fixture
 def call(monkeypatch, capfd):
-    """Run the tool in this process, the runs that it starts in theirs; its output."""
+    """A function that runs the tool in this process and returns its output."""
 
     def run(*arguments, code=0, **options):
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -72,24 +73,24 @@ def records(work):
 
 
 def epochs(work):
-    """Losses that the training logged, over all its starts."""
+    """Return the epoch of each logged loss, over all starts of the training."""
     files = work.glob("runs/untrained/linear/seed0/*/vis_data/scalars.json")
     return [json.loads(x)["epoch"] for f in sorted(files) for x in f.read_text().splitlines()
             if "loss" in x]  # fmt: skip
 
 
-def test_killed_and_started_again_and_two_processes(place, call, tmp_path):
+def test_killed_and_resumed_and_on_two_processes(folder, call, tmp_path):
     work = tmp_path / "killed"
     long = ["linear:train_cfg.max_epochs=60", "linear:train_cfg.val_interval=60"]
     long.append("linear:default_hooks.logger.interval=1")
     process = subprocess.Popen(
-        [sys.executable, *arguments_of(place, work, options=long)],
+        [sys.executable, *arguments_of(folder, work, options=long)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    folder = work / "runs/untrained/linear/seed0"
-    until = time.monotonic() + 1500
-    while not list(folder.glob("epoch_*.pth")) and time.monotonic() < until:
+    training = work / "runs/untrained/linear/seed0"
+    deadline = time.monotonic() + 1500
+    while not list(training.glob("epoch_*.pth")) and time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[0][-3000:]
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -98,24 +99,24 @@ def test_killed_and_started_again_and_two_processes(place, call, tmp_path):
     assert list(done) == ["knn"]
     [knn] = work.glob("records/*/knn/seed0.json")
     before = knn.stat().st_mtime_ns, knn.read_bytes()
-    # Its child ends within half a second, many epochs before the last, and leaves the folder.
+    # The child process ends within half a second, many epochs before the last one.
     last = -1
-    while last != (last := len(epochs(work))) and time.monotonic() < until:
+    while last != (last := len(epochs(work))) and time.monotonic() < deadline:
         time.sleep(1.5)
     assert max(epochs(work)) < 60
 
-    text = call(place, work, options=long)
-    assert "knn, untrained, seed 0: done before" in text
+    text = call(folder, work, options=long)
+    assert "knn, untrained, seed 0: already done" in text
     assert (knn.stat().st_mtime_ns, knn.read_bytes()) == before
     linear = records(work)["linear"]
     assert linear["status"] == "done" and linear["time"]["starts"] == 2
-    # The training went on where it was: the first epoch, three steps, was not done again.
+    # The training was resumed: the three steps of the first epoch were not repeated.
     assert epochs(work).count(1) == 3 and max(epochs(work)) == 60
-    assert "resuming from" in (folder / "run.log").read_text()
+    assert "resuming from" in (training / "run.log").read_text()
 
-    # Two processes give the records of one, but for time, place and number.
+    # Two processes make the same record as one, except for time, folder and number of processes.
     pair = tmp_path / "pair"
-    call(place, pair, "--tasks", "knn", "--launcher", "pytorch", "--gpus", "2")
+    call(folder, pair, "--tasks", "knn", "--launcher", "pytorch", "--gpus", "2")
     one, two = done["knn"], records(pair)["knn"]
     assert (one["processes"], two["processes"]) == (1, 2)
     for key in ("metrics", "protocol", "protocol_digest", "curves", "data", "model", "checkpoint"):
@@ -124,9 +125,9 @@ def test_killed_and_started_again_and_two_processes(place, call, tmp_path):
     assert "untrained" in page and "2 x cpu" in page
 
 
-def test_a_task_without_data_is_a_row_and_the_exit_code_is_2(place, call, tmp_path):
-    nowhere = [f"linear:train_dataloader.dataset.data_root={tmp_path}/nowhere"]
-    text = call(place, tmp_path / "w", "--tasks", "linear", options=nowhere, code=2)
+def test_a_task_without_data_has_a_row_and_the_exit_code_is_2(folder, call, tmp_path):
+    missing = [f"linear:train_dataloader.dataset.data_root={tmp_path}/nowhere"]
+    text = call(folder, tmp_path / "w", "--tasks", "linear", options=missing, code=2)
     assert "nowhere does not exist" in text and "1 of 1 runs have no result" in text
     record = records(tmp_path / "w")["linear"]
     assert record["status"] == "failed" and "nowhere does not exist" in record["message"]

@@ -1,4 +1,4 @@
-"""Linear probe and fine-tuning through the tools, and one message for each wrong input."""
+"""Linear probe and fine-tuning with the tools, and the message for each invalid input."""
 
 import json
 import re
@@ -36,7 +36,7 @@ QUICK = [
 
 @pytest.fixture(autouse=True)
 def unformatted_dumps(monkeypatch):
-    """mmengine formats each config four times for its log, a second a run."""
+    """mmengine formats each config four times for its log, which takes a second per run."""
     monkeypatch.setattr(Config, "pretty_text", "")
 
 
@@ -50,7 +50,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """A file of each toy backbone, with statistics that a training pass would change."""
+    """Checkpoints of both toy backbones, with statistics that a training step would change."""
     out = tmp_path_factory.mktemp("checkpoints")
     init_default_scope("mmpretrain")
     torch.manual_seed(0)
@@ -63,9 +63,7 @@ def checkpoints(tmp_path_factory):
 
 
 @pytest.mark.parametrize("config, name", [(LINEAR, "vit"), (RESNET, "resnet")])
-def test_linear_probe_trains_the_head_and_nothing_else(
-    config, name, world, checkpoints, tool, tmp_path
-):
+def test_linear_probe_trains_only_the_head(config, name, world, checkpoints, tool, tmp_path):
     options = [
         f"data_root={world}",
         *QUICK,
@@ -86,7 +84,7 @@ def test_linear_probe_trains_the_head_and_nothing_else(
     assert saved["state_dict"]["head.fc.weight"].std() > 0.011
     assert len(saved["frozen_backbone"]) == 64
 
-    # The figure of the last validation is that of tools/test.py.
+    # tools/test.py reproduces the accuracy of the last validation.
     out = tmp_path / "metrics.json"
     code, again, _ = tool(
         "test.py", config, tmp_path / "w/epoch_6.pth", "--work-dir", tmp_path / "t",
@@ -97,7 +95,7 @@ def test_linear_probe_trains_the_head_and_nothing_else(
     assert json.loads(out.read_text())["accuracy/top1"] == pytest.approx(online, abs=1e-4)
 
     if name == "vit":
-        # A resumed run is held to the same backbone.
+        # A resumed run requires the same backbone.
         saved["state_dict"]["backbone.cls_token"] += 1e-3
         torch.save(saved, tmp_path / "w/epoch_6.pth")
         resumed = tool(
@@ -114,11 +112,11 @@ def test_fine_tuning_moves_the_loaded_backbone(world, checkpoints, tool, tmp_pat
     assert code == 0 and "loaded all" in text, text[-2000:]
     before = read_checkpoint(checkpoints / "vit.pth")["state_dict"]["backbone.layers.0.ln1.weight"]
     after = read_checkpoint(tmp_path / "epoch_1.pth")["state_dict"]["backbone.layers.0.ln1.weight"]
-    # Three steps of warm-up: not where it was, and not anywhere else.
+    # After three steps of warm-up, the weights have changed, but only slightly.
     assert 0 < (after - before).abs().max() < 0.01
 
 
-def test_a_backbone_that_needs_code_needs_the_flag(world, checkpoints, tool, tmp_path):
+def test_a_checkpoint_with_code_needs_the_flag(world, checkpoints, tool, tmp_path):
     state = read_checkpoint(checkpoints / "vit.pth")["state_dict"]
     torch.save({"state_dict": state, "made by": Path("x")}, tmp_path / "code.pth")
     options = [f"data_root={world}", *QUICK, f"checkpoint={tmp_path}/code.pth"]
@@ -132,7 +130,7 @@ def test_a_backbone_that_needs_code_needs_the_flag(world, checkpoints, tool, tmp
     one_message(result, "--trust-checkpoint", "starts from no checkpoint", "leave the flag out")
 
 
-def test_a_tensor_that_moves_stops_the_run(world, tool, tmp_path):
+def test_a_changed_tensor_of_the_frozen_backbone_stops_the_run(world, tool, tmp_path):
     @HOOKS.register_module(name="TouchBackbone", force=True)
     class TouchBackbone(HOOKS.get("mmengine.SyncBuffersHook")):
         def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -153,10 +151,10 @@ def test_no_checkpoint(world, tool, tmp_path):
     options = [f"data_root={world}", *QUICK]
     result = tool("train.py", LINEAR, "--work-dir", tmp_path, options=options)
     one_message(result, "no checkpoint", "checkpoint=PATH", "checkpoint=random")
-    # With --resume and nothing to resume from, the backbone is as random.
+    # With --resume but nothing to resume from, the backbone would be random as well.
     result = tool("train.py", LINEAR, "--work-dir", tmp_path / "r", "--resume", options=options)
     one_message(result, "no checkpoint")
-    # mmengine's own way in would skip what does not fit.
+    # mmengine's load_from would skip tensors that do not match.
     options += ["checkpoint=random", f"load_from={tmp_path}/x.pth"]
     torch.save({"state_dict": {"nothing": torch.zeros(1)}}, tmp_path / "x.pth")
     result = tool("train.py", LINEAR, "--work-dir", tmp_path, options=options)
@@ -182,7 +180,7 @@ def test_labels_out_of_range(world, tool, tmp_path):
     one_message(result, "2 labels of the train data", paths[9].name, "has label 9", "knows 0 to 8")
 
 
-def test_faults_of_the_images(world, tool, tmp_path):
+def test_faulty_images_and_folders(world, tool, tmp_path):
     copy = tmp_path / "images"
     shutil.copytree(world, copy, symlinks=True)
     options = [f"data_root={copy}", *QUICK, "checkpoint=random"]
@@ -192,7 +190,7 @@ def test_faults_of_the_images(world, tool, tmp_path):
     result = tool("train.py", LINEAR, "--work-dir", tmp_path / "w", options=options)
     one_message(result, victim.name, "truncated")
     code, text, _ = tool("check_data.py", "folder", copy, "--deep")
-    assert code == 1 and f"{victim} is truncated" in text and "mend it: replace" in text
+    assert code == 1 and f"{victim} is truncated" in text and "fix: replace" in text
     victim.write_bytes(whole)
 
     (copy / "val" / CLASS_NAMES[2]).rename(tmp_path / "away")
@@ -202,14 +200,14 @@ def test_faults_of_the_images(world, tool, tmp_path):
     result = tool("train.py", LINEAR, "--work-dir", tmp_path / "w", options=options)
     one_message(result, "without an image", CLASS_NAMES[2])
 
-    many = [*options, "train_dataloader.batch_size=64"]
+    large_batch = [*options, "train_dataloader.batch_size=64"]
     shutil.rmtree(copy / "val")
     shutil.copytree(world / "val", copy / "val")
-    result = tool("train.py", LINEAR, "--work-dir", tmp_path / "w", options=many)
+    result = tool("train.py", LINEAR, "--work-dir", tmp_path / "w", options=large_batch)
     one_message(result, "an epoch has no iteration", "48 training images", "batch of 64")
 
 
-def test_half_a_data_set(tool, tmp_path):
+def test_an_incomplete_data_set(tool, tmp_path):
     (tmp_path / "jpg").mkdir()
     for number in range(4000):
         (tmp_path / f"jpg/image_{number:05d}.jpg").touch()
@@ -223,7 +221,7 @@ def test_half_a_data_set(tool, tmp_path):
     one_message(tool("check_data.py", "flours", tmp_path), "'flours': choose one of imagenet")
 
 
-def test_semi_supervised_from_a_list_of_ours(world, checkpoints, tool, tmp_path):
+def test_semi_supervised_from_a_balanced_list(world, checkpoints, tool, tmp_path):
     copy = tmp_path / "images"
     shutil.copytree(world, copy, symlinks=True)
     config = ROOT / "configs/cls" / FEW

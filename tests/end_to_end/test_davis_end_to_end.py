@@ -1,4 +1,4 @@
-"""DAVIS by tools/test.py: what is written, what is said, and the exit code."""
+"""tools/test.py on DAVIS videos: files, log messages and exit code."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     state = MODELS.build(load_config(CONFIG).model).state_dict()
     teacher = {f"teacher.{k}": v for k, v in state.items()}
-    # As of BAM: a student and a teacher; a student of zeros shows which is taken.
+    # As in a BAM checkpoint, with a student of zeros: the scores show which branch is used.
     student = {k: torch.zeros_like(v) for k, v in state.items()}
     torch.save({"state_dict": {**student, **teacher, "neck.fc.weight": torch.ones(2)}}, path)
     return path
@@ -52,11 +52,11 @@ def run(checkpoint, data, out, *options):
     )  # fmt: skip
 
 
-def test_faulty_videos_are_left_out_and_the_exit_code_says_so(checkpoint, tmp_path):
+def test_faulty_videos_are_left_out_and_the_exit_code_is_1(checkpoint, tmp_path):
     data = write_videos(tmp_path / "davis", count=2, frames=5)
     for kind in ("JPEGImages", "Annotations"):
         (data / kind / "480p/v0").rename(data / kind / "480p/good")
-    words = {}
+    messages = {}
     for number, fault in enumerate(FAULTY):
         # Each fault breaks the video named "a"; it is then moved out of the way.
         for kind in ("JPEGImages", "Annotations"):
@@ -67,22 +67,22 @@ def test_faulty_videos_are_left_out_and_the_exit_code_says_so(checkpoint, tmp_pa
         FAULTS[fault][0](data)
         for kind in ("JPEGImages", "Annotations"):
             (data / kind / "480p/a").rename(data / kind / f"480p/bad{number}")
-        words[f"bad{number}"] = FAULTS[fault][1][0].replace("1 of 4", "1 of 5")
+        messages[f"bad{number}"] = FAULTS[fault][1][0].replace("1 of 4", "1 of 5")
     cut = data / "JPEGImages/480p/v1/00002.jpg"
-    cut.write_bytes(cut.read_bytes()[:900])  # found only when it is decoded
+    cut.write_bytes(cut.read_bytes()[:900])  # Found only when the frame is decoded.
 
     result = run(checkpoint, data, tmp_path / "out", 'model.topk="[3,5]"')
     text = result.stdout + result.stderr
     assert result.returncode == 1 and "Traceback" not in text, text[-3000:]
     log = result.stderr.splitlines() + result.stdout.splitlines()
-    for name, word in words.items():
+    for name, message in messages.items():
         lines = [line for line in log if f"left out: video {name}:" in line]
-        assert len(lines) == 1 and word in lines[0], (name, word, lines)
+        assert len(lines) == 1 and message in lines[0], (name, message, lines)
     assert len([line for line in log if "left out: video v1: frame" in line]) == 1
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "6 items of the data set left out" in errors[0]
 
-    # What could be scored was, before that.
+    # The other videos were scored.
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert metrics["davis/videos"] == 1 and metrics["davis/left_out"] == 6
     assert metrics["davis/J&F"] == metrics["davis/k3_n7/J&F"] > 0

@@ -1,4 +1,4 @@
-"""The demo on a very small world: it runs through, and its numbers are its own."""
+"""The demo on a very small toy world: it completes and writes all results."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from bam_mm.launch.watching import _exists
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_a_task_that_is_unknown_stops_before_the_pretraining(tmp_path):
+def test_an_unknown_task_is_rejected_before_the_pretraining(tmp_path):
     result = subprocess.run(
         [sys.executable, str(ROOT / "tools/demo.py"), "--out", str(tmp_path), "--tasks", "poetry"],
         capture_output=True, text=True, cwd=ROOT, timeout=600,
@@ -43,7 +43,7 @@ def test_demo_prints_table_and_picture(tmp_path):
     scores = json.loads((out / "seed0/first_result.json").read_text())
     assert scores["queries"] == 20 and scores["bank"] == 80 and scores["k"] == 20
     assert all(0 <= scores[n] <= 100 for n in ("BAM teacher", "random weights", "raw pixels"))
-    # The second half: every task that was asked for, both models, one page with their pictures.
+    # The toy suite: the requested task for both models, and a page with their pictures.
     records = {p.parts[-3]: json.loads(p.read_text()) for p in out.glob("suite/records/*/*/*.json")}
     assert {slug: r["status"] for slug, r in records.items()} == {
         "BAM": "done",
@@ -67,7 +67,7 @@ time.sleep(600)
 """
 
 
-def test_the_pretraining_ends_with_a_killed_demo(tmp_path):
+def test_the_pretraining_ends_when_the_demo_is_killed(tmp_path):
     from bam_mm.suite.demo import CONFIG
 
     root, pid = tmp_path / "root", tmp_path / "pid"
@@ -82,14 +82,14 @@ def test_the_pretraining_ends_with_a_killed_demo(tmp_path):
         f"pretrain(Path({str(root)!r}), Path({str(tmp_path)!r}), [])"
     )
     demo = subprocess.Popen([sys.executable, "-c", start], cwd=ROOT, stdout=subprocess.DEVNULL)
-    until = time.monotonic() + 300
+    deadline = time.monotonic() + 300
     while not (pid.exists() and pid.read_text()):
-        assert demo.poll() is None and time.monotonic() < until
+        assert demo.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     child = int(pid.read_text())
     assert _exists(child)
     demo.send_signal(signal.SIGKILL)
     demo.wait()
     while _exists(child):
-        assert time.monotonic() < until
+        assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Detection and segmentation through the tools, and one message for each wrong input."""
+"""Detection and segmentation with the tools, and the message for each invalid input."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ TWO_STEPS += ["default_hooks.checkpoint.interval=2"]
 
 @pytest.fixture(autouse=True)
 def unformatted_dumps(monkeypatch):
-    """mmengine formats each config four times for its log, a second a run."""
+    """mmengine formats each config four times for its log, which takes a second per run."""
     monkeypatch.setattr(Config, "pretty_text", "")
 
 
@@ -88,8 +88,8 @@ def test_segmentation_from_a_bam_checkpoint(config, frozen, world, checkpoint, t
     assert ("are bit-equal to those before training" in text) == frozen
     weights = read_checkpoint(tmp_path / "w/iter_2.pth")["state_dict"]
     before = read_checkpoint(checkpoint)["state_dict"]
-    mine = {k: v for k, v in weights.items() if k.startswith("backbone.")}
-    equal = [torch.equal(v, before[f"teacher.{k}"]) for k, v in mine.items()]
+    backbone = {k: v for k, v in weights.items() if k.startswith("backbone.")}
+    equal = [torch.equal(v, before[f"teacher.{k}"]) for k, v in backbone.items()]
     assert len(equal) == 54 and (all(equal) if frozen else not all(equal))
     out = tmp_path / "metrics.json"
     code, again, _ = tool(
@@ -99,7 +99,7 @@ def test_segmentation_from_a_bam_checkpoint(config, frozen, world, checkpoint, t
     assert code == 0 and 0 <= json.loads(out.read_text())["mIoU"] <= 100, again[-2000:]
     assert len(list((tmp_path / "t/predictions").glob("*.png"))) == 4
     if not frozen:
-        # Goes on where it stopped.
+        # The training can be resumed.
         resumed = [*options, "train_cfg.max_iters=3"]
         code, text, _ = tool(
             "train.py", config, "--work-dir", tmp_path / "w", "--resume", options=resumed
@@ -123,7 +123,7 @@ def test_categories_that_do_not_match_the_head(world, tool, tmp_path):
     one_message(result, "instances_train.json has 9 categories", "(cat, dog)", "num_classes=9")
 
 
-def test_an_image_that_is_missing(world, tool, tmp_path):
+def test_a_missing_image(world, tool, tmp_path):
     shutil.copytree(world / "coco", tmp_path / "coco")
     (tmp_path / "coco/val/00002.jpg").unlink()
     options = [f"data_root={tmp_path}/coco", *QUICK, "checkpoint=random"]
@@ -145,7 +145,7 @@ def test_a_label_beyond_the_classes(world, tool, tmp_path):
     options = [f"data_root={tmp_path}/ade", *QUICK, "checkpoint=random"]
     result = tool("train.py", SEG, "--work-dir", tmp_path / "w", options=options)
     one_message(result, "has label 11 in 1 pixels, the head knows 1 to 10", "num_classes=11")
-    # The same from a worker, whose exceptions come as text.
+    # The same in a worker process, whose exceptions arrive as text.
     options += ["train_dataloader.num_workers=1"]
     result = tool("train.py", SEG, "--work-dir", tmp_path / "w", options=options)
     one_message(result, "has label 11 in 1 pixels")
@@ -158,7 +158,7 @@ def test_a_checkpoint_of_another_architecture(world, checkpoint, tool, tmp_path)
     one_message(result, "bam.pth does not hold the config's backbone", "missing: layers.4.")
 
 
-def test_data_that_are_not_there(tool, tmp_path):
+def test_missing_data(tool, tmp_path):
     options = [f"data_root={tmp_path}/nowhere", *QUICK, "checkpoint=random"]
     for config in (DET, SEG):
         result = tool("train.py", config, "--work-dir", tmp_path / "w", options=options)

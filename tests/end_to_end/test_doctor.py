@@ -1,4 +1,4 @@
-"""The doctor tells faults apart and names a remedy for each."""
+"""tools/doctor.py distinguishes the faults of an installation and names a fix for each."""
 
 import importlib.util
 import sys
@@ -18,7 +18,7 @@ UPSTREAM = dict(doctor.UPSTREAM.values())
 TORCH = {"torch": "2.11.0", "torchvision": "0.26.0"}
 
 
-def test_this_installation_is_sound():
+def test_this_installation_has_no_fault():
     for finding in doctor.examine():
         assert finding.ok, finding
     assert "nms and roi_align" in doctor.check_ops().text
@@ -42,7 +42,7 @@ def test_ops_built_for_another_torch():
     assert "undefined symbol" in finding.text and "--force-reinstall" in finding.remedy
 
 
-def test_ops_that_compute_nonsense(monkeypatch):
+def test_ops_with_wrong_results(monkeypatch):
     import mmcv.ops
     import torch
 
@@ -52,7 +52,7 @@ def test_ops_that_compute_nonsense(monkeypatch):
 
 
 @pytest.mark.parametrize("family", [FORKS, UPSTREAM])
-def test_one_whole_family_is_fine(family):
+def test_one_complete_family_is_accepted(family):
     assert doctor.check_mm_packages(family.get).ok
 
 
@@ -66,10 +66,10 @@ def test_a_mixture_of_both_families():
     mixture = {**FORKS, "mmdet": "3.3.0"}
     del mixture["onedl-mmdetection"]
     finding = doctor.check_mm_packages(mixture.get)
-    assert not finding.ok and "some come from the forks" in finding.text
+    assert not finding.ok and "some packages come from the forks" in finding.text
 
 
-def test_versions_that_do_not_fit():
+def test_missing_or_untested_versions():
     finding = doctor.check_mm_packages({**FORKS, "onedl-mmcv": "2.2.0"}.get)
     assert not finding.ok and "onedl-mmcv 2.2.0 (tested: 2.3.6)" in finding.text
     missing = dict(FORKS)
@@ -78,7 +78,7 @@ def test_versions_that_do_not_fit():
     assert not finding.ok and "onedl-mmsegmentation missing" in finding.text
 
 
-def test_torch_and_its_pair():
+def test_torch_and_torchvision_must_match():
     assert doctor.check_torch(TORCH.get).ok
     finding = doctor.check_torch({**TORCH, "torchvision": "0.25.0"}.get)
     assert not finding.ok and "torch 2.11.0 needs torchvision 0.26, found 0.25.0" in finding.text
@@ -92,15 +92,15 @@ def test_disk():
     assert not finding.ok and "1.0 GB free" in finding.text and finding.remedy.startswith("rm ")
 
 
-def test_a_package_that_does_not_import():
+def test_a_package_that_cannot_be_imported():
     finding = doctor.check_import("no_such_package_here", "no-such-package")
     assert not finding.ok and "No module named" in finding.text
 
 
 def test_report_and_exit_code(monkeypatch, capsys):
-    faulty = doctor.Finding("thing", False, "is broken", "mend it")
+    faulty = doctor.Finding("thing", False, "is broken", "repair thing")
     monkeypatch.setattr(doctor, "examine", lambda ops_only=False: [faulty])
     monkeypatch.setattr(sys, "argv", ["doctor.py"])
     assert doctor.main() == 1
     out = capsys.readouterr().out
-    assert "FAULT thing" in out and "mend it with: mend it" in out and "1 fault;" in out
+    assert "FAULT thing" in out and "fix: repair thing" in out and "1 fault;" in out

@@ -1,4 +1,4 @@
-"""Interrupted = uninterrupted, bit for bit; and no fault loses what was saved."""
+"""A resumed training is bit-equal to an uninterrupted one, and no fault loses saved checkpoints."""
 
 import json
 import multiprocessing
@@ -23,7 +23,7 @@ EPOCHS, STEPS = 4, 3
 
 @HOOKS.register_module(force=True)
 class Accident(Hook):
-    """Kill this process in the second iteration of an epoch, or while it saves."""
+    """Kill this process in the second iteration of an epoch or while it saves a checkpoint."""
 
     def __init__(self, epoch, place):
         self.epoch, self.place = epoch, place
@@ -36,7 +36,7 @@ class Accident(Hook):
         if runner.epoch != self.epoch:
             return
         if self.place == "saving":
-            # The first write to the disk is the last: half of the file has a name, or none has.
+            # Kill the process at the first write to the disk, before the file gets its name.
             os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
         if self.place == "full disk":
             name = f"epoch_{self.epoch + 1}.pth.partial"
@@ -62,14 +62,14 @@ def train_once(rank, world, port, work, data, workers, accident, resume, keep):
         "train_dataloader.num_workers": workers,
         "train_dataloader.persistent_workers": workers > 0,
         "max_epochs": EPOCHS,
-        # Everything that keeps a state or draws at random in the model's own process: BatchNorm,
-        # stochastic depth, photometric augmentation, and scoring between the epochs.
+        # Everything that keeps a state or draws random numbers in the training process: BatchNorm,
+        # stochastic depth, photometric augmentation, and evaluation between the epochs.
         "model.backbone.drop_path_rate": 0.2,
         "model.neck.norm": True,
         "photometric_place": "device",
         "default_hooks.boxes.start": 1,
         "default_hooks.boxes.interval": 2,
-        "default_hooks.boxes.threshold": 0.7,  # A network of two epochs looks at all of an image.
+        "default_hooks.boxes.threshold": 0.7,  # After two epochs, saliency covers the whole image.
         "custom_hooks.1.interval": 1,
         "custom_hooks.2.k": 5,
         "default_hooks.logger.interval": 1,
@@ -92,10 +92,10 @@ def train_once(rank, world, port, work, data, workers, accident, resume, keep):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A function that trains in processes of its own and returns their exit codes and the log."""
+    """A function that trains in new processes and returns their exit codes and the log."""
     data = tmp_path_factory.mktemp("world")
     make_world(data, scale=0.012)  # 48 training images: three iterations an epoch
-    # One server that has imported everything; its children need not.
+    # The server imports the packages once for all processes.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["mmpretrain.models", "mmpretrain.datasets", "bam_mm.models"])
 
@@ -131,7 +131,7 @@ def straight(run, tmp_path_factory):
 
 
 def differences(a, b, path=""):
-    """Where two nested structures differ, bit for bit."""
+    """Return the paths at which two nested structures are not bit-equal."""
     if isinstance(a, torch.Tensor):
         return [] if a.dtype == b.dtype and torch.equal(a, b) else [path]
     if isinstance(a, dict):
@@ -150,7 +150,7 @@ def differences(a, b, path=""):
 
 
 def logged(work):
-    """The last value that was logged at each step, without what a clock measures."""
+    """Return the last logged values of each step, without times and memory."""
     found = {}
     for file in sorted(Path(work).glob("*/vis_data/scalars.json")):
         for line in file.read_text().splitlines():
@@ -159,7 +159,8 @@ def logged(work):
     return found
 
 
-def same(work, other):
+def check_equal(work, other):
+    """Check that two runs have equal final checkpoints and logs."""
     one, two = (read_checkpoint(w / f"epoch_{EPOCHS}.pth") for w in (work, other))
     for part in ("state_dict", "optimizer", "param_schedulers", "random_states", "boxes"):
         assert part in one and differences(one[part], two[part], part) == []
@@ -176,7 +177,7 @@ def same(work, other):
     "world,workers", [(1, 0), (1, 2), (2, 0), (2, 2)], ids=lambda value: str(value)
 )
 def test_killed_in_the_third_epoch_and_resumed(run, straight, tmp_path, world, workers):
-    # The straight runs had no workers: the number of workers makes no difference either.
+    # The straight runs have no workers: the number of workers makes no difference either.
     work = tmp_path / "run"
     killed = dict(epoch=2, place="training")
     codes, log = run(work, world=world, workers=workers, accident=killed)
@@ -185,20 +186,20 @@ def test_killed_in_the_third_epoch_and_resumed(run, straight, tmp_path, world, w
     codes, log = run(work, world=world, workers=workers, resume=True)
     assert codes == [0] * world, log[-3000:]
     assert "resumed epoch: 2" in log
-    same(straight[world], work)
+    check_equal(straight[world], work)
 
 
 def test_killed_while_a_checkpoint_is_written(run, straight, tmp_path):
     work = tmp_path / "run"
     codes, log = run(work, accident=dict(epoch=2, place="saving"), keep=1)
     assert codes == [-signal.SIGKILL], log[-3000:]
-    # Only one is kept, and it is still there: its successor never got its name.
+    # Only one checkpoint is kept, and it still exists because its successor is incomplete.
     assert sorted(p.name for p in work.glob("*.pth*")) == ["epoch_2.pth", "epoch_3.pth.partial"]
     codes, log = run(work, resume=True, keep=1)
     assert codes == [0], log[-3000:]
     assert "epoch_3.pth.partial, left half written when an earlier run was stopped" in log
     assert sorted(p.name for p in work.glob("*.pth*")) == ["epoch_4.pth"]
-    same(straight[1], work)
+    check_equal(straight[1], work)
 
 
 def test_disk_full_while_a_checkpoint_is_written(run, straight, tmp_path):
@@ -206,11 +207,11 @@ def test_disk_full_while_a_checkpoint_is_written(run, straight, tmp_path):
     codes, log = run(work, accident=dict(epoch=2, place="full disk"), keep=1)
     assert codes == [1], log[-3000:]
     assert "epoch_3.pth (" in log and "MB) is not written: No space left on device" in log
-    assert "go on with --resume" in log
+    assert "continue with --resume" in log
     assert sorted(p.name for p in work.glob("*.pth*")) == ["epoch_2.pth"]
     codes, log = run(work, resume=True, keep=1)
     assert codes == [0] and "resumed epoch: 2" in log
-    same(straight[1], work)
+    check_equal(straight[1], work)
 
 
 def test_last_checkpoint_cut_short(run, straight, tmp_path):
@@ -223,7 +224,7 @@ def test_last_checkpoint_cut_short(run, straight, tmp_path):
     assert codes == [0], log[-3000:]
     assert f"checkpoint {last} is broken" in log and "passed over" in log
     assert f"resuming from {work / 'epoch_1.pth'}" in log and "resumed epoch: 1" in log
-    same(straight[1], work)
+    check_equal(straight[1], work)
 
 
 def test_every_checkpoint_broken(run, tmp_path):

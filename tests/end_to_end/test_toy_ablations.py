@@ -1,4 +1,4 @@
-"""Every toy config trains for two epochs through ``tools/train.py``'s own way."""
+"""Every toy config trains for two epochs with the function behind ``tools/train.py``."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def options(world, work):
     }
 
 
-def lines(work):
+def logged_lines(work):
     found = []
     for file in sorted(work.glob("*/vis_data/scalars.json")):
         found += [json.loads(line) for line in file.read_text().splitlines()]
@@ -54,7 +54,7 @@ def test_two_epochs(path, world, tmp_path):
             hook.bank.num_workers = hook.queries.num_workers = 0
     boxes = config.default_hooks.boxes
     if boxes.start is not None:
-        boxes.start = 1  # Its own start, 2, would come after the end.
+        boxes.start = 1  # The config's start, 2, would be after the last epoch.
     train(
         config,
         Namespace(
@@ -62,7 +62,7 @@ def test_two_epochs(path, world, tmp_path):
             auto_scale_lr=False,
         ),
     )  # fmt: skip
-    found = lines(tmp_path)
+    found = logged_lines(tmp_path)
     losses = [line["loss"] for line in found if "loss" in line]
     assert len(losses) == 4 and all(math.isfinite(loss) for loss in losses)
     scores = {key for line in found for key in line if key.startswith("knn/")}

@@ -1,4 +1,4 @@
-"""The command-line tools end to end, on a very small toy world."""
+"""tools/train.py and tools/test.py end to end on a very small toy world."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def scalars(work_dir):
     return [line for line in lines if "loss" in line]
 
 
-def test_killed_and_resumed_goes_on_where_it_was(world, tmp_path):
+def test_killed_and_resumed_training_continues(world, tmp_path):
     work = tmp_path / "run"
     process = subprocess.Popen(
         command("train.py", CONFIG, "--work-dir", work, data=world),
@@ -74,7 +74,7 @@ def test_killed_and_resumed_goes_on_where_it_was(world, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = scalars(work)
-    # last_checkpoint is written a moment after the checkpoint that it names.
+    # last_checkpoint is written shortly after the checkpoint that it names.
     saved = max(int(path.stem.removeprefix("epoch_")) for path in work.glob("epoch_*.pth"))
     assert saved < 4 and not (work / "epoch_4.pth").exists()
 
@@ -86,18 +86,18 @@ def test_killed_and_resumed_goes_on_where_it_was(world, tmp_path):
     assert first["step"] == 3 * saved + 1 and first["epoch"] == saved + 1
     assert after[-1]["step"] == 12 and (work / "epoch_4.pth").exists()
     for line in after:
-        wanted = momentum_at(line["step"] - 1, 12, 0.8)
-        assert line["teacher_momentum"] == pytest.approx(wanted, abs=1e-9)
+        expected = momentum_at(line["step"] - 1, 12, 0.8)
+        assert line["teacher_momentum"] == pytest.approx(expected, abs=1e-9)
 
     # The same learning rates as a run that was never interrupted.
     straight = run("train.py", CONFIG, "--work-dir", tmp_path / "straight", data=world)
     assert straight.returncode == 0, straight.stderr[-2000:]
-    wanted = {line["step"]: line["lr"] for line in scalars(tmp_path / "straight")}
+    expected = {line["step"]: line["lr"] for line in scalars(tmp_path / "straight")}
     assert {line["step"]: line["lr"] for line in after} == {
-        s: wanted[s] for s in range(3 * saved + 1, 13)
+        s: expected[s] for s in range(3 * saved + 1, 13)
     }
 
-    # tools/test.py on what was trained, in another folder, with the metrics written out.
+    # tools/test.py on the trained model, with another work folder and a file for the metrics.
     out = tmp_path / "metrics.json"
     tested = run(
         "test.py",
@@ -117,18 +117,18 @@ def test_killed_and_resumed_goes_on_where_it_was(world, tmp_path):
     ]
     assert metrics["knn_k5/top1"] == pytest.approx(online[0], abs=0.01)
 
-    # A checkpoint of another model is refused, tensor by tensor.
+    # A checkpoint of another model is rejected; the message lists the tensors.
     state = read_checkpoint(work / "epoch_4.pth")["state_dict"]
     state["teacher.backbone.renamed"] = state.pop("teacher.backbone.cls_token")
     torch.save({"state_dict": state}, tmp_path / "other.pth")
-    refused = run(
+    rejected = run(
         "test.py", CONFIG, tmp_path / "other.pth", "--work-dir", tmp_path / "t", data=world
     )
-    assert refused.returncode == 1
-    assert "1 missing: teacher.backbone.cls_token" in refused.stderr
-    assert "1 not in the model: teacher.backbone.renamed" in refused.stderr
+    assert rejected.returncode == 1
+    assert "1 missing: teacher.backbone.cls_token" in rejected.stderr
+    assert "1 not in the model: teacher.backbone.renamed" in rejected.stderr
 
-    # So is going on with an optimizer that groups its tensors otherwise.
+    # So is resuming with an optimizer that has other parameter groups.
     changed = run(
         "train.py",
         CONFIG,
@@ -168,7 +168,7 @@ def test_two_processes_train_and_score(world, tmp_path):
 
 
 def one_message(result, *words):
-    """Exit code 1, and one error line that holds the words, without a traceback."""
+    """Check for exit code 1, no traceback, and a single error line that contains the words."""
     assert result.returncode == 1, result.stdout[-1500:] + result.stderr[-1500:]
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and "Traceback" not in result.stderr, result.stderr[-3000:]
@@ -199,7 +199,7 @@ def test_truncated_image_in_a_worker(world, tmp_path):
     stop = run("train.py", CONFIG, "--work-dir", tmp_path / "a", data=copy, options=workers)
     one_message(stop, victim.name, "truncated", "on_error='skip'")
     victim_of_knn = ["custom_hooks.2.interval=9", "max_epochs=1", "on_error=skip"]
-    plain = tmp_path / "plain"  # Without labels there is no kNN bank to read the broken image.
+    plain = tmp_path / "plain"  # Without labels, no kNN bank reads the broken image.
     plain.mkdir()
     for path in (copy / "train").rglob("*.jpg"):
         shutil.copy(path, plain / path.name)

@@ -1,4 +1,4 @@
-"""Clustering: NMI and ARI by hand, draws, k-means on what can be told apart, what is refused."""
+"""Clustering: NMI and ARI by hand, draws, k-means on separable features, rejected arguments."""
 
 import math
 
@@ -18,15 +18,15 @@ def blobs(classes=6, each=12, spread=0.05, seed=0):
     return centres[labels] + spread * torch.randn(len(labels), classes, generator=g), labels
 
 
-def test_classes_that_lie_apart_are_found():
+def test_separable_classes_are_found():
     features, labels = blobs()
     score = cluster(features, labels, Draw(0, (0, 2, 3, 5), 7))
     assert (score.nmi, score.ari) == (pytest.approx(1), pytest.approx(1))
 
 
 def test_nmi_and_ari_by_hand():
-    # Two heaps; classes 0 0 0 1 | 1 1 1 1 (four and four images: 3 + 1 in one heap, 4 in the other
-    # would not be four and four, so: class 0 has 3, class 1 has 5).
+    # Two clusters of four images each, of the classes 0 0 0 1 and 1 1 1 1. Class 0 has three images
+    # and class 1 has five.
     features = torch.tensor([[0.0], [0.1], [0.2], [0.15], [9.0], [9.1], [9.2], [9.15]])
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 1, 1])
     score = cluster(features, labels, Draw(0, (0, 1), 0))
@@ -36,20 +36,20 @@ def test_nmi_and_ari_by_hand():
 
     mutual = entropy(3, 5) + entropy(4, 4) - entropy(3, 1, 4)
     assert score.nmi == pytest.approx(mutual / ((entropy(3, 5) + entropy(4, 4)) / 2))
-    # Pairs together in both: C(3,2) + C(1,2) + C(4,2) = 9; in classes 3 + 10 = 13; in heaps
-    # 6 + 6 = 12; of 28 in all.
+    # Of 28 pairs, C(3,2) + C(1,2) + C(4,2) = 9 share both class and cluster, 3 + 10 = 13 share the
+    # class, and 6 + 6 = 12 share the cluster.
     expected = 13 * 12 / 28
     assert score.ari == pytest.approx((9 - expected) / ((13 + 12) / 2 - expected))
 
 
-def test_labels_that_say_nothing_score_nothing():
+def test_random_labels_score_zero():
     features, _ = blobs(classes=4, each=200)
     labels = torch.from_numpy(np.random.default_rng(0).permutation(800) % 4)
     score = cluster(features, labels, Draw(0, (0, 1, 2, 3), 0))
     assert score.nmi < 0.02 and abs(score.ari) < 0.02
 
 
-def test_draws_hang_on_seed_count_and_number_alone():
+def test_draws_depend_on_seed_count_and_number_only():
     ten = draw_classes(20, 5, draws=10, seed=3)
     assert ten[:4] == draw_classes(20, 5, draws=4, seed=3)
     assert ten != draw_classes(20, 5, draws=10, seed=4)
@@ -61,7 +61,7 @@ def test_draws_hang_on_seed_count_and_number_alone():
     assert draw_classes(4, 4, draws=2)[0].classes == (0, 1, 2, 3)
 
 
-def test_curve_is_its_draws():
+def test_curve_consists_of_its_draws():
     features, labels = blobs(spread=0.5)
     seen = []
     curve = clustering_curve(
@@ -84,7 +84,7 @@ def test_options():
     plain = cluster(stretched, labels, draw)
     assert plain.ari < 0.6
     assert cluster(stretched, labels, draw, normalise=True).ari == pytest.approx(1)
-    # The first two of each class: the others, which are wrong, take no part.
+    # Only the first two images of each class are used; the features of the others are wrong.
     wrong = features.clone()
     wrong[12:] = 0
     assert cluster(wrong, labels, draw, images_per_class=2).ari == pytest.approx(1)
@@ -100,7 +100,7 @@ def test_wrong_arguments():
     for change, words in [
         (dict(counts=[2, 7]), "clustering into 7 classes of a data set of 6: choose from 2 to 6"),
         (dict(counts=[1]), "choose from 2"),
-        (dict(counts=[]), "give one"),
+        (dict(counts=[]), "set one"),
         (dict(labels=few, counts=[6]), "class 3 has no image"),
         (dict(images_per_class=13), "has 12 images, 13 are needed"),
         (dict(features=broken), "row 5: check the checkpoint"),

@@ -1,4 +1,4 @@
-"""J and F: the official numbers, a slow reference, values by hand, wrong inputs."""
+"""J and F: results of the official evaluator, a slow reference, values by hand, wrong inputs."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from tests.reference.slow_davis import slow_davis_j_and_f
 KEYS = ("J_mean", "J_recall", "J_decay", "F_mean", "F_recall", "F_decay")
 
 # From the official DAVIS-2017 evaluator: seed, shift of the prediction, object erased in frames
-# 5 to 7; then for each object J mean, recall, decay and F mean, recall, decay.
+# 5 to 7; then mean, recall and decay of J and F for each object.
 OFFICIAL = [
     (0, (0, 0), None, [(1.0, 1.0, 0.0, 1.0, 1.0, 0.0), (1.0, 1.0, 0.0, 1.0, 1.0, 0.0)]),
     (
@@ -106,10 +106,10 @@ def moving_ellipses(seed):
 
 
 def random_pair(seed):
-    """Blobs that move, vanish, shrink to a pixel, touch the edges or fill the image."""
+    """Draw blobs that move, vanish, shrink to a pixel, touch the edges or fill the image."""
     r = np.random.RandomState(seed)
     frames = r.randint(3, 9)
-    # The narrow images have a long diagonal, so a wide tolerance at few pixels.
+    # Narrow images have few pixels but a long diagonal, and thus a wide tolerance.
     height, width = [(20, 28), (33, 25), (4, 300), (420, 3), (1, 40), (48, 40)][seed % 6]
     y, x = np.mgrid[:height, :width]
     truth = np.zeros((frames, height, width), np.uint8)
@@ -175,9 +175,10 @@ def test_dilation_is_a_disk_in_every_bit(radius):
 
 
 def test_a_shifted_pixel_by_hand():
-    # In 30 x 40 pixels the tolerance is ceil(.008 * 50) = 1 pixel. A lone pixel has the boundary
-    # of the 2 x 2 square that ends in it. Shifted by two columns, no boundary pixel coincides and
-    # the facing columns of the two squares are neighbours: half of each is confirmed.
+    # For 30 x 40 pixels, the tolerance is ceil(.008 * 50) = 1 pixel. The boundary of a single pixel
+    # is the 2 x 2 square whose last pixel it is. After a shift by two columns, no boundary pixels
+    # coincide, but the facing columns of the two squares are adjacent, so half of each square is
+    # confirmed.
     truth = np.zeros((3, 30, 40), np.uint8)
     truth[:, 10, 20] = 1
     region, boundary = score_object(truth, np.roll(truth, 2, axis=2), 1)
@@ -186,7 +187,7 @@ def test_a_shifted_pixel_by_hand():
 
 
 def test_edges_of_the_image_are_no_boundary():
-    # The object fills the image but for the first pixel's column: its boundary is that column.
+    # The object fills the image except for the first column, which is its boundary.
     truth = np.ones((3, 30, 40), np.uint8)
     truth[:, :, 0] = 0
     prediction = truth.copy()
@@ -198,7 +199,7 @@ def test_edges_of_the_image_are_no_boundary():
 
 def test_empty_masks():
     truth = np.zeros((6, 30, 40), np.uint8)
-    truth[0, 5:9, 5:9] = 1  # vanishes at once
+    truth[0, 5:9, 5:9] = 1  # vanishes after the first frame
     prediction = np.zeros_like(truth)
     prediction[2, 20:24, 20:24] = 1
     region, boundary = score_object(truth, prediction, 1)
@@ -215,11 +216,11 @@ def test_first_and_last_frame_are_not_scored():
 
 def test_statistics_by_hand():
     values = np.array([1.0, 0.8, 0.5, 0.6, 0.2])
-    # Edges of the bins: frames 0, 1, 2, 3, 4; first bin 0..1, last bin 3..4.
+    # The edges of the bins are the frames 0, 1, 2, 3, 4: the first bin is 0..1, the last 3..4.
     row = object_measures(7, values, values[::-1])
     assert row["id"] == 7
     assert row["J_mean"] == pytest.approx(0.62)
-    assert row["J_recall"] == pytest.approx(0.6)  # 0.5 itself is no hit
+    assert row["J_recall"] == pytest.approx(0.6)  # 0.5 itself does not count
     assert row["J_decay"] == pytest.approx(0.9 - 0.4)
     assert row["F_decay"] == pytest.approx(0.4 - 0.9)
 
@@ -239,7 +240,7 @@ def test_integer_types_and_other_ids_change_nothing():
     assert [{**row, "id": row["id"] * 300} for row in expected] == large
 
 
-def test_inputs_stay_as_they_are():
+def test_inputs_are_not_changed():
     truth, prediction = random_pair(9)
     before = truth.copy(), prediction.copy()
     davis_j_and_f(truth, prediction)
@@ -262,7 +263,7 @@ def test_an_id_beyond_the_objects_is_background_with_a_warning():
     assert result == davis_j_and_f(truth, prediction)
 
 
-def test_summary_weighs_every_object_alike():
+def test_summary_weights_every_object_equally():
     rows = [
         {"id": 1, **dict.fromkeys(KEYS, 0.0), "J_mean": 0.9, "F_mean": 0.3},
         {"id": 1, **dict.fromkeys(KEYS, 1.0)},
@@ -278,7 +279,7 @@ def test_summary_weighs_every_object_alike():
         davis_summary([])
 
 
-def test_wrong_inputs_are_named():
+def test_wrong_inputs():
     good = np.ones((4, 8, 9), np.uint8)
     cases = [
         (good.astype(np.float32), good, r"truth is an array of float32.*argmax"),

@@ -1,4 +1,4 @@
-"""kNN: a slow reference, memory, a balanced bank, wrong arguments."""
+"""kNN: a slow reference, memory, balanced banks, wrong arguments."""
 
 import pytest
 import torch
@@ -35,8 +35,8 @@ def test_equals_the_slow_reference(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_equals_the_slow_reference_where_rows_tie(seed):
-    # Four entries of +1 or -1 and otherwise 0: cosines are multiples of 1/4, exactly. The bank has
-    # each row several times, with other labels; the reference takes the first of equal ones.
+    # Rows have four entries of +1 or -1, so cosines are exact multiples of 1/4. The bank has each
+    # row several times with different labels; the reference takes the first of equal rows.
     g = torch.Generator().manual_seed(seed)
     places = torch.rand(9, 6, generator=g).argsort(1)[:, :4]
     signs = torch.randint(2, (9, 4), generator=g).double() * 2 - 1
@@ -58,19 +58,19 @@ def test_equals_the_slow_reference_where_rows_tie(seed):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of the bank so small that many go by."""
+    """Make the blocks of the bank so small that there are many."""
     monkeypatch.setattr(nearest_rows_module, "BANK_ROWS_AT_ONCE", 16)
 
 
-def every_product(monkeypatch):
-    """Sizes of the tables of similarities, in the order in which they are made."""
+def recorded_products(monkeypatch):
+    """Record the sizes of all tables of similarities, in the order of their computation."""
     sizes, multiplier = [], nearest_rows_module.multiplier
 
-    def counted(block):
+    def recording(block):
         multiply = multiplier(block)
         return lambda rows: (sizes.append((len(rows), len(block))), multiply(rows))[1]
 
-    monkeypatch.setattr(nearest_rows_module, "multiplier", counted)
+    monkeypatch.setattr(nearest_rows_module, "multiplier", recording)
     return sizes
 
 
@@ -79,16 +79,16 @@ def test_blocks_change_nothing_where_rows_tie(seed, small_blocks):
     test_equals_the_slow_reference_where_rows_tie(seed)
 
 
-@pytest.mark.parametrize("order", ["random", "rising", "falling", "equal"])
+@pytest.mark.parametrize("order", ["random", "ascending", "descending", "equal"])
 @pytest.mark.parametrize("n", [16, 17, 100, 104])
 def test_nearest_rows_over_blocks(order, n, small_blocks):
-    # Rising: each block displaces all that was found before. Cosines are multiples of 1/16, exact,
-    # so there are ties within blocks and between them.
+    # In ascending order, each block replaces all rows found before. Cosines are exact multiples of
+    # 1/16, so there are ties within blocks and between them.
     g = torch.Generator().manual_seed(n)
     steps = {
         "random": torch.randint(-16, 17, (n,), generator=g),
-        "rising": torch.arange(n) * 32 // n - 16,
-        "falling": 16 - torch.arange(n) * 32 // n,
+        "ascending": torch.arange(n) * 32 // n - 16,
+        "descending": 16 - torch.arange(n) * 32 // n,
         "equal": torch.full((n,), 5),
     }[order].double() / 16
     bank = torch.stack([steps, (1 - steps**2).sqrt()], 1)
@@ -102,15 +102,15 @@ def test_nearest_rows_over_blocks(order, n, small_blocks):
 
 
 def test_one_pass_of_similarities_by_blocks(monkeypatch, small_blocks):
-    sizes = every_product(monkeypatch)
+    sizes = recorded_products(monkeypatch)
     bank, queries = torch.randn(50, 4), torch.randn(20, 4)
     knn_predict_many(bank, torch.arange(50) % 3, queries, num_classes=3, ks=[1, 5, 50], chunk=8)
     assert sizes == 3 * [(8, 16), (8, 16), (4, 16)] + [(8, 2), (8, 2), (4, 2)]
 
 
 @pytest.mark.parametrize("rows", [30_000, 60_000])
-def test_memory_is_that_of_a_tile_whatever_the_bank(rows, monkeypatch):
-    # Every allocation of the call, by torch's own profiler.
+def test_memory_is_that_of_a_tile_for_any_bank(rows, monkeypatch):
+    # The profiler of torch records every allocation of the call.
     monkeypatch.setattr(nearest_rows_module, "BANK_ROWS_AT_ONCE", 4096)
     bank, queries = torch.randn(rows, 8), torch.randn(96, 8)
     labels = torch.arange(rows) % 3
@@ -134,17 +134,17 @@ def test_products_with_and_without_onednn(dtype, onednn, monkeypatch):
         monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     rows, block = torch.randn(5, 33).to(dtype), torch.randn(7, 33).to(dtype)
     exact = (rows.double()[:, None] * block.double()).sum(2)
-    with torch.autocast("cpu", torch.bfloat16):  # of no effect: bfloat16 has 3e-3
+    with torch.autocast("cpu", torch.bfloat16):  # must have no effect: bfloat16 has errors of 3e-3
         product = multiplier(block)(rows)
     assert product.dtype == dtype and product.is_contiguous()
     torch.testing.assert_close(product.double(), exact, atol=2e-5, rtol=1e-5)
 
 
-def test_compacting_keeps_order_and_fills_up():
+def test_compacting_keeps_the_order_and_pads():
     tile = torch.arange(24.0).view(3, 8)
     marked = torch.zeros(3, 8).bool()
     marked[0, [1, 7]] = marked[2, 3] = True
-    for width in (8, 7):  # with and without the way by eights
+    for width in (8, 7):  # a multiple of 8, viewed as integers, and another width
         values, rows = _compact(tile[:, -width:].contiguous(), marked[:, -width:].contiguous(), 108)
         off = 8 - width
         inf = float("inf")
@@ -153,7 +153,7 @@ def test_compacting_keeps_order_and_fills_up():
 
 
 def test_half_precision_votes_do_not_overflow():
-    # exp(1 / .07) is 1.6e6: more than float16 holds.
+    # exp(1 / .07) is 1.6e6, which overflows in float16.
     bank = torch.randn(30, 8).half()
     scores = knn_predict(bank, torch.arange(30) % 3, bank, num_classes=3, k=3)
     assert scores.dtype == torch.float32 and scores.isfinite().all()
@@ -182,7 +182,7 @@ def test_scale_of_features_and_chunking_change_nothing():
         (dict(chunk=0), "chunk=0"),
     ],
 )
-def test_wrong_arguments_are_named(change, words):
+def test_wrong_arguments(change, words):
     arguments = dict(
         bank=torch.randn(10, 4),
         bank_labels=torch.arange(10) % 3,

@@ -1,4 +1,4 @@
-"""Label propagation: DINO's numbers, a slow reference, invariances, memory, wrong inputs."""
+"""Label propagation: results of DINO's script, a slow reference, invariances, memory, errors."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,8 @@ from bam_mm.evaluation.patch_window import window_bands
 from bam_mm.evaluation.soft_labels import first_frame_labels, read_out
 from tests.reference.slow_label_propagation import slow_propagate_labels, slow_read_out
 
-# From DINO's released script: inputs, sum of each class, first four patches, checksum of argmax.
+# From the released script of DINO: inputs, sum of each class, first four patches, checksum of
+# argmax.
 RELEASED = [
     (
         dict(seed=1, h=10, w=14, d=24, classes=3, n=4, topk=5, radius=3),
@@ -123,7 +124,7 @@ def test_patches_that_tie_for_the_last_place_all_count(chunk):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_some_patches_tie_and_others_do_not(seed):
-    # Cosines of vectors of 16 signs are multiples of 1/16, without rounding: many tie exactly.
+    # Cosines of vectors of 16 signs are exact multiples of 1/16, so many of them tie.
     r = np.random.RandomState(seed)
     target, context = (torch.from_numpy(r.choice([-1.0, 1.0], s)) for s in ((20, 16), (3, 20, 16)))
     labels = torch.from_numpy(r.rand(3, 2, 4, 5))
@@ -133,8 +134,8 @@ def test_some_patches_tie_and_others_do_not(seed):
     torch.testing.assert_close(out, torch.from_numpy(slow), rtol=0, atol=1e-12)
 
 
-def test_features_without_any_difference_average_the_window():
-    # Cosine 0 everywhere: every patch of the window ties.
+def test_equal_features_average_the_window():
+    # The cosine is 0 everywhere, so all patches of the window tie.
     target, context, labels = video(0, 4, 5, 8, 2, 2)
     out = propagate_labels(
         torch.zeros_like(target), torch.zeros_like(context), labels, grid=(4, 5), topk=2, radius=1
@@ -152,8 +153,8 @@ def test_the_scale_of_features_does_not_matter():
     torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
-def test_a_moved_image_takes_its_labels_along():
-    # Every patch has a feature of its own; the frame is moved by (1, 2) patches.
+def test_labels_move_with_the_image():
+    # Every patch has a different feature, and the frame is moved by (1, 2) patches.
     h, w = 6, 8
     features = torch.randn(h, w, 32, generator=torch.Generator().manual_seed(0))
     labels = torch.rand(1, 3, h, w, generator=torch.Generator().manual_seed(1))
@@ -162,14 +163,14 @@ def test_a_moved_image_takes_its_labels_along():
         moved, features.reshape(1, h * w, 32), labels, grid=(h, w), topk=1, radius=2
     )
     assert torch.equal(out[:, 1:, 2:], labels[0, :, :-1, :-2])
-    # Where the patch has left the window, another one takes its place.
+    # If the patch has left the window, another patch is matched.
     near = propagate_labels(
         moved, features.reshape(1, h * w, 32), labels, grid=(h, w), topk=1, radius=1
     )
     assert not torch.isclose(near[:, 1:, 2:], labels[0, :, :-1, :-2]).any()
 
 
-def test_several_topk_at_the_price_of_one(monkeypatch):
+def test_several_topk_share_one_matching(monkeypatch):
     inputs = video(0, 6, 7, 8, 3, 3)
     settings = dict(grid=(6, 7), radius=3)
     single = [propagate_labels(*inputs, topk=k, **settings) for k in (10, 3, 5, 500)]
@@ -184,7 +185,7 @@ def test_several_topk_at_the_price_of_one(monkeypatch):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-13)
 
 
-def test_a_sweep_keeps_label_maps_of_its_own():
+def test_settings_have_separate_label_maps():
     target, context, labels = video(0, 6, 7, 8, 3, 2)
     other = labels.flip(0)
     matches = match_patches(target, context, grid=(6, 7), topk=7, radius=3)
@@ -195,7 +196,7 @@ def test_a_sweep_keeps_label_maps_of_its_own():
         )
 
 
-def test_distributions_stay_distributions():
+def test_outputs_are_distributions():
     target, context, labels = video(0, 9, 9, 8, 3, 3)
     for temperature in (1e-4, 0.1, 100.0):
         out = propagate_labels(
@@ -210,7 +211,7 @@ def test_lower_precision(dtype):
     target, context, labels = video(0, 8, 9, 64, 3, 3)
     target, context = target.to(dtype), context.to(dtype)
     out = propagate_labels(target, context, labels.to(dtype), grid=(8, 9), radius=4)
-    # Only the inputs are rounded: the same rounded inputs in float64 give the same.
+    # Only the inputs are rounded, so the same rounded inputs in float64 have the same result.
     exact = propagate_labels(target.double(), context.double(), labels, grid=(8, 9), radius=4)
     assert out.dtype == torch.float32
     torch.testing.assert_close(out.double(), exact, rtol=0, atol=2e-5)
@@ -225,7 +226,7 @@ def test_autocast_does_not_round_the_similarities(radius):
     torch.testing.assert_close(out.double(), exact, rtol=0, atol=2e-5)
 
 
-def test_strided_and_trained_features_are_taken():
+def test_strided_features_and_features_with_gradients():
     target, context, labels = video(0, 6, 7, 8, 3, 3)
     expected = propagate_labels(target, context, labels, grid=(6, 7), radius=3)
     strided = context.permute(2, 0, 1).contiguous().permute(1, 2, 0)
@@ -268,7 +269,7 @@ def test_bands_cover_every_row_once_with_its_window():
         window_bands((0, 9), 2)
 
 
-def test_wrong_inputs_are_named():
+def test_wrong_inputs():
     target, context, labels = video(0, 6, 7, 8, 3, 2)
     broken = context.clone()
     broken[1, 5, 2] = torch.nan
@@ -307,23 +308,23 @@ def test_read_out_equals_the_slow_reference(seed):
     r = np.random.RandomState(seed)
     soft = r.dirichlet(np.ones(3), (3, 4)).transpose(2, 0, 1)
     if seed % 2:
-        soft[2] = 0  # an object that has gone
+        soft[2] = 0  # an object that has disappeared
     size = (int(r.randint(5, 40)), int(r.randint(5, 50)))
     out = read_out(torch.from_numpy(soft.copy()), patch_size=8, size=size)
     assert out.dtype == torch.uint8
     assert np.array_equal(out.numpy(), slow_read_out(soft, 8, size))
 
 
-def test_read_out_raises_a_weak_object_to_full_scale():
+def test_read_out_scales_a_weak_object_to_full_range():
     soft = torch.zeros(2, 3, 3)
     soft[0] = 1
-    soft[:, 1, 1] = torch.tensor([0.7, 0.3])  # never the larger, but the largest of its channel
+    soft[:, 1, 1] = torch.tensor([0.7, 0.3])  # the smaller one, but the maximum of its channel
     assert read_out(soft, patch_size=4)[6, 6] == 1
     assert read_out(soft, patch_size=4)[0, 0] == 0
 
 
 def test_read_out_of_constant_channels():
-    # 0 / 0 in the released script, which wins its argmax.
+    # The released script divides 0 by 0 here, and NaN wins its argmax.
     everywhere = torch.zeros(3, 2, 2)
     everywhere[2] = 1
     assert (read_out(everywhere, patch_size=4) == 2).all()
@@ -339,7 +340,7 @@ def test_read_out_of_half_precision_and_wrong_inputs():
         read_out(torch.full((2, 2, 2), torch.nan))
 
 
-def test_first_frame_is_resized_as_pillow_does():
+def test_first_frame_is_resized_as_in_pillow():
     r = np.random.RandomState(0)
     sizes = [((480, 854), (30, 52)), ((480, 910), (30, 54)), ((6, 20), (4, 6)), ((7, 9), (20, 31))]
     sizes += [((int(a), int(b)), (int(c), int(d))) for a, b, c, d in r.randint(1, 90, (200, 4))]
@@ -357,7 +358,7 @@ def test_first_frame_channels():
     annotation[:16, :16] = 2
     annotation[20:, 20:] = 255
     annotation[31, 0] = 3  # lost at patch resolution
-    annotation.flags.writeable = False  # as images are
+    annotation.flags.writeable = False  # as in decoded images
     labels = first_frame_labels(annotation, (2, 2))
     assert labels.argmax(0).tolist() == [[2, 0], [0, 0]]
     assert len(labels) == 4 and labels[3].sum() == 0
@@ -369,5 +370,5 @@ def test_first_frame_wrong_inputs():
         first_frame_labels(np.zeros((8, 8, 3), np.uint8), (2, 2))
     with pytest.raises(ValueError, match=r"torch\.float32"):
         first_frame_labels(torch.zeros(8, 8), (2, 2))
-    with pytest.raises(ValueError, match="ids from 0 to 3, but num_labels=3 admits 0 to 2"):
+    with pytest.raises(ValueError, match="ids from 0 to 3, but num_labels=3 allows 0 to 2"):
         first_frame_labels(np.array([[0, 3]]), (1, 1), num_labels=3)

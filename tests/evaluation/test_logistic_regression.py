@@ -1,4 +1,4 @@
-"""Logistic regression: scikit-learn's own fits, the choice of the penalty, what is refused."""
+"""Logistic regression: fits of scikit-learn, selection of the penalty, rejected arguments."""
 
 import numpy as np
 import pytest
@@ -34,21 +34,21 @@ def sklearn_fit(features, labels, penalty, tol=1e-7):
     return model.fit(features.numpy(), labels.numpy())
 
 
-def test_the_protocols_penalties():
+def test_penalties_of_the_protocol():
     assert len(PENALTIES) == 45
     np.testing.assert_allclose(PENALTIES, np.logspace(-6, 5, 45), rtol=1e-12)
 
 
 @pytest.mark.parametrize("penalty", [1e-3, 1.0, 30.0, 1e4])
 @pytest.mark.parametrize("classes", [2, 4])
-def test_weights_and_predictions_are_scikit_learns(penalty, classes):
+def test_weights_and_predictions_equal_those_of_scikit_learn(penalty, classes):
     (features, labels), (unseen, _) = table(240, classes), table(500, classes, seed=1)
     model = fit_logistic_regression(
         features, labels, num_classes=classes, penalty=penalty, tolerance=1e-7
     )
     theirs = sklearn_fit(features, labels, penalty)
     weight, bias = model.weight.numpy(), model.bias.numpy()
-    if classes == 2:  # scikit-learn has one row there: the difference of ours.
+    if classes == 2:  # scikit-learn has a single row, which is the difference of the two rows here
         weight, bias = weight[1:] - weight[:1], bias[1:] - bias[:1]
     else:
         bias = bias - bias.mean()
@@ -60,8 +60,8 @@ def test_weights_and_predictions_are_scikit_learns(penalty, classes):
 
 
 def test_the_objective_by_hand():
-    # Two images, one feature, two classes: by symmetry W = (-w, w) and no bias. The objective is
-    # 2 log(1 + exp(-2 w)) + (2 penalty) w^2; its derivative is zero where penalty w = sigmoid(-2w).
+    # For two images, one feature and two classes, W = (-w, w) and the bias is zero by symmetry. The
+    # objective 2 log(1 + exp(-2 w)) + (2 penalty) w^2 is minimal where penalty w = sigmoid(-2 w).
     model = fit_logistic_regression(
         torch.tensor([[-1.0], [1.0]]).double(),
         torch.tensor([0, 1]),
@@ -90,9 +90,9 @@ def test_splitting_rows_and_the_dtype_change_little(monkeypatch):
 
 @pytest.mark.parametrize("metric", ["top1", "mean_per_class"])
 @pytest.mark.parametrize("scaling", ["none", "standard"])
-def test_sweep_is_the_protocol_done_with_scikit_learn(metric, scaling):
+def test_sweep_equals_the_protocol_with_scikit_learn(metric, scaling):
     train, val, test = (table(n, seed=s, noise=4.0) for n, s in ((150, 1), (93, 2), (401, 3)))
-    kept = torch.arange(401) % 5 > 0  # classes of differing sizes
+    kept = torch.arange(401) % 5 > 0  # classes of different sizes
     kept[1::4] = False
     kept[1:80:4] = True
     test = test[0][kept], test[1][kept]
@@ -127,17 +127,18 @@ def model_at(penalty, weight, bias):
     return LogisticModel(weight, bias, penalty, iterations=0, converged=True)
 
 
-def test_each_fit_starts_where_the_path_leads():
-    # Weights in proportion to log10(penalty): 1000 -> 3, 100 -> 2, so 10 -> 1 and 10 ** 1.5 -> 1.5.
+def test_each_fit_starts_at_extrapolated_weights():
+    # Weights are proportional to log10(penalty): 1000 -> 3, 100 -> 2, so 10 -> 1, 10 ** 1.5 -> 1.5.
     first, second = model_at(1000.0, [3.0, 6.0], 9.0), model_at(100.0, [2.0, 4.0], 6.0)
     assert _start([], 10.0) is None and _start([first], 10.0) is first
-    for penalty, weight in ((10.0, 1.0), (10**1.5, 1.5), (1e-5, 1.0)):  # no further than it came
+    # The last penalty is far away, but the extrapolation goes no further than the last step.
+    for penalty, weight in ((10.0, 1.0), (10**1.5, 1.5), (1e-5, 1.0)):
         start = _start([first, second], penalty)
         torch.testing.assert_close(start.weight, torch.tensor([[weight, 2 * weight]]).double())
         torch.testing.assert_close(start.bias, torch.tensor([3 * weight]).double())
 
 
-def test_the_path_saves_iterations_and_changes_no_optimum(monkeypatch):
+def test_extrapolation_saves_iterations_and_keeps_the_optimum(monkeypatch):
     tables = [table(n, width=64, seed=s, noise=4.0) for n, s in ((200, 1), (200, 2), (50, 3))]
     models, plain = [], []
     path = logistic_regression_sweep(
@@ -151,13 +152,13 @@ def test_the_path_saves_iterations_and_changes_no_optimum(monkeypatch):
     )
     assert sum(path.iterations) < 0.85 * sum(last.iterations)
     for a, b in zip(models, plain, strict=True):
-        # The penalty bounds how far weights lie from the optimum: 256 entries of a gradient of 1e-5
-        # over 200 images, twice.
-        apart = 2 * 256**0.5 * 1e-5 * 200 / a.penalty
-        assert (a.weight - b.weight).norm() < 1.5 * apart, a.penalty
+        # The penalty bounds the distance of both fits from the optimum, given the 256 entries of a
+        # gradient of 1e-5 over 200 images.
+        bound = 2 * 256**0.5 * 1e-5 * 200 / a.penalty
+        assert (a.weight - b.weight).norm() < 1.5 * bound, a.penalty
 
 
-def test_a_penalty_at_an_end_is_said():
+def test_warning_about_a_penalty_at_an_end():
     train, val, test = (table(n, seed=s, noise=4.0) for n, s in ((120, 1), (80, 2), (80, 3)))
     sweep = logistic_regression_sweep(train, val, test, num_classes=4, penalties=[1e4, 1e5])
     assert sweep.at_end
@@ -168,7 +169,7 @@ def test_a_penalty_at_an_end_is_said():
     assert "had not converged after 2 iterations" in sweep.warnings()[-1]
 
 
-def test_test_images_do_not_choose():
+def test_test_images_do_not_affect_the_selection():
     train, val, test = (table(n, seed=s, noise=4.0) for n, s in ((120, 1), (80, 2), (80, 3)))
     one = logistic_regression_sweep(train, val, test, num_classes=4, penalties=[0.1, 10, 1000])
     shuffled = test[0], test[1].flip(0)
@@ -197,9 +198,9 @@ def test_accuracies_by_hand():
         (dict(labels=torch.arange(40) % 3), "class 3 of 4 has no training image"),
         (dict(labels=torch.arange(40) % 5), "row 4 is the first that is out of range"),
         (dict(labels=torch.arange(39) % 4), "one label for each of the 40 rows"),
-        (dict(labels=torch.rand(40)), "give integers"),
+        (dict(labels=torch.rand(40)), "pass integers"),
         (dict(penalty=0), "penalty=0: it must be above 0"),
-        (dict(num_classes=1, labels=torch.zeros(40, dtype=int)), "needs two at least"),
+        (dict(num_classes=1, labels=torch.zeros(40, dtype=int)), "needs at least two"),
     ],
 )
 def test_wrong_tables(change, words):
@@ -215,7 +216,7 @@ def test_wrong_sweeps():
     broken[7, 2] = float("nan")
     for change, words in [
         (dict(val=(broken, val[1])), "val: 1 of 20 rows are not finite, the first is row 7"),
-        (dict(test=(test[0][:, :5], test[1])), "train has 8 features an image, test 5"),
+        (dict(test=(test[0][:, :5], test[1])), "train has 8 features per image, test has 5"),
         (dict(penalties=[1.0, 1.0]), "several different ones"),
         (dict(scaling="pca"), "scaling='pca'"),
         (dict(metric="f1"), "metric='f1'"),

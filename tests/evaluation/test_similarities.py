@@ -20,7 +20,7 @@ def test_equals_the_loop_over_pairs():
 
 
 def test_by_hand():
-    # Angles of 0 and 180 degrees between views of one image, 90 between the two.
+    # The angles are 0 and 180 degrees between views of the same image, and 90 degrees otherwise.
     first = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     second = torch.tensor([[3.0, 0.0], [0.0, -1.0]])
     got = similarity_histograms(first, second, torch.tensor([0, 0]), bins=4)

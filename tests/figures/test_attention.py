@@ -1,4 +1,4 @@
-"""Attention by head against NumPy, and the tool on images of one's own."""
+"""Attention of each head compared with NumPy, and the tool on a user's images."""
 
 import runpy
 import sys
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from bam_mm import InputError
-from bam_mm.figures.attention import build_looker, find_images, overlay, read_image
+from bam_mm.figures.attention import build_attention_model, find_images, overlay, read_image
 from bam_mm.models.saliency import attention_maps, saliency
 from bam_mm.registry import MODELS
 from tests.reference.slow_saliency import tokens_of_mmpretrain
@@ -34,7 +34,7 @@ def vit():
     return backbone
 
 
-def test_each_head_is_its_own_softmax(vit):
+def test_each_head_has_its_own_softmax(vit):
     images = torch.randn(2, 3, 24, 24, generator=torch.Generator().manual_seed(1))
     maps = attention_maps(vit, images)
     assert maps.shape == (2, HEADS, 3, 3)
@@ -48,8 +48,8 @@ def test_each_head_is_its_own_softmax(vit):
         for head in range(HEADS):
             part = slice(4 * head, 4 * head + 4)
             powers = np.exp(key[:, part] @ query[0, part] / 2)
-            wanted = (powers / powers.sum())[1:].reshape(3, 3)
-            np.testing.assert_allclose(found[head].numpy(), wanted, atol=1e-5)
+            expected = (powers / powers.sum())[1:].reshape(3, 3)
+            np.testing.assert_allclose(found[head].numpy(), expected, atol=1e-5)
     torch.testing.assert_close(saliency(vit, images), maps.sum(dim=1))
 
 
@@ -70,17 +70,17 @@ def test_the_brightest_patch_is_where_the_map_is_highest():
     drawn = overlay(np.full((16, 24, 3), 90, np.uint8), heat)
     bright = drawn.sum(axis=2) > drawn.sum(axis=2).min()
     assert bright[8:, 16:].all() and not bright[:8].any() and not bright[:, :16].any()
-    # A map that is the same everywhere points nowhere.
+    # A constant map highlights nothing.
     assert np.unique(overlay(np.full((8, 8, 3), 90, np.uint8), np.ones((2, 2))).sum(2)).size == 1
 
 
-def test_a_network_of_convolutions_has_saliency():
-    looker = build_looker("random:resnet18-w16")
-    heat = looker.look(np.zeros((64, 96, 3), np.uint8))
-    assert not looker.heads and heat.shape[0] == 1 and heat.min() == 0
+def test_a_convolutional_network_has_saliency():
+    model = build_attention_model("random:resnet18-w16")
+    heat = model.attention(np.zeros((64, 96, 3), np.uint8))
+    assert not model.heads and heat.shape[0] == 1 and heat.min() == 0
 
 
-def test_the_tool_writes_a_picture_an_image(tmp_path, monkeypatch, capsys):
+def test_the_tool_writes_one_picture_per_image(tmp_path, monkeypatch, capsys):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / folder / "photo.png")
@@ -93,5 +93,5 @@ def test_the_tool_writes_a_picture_an_image(tmp_path, monkeypatch, capsys):
     written = [tmp_path / "out/photo.png", tmp_path / "out/photo_2.png"]
     assert capsys.readouterr().out.split() == [str(path) for path in written]
     with Image.open(written[0]) as picture:
-        # The image, the mean and four heads in one row.
+        # One row with the image, the mean and four heads.
         assert picture.width > 4 * picture.height

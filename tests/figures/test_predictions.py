@@ -1,4 +1,4 @@
-"""Pictures of detections and segmentations show what is in the data samples."""
+"""Pictures of detections and segmentations show the contents of the data samples."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ from bam_mm.figures.predictions import (
     panels_of,
 )
 
-HEIGHT = 120  # of an image as large as a panel's width: nothing is scaled
+HEIGHT = 120  # of an image that is as wide as a panel, so nothing is scaled
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def image():
     return np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
 
 
-def boxed(*corners):
+def mask_of_box(*corners):
     mask = np.zeros((HEIGHT, WIDTH), bool)
     x, y, right, bottom = corners
     mask[y:bottom, x:right] = True
@@ -36,7 +36,7 @@ def boxed(*corners):
 
 def detections(path="", scores=(0.9, 0.2)):
     boxes = [(20, 40, 80, 100), (140, 40, 200, 100)]
-    masks = np.stack([boxed(*box) for box in boxes])
+    masks = np.stack([mask_of_box(*box) for box in boxes])
     sample = DetDataSample(metainfo=dict(img_path=str(path)))
     sample.gt_instances = InstanceData(
         bboxes=torch.tensor(boxes[:1]).float(),
@@ -56,20 +56,20 @@ def changed(panel, image):
     return (panel != image[:, :, ::-1]).any(axis=2)
 
 
-def test_instances_are_painted_where_they_are_and_faint_ones_left_out(image):
+def test_instances_are_painted_in_place_and_low_scores_left_out(image):
     truth, predicted = panels_of(image, detections(), ("dog", "cat"), score=0.3)
     for panel in (truth, predicted):
         inside = changed(panel, image)[40:100]
-        # A pixel of the letters may be as grey as the image.
+        # A pixel of the text may have the grey of the image.
         assert inside[:, 20:80].mean() > 0.98 and not inside[:, 100:].any()
-    # The same class, the same colour; the prediction's score is written beside its name.
+    # The same class has the same colour, but the prediction's score follows its name.
     assert (truth[80, 50] == predicted[80, 50]).all() and (truth != predicted).any()
     [_, both] = panels_of(image, detections(), ("dog", "cat"), score=0.1)
     assert changed(both, image)[70, 170]
     assert np.abs(both[80, 50].astype(int) - both[80, 170]).max() > 30
 
 
-def test_the_surest_lies_on_top(image):
+def test_the_most_confident_detection_is_on_top(image):
     sample = detections(scores=(0.5, 0.9))
     sample.pred_instances.masks[0] = sample.pred_instances.masks[1]
     over = panels_of(image, sample, (), score=0.3)[1]
@@ -78,7 +78,7 @@ def test_the_surest_lies_on_top(image):
     assert (over[70, 170] == alone[70, 170]).all()
 
 
-def test_a_map_has_a_colour_a_class_and_none_where_nothing_is_known(image):
+def test_a_map_has_one_colour_per_class_and_none_where_unlabelled(image):
     labels = np.zeros((HEIGHT, WIDTH), np.int64)
     labels[:, 80:160], labels[:, 160:] = 1, 255
     painted = paint_map(image, labels)
@@ -101,5 +101,5 @@ def test_the_first_images_of_a_test_are_written(image, tmp_path):
     assert [p.name for p in written] == [f"0{i}_photo.png" for i in range(3)]
     sizes = {Image.open(p).size for p in written}
     assert sizes == {(3 * WIDTH + 8, HEIGHT)}
-    hook.before_test(runner)  # A second test begins anew.
+    hook.before_test(runner)  # A second test starts over.
     assert hook._drawn == 0

@@ -1,4 +1,4 @@
-"""Looking at views and similarities: what is drawn is what the model gets."""
+"""Figures of views and similarities show the input of the model."""
 
 import runpy
 import sys
@@ -42,7 +42,7 @@ def test_without_photometric_augmentation_a_view_is_its_crop(world, place):
         photometric_place=place,
         **{"layout.num_local": 2, "layout.local_size": 16},
     )
-    images = list(views.look([0, 7, 31]))
+    images = list(views.images([0, 7, 31]))
     flips = [flip for image in images for flip in image.flips]
     assert {True, False} == set(flips)
     for image in images:
@@ -52,23 +52,23 @@ def test_without_photometric_augmentation_a_view_is_its_crop(world, place):
         for view, crop, flip in zip(image.views, image.crops, image.flips, strict=True):
             top, left, bottom, right = crop
             part = Image.fromarray(image.original[top:bottom, left:right])
-            wanted = np.asarray(part.resize(view.shape[:2], Image.Resampling.BICUBIC))
-            assert abs(view - (wanted[:, ::-1] if flip else wanted).astype(int)).max() <= 1
+            expected = np.asarray(part.resize(view.shape[:2], Image.Resampling.BICUBIC))
+            assert abs(view - (expected[:, ::-1] if flip else expected).astype(int)).max() <= 1
 
 
 def test_both_places_augment_what_is_shown(world):
     for place in ("worker", "device"):
         strong = [dict(OFF, solarize_prob=1.0)] * 2
         views = views_of(TOY, world, photometric=strong, photometric_place=place)
-        image = next(iter(views.look([3])))
+        image = next(iter(views.images([3])))
         assert max(view.max() for view in image.views) <= 128
         assert image.original.max() > 170
 
 
-def test_the_same_seed_draws_the_same(world):
+def test_the_same_seed_draws_the_same_views(world):
     def run(seed):
         views = views_of(TOY, world, seed=seed)
-        return list(views.look(views.choose(3, seed=seed)))
+        return list(views.images(views.choose(3, seed=seed)))
 
     for one, two in zip(run(1), run(1), strict=True):
         assert one.crops == two.crops and one.path == two.path
@@ -82,10 +82,10 @@ def test_boxes_of_a_checkpoint_are_shown_and_used(world, tmp_path):
     torch.save({"boxes": boxes, "state_dict": {}}, tmp_path / "with.pth")
     views = views_of(TOY, world, boxes=tmp_path / "with.pth")
     centres = []
-    for image in views.look(range(12)):
+    for image in views.images(range(12)):
         assert image.box == (32, 16, 48, 64)
         centres += [((t + b) / 2, (le + r) / 2) for t, le, b, r in image.crops]
-    # Pushed back into the image, large crops leave the box towards its middle only.
+    # Large crops are pushed back into the image, so they leave the box towards its middle only.
     assert all(31 <= y <= 49 for y, _ in centres) and np.std([x for _, x in centres]) > 2
     torch.save({"state_dict": {}}, tmp_path / "without.pth")
     with pytest.raises(InputError, match=r"holds no boxes.*leave --boxes out"):
@@ -101,31 +101,31 @@ def test_boxes_of_a_checkpoint_are_shown_and_used(world, tmp_path):
 )
 def test_other_pretraining_configs(world, name, sizes):
     views = views_of(ROOT / "configs/pretrain" / name, world)
-    image = next(iter(views.look([0])))
+    image = next(iter(views.images([0])))
     assert {view.shape[0] for view in image.views} == sizes
     assert len(image.crops) == views.layout.num_views
 
 
-def test_what_cannot_be_looked_at(world):
+def test_what_cannot_be_shown(world):
     with pytest.raises(InputError, match="--num 41: the training set has 40 images"):
         views_of(TOY, world).choose(41)
-    with pytest.raises(InputError, match="trains nothing with views"):
+    with pytest.raises(InputError, match="does not train with views"):
         TrainingViews(load_config(ROOT / "configs/vos/vit-toy-p8_label-propagation_toy.py"))
     loose = world / "train" / "plain_disk"
     with pytest.raises(InputError, match="have no labels"):
         measure_similarities(load_config(TOY, {"data_root": str(loose)}), "none.pth", count=2)
 
 
-def test_similarities_are_those_of_the_checkpoint(world, tmp_path):
+def test_similarities_match_the_checkpoint(world, tmp_path):
     config = load_config(TOY, {"data_root": str(world)})
-    TrainingViews(config)  # sets the scope in which the model is built
+    TrainingViews(config)  # sets the scope that builds the model
     torch.manual_seed(5)
     model = MODELS.build(config.model)
     model.init_weights()
     path = tmp_path / "bam.pth"
     torch.save({"state_dict": model.state_dict()}, path)
     kinds = ("positive", "same_class", "other")
-    # Trained from seed 5, saved at once: what it was before training is what it is.
+    # Built from seed 5 and saved untrained, so it equals the random weights of seed 5.
     start, same = measure_similarities(config, path, count=20, seed=5).values()
     assert all(torch.equal(getattr(start, kind), getattr(same, kind)) for kind in kinds)
     assert start.positive.sum() == 20
@@ -155,7 +155,7 @@ def test_the_tools_write_pictures(world, tmp_path, capsys):
     with Image.open(small) as a, Image.open(large) as b:
         assert b.width > 1.5 * a.width and b.height > 1.3 * a.height
         colours = {tuple(c) for c in np.asarray(b.convert("RGB")).reshape(-1, 3)}
-    # The frames of the four views, on the original and around each.
+    # The frames of the four views, on the original and around each view.
     assert {(31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40)} <= colours
     assert run_tool("browse_views.py", TOY, "--num", 99, *data) == 1
     assert "--num 99" in capsys.readouterr().err

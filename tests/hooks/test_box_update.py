@@ -1,4 +1,4 @@
-"""The hook in real runs: when boxes are computed, that they are right, saved, and come back."""
+"""The hook in real runs: boxes are computed on time, correct, saved and restored."""
 
 import shutil
 from argparse import ArgumentParser
@@ -43,7 +43,7 @@ def runner_of(images, work_dir, **options):
         "train_dataloader.dataset.indices": COUNT,
         "default_hooks.boxes.start": 1,
         "default_hooks.boxes.interval": 2,
-        # Nothing has learned to look anywhere yet: at .1 every box would be the whole image.
+        # With the heat maps of an untrained model, a threshold of .1 selects the whole image.
         "default_hooks.boxes.threshold": THRESHOLD,
         "default_hooks.boxes.loader.batch_size": 4,
         "default_hooks.boxes.loader.num_workers": 0,
@@ -61,28 +61,28 @@ def runner_of(images, work_dir, **options):
 
 @pytest.fixture(scope="module")
 def trained(images, tmp_path_factory):
-    """A run of two epochs whose boxes come before the second; and what its teacher was then."""
+    """A run of two epochs that computes boxes before the second, and its teacher at that time."""
     work_dir = tmp_path_factory.mktemp("run")
     worker = {"train_dataloader.num_workers": 1, "train_dataloader.persistent_workers": True}
     runner, hook = runner_of(images, work_dir, **worker)
-    update, seen = hook._update, []
+    update, teachers = hook._update, []
 
     def spy(runner):
         update(runner)
         teacher = runner.model.teacher.backbone.state_dict()
-        seen.append((runner.epoch, {k: v.clone() for k, v in teacher.items()}))
+        teachers.append((runner.epoch, {k: v.clone() for k, v in teacher.items()}))
 
     hook._update = spy
     runner.train()
-    return runner, hook, seen, work_dir
+    return runner, hook, teachers, work_dir
 
 
-def test_boxes_are_the_objects_of_the_teacher_s_heat_maps(trained):
-    runner, hook, seen, _ = trained
-    assert [epoch for epoch, _ in seen] == [1]
+def test_boxes_equal_a_slow_reference_from_the_teacher_s_heat_maps(trained):
+    runner, hook, teachers, _ = trained
+    assert [epoch for epoch, _ in teachers] == [1]
     vit = runner.model.teacher.backbone
     now = {k: v.clone() for k, v in vit.state_dict().items()}
-    vit.load_state_dict(seen[0][1])
+    vit.load_state_dict(teachers[0][1])
     vit.eval()
     dataset = runner.train_dataloader.dataset
     mean, std = runner.model.data_preprocessor.mean, runner.model.data_preprocessor.std
@@ -97,7 +97,7 @@ def test_boxes_are_the_objects_of_the_teacher_s_heat_maps(trained):
         heat = slow_class_attention(tokens, qkv.weight.detach(), qkv.bias.detach(), 4)[1:]
         heat = [heat[row * grid[1] : (row + 1) * grid[1]] for row in range(grid[0])]
         wanted = slow_box(heat, (48, 48), THRESHOLD)
-        # A pixel next to the threshold may fall on its other side in float32.
+        # A pixel close to the threshold may be on the other side of it in float32.
         wrong += hook.store.box(index) != pytest.approx(wanted, abs=1e-6)
         assert hook.store.box(index) == pytest.approx(wanted, abs=1.01 / 48)
     assert wrong <= 1
@@ -105,7 +105,7 @@ def test_boxes_are_the_objects_of_the_teacher_s_heat_maps(trained):
     vit.load_state_dict(now)
 
 
-def test_boxes_are_in_the_checkpoint_once_there_are_any(trained):
+def test_boxes_are_saved_once_they_exist(trained):
     _, hook, _, work_dir = trained
     assert "boxes" not in read_checkpoint(work_dir / "epoch_1.pth")
     saved = read_checkpoint(work_dir / "epoch_2.pth")["boxes"]
@@ -113,7 +113,7 @@ def test_boxes_are_in_the_checkpoint_once_there_are_any(trained):
 
 
 def states_of(runner, hook):
-    """Train on; for each epoch whether the store was active, and its boxes, at its first batch."""
+    """Train, and return for each epoch whether the store was active and its boxes at batch 0."""
     states = []
 
     def before_train_iter(runner, batch_idx, data_batch=None):
@@ -125,7 +125,7 @@ def states_of(runner, hook):
     return states
 
 
-def test_boxes_come_back_at_resume(trained, images, tmp_path):
+def test_boxes_are_restored_when_a_run_is_resumed(trained, images, tmp_path):
     _, _, _, work_dir = trained
     saved = read_checkpoint(work_dir / "epoch_2.pth")["boxes"]
     longer = {"max_epochs": 4, "train_cfg.max_epochs": 4}
@@ -138,12 +138,12 @@ def test_boxes_come_back_at_resume(trained, images, tmp_path):
     loaded = dataset_with_pipeline(runner.train_dataloader.dataset).pipeline.transforms[1].boxes
     assert loaded is hook.store
 
-    # Weights alone are no run to go on with: its boxes stay behind.
+    # Loading weights without resuming does not load the boxes.
     runner, hook = runner_of(images, tmp_path, load_from=str(work_dir / "epoch_2.pth"))
     (active, _), (second, _) = states_of(runner, hook)
     assert not active and second
 
-    # A run that had no boxes where it should have them gets them at once.
+    # A resumed run without boxes computes them immediately if they are overdue.
     state = read_checkpoint(work_dir / "epoch_2.pth")
     del state["boxes"]
     torch.save(state, tmp_path / "without.pth")
@@ -153,7 +153,7 @@ def test_boxes_come_back_at_resume(trained, images, tmp_path):
     )
     assert [active for active, _ in states_of(runner, hook)] == [True]
 
-    # Boxes of other data are refused.
+    # Boxes of another data set are rejected.
     runner, hook = runner_of(
         images, tmp_path, load_from=str(work_dir / "epoch_2.pth"), resume=True, **longer,
         **{"train_dataloader.dataset.indices": COUNT - 1},
@@ -162,7 +162,7 @@ def test_boxes_come_back_at_resume(trained, images, tmp_path):
         runner.train()
 
 
-def test_an_image_that_is_skipped_keeps_the_whole_of_it(images, tmp_path):
+def test_the_box_of_a_skipped_image_is_the_whole_image(images, tmp_path):
     copy = tmp_path / "images"
     shutil.copytree(images, copy)
     runner, hook = runner_of(images, tmp_path / "a")
@@ -219,7 +219,7 @@ def test_switched_off_and_on_by_the_config():
     base = load_config(str(CONFIG).replace("-contrastive-crop", "")).default_hooks.boxes
     assert base.start is None and base.loader == on.loader
 
-    # From the command line, where there are no Python values: the variable, or the hook itself.
+    # The command line only has strings: it sets the variable, or the argument of the hook.
     def options(*words):
         parser = ArgumentParser()
         add_common_arguments(parser)
@@ -232,7 +232,7 @@ def test_switched_off_and_on_by_the_config():
     assert again.default_hooks.boxes.loader.pipeline[0].on_error == "skip"
     without = load_config(CONFIG, options("default_hooks.boxes.start=None"))
     assert without.default_hooks.boxes.start is None
-    # Off, it touches nothing: not the runner, not a checkpoint.
+    # If it is off, the hook uses neither the runner nor the checkpoint.
     hook = BoxUpdateHook(dict(pipeline=PIPELINE), start=None)
     checkpoint = {}
     hook.before_train(None)
@@ -240,13 +240,13 @@ def test_switched_off_and_on_by_the_config():
     assert checkpoint == {}
 
 
-def test_a_start_beyond_the_end_is_warned_of(images, tmp_path):
+def test_warning_of_a_start_beyond_the_end(images, tmp_path):
     runner, hook = runner_of(images, tmp_path, **{"default_hooks.boxes.start": 7})
-    said = []
-    runner.logger.warning = said.append
+    logged = []
+    runner.logger.warning = logged.append
     runner.train_loop  # noqa: B018  (built at first use)
     hook.before_train(runner)
-    assert said == [
+    assert logged == [
         "ContrastiveCrop starts after 7 epochs, but the run has 2: all crops are plain random "
         "resized crops"
     ]
@@ -261,7 +261,9 @@ def test_wrong_input(images, tmp_path):
         with pytest.raises(InputError, match=words):
             BoxUpdateHook(dict(pipeline=pipeline))
     loader = dict(pipeline=PIPELINE)
-    with pytest.raises(InputError, match="start=-1, interval=20: start is a count"):
+    with pytest.raises(
+        InputError, match="start=-1, interval=20: start must be a number of epochs from 0"
+    ):
         BoxUpdateHook(loader, start=-1)
     with pytest.raises(InputError, match="interval=0"):
         BoxUpdateHook(loader, interval=0)
@@ -282,7 +284,7 @@ def test_wrong_input(images, tmp_path):
     hook._update(runner)
     assert hook.store.active
     hook.branch = "mean"
-    with pytest.raises(InputError, match="branch 'mean' does not exist here"):
+    with pytest.raises(InputError, match="branch 'mean' does not exist: this model has a student"):
         hook.before_train(runner)
 
     init_default_scope("mmpretrain")

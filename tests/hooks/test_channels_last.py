@@ -1,4 +1,4 @@
-"""Channels-last weights: convolutions give the same features, laid out channels-last."""
+"""Channels-last weights: convolutions return the same features in channels-last format."""
 
 from argparse import Namespace
 
@@ -33,7 +33,7 @@ def test_same_features_and_gradients_in_the_other_format():
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-8, rtol=1e-8)
 
 
-def test_a_fused_optimizer_goes_on_from_the_other_format():
+def test_a_fused_optimizer_continues_from_the_other_format():
     def weights(convert, fused):
         torch.manual_seed(0)
         layer = nn.Conv2d(4, 8, 3)
@@ -46,8 +46,8 @@ def test_a_fused_optimizer_goes_on_from_the_other_format():
             optimizer.zero_grad()
             layer(images).square().sum().backward()
             optimizer.step()
-        kept = optimizer.state[layer.weight]["exp_avg"]
-        assert kept.is_contiguous(memory_format=torch.channels_last) == convert
+        average = optimizer.state[layer.weight]["exp_avg"]
+        assert average.is_contiguous(memory_format=torch.channels_last) == convert
         return layer.weight.detach()
 
     wanted = weights(convert=False, fused=False)

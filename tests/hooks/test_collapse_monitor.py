@@ -1,4 +1,4 @@
-"""The monitor: its number by hand, when it stops a run and when it does not."""
+"""The collapse monitor: its values, and when it stops a run."""
 
 import math
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from tests.models.test_bam import build
 
 
 def test_feature_std_by_hand():
-    # Two opposite unit vectors: standard deviation 1 and 0, mean 1/2, times sqrt(2).
+    # Two opposite unit vectors have standard deviations 1 and 0: mean 1/2, times sqrt(2).
     assert feature_std(torch.tensor([[3.0, 0], [-5.0, 0]])).item() == pytest.approx(0.5 * 2**0.5)
     assert feature_std(torch.ones(10, 4)).item() == pytest.approx(0, abs=1e-7)
     spread = torch.randn(20_000, 64, generator=torch.Generator().manual_seed(0))
@@ -48,7 +48,7 @@ def test_collapsed_features_stop_the_run_after_patience():
     assert issubclass(CollapsedError, InputError)
 
 
-def test_a_single_low_look_is_forgiven():
+def test_a_single_low_check_does_not_stop_the_run():
     hook = CollapseMonitorHook(interval=1, patience=2, warmup=0)
     drive(hook, torch.ones(8, 4), 1)
     drive(hook, torch.randn(8, 4), 1)
@@ -56,29 +56,29 @@ def test_a_single_low_look_is_forgiven():
     assert hook.low == 1
 
 
-def test_warmup_and_flag():
+def test_warmup_and_stop_false_do_not_stop_the_run():
     drive(CollapseMonitorHook(interval=1, patience=1, warmup=50), torch.ones(8, 4), 50)
     drive(CollapseMonitorHook(interval=1, patience=1, warmup=0, stop=False), torch.ones(8, 4), 50)
 
 
-def test_features_that_are_no_numbers_stop_at_once():
-    with pytest.raises(CollapsedError, match="no longer numbers"):
+def test_features_that_are_not_finite_stop_the_run_immediately():
+    with pytest.raises(CollapsedError, match="no longer finite"):
         drive(CollapseMonitorHook(interval=1), torch.full((8, 4), math.nan), 1)
 
 
-def test_looks_only_at_the_interval_and_logs():
+def test_checks_and_logs_only_at_the_interval():
     runner = drive(CollapseMonitorHook(interval=10), torch.randn(8, 4), 11)
     assert set(runner.logged) == {"train/attention_entropy", "train/feature_std"}
     model = build()
     hook = CollapseMonitorHook(interval=10)
-    asked = []
+    requested = []
     for step in range(25):
         hook.before_train_iter(SimpleNamespace(model=model, iter=step), step)
-        asked.append(model.head.monitor)
-    assert [i for i, a in enumerate(asked) if a] == [0, 10, 20]
+        requested.append(model.head.monitor)
+    assert [i for i, flag in enumerate(requested) if flag] == [0, 10, 20]
 
 
-def test_another_algorithm_is_refused():
+def test_another_algorithm_is_rejected():
     with pytest.raises(InputError, match=r"needs model=dict\(type='bam_mm.BAM'\), not Linear"):
         CollapseMonitorHook().before_train_iter(
             SimpleNamespace(model=torch.nn.Linear(1, 1), iter=0), 0

@@ -1,4 +1,4 @@
-"""Losses that are read later are the same losses: in the history, the log and the checkpoint."""
+"""Losses that are read later are the same in the history, the log and the checkpoint."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ OURS = "bam_mm.DeferredRuntimeInfoHook"
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    make_world(folder, scale=0.006)  # 24 training images: six iterations an epoch
+    make_world(folder, scale=0.006)  # 24 training images: six iterations per epoch
     return folder
 
 
@@ -36,7 +36,7 @@ def train(hook, world, work_dir):
         "work_dir": str(work_dir),
         "default_hooks.boxes.start": None,
         "default_hooks.logger.interval": 4,
-        # Within an epoch, between two lines of the log.
+        # Save within an epoch, between two lines of the log.
         "default_hooks.checkpoint.by_epoch": False,
         "default_hooks.checkpoint.interval": 9,
         "optim_wrapper.clip_grad": dict(max_norm=0.3),
@@ -62,7 +62,7 @@ def train(hook, world, work_dir):
     return history, lines, lengths
 
 
-def test_history_log_and_checkpoint_are_mmengines(world, tmp_path):
+def test_history_log_and_checkpoint_equal_mmengines(world, tmp_path):
     wanted, found = (
         train(hook, world, tmp_path / hook) for hook in ("mmengine.RuntimeInfoHook", OURS)
     )
@@ -74,7 +74,7 @@ def test_history_log_and_checkpoint_are_mmengines(world, tmp_path):
     assert lengths["train/loss"] == lengths["train/grad_norm"] == 9
 
 
-def test_values_keep_their_order_their_kind_and_no_graph():
+def test_values_keep_their_order_and_type_but_no_graph():
     hook = DeferredRuntimeInfoHook()
     weight = torch.tensor([2.0], requires_grad=True)
     runner = SimpleNamespace(
@@ -88,7 +88,7 @@ def test_values_keep_their_order_their_kind_and_no_graph():
     assert not runner.message_hub.log_scalars
     hook.flush(runner)
     values = {k: list(b.data[0]) for k, b in runner.message_hub.log_scalars.items()}
-    # float32 as mmengine reads it: the exact value of the rounded number.
+    # mmengine reads float32 as the exact value of the rounded number.
     float32 = [(weight.detach() * n).item() for n in (0.1, 0.2)]
     assert values == {"train/loss": float32, "train/acc": [3, 3], "train/other": [0.1, 0.2]}
     assert hook.pending == []

@@ -1,4 +1,4 @@
-"""A training iteration reads nothing from the device, except where something is logged."""
+"""A training iteration reads nothing from the device unless values are logged."""
 
 from types import SimpleNamespace
 
@@ -29,9 +29,9 @@ class Loader:
 
 
 def run_without_numbers(info, monitor_interval=50, **model_options):
-    """Iterations 1 to 4 of 500 on tensors that have a shape and no numbers.
+    """Run iterations 1 to 4 of 500 on tensors that have a shape but no numbers.
 
-    Whatever asks for a number (``item``, ``tolist``, ``if``, a boolean mask as index) is an error.
+    Code that reads a number (``item``, ``tolist``, ``if``, a boolean mask as index) fails.
     """
     model = build(**model_options)
     inputs = views()
@@ -84,7 +84,7 @@ def test_nothing_is_read_between_two_lines_of_the_log(options):
     assert not any(value.requires_grad for _, value in info.pending)
 
 
-def test_who_reads_is_found_out():
+def test_reads_are_detected():
     with pytest.raises(DataDependentOutputException):
         run_without_numbers(RuntimeInfoHook())
     with pytest.raises(DataDependentOutputException):

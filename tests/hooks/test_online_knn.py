@@ -1,4 +1,4 @@
-"""kNN while training: which branches, and each image read once for all of them."""
+"""kNN during training: branches, and images that are read once for all of them."""
 
 from types import SimpleNamespace
 
@@ -18,29 +18,29 @@ def test_branches_that_the_model_lacks():
         OnlineKNNHook({}, {}, branches=["studnet"]).before_train(runner)
 
 
-def test_both_branches_are_scored_from_one_reading():
+def test_images_are_read_once_for_both_branches():
     class Labelled(Loader):
         def __init__(self):
             super().__init__()
             self.dataset = type("Images", (list,), {"CLASSES": ["a", "b", "c"]})(range(IMAGES))
 
-    said, written = [], {}
+    logged, scalars = [], {}
     model = build()
-    # The same images are bank and queries, so an image's nearest neighbour is itself.
+    # Bank and queries are the same images, so the nearest neighbour of each image is itself.
     model.backbone, model.teacher.backbone = Backbone(1.0), Backbone(0.0)
     model.data_preprocessor.forward = lambda data, training: data
     runner = SimpleNamespace(
         model=model,
         iter=7,
-        message_hub=SimpleNamespace(update_scalar=written.__setitem__),
-        visualizer=SimpleNamespace(add_scalars=lambda scalars, step: said.append((scalars, step))),
-        logger=SimpleNamespace(info=said.append),
+        message_hub=SimpleNamespace(update_scalar=scalars.__setitem__),
+        visualizer=SimpleNamespace(add_scalars=lambda values, step: logged.append((values, step))),
+        logger=SimpleNamespace(info=logged.append),
     )
     hook = OnlineKNNHook({}, {}, k=1)
     hook.built = Labelled(), Labelled()
     hook._score(runner)
     assert [loader.read for loader in hook.built] == [IMAGES, IMAGES]
-    # The teacher gives all images the same feature: one image's class is everybody's.
-    assert written["knn/student_top1"] == 100.0 and written["knn/teacher_top1"] < 50.0
-    assert said[0] == (written, 7)
-    assert said[1].startswith("kNN after 7 iterations (k=1, bank 11, queries 11): teacher")
+    # The teacher has the same feature for all images, so it predicts one class for all of them.
+    assert scalars["knn/student_top1"] == 100.0 and scalars["knn/teacher_top1"] < 50.0
+    assert logged[0] == (scalars, 7)
+    assert logged[1].startswith("kNN after 7 iterations (k=1, bank 11, queries 11): teacher")

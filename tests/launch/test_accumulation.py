@@ -1,4 +1,4 @@
-"""Gradient accumulation is refused where the loss looks at the whole batch."""
+"""Gradient accumulation is rejected if the loss depends on the whole batch."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -21,7 +21,7 @@ def arguments(**kw):
     return Namespace(**{**settings, **kw})
 
 
-def test_accumulation_is_refused_for_bam(tmp_path):
+def test_accumulation_is_rejected_for_bam(tmp_path):
     config = load_config(TOY, {"optim_wrapper.accumulative_counts": 4})
     with pytest.raises(InputError, match=r"accumulative_counts=4.*whole batch.*set it to 1"):
         train(config, arguments(work_dir=str(tmp_path)))
@@ -29,8 +29,8 @@ def test_accumulation_is_refused_for_bam(tmp_path):
 
 
 @pytest.mark.parametrize("change", [{"optim_wrapper.accumulative_counts": 1}, {"model.type": "X"}])
-def test_one_step_and_other_algorithms_go_on(change, tmp_path):
-    # They get past this check, to the data folder that is not there or the model that is unknown.
+def test_one_step_and_other_algorithms_are_accepted(change, tmp_path):
+    # They pass this check and fail later, at the missing data folder or the unknown model.
     options = {"data_root": "/nowhere", "work_dir": str(tmp_path)}
     if "model.type" in change:
         options["optim_wrapper.accumulative_counts"] = 4

@@ -1,4 +1,4 @@
-"""Options on the command line reach every place where a variable is used."""
+"""Options on the command line change every entry that uses a variable."""
 
 import pytest
 
@@ -26,19 +26,19 @@ def path(tmp_path):
     return file
 
 
-def test_a_variable_moves_everywhere_it_was_used(path):
+def test_a_variable_changes_everywhere_it_is_used(path):
     config = load_config(path, {"data_root": "there"})
     assert config.train.dataset.data_root == "there"
     assert [v.data_root for v in config.val] == ["there", "elsewhere"]
     assert config.other_root == "here"
 
 
-def test_paths_below_the_data_move_with_it(path):
+def test_paths_below_the_data_root_change_with_it(path):
     config = load_config(path, {"data_root": "there/"})
     assert config.metric == dict(ann_file="there/annotations/val.json", other="hereafter/x.json")
 
 
-def test_a_field_of_a_variable_moves_everywhere(path):
+def test_a_field_of_a_variable_changes_everywhere(path):
     config = load_config(path, {"layout.num_local": 6})
     assert config.train.dataset.pipeline[0].layout.num_local == 6
     assert config.model.layout.num_local == 6
@@ -46,14 +46,14 @@ def test_a_field_of_a_variable_moves_everywhere(path):
 
 
 @pytest.mark.parametrize("given", [(4, 6), [4, 6]])
-def test_a_pair_stays_a_pair_and_a_list_a_list(path, given):
-    # mmseg's RandomCrop refuses a list; the command line gives one for "size=4,6".
+def test_a_tuple_stays_a_tuple_and_a_list_a_list(path, given):
+    # mmseg's RandomCrop rejects a list, which the command line creates for "size=4,6".
     config = load_config(path, {"size": given, "edges": given})
     assert config.crop.size == (4, 6) and isinstance(config.crop.size, tuple)
     assert config.crop.edges == [4, 6] and isinstance(config.crop.edges, list)
 
 
-def test_a_nested_option_stays_where_it_is(path):
+def test_a_nested_option_changes_only_its_entry(path):
     config = load_config(path, {"train.dataset.data_root": "there"})
     assert config.train.dataset.data_root == "there" and config.data_root == "here"
     assert config.val[0].data_root == "here"

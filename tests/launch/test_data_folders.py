@@ -1,4 +1,4 @@
-"""A folder or file that a detection or segmentation config names and that is not there."""
+"""Missing folders and files of detection and segmentation configs."""
 
 import pytest
 from mmengine.config import Config
@@ -26,7 +26,7 @@ def config(root, scope="mmdet", metainfo={"classes": ("cat",)}):  # noqa: B006
     )
 
 
-def test_one_after_the_other(tmp_path):
+def test_missing_data_one_after_the_other(tmp_path):
     root = tmp_path / "coco"
     with pytest.raises(InputError, match=r"data folder .*coco of train_dataloader does not exist"):
         check_data_folders(config(root))
@@ -39,7 +39,7 @@ def test_one_after_the_other(tmp_path):
     (root / "train").mkdir()
     check_data_folders(config(root))
     check_data_folders(config(tmp_path / "nowhere", scope="mmpretrain"))
-    # Without names in the config, those that mmdet's class knows.
+    # Without class names in the config, those of mmdet's data set count.
     with pytest.raises(InputError, match=r"has 1 categories \(cat\), and 79 of the 80 classes"):
         check_data_folders(config(root, metainfo={}))
     tested = config(root)

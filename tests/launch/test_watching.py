@@ -1,4 +1,4 @@
-"""A process ends with the one that it is there for."""
+"""A process ends together with the one that started it."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ time.sleep(60)
 """
 
 
-def test_it_ends_when_the_other_is_killed():
+def test_it_ends_when_the_other_process_is_killed():
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True,
@@ -28,7 +28,7 @@ def test_it_ends_when_the_other_is_killed():
     time.sleep(0.7)
     assert child.poll() is None
     other.send_signal(signal.SIGKILL)
-    # Not yet asked for its exit code, the other is a name without a process: it counts as gone.
+    # The other process is a zombie, as it was not waited for yet, and counts as ended.
     assert child.wait(timeout=30) == 143
     assert not _exists(other.pid)
     other.wait()

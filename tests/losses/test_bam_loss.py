@@ -136,7 +136,7 @@ def test_all_keys_kept_by_top_k_is_the_average_target():
     assert both.item() != pytest.approx(bam_loss(student, teacher, **settings).item(), abs=1e-6)
 
 
-def test_uniform_features_give_the_logarithm_of_the_keys():
+def test_loss_of_uniform_features_is_the_logarithm_of_the_keys():
     # All rows equal: attention and target are uniform over 2 * (8 - 1) allowed keys.
     ones = torch.ones(16, 4, dtype=torch.float64)
     loss = bam_loss(ones, ones, num_views=2, num_global=2)

@@ -52,7 +52,7 @@ def test_it_is_another_loss_and_ignores_local_teacher_rows():
     assert abs(bam_loss(student, teacher[:14], num_views=4, num_global=2).item() - blockwise) > 0.1
 
 
-def test_uniform_features_give_the_logarithm_of_one_views_keys():
+def test_loss_of_uniform_features_is_the_logarithm_of_one_views_keys():
     ones = torch.ones(16, 4, dtype=torch.float64)
     matching = match_attention(
         ones, ones, num_views=2, num_global=2, with_entropies=True,

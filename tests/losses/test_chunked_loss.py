@@ -66,7 +66,7 @@ def test_equals_the_matrices_in_memory(
     "images,kept", [(1, 0), (2, 1 << 20), (5, 0), (5, 2000), (11, 0), (100, 1 << 20)]
 )
 @pytest.mark.parametrize("cold", [0.05, 0.004])
-def test_chunks_of_any_size_give_the_same(monkeypatch, images, kept, cold):
+def test_the_size_of_chunks_changes_nothing(monkeypatch, images, kept, cold):
     student, teacher = inputs(32, 11, 4, 6)
     settings = dict(num_views=4, num_global=2, target_temperature=cold)
     wanted = evaluate(in_chunks, student, teacher, **settings)
@@ -128,7 +128,7 @@ def test_kept_scores_stay_within_their_budget(monkeypatch):
 
     monkeypatch.setattr(Keys, "scores", counted)
     bam_loss(student, teacher, num_views=4, num_global=2)
-    # 6 chunks. First iteration all; second and third the 4 that found no room; then the targets of
+    # 6 chunks. First iteration all; second and third the 4 that did not fit; then the targets of
     # those 4, of the global views only, and the student's 6.
     assert products.count((4, 5, 8)) == 6 + 4 + 4 + 6
     assert products.count((2, 5, 8)) == 4

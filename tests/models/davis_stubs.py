@@ -1,4 +1,4 @@
-"""Backbones and videos whose answer is known, for the tests of label propagation."""
+"""Backbones and videos with known answers for the tests of label propagation."""
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ PLAIN = dict(mean=(0, 0, 0), std=(1, 1, 1))
 
 @MODELS.register_module(force=True)
 class ColourNames(nn.Module):
-    """Features that name the object, for frames painted in the palette: its share of each patch."""
+    """Features that identify the object in painted frames: the share of each colour in a patch."""
 
     def __init__(self, patch_size=8, colours=6):
         super().__init__()
@@ -32,13 +32,13 @@ class ColourNames(nn.Module):
 
     def forward(self, images):
         self.batches.append(images.clone())
-        apart = (images[:, None] - self.palette).square().sum(2)  # (N, colours, H, W)
-        names = F.one_hot(apart.argmin(1), len(self.palette)).permute(0, 3, 1, 2).float()
+        distances = (images[:, None] - self.palette).square().sum(2)  # (N, colours, H, W)
+        names = F.one_hot(distances.argmin(1), len(self.palette)).permute(0, 3, 1, 2).float()
         return (F.avg_pool2d(names, self.patch_size),)
 
 
 def write_videos(root, count=2, frames=6, seed=0, painted=False):
-    """Toy videos; painted ones show every object in its flat palette colour."""
+    """Write toy videos; painted ones show every object in its flat palette colour."""
     for number, clip in enumerate(clips("val", count, seed=seed)):
         name = f"v{number}"
         write_clip(root, name, clip, frames=frames)

@@ -1,4 +1,4 @@
-"""A CAFormer of a few thousand parameters, under a name of timm's."""
+"""A CAFormer with a few thousand parameters, registered in timm."""
 
 from timm.models import register_model
 from timm.models.metaformer import (
@@ -16,7 +16,7 @@ BLOCKS, WIDTH = 5, 64
 
 @register_model
 def caformer_of_tests(pretrained=False, **kwargs):
-    """As timm's own, but for depths and widths."""
+    """The same as timm's models except for depths and widths."""
     return _create_metaformer(
         "caformer_s18",
         pretrained=pretrained,

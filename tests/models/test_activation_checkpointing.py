@@ -1,4 +1,4 @@
-"""Computing activations again changes memory and time, and nothing else."""
+"""Activation checkpointing changes memory and time, and nothing else."""
 
 import copy
 
@@ -61,7 +61,7 @@ def test_loss_gradients_statistics_and_random_state_are_equal(name, change):
     assert set(gradients) == set(repeated)
     for key, gradient in gradients.items():
         torch.testing.assert_close(repeated[key], gradient, atol=0, rtol=0, msg=key)
-    # BatchNorm has seen one batch of each resolution, not two.
+    # BatchNorm must count one batch per resolution, not two.
     for (key, value), other in zip(
         plain.named_buffers(), dict(saving.named_buffers()).values(), strict=True
     ):
@@ -69,7 +69,7 @@ def test_loss_gradients_statistics_and_random_state_are_equal(name, change):
 
 
 def test_stochastic_depth_is_random_here():
-    # Otherwise the test above would say nothing about the random state.
+    # Otherwise the test above would not check the random state.
     model = model_of("vit", change=dict(drop_path_rate=0.5))
     assert step(model, seed=3)[0] != step(model, seed=4)[0]
 
@@ -80,7 +80,7 @@ def test_blocks_run_twice_in_training_and_once_without_gradients(name):
     count = BACKBONES[name][2]
     norms = [m for m in model.backbone.modules() if isinstance(m, (nn.LayerNorm, nn.BatchNorm2d))]
     calls = []
-    # A norm inside the last block: called by the forward pass and again by the backward pass.
+    # A norm inside the last block runs in the forward pass and again in the backward pass.
     inside = {
         "vit": lambda b: b.layers[-1].ln1,
         "resnet": lambda b: b.layer4[-1].bn1,

@@ -1,4 +1,4 @@
-"""No attention matrix in memory: ViT and CAFormer call torch's fused attention."""
+"""ViT and CAFormer call torch's fused attention, which stores no attention matrix."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def test_every_block_calls_the_fused_attention(config, blocks, monkeypatch):
         return fused(query, key, value, *args, **kwargs)
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
-    # mmpretrain keeps a reference of its own from the time of its import.
+    # mmpretrain keeps its own reference from import time.
     monkeypatch.setattr("mmpretrain.models.utils.attention.scaled_dot_product_attention", spy)
     model = MODELS.build(dict(config))
     model(torch.randn(2, 3, 16, 16))

@@ -1,4 +1,4 @@
-"""The algorithm: its loss is bam_loss on the right rows; the backbone runs once a resolution."""
+"""BAM applies bam_loss to the right rows and runs the backbone once per resolution."""
 
 import pytest
 import torch
@@ -41,15 +41,15 @@ def views(batch=5, dtype=torch.float32):
     ]
 
 
-class Count:
+class InputSizes:
     def __init__(self, module):
         self.sizes = []
         module.register_forward_pre_hook(lambda m, args: self.sizes.append(tuple(args[0].shape)))
 
 
-def test_backbone_runs_once_a_resolution_and_the_teacher_on_global_views():
+def test_backbone_runs_once_per_resolution_and_the_teacher_on_global_views():
     model = build()
-    student, teacher = Count(model.backbone), Count(model.teacher.backbone)
+    student, teacher = InputSizes(model.backbone), InputSizes(model.teacher.backbone)
     model.loss(views())
     assert student.sizes == [(10, 3, 16, 16), (10, 3, 8, 8)]
     assert teacher.sizes == [(10, 3, 16, 16)]
@@ -57,7 +57,7 @@ def test_backbone_runs_once_a_resolution_and_the_teacher_on_global_views():
 
 def test_released_behaviour_shows_the_teacher_every_view():
     model = build(teacher_views="all")
-    teacher = Count(model.teacher.backbone)
+    teacher = InputSizes(model.teacher.backbone)
     model.loss(views())
     assert teacher.sizes == [(10, 3, 16, 16), (10, 3, 8, 8)]
 
@@ -108,8 +108,8 @@ def test_fixed_parts_of_the_vit_get_no_gradient():
     assert all(p.grad is None for p in model.teacher.parameters())
 
 
-def test_what_gets_no_gradient_is_known_before_the_weights_are_initialised():
-    # DistributedDataParallel is built first; a parameter that it waits for in vain stops training.
+def test_frozen_parameters_are_known_before_the_weights_are_initialised():
+    # DistributedDataParallel is built before that, and waits for the gradients of all others.
     config = build().backbone.arch_settings
     model = build(backbone=dict(type="MoCoV3ViT", arch=config, img_size=16, patch_size=4))
     fresh = BAM(
@@ -166,12 +166,15 @@ def test_wrong_input():
         model.branch("mean")
 
 
-def test_a_target_that_is_not_sharper_is_warned_of(monkeypatch):
-    said = []
-    monkeypatch.setattr("bam_mm.models.head.print_log", lambda text, **kw: said.append((text, kw)))
+def test_warning_of_a_target_that_is_not_sharper(monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        "bam_mm.models.head.print_log", lambda text, **kw: logged.append((text, kw))
+    )
     build(head=dict(type="bam_mm.BAMHead", temperature=0.1, target_temperature=0.1))
-    assert len(said) == 1 and said[0][1]["level"] == 30
-    assert "target_temperature=0.1 is not below temperature=0.1" in said[0][0]
-    assert "collapse" in said[0][0] and "=0.05" in said[0][0]
+    [(text, options)] = logged
+    assert options["level"] == 30
+    assert "target_temperature=0.1 is not below temperature=0.1" in text
+    assert "collapse" in text and "=0.05" in text
     build()
-    assert len(said) == 1
+    assert len(logged) == 1

@@ -1,7 +1,7 @@
-"""Compiled blocks: the same numbers and names, few graphs, hooks on their parts still called.
+"""Compiled blocks: same numbers and names, few graphs, and hooks on submodules still run.
 
-Backend ``eager`` runs what was captured with torch's own operators, so results are equal bit for
-bit; ``inductor`` needs a compiler and rounds otherwise.
+The backend ``eager`` runs the captured graph with torch's own operators, so results are equal bit
+for bit. The backend ``inductor`` needs a compiler and rounds differently.
 """
 
 import copy
@@ -19,7 +19,7 @@ EAGER = dict(backend="eager")
 
 
 @pytest.fixture(autouse=True)
-def nothing_compiled():
+def empty_compile_cache():
     limit = dynamo.config.recompile_limit
     dynamo.reset()
     dynamo.utils.counters.clear()
@@ -48,19 +48,19 @@ def test_loss_gradients_and_names_are_equal(name, change, checkpointing):
     assert all(torch.equal(repeated[key], value) for key, value in gradients.items())
     for (key, value), other in zip(plain.named_buffers(), compiled.buffers(), strict=True):
         assert torch.equal(value, other), key
-    # The whole block is one graph, nothing in it falls back, and no limit is met.
+    # Each block is one graph without a break.
     assert not dynamo.utils.counters["graph_break"]
     assert dynamo.utils.counters["stats"]["unique_graphs"] > 0
 
 
 def test_blocks_share_their_code():
-    # Without stochastic depth, whose rate differs, blocks of a ViT are all of one kind.
+    # Without stochastic depth, whose rate differs between blocks, all blocks of a ViT are alike.
     step(model_of("vit", change=dict(drop_path_rate=0.0), compile_blocks=EAGER))
-    # Two resolutions with gradients, one without.
+    # Two resolutions with gradients, and one without.
     assert dynamo.utils.counters["stats"]["unique_graphs"] == 3
 
 
-def test_hooks_on_parts_of_a_block_are_called_in_evaluation_mode():
+def test_hooks_on_submodules_of_a_block_run_in_evaluation_mode():
     plain, compiled = model_of("vit"), model_of("vit", compile_blocks=EAGER)
     compiled.load_state_dict(plain.state_dict())
     step(compiled)

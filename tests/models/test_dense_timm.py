@@ -1,4 +1,4 @@
-"""Maps of timm's backbones: stages of a pyramid, blocks of a transformer."""
+"""Maps of timm's backbones: stages of a pyramid and blocks of a transformer."""
 
 import pytest
 import timm
@@ -27,11 +27,11 @@ def build(config):
     init_default_scope("mmseg")
     torch.manual_seed(0)
     model = MODELS.build(config)
-    model.eval()  # mmpretrain's returns nothing.
+    model.eval()  # mmpretrain's eval() returns None.
     return model
 
 
-def test_caformers_stages_are_what_its_plain_form_computes(tmp_path):
+def test_the_last_stage_equals_the_output_of_the_plain_caformer(tmp_path):
     plain = build(dict(SMALL))
     torch.save(
         {"state_dict": {f"backbone.{k}": v for k, v in plain.state_dict().items()}},
@@ -60,11 +60,11 @@ def test_a_transformers_blocks_with_and_without_the_norm():
         for block in model.blocks:
             x = block(x)
             blocks.append(x)
-        for mine, on in ((raw, False), (normed, True)):
-            for got, index in zip(mine(images), (0, 2), strict=True):
-                tokens = model.norm(blocks[index]) if on else blocks[index]
+        for dense, with_norm in ((raw, False), (normed, True)):
+            for found, index in zip(dense(images), (0, 2), strict=True):
+                tokens = model.norm(blocks[index]) if with_norm else blocks[index]
                 wanted = tokens[:, 1:].transpose(1, 2).reshape(1, 24, 5, 6)
-                assert torch.allclose(got, wanted, atol=1e-6)
+                assert torch.allclose(found, wanted, atol=1e-6)
 
 
 def test_an_unused_norm_is_frozen():
@@ -76,7 +76,7 @@ def test_an_unused_norm_is_frozen():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        (dict(stages=[0, 3]), r"backbone\.stages=\[0, 3\]: choose some of 0 to 2"),
+        (dict(stages=[0, 3]), r"backbone\.stages=\[0, 3\]: choose numbers from 0 to 2"),
         (dict(norm="first"), r"backbone\.norm='first'"),
     ],
 )
@@ -85,7 +85,7 @@ def test_wrong_arguments(wrong, message):
         build({**VIT, **wrong})
 
 
-def test_the_norm_of_a_pyramids_last_stage_fits_no_other():
+def test_the_norm_of_a_pyramid_only_fits_its_last_stage():
     with pytest.raises(InputError, match=r"norm='all': the final norm of MetaFormer"):
         build({**SMALL, "type": "bam_mm.DenseCAFormer", "norm": "all"})
 

@@ -1,4 +1,4 @@
-"""A transformer's blocks as maps: equal to timm's on converted weights, at any size."""
+"""Maps of a transformer's blocks: equal to timm's with converted weights, at any size."""
 
 import pytest
 import timm
@@ -28,7 +28,7 @@ def tiny(**kwargs):
 
 
 def timm_file(path, **kwargs):
-    """A checkpoint of timm's with weights that no initialisation gives."""
+    """Save a checkpoint of timm with weights that no initialisation produces."""
     torch.manual_seed(0)
     model = timm.create_model("vit_base_patch16_224", num_classes=0, **kwargs).eval()
     with torch.no_grad():
@@ -47,9 +47,9 @@ def test_maps_of_the_full_vit_b_equal_timms(tmp_path):
     with torch.no_grad():
         raw, normed = (
             theirs.forward_intermediates(
-                images, indices=[3, 5, 7, 11], norm=on, intermediates_only=True
+                images, indices=[3, 5, 7, 11], norm=with_norm, intermediates_only=True
             )
-            for on in (False, True)
+            for with_norm in (False, True)
         )
         for norm, wanted in (("none", raw), ("all", normed), ("last", [*raw[:3], normed[3]])):
             ours.norm = norm
@@ -58,8 +58,8 @@ def test_maps_of_the_full_vit_b_equal_timms(tmp_path):
                 assert (a - b).abs().max() < 1e-5 * b.abs().max()
 
 
-def test_another_size_gives_a_pyramid_and_a_resized_position_embedding(tmp_path):
-    """30 x 42 patches: equal to a network of timm's that was built for them."""
+def test_pyramid_and_resized_position_embedding_at_another_size(tmp_path):
+    """30 x 42 patches: the maps equal those of a timm network that was built for this size."""
     small = timm_file(tmp_path / "vit.pth", depth=4)
     ours = build(arch={**BASE, "num_layers": 4}, blocks=[0, 1, 2, 3], img_size=224).eval()
     load_backbone(ours, tmp_path / "vit.pth")
@@ -86,7 +86,7 @@ def test_another_size_gives_a_pyramid_and_a_resized_position_embedding(tmp_path)
 
 
 @pytest.mark.parametrize("norm, frozen", [("none", {"layers.3", "ln1"}), ("all", {"layers.3"})])
-def test_what_the_maps_do_not_depend_on_is_frozen(norm, frozen):
+def test_parameters_that_the_maps_do_not_depend_on_are_frozen(norm, frozen):
     model = tiny(blocks=[0, 2], norm=norm)
     sum(x.sum() for x in model(torch.randn(2, 3, 32, 32))).backward()
     for name, parameter in model.named_parameters():
@@ -101,13 +101,14 @@ def test_drop_path_rises_from_block_to_block():
 
 
 def test_activation_checkpointing_changes_no_gradient():
-    plain, lean = tiny(drop_path_rate=0.2), tiny(drop_path_rate=0.2, activation_checkpointing=True)
-    lean.load_state_dict(plain.state_dict())
+    plain = tiny(drop_path_rate=0.2)
+    saving = tiny(drop_path_rate=0.2, activation_checkpointing=True)
+    saving.load_state_dict(plain.state_dict())
     images = torch.randn(2, 3, 40, 48)
-    for model in (plain, lean):
+    for model in (plain, saving):
         torch.manual_seed(1)
         sum((x**2).sum() for x in model.train()(images)).backward()
-    for (name, a), b in zip(plain.named_parameters(), lean.parameters(), strict=True):
+    for (name, a), b in zip(plain.named_parameters(), saving.parameters(), strict=True):
         assert (a.grad is None) == (b.grad is None), name
         assert a.grad is None or torch.equal(a.grad, b.grad), name
 
@@ -125,7 +126,7 @@ def test_a_frozen_backbone_trains_nothing_and_stays_in_evaluation_mode():
     "wrong, message",
     [
         (dict(norm="some"), r"backbone\.norm='some': choose one of none, last, all"),
-        (dict(blocks=[1, 4]), r"backbone\.blocks=\[1, 4\]: choose some of 0 to 3"),
+        (dict(blocks=[1, 4]), r"backbone\.blocks=\[1, 4\]: choose numbers from 0 to 3"),
         (dict(blocks=[2, 1]), r"backbone\.blocks=\[2, 1\].*ascending"),
         (dict(blocks=[]), r"backbone\.blocks=\[\]"),
     ],

@@ -1,4 +1,4 @@
-"""Features of several backbones from one reading of the images."""
+"""Features of several backbones from images that are read once."""
 
 import pytest
 import torch
@@ -12,10 +12,10 @@ IMAGES, BATCH = 11, 4
 
 
 class Loader:
-    """Batches in another order than the data set's; counts what is read."""
+    """Batches in another order than the data set's; counts the images that are read."""
 
-    def __init__(self, spoilt=None):
-        self.dataset, self.read, self.spoilt = range(IMAGES), 0, spoilt
+    def __init__(self, bad=None):
+        self.dataset, self.read, self.bad = range(IMAGES), 0, bad
 
     def __len__(self):
         return -(-IMAGES // BATCH)
@@ -26,8 +26,8 @@ class Loader:
             chosen = order[start : start + BATCH]
             self.read += len(chosen)
             inputs = torch.stack([image(i) for i in chosen])
-            if self.spoilt in chosen:
-                inputs[chosen.index(self.spoilt), 0, 0, 0] = torch.nan
+            if self.bad in chosen:
+                inputs[chosen.index(self.bad), 0, 0, 0] = torch.nan
             samples = [
                 DataSample(metainfo=dict(sample_idx=i, img_path=f"{i}.jpg")).set_gt_label(i % 3)
                 for i in chosen
@@ -36,7 +36,7 @@ class Loader:
 
 
 class Backbone(nn.Module):
-    """A map of three channels with a scale; in training mode of zeros."""
+    """Outputs the scaled images as a map, or zeros in training mode."""
 
     def __init__(self, scale):
         super().__init__()
@@ -56,7 +56,7 @@ def together(backbones, loader):
     )
 
 
-def test_each_as_by_itself_and_in_the_order_of_the_data_set():
+def test_features_equal_those_of_a_single_backbone_in_the_order_of_the_data_set():
     backbones, loader = {"one": Backbone(1.0).train(), "two": Backbone(-2.0).eval()}, Loader()
     tables, labels = together(backbones, loader)
     assert loader.read == IMAGES
@@ -72,18 +72,18 @@ def test_each_as_by_itself_and_in_the_order_of_the_data_set():
         assert torch.equal(alone, tables[name]) and torch.equal(same, labels)
 
 
-@pytest.mark.parametrize("spoilt", range(IMAGES))
-def test_the_image_that_gives_no_number_is_named_wherever_it_comes(spoilt):
+@pytest.mark.parametrize("bad", range(IMAGES))
+def test_error_names_the_image_with_a_feature_that_is_not_finite(bad):
     backbones = {"student": Backbone(1.0), "teacher": Backbone(1.0)}
-    with pytest.raises(InputError, match=rf"Backbone gives .* not finite for {spoilt}\.jpg"):
-        together(backbones, Loader(spoilt))
+    with pytest.raises(InputError, match=rf"Backbone returns .* not finite for {bad}\.jpg"):
+        together(backbones, Loader(bad))
     assert all(backbone.training for backbone in backbones.values())
 
 
-def test_at_most_one_batch_is_read_after_the_spoilt_one():
+def test_at_most_one_batch_is_read_after_the_bad_one():
     loader = Loader()
     first = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(0)).tolist()[0]
-    loader.spoilt = first
+    loader.bad = first
     with pytest.raises(InputError, match=rf"{first}\.jpg"):
         together({"student": Backbone(1.0)}, loader)
     assert loader.read == 2 * BATCH

@@ -1,4 +1,4 @@
-"""Which features a frozen backbone gives, and that it stays as it is."""
+"""Features of a frozen backbone, which does not change."""
 
 import pytest
 import torch
@@ -28,13 +28,13 @@ def model_of(backbone, seed=0, **kwargs):
     torch.manual_seed(seed)
     model = FrozenFeatures(backbone, **kwargs)
     for name, parameter in model.named_parameters():
-        if "norm" in name or "ln" in name:  # An identity would hide where the norm is applied.
+        if "norm" in name or "ln" in name:  # Identities would hide where the norm is applied.
             parameter.data.uniform_(0.5, 1.5)
     return model
 
 
-def tokens_by_hand(model):
-    """Tokens of each block of mmpretrain's transformer after the norm, layer by layer."""
+def reference_tokens(model):
+    """Compute the tokens of each block of mmpretrain's transformer after the norm."""
     net = model.backbone
     x = net.patch_embed(IMAGES)[0]
     x = torch.cat([net.cls_token.expand(3, -1, -1), x], dim=1) + net.pos_embed
@@ -47,7 +47,7 @@ def tokens_by_hand(model):
 
 @torch.no_grad()
 def test_tokens_of_mmpretrains_transformer():
-    blocks = tokens_by_hand(model_of(VIT))
+    blocks = reference_tokens(model_of(VIT))
     last = blocks[-1]
     for kwargs, wanted in [
         (dict(), last[:, 0]),
@@ -83,7 +83,7 @@ def test_maps_are_averaged():
     assert model_of(caformer, feature="mean")(IMAGES).shape == (3, 512)
 
 
-def test_frozen_means_frozen():
+def test_no_tensor_of_the_backbone_changes():
     model = model_of(RESNET, feature="mean")
     before = {k: v.clone() for k, v in model.state_dict().items()}
     assert model.train() is model and not any(m.training for m in model.modules())
@@ -116,7 +116,7 @@ def test_checkpoints_and_random_weights(tmp_path):
     assert not any(p.requires_grad for p in model.parameters())
 
 
-def test_normalisation_is_imagenets_in_rgb():
+def test_normalisation_uses_imagenets_values_in_rgb():
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     preprocess = model_of(RESNET, feature="mean").data_preprocessor
     found = preprocess({"inputs": images, "data_samples": []}, False)["inputs"]
@@ -138,8 +138,8 @@ def test_wrong_options(kwargs, words):
         FrozenFeatures(VIT, **kwargs)
 
 
-def test_what_a_backbone_does_not_have():
+def test_features_and_modes_that_a_backbone_lacks():
     with pytest.raises(InputError, match=r"no \[CLS\] token; set model.feature=mean"):
         model_of(RESNET, feature="cls")(IMAGES)
-    with pytest.raises(InputError, match="it gives features"):
+    with pytest.raises(InputError, match="it only returns features"):
         model_of(VIT)(IMAGES, mode="loss")

@@ -1,4 +1,4 @@
-"""Label propagation through a video as a model."""
+"""The model for label propagation through a video."""
 
 from pathlib import Path
 
@@ -49,9 +49,9 @@ def model_of(backbone=TOY_VIT, seed=0, **kwargs):
     return model
 
 
-def evaluating(*args):
+def map_backbone(*args):
     backbone = build_map_backbone(*args)
-    backbone.eval()
+    backbone.eval()  # mmpretrain's eval() returns None.
     return backbone
 
 
@@ -60,12 +60,12 @@ def j_and_f(videos, predictions):
     return davis_summary([o for v, p in pairs for o in davis_j_and_f(v.truth(), p)])["J&F"]
 
 
-def test_features_that_name_the_object_and_random_ones(painted, toy):
+def test_features_that_identify_the_object_and_random_ones(painted, toy):
     # Patches of 8 pixels on frames of 336: 42 x 70 patches, 2.9 pixels of the annotation each.
     fine = dict(short_side=336, divisor=8)
     model = model_of(NAMES, **PLAIN, **fine)
     named = j_and_f(painted, [model.predict(v)["predictions"][5, 7] for v in painted])
-    # The bound at this resolution, .976: what is left of the truth itself, as labels of patches.
+    # The upper bound at this resolution is the score of the truth as labels of patches: .976.
     bounds = []
     for video in painted:
         truth = video.truth()
@@ -87,16 +87,16 @@ def test_coarse_patches_lower_the_bound(painted):
 
 
 def test_several_settings_equal_separate_runs_with_one_extraction(painted, toy):
-    counting = model_of(NAMES, **PLAIN, topk=[3, 5, 7, 10], n_last_frames=[1, 3], batch_size=3)
-    counting.predict(painted[0])
-    assert [len(b) for b in counting.backbone.batches] == [3, 2]
+    model = model_of(NAMES, **PLAIN, topk=[3, 5, 7, 10], n_last_frames=[1, 3], batch_size=3)
+    model.predict(painted[0])
+    assert [len(b) for b in model.backbone.batches] == [3, 2]
 
     both = model_of(topk=[3, 5, 7, 10], n_last_frames=[1, 3]).predict(toy[0])["predictions"]
     assert list(both) == [(k, n) for k in (3, 5, 7, 10) for n in (1, 3)]
     for (k, n), ids in both.items():
         alone = model_of(topk=k, n_last_frames=n).predict(toy[0])["predictions"]
         np.testing.assert_array_equal(ids, alone[k, n])
-    assert len({ids.tobytes() for ids in both.values()}) > 4  # the settings do differ
+    assert len({ids.tobytes() for ids in both.values()}) > 4  # the settings differ
     np.testing.assert_array_equal(both[3, 1][0], toy[0].annotation(0))
 
 
@@ -111,7 +111,7 @@ def test_video_loop_is_frame_by_frame_propagation():
     outputs = propagate_video(stream, first, topk=[1, k], n_last_frames=[0, n], **settings)
     known = {0: first}
     for t, soft in enumerate(outputs, start=1):
-        assert taken == list(range(t + 1))  # no frame ahead of its time
+        assert taken == list(range(t + 1))  # no frame is taken too early
         context = sorted({0, *range(max(1, t - n), t)})
         known[t] = propagate_labels(
             features[t],
@@ -131,7 +131,7 @@ def test_video_loop_is_frame_by_frame_propagation():
         next(propagate_video(iter(features), first, topk=[]))
 
 
-def test_what_the_backbone_sees(toy):
+def test_input_of_the_backbone(toy):
     model = model_of(NAMES, short_side=64, divisor=64, mean=(0.4, 0.5, 0.6), std=(0.228, 0.2, 0.3))
     model.predict(toy[0])
     seen = torch.cat(model.backbone.batches)
@@ -142,7 +142,7 @@ def test_what_the_backbone_sees(toy):
 
 
 def test_input_sizes():
-    # DAVIS at 480p and in full resolution, upright, and square: DINO's script floors that one too.
+    # DAVIS at 480p and in full resolution, portrait, and square (DINO's script rounds it down too).
     assert input_size((480, 854), 480, 64) == (480, 832)
     assert input_size((1080, 1920), 480, 64) == (480, 832)
     assert input_size((854, 480), 480, 64) == (832, 480)
@@ -163,16 +163,16 @@ def test_half_precision_is_close(toy, dtype, error, agree):
     assert (one == two).mean() > agree
 
 
-def test_transformer_gives_the_last_block_after_its_norm_without_class_token():
+def test_map_of_a_transformer_is_after_the_norm_and_without_class_token():
     torch.manual_seed(0)
     images = torch.randn(2, 3, 48, 80)
-    model = evaluating({**TOY_VIT, "out_type": "cls_token"})
+    model = map_backbone({**TOY_VIT, "out_type": "cls_token"})
     out = feature_map(model, images)
     model.out_type = "raw"
     raw = model(images)[0]
     assert out.shape == (2, 32, 6, 10) and raw.shape == (2, 61, 32)
     torch.testing.assert_close(out.flatten(2).transpose(1, 2), raw[:, 1:])
-    assert out.mean(1).abs().max() < 1e-5  # the norm's doing: its bias is 0
+    assert out.mean(1).abs().max() < 1e-5  # because of the norm, whose bias is 0
 
 
 @pytest.mark.parametrize(
@@ -194,14 +194,14 @@ def test_transformer_gives_the_last_block_after_its_norm_without_class_token():
     ],
 )
 def test_maps_of_other_backbones(config, stage, shape):
-    model = evaluating(config, stage)
+    model = map_backbone(config, stage)
     with torch.no_grad():
         assert feature_map(model, torch.randn(1, 3, 64, 96), stage).shape[1:] == shape
 
 
-def test_timm_transformer_comes_after_its_norm():
+def test_map_of_a_timm_transformer_is_after_the_norm():
     config = dict(type="mmpretrain.TIMMBackbone", model_name="vit_tiny_patch16_224", img_size=32)
-    model = evaluating(config)
+    model = map_backbone(config)
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         tokens = model.timm_model.forward_features(images)
@@ -217,8 +217,8 @@ def test_a_frame_that_cannot_be_read_is_a_fault_of_its_video(toy, tmp_path):
     assert "00004.jpg" in result["fault"] and result["predictions"] == {}
 
 
-def test_faults_that_are_not_the_videos(toy):
-    with pytest.raises(InputError, match=r"12x20 patches|no whole number of pixels"):
+def test_faults_that_are_not_of_the_video(toy):
+    with pytest.raises(InputError, match=r"13x21 patches, which is not a whole number of pixels"):
         model_of(short_side=100, divisor=4).predict(toy[0])
     broken = model_of()
     broken.backbone.ln1.weight.data.fill_(float("nan"))
@@ -226,7 +226,7 @@ def test_faults_that_are_not_the_videos(toy):
         broken.predict(toy[0])
     with pytest.raises(InputError, match="tested, not trained"):
         model_of()(video=toy[0], mode="loss")
-    with pytest.raises(InputError, match=r"needed: choose its out_type|where a map"):
+    with pytest.raises(InputError, match=r"needed: set its out_type|but a map"):
         feature_map(torch.nn.Flatten(), torch.zeros(1, 3, 8, 8))
 
 
@@ -241,7 +241,7 @@ def test_faults_that_are_not_the_videos(toy):
         (dict(radius=-2), "model.radius=-2"),
         (dict(dtype="int8"), "model.dtype='int8'"),
         (dict(branch="ema"), "model.branch='ema'"),
-        (dict(mean=(123.7, 116.3, 103.5)), "divide values of 0 to 255 by 255"),
+        (dict(mean=(123.7, 116.3, 103.5)), "divide values for pixels in [0, 255] by 255"),
         (dict(batch_size=0), "model.batch_size=0"),
     ],
 )
@@ -264,7 +264,7 @@ def test_every_config_predicts_a_video(path, toy):
     assert model.predict(toy[0])["predictions"][5, 7].shape == (6, HEIGHT, WIDTH)
 
 
-def test_random_weights_follow_from_the_seed_and_are_asked_for():
+def test_random_weights_depend_on_the_seed():
     config = dict(type="bam_mm.LabelPropagation", backbone=TOY_VIT)
 
     def weights(seed):

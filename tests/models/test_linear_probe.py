@@ -1,4 +1,4 @@
-"""Frozen means frozen; and what a linear probe sees, by hand."""
+"""The frozen backbone of a linear probe, and its features computed by hand."""
 
 import pytest
 import torch
@@ -29,8 +29,8 @@ def classifier(backbone, width, **kwargs):
     return model
 
 
-def tokens_by_hand(backbone, images, depth):
-    """Tokens after each of the last ``depth`` blocks and the final norm, step by step."""
+def reference_tokens(backbone, images, depth):
+    """Compute the tokens after each of the last ``depth`` blocks and the final norm."""
     x = backbone.patch_embed.projection(images).flatten(2).transpose(1, 2)
     x = torch.cat([backbone.cls_token.expand(len(x), -1, -1), x], dim=1) + backbone.pos_embed
     outputs = []
@@ -51,13 +51,13 @@ def test_feature_of_a_vit_by_hand(feature, blocks, width):
     model = classifier(VIT, width, feature=feature, blocks=blocks)
     images = torch.randn(5, 3, 16, 16)
     with torch.no_grad():
-        tokens = tokens_by_hand(model.eval().backbone, images, blocks)
+        tokens = reference_tokens(model.eval().backbone, images, blocks)
     parts = [] if feature == "mean" else [t[:, 0] for t in tokens]
     if feature != "cls":
         parts.append(
             (tokens[-1][:, 1] + tokens[-1][:, 2] + tokens[-1][:, 3] + tokens[-1][:, 4]) / 4
         )
-    # In training mode too: drop path of the frozen backbone is off.
+    # Drop path of the frozen backbone is off in training mode too.
     [found] = model.train().extract_feat(images)
     torch.testing.assert_close(found, torch.cat(parts, dim=1), rtol=1e-5, atol=1e-5)
     assert found.shape == (5, width) and not found.requires_grad
@@ -66,11 +66,13 @@ def test_feature_of_a_vit_by_hand(feature, blocks, width):
 def test_feature_of_a_map_is_its_mean():
     feature = torch.arange(24.0).reshape(1, 2, 3, 4)
     assert probe_feature([feature], "mean").tolist() == [[5.5, 17.5]]
-    with pytest.raises(InputError, match=r"gives \(1, 2, 3, 4\) and no \[CLS\] token; set model.f"):
+    with pytest.raises(
+        InputError, match=r"returns \(1, 2, 3, 4\) and no \[CLS\] token; set model.feature=mean"
+    ):
         probe_feature([feature], "cls")
 
 
-def test_a_timm_vit_gives_the_same_parts():
+def test_feature_of_a_timm_vit():
     backbone = dict(
         type="mmpretrain.TIMMBackbone", model_name="vit_tiny_patch16_224", img_size=32, depth=3
     )
@@ -93,7 +95,7 @@ def test_batch_norm_without_affine_parameters():
 
 
 @pytest.mark.parametrize("backbone, width", [(VIT, 32), (RESNET, 32)], ids=["vit", "resnet"])
-def test_nothing_of_the_backbone_moves_and_its_head_does(backbone, width):
+def test_training_changes_the_head_and_nothing_of_the_backbone(backbone, width):
     model = classifier(backbone, width, feature="mean")
     for buffer in model.backbone.buffers():
         if buffer.is_floating_point():
@@ -113,7 +115,7 @@ def test_nothing_of_the_backbone_moves_and_its_head_does(backbone, width):
     assert all(p.grad is None for p in model.backbone.parameters())
 
 
-def test_one_bit_changes_the_digest_of_its_tensor_alone():
+def test_one_bit_changes_only_the_digest_of_its_tensor():
     model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     model.register_buffer("unsaved", torch.zeros(()), persistent=False)
     before = tensor_digests(model)
@@ -123,7 +125,7 @@ def test_one_bit_changes_the_digest_of_its_tensor_alone():
     assert {k for k in before if before[k] != after[k]} == {"1.running_mean", "unsaved"}
 
 
-def test_a_feature_of_another_width_than_the_heads():
+def test_wrong_width_and_wrong_options():
     model = classifier(VIT, 32, feature="cls+mean")
     with pytest.raises(
         InputError, match=r"is 64 wide, the head takes 32: .*model.head.in_channels=64$"

@@ -1,4 +1,4 @@
-"""float16 with a dynamic loss scale: gradients of the right size, no step at infinity."""
+"""float16 with a dynamic loss scale: correct gradients, and no step if they are infinite."""
 
 from functools import partial
 
@@ -13,7 +13,7 @@ WRAPPER = "mmengine.optim.optimizer.amp_optimizer_wrapper"
 
 
 def float16_wrapper(model, monkeypatch, fused):
-    """As a config asks for it, on a CPU: mmengine's own wants a GPU."""
+    """Build the wrapper of a config on a CPU, although mmengine requires a GPU."""
     monkeypatch.setattr(f"{WRAPPER}.is_cuda_available", lambda: True)
     monkeypatch.setattr(f"{WRAPPER}.GradScaler", partial(torch.amp.GradScaler, device="cpu"))
     config = dict(
@@ -35,20 +35,20 @@ def test_scaled_gradients_are_those_of_float32(dtype):
     with torch.autocast("cpu", dtype=dtype):
         loss = model.loss(views())["loss"]
     assert loss.dtype is torch.float32
-    (65536.0 * loss).backward()  # What the loss scaler starts with.
+    (65536.0 * loss).backward()  # The initial scale of the loss scaler.
     wanted, found = (
         torch.cat([p.grad.flatten() for p in m.parameters() if p.grad is not None])
         for m in (exact, model)
     )
     found /= 65536.0
     assert found.isfinite().all()
-    close = torch.nn.functional.cosine_similarity(wanted, found, dim=0)
-    assert close > (0.9999 if dtype is torch.float16 else 0.99)
+    similarity = torch.nn.functional.cosine_similarity(wanted, found, dim=0)
+    assert similarity > (0.9999 if dtype is torch.float16 else 0.99)
     assert float(found.norm() / wanted.norm()) == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
-def test_step_clips_unscaled_gradients_and_leaves_out_infinite_ones(monkeypatch, fused):
+def test_step_clips_unscaled_gradients_and_skips_infinite_ones(monkeypatch, fused):
     model = build()
     wrapper = float16_wrapper(model, monkeypatch, fused)
     weight = model.neck.layers[0].weight
@@ -61,7 +61,7 @@ def test_step_clips_unscaled_gradients_and_leaves_out_infinite_ones(monkeypatch,
     before = weight.clone()
     wrapper.step()
     clipped = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).norm()
-    # The norm that is clipped is the unscaled one.
+    # The gradients are clipped after unscaling.
     assert float(clipped) == pytest.approx(min(float(raw) / 65536.0, 0.3), rel=1e-3)
     assert not torch.equal(weight, before)
 
@@ -70,14 +70,14 @@ def test_step_clips_unscaled_gradients_and_leaves_out_infinite_ones(monkeypatch,
     wrapper.backward(weight.sum() * torch.tensor(torch.inf))
     wrapper.step()
     assert torch.equal(weight, before)
-    # The step left out is not counted either: Adam's bias correction depends on it.
+    # The skipped step is not counted either: Adam's bias correction depends on the count.
     assert wrapper.optimizer.state[weight]["step"] == 1
     assert wrapper.loss_scaler.get_scale() == 32768.0
     assert wrapper.state_dict()["loss_scaler"]["scale"] == 32768.0
 
 
-class Readings(TorchDispatchMode):
-    """Count what reads a number from a tensor: on a GPU each waits for all that is queued."""
+class CountReads(TorchDispatchMode):
+    """Count reads of a number from a tensor; on a GPU each one waits for all queued work."""
 
     count = 0
 
@@ -86,15 +86,15 @@ class Readings(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("fused,readings", [(True, 0), (False, 1)], ids=["fused", "plain"])
-def test_a_fused_step_does_not_wait_for_the_check_of_the_gradients(monkeypatch, fused, readings):
+@pytest.mark.parametrize("fused,reads", [(True, 0), (False, 1)], ids=["fused", "plain"])
+def test_a_fused_step_does_not_wait_for_the_check_of_the_gradients(monkeypatch, fused, reads):
     model = build()
     wrapper = float16_wrapper(model, monkeypatch, fused)
-    wrapper.clip_grad_kwargs = None  # mmengine reads the norm of what it clips.
+    wrapper.clip_grad_kwargs = None  # mmengine reads the norm if it clips gradients.
     loss = model.loss(views())["loss"]
     wrapper.backward(loss)
-    if not fused:  # Adam's count of steps is on the CPU then, and costs nothing to read.
+    if not fused:  # Adam's step count is on the CPU then, where a read costs nothing.
         wrapper.optimizer.step = lambda: None
-    with Readings() as counted:
+    with CountReads() as counted:
         wrapper.step()
-    assert counted.count == readings
+    assert counted.count == reads

@@ -1,8 +1,8 @@
-"""Views, networks, loss and teacher stay on the GPU: shown without one.
+"""Views, networks, loss and teacher stay on the GPU; the tests do not need one.
 
-Fake tensors have a device and no numbers; an operation that mixes devices is an error on them, as
-is whatever reads a number, for which a GPU would be waited for. Autograd's backward pass cannot be
-had so; the loss forms its gradient in the forward pass.
+Fake tensors have a device but no numbers. They raise an error if an operation mixes devices or
+reads a number, which would wait for a GPU. Autograd's backward pass is not covered, but the loss
+computes its gradient in the forward pass.
 """
 
 import pytest
@@ -25,7 +25,7 @@ def mode():
 
 @pytest.fixture(params=[None, torch.bfloat16], ids=["float32", "bfloat16"])
 def autocast(request, monkeypatch):
-    # torch.autocast refuses where there is no GPU; the switch behind it does not.
+    # torch.autocast refuses to run without a GPU; the functions that it calls do not.
     if request.param is not None:
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *args: True)
         torch.set_autocast_enabled("cuda", True)
@@ -47,7 +47,7 @@ def on_gpu(mode, module):
         dict(use_teacher=False),
         dict(head=dict(type="bam_mm.BAMHead", top_k=2)),
         dict(head=dict(type="bam_mm.BAMHead", global_normalisation=False)),
-        # So low that the balancing goes on in logarithms.
+        # Temperatures so low that the balancing works in log space.
         dict(head=dict(type="bam_mm.BAMHead", temperature=0.02, target_temperature=0.01)),
     ],
     ids=["default", "all views", "no teacher", "top k", "by block", "cold"],
@@ -57,7 +57,7 @@ def test_the_step(request, autocast, change):
     mode = request.getfixturevalue("mode")
     on_gpu(mode, model)
     inputs = [torch.empty(view.shape, device="cuda") for view in views()]
-    model.head.monitor = True  # the entropies too
+    model.head.monitor = True  # computes the entropies too
     loss = model.loss(inputs)["loss"]
     model.update_teacher(0.9)
     spread = feature_std(model.last_projection)
@@ -72,7 +72,7 @@ def test_the_preprocessor(request, place):
     preprocessor = MultiViewPreprocessor(LAYOUT, photometric_place=place)
     mode = request.getfixturevalue("mode")
     on_gpu(mode, preprocessor)
-    preprocessor._device = torch.device("cuda")  # what `to` would set
+    preprocessor._device = torch.device("cuda")  # set by `to`
     inputs = [torch.empty(view.shape, dtype=torch.uint8) for view in views()]
     out = preprocessor(dict(inputs=inputs, data_samples=None), training=True)["inputs"]
     assert {view.device.type for view in out} == {"cuda"}
@@ -90,13 +90,13 @@ def test_lars(mode):
     assert [b.device.type for b in buffers] == ["cuda", "cuda"]
 
 
-def test_a_mixture_would_be_found(mode):
+def test_mixed_devices_are_detected(mode):
     student, teacher = torch.empty(8, 4, device="cuda"), torch.empty(8, 4)
     with pytest.raises(RuntimeError, match="device"):
         match_attention(student, teacher, num_views=2, num_global=2)
 
 
-def test_a_mixture_in_the_gradient_would_be_found(mode, monkeypatch):
+def test_mixed_devices_in_the_gradient_are_detected(mode, monkeypatch):
     pull = Keys.pull
     monkeypatch.setattr(Keys, "pull", lambda self, c: pull(self, c).cpu())
     student = torch.empty(8, 4, device="cuda", requires_grad=True)

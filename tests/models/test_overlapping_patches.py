@@ -1,4 +1,4 @@
-"""Patches laid closer than side by side."""
+"""Overlapping patches."""
 
 import pytest
 import torch
@@ -16,12 +16,12 @@ def vit(stride=None, seed=0):
     backbone.init_weights()
     if stride is not None:
         lay_patches_closer(backbone, stride)
-    backbone.eval()  # mmpretrain gives nothing back
+    backbone.eval()  # mmpretrain's eval() returns None.
     return backbone
 
 
 @torch.no_grad()
-def test_the_patch_size_changes_nothing():
+def test_a_stride_of_the_patch_size_changes_nothing():
     images = torch.randn(2, 3, 40, 56)
     assert torch.equal(feature_map(vit(8), images), feature_map(vit(), images))
 
@@ -29,18 +29,19 @@ def test_the_patch_size_changes_nothing():
 @pytest.mark.parametrize("stride", [4, 2])
 @torch.no_grad()
 def test_a_shift_by_the_stride_shifts_the_features(stride):
-    # Nothing tells places apart but the image: a thing on flat ground, and no position embedding.
+    # Only the image depends on the position: an object on a flat background, and no position
+    # embedding.
     backbone = vit(stride)
     backbone.pos_embed.zero_()
-    thing = torch.randn(3, 12, 12)
+    pattern = torch.randn(3, 12, 12)
     images = torch.full((2, 3, 48, 64), 0.3)
-    images[0, :, 16:28, 20:32] = thing
-    images[1, :, 16 + stride : 28 + stride, 20 - stride : 32 - stride] = thing
-    here, there = feature_map(backbone, images)
-    assert here.shape == (32, 48 // stride, 64 // stride)
-    # float32, summed in another order: 1.2e-5 was seen on another processor.
-    torch.testing.assert_close(there, here.roll((1, -1), (1, 2)), atol=1e-4, rtol=0)
-    assert (there - here).abs().max() > 0.1
+    images[0, :, 16:28, 20:32] = pattern
+    images[1, :, 16 + stride : 28 + stride, 20 - stride : 32 - stride] = pattern
+    features, shifted = feature_map(backbone, images)
+    assert features.shape == (32, 48 // stride, 64 // stride)
+    # float32 sums in another order differ by up to 1.2e-5 on another processor.
+    torch.testing.assert_close(shifted, features.roll((1, -1), (1, 2)), atol=1e-4, rtol=0)
+    assert (shifted - features).abs().max() > 0.1
 
 
 @torch.no_grad()
@@ -58,7 +59,7 @@ def test_each_patch_is_the_one_centred_on_its_cell():
 
 @torch.no_grad()
 def test_places_keep_their_position_embedding():
-    # A ramp over the image stays that ramp: 6 x 6 places 8 pixels apart, read 4 pixels apart.
+    # A ramp over the image stays the same: 6 x 6 positions 8 pixels apart, sampled every 4 pixels.
     backbone = vit(4)
     ramp = torch.arange(6.0) * 8 + 4
     backbone.pos_embed.zero_()
@@ -73,7 +74,7 @@ def test_places_keep_their_position_embedding():
     torch.testing.assert_close(columns[:, 3:9], wanted[3:9].expand(12, 6), atol=0.5, rtol=0)
 
 
-def test_what_cannot_be_laid_closer():
+def test_wrong_strides_and_backbones():
     for stride in (3, 0, 12):
         with pytest.raises(InputError, match=f"model.stride={stride} with patches of 8.*2, 4, 8"):
             LabelPropagation(TOY_VIT, stride=stride)

@@ -27,7 +27,7 @@ def preprocessor(place, **kw):
     return MultiViewPreprocessor(LAYOUT, photometric_place=place, mean=MEAN, std=STD, **kw)
 
 
-def test_in_the_worker_mode_views_are_only_normalised():
+def test_with_augmentation_in_the_worker_views_are_only_normalised():
     data = batch("worker")
     out = preprocessor("worker")(data, True)["inputs"]
     for view, result in zip(data["inputs"], out, strict=True):
@@ -73,8 +73,8 @@ def test_views_that_do_not_match_the_layout():
 
 
 @pytest.mark.parametrize(
-    "pipeline,mine,how", [("worker", "device", "twice"), ("device", "worker", "never")]
+    "pipeline,place,times", [("worker", "device", "twice"), ("device", "worker", "never")]
 )
-def test_pipeline_and_preprocessor_must_agree_on_the_place(pipeline, mine, how):
-    with pytest.raises(InputError, match=f"would run {how}"):
-        preprocessor(mine)(batch(pipeline), True)
+def test_pipeline_and_preprocessor_must_agree_on_the_place(pipeline, place, times):
+    with pytest.raises(InputError, match=f"would run {times}"):
+        preprocessor(place)(batch(pipeline), True)

@@ -1,4 +1,4 @@
-"""Heat maps: the class token's attention against a slow reference; objects found in their place."""
+"""Heat maps: attention of the class token against a slow reference, and boxes of known objects."""
 
 import numpy as np
 import pytest
@@ -22,12 +22,12 @@ SIZE, PATCH = 64, 8
 
 
 def random_weights(model, seed=0):
-    """Weights large enough that attention is far from uniform; evaluation mode."""
+    """Set weights so large that attention is far from uniform, and the evaluation mode."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for p in model.parameters():
             p.copy_(0.5 * torch.randn_like(p))
-    model.eval()  # mmpretrain's returns nothing
+    model.eval()  # mmpretrain's eval() returns None.
     return model.double()
 
 
@@ -61,7 +61,7 @@ def test_attention_equals_the_slow_reference_for_mmpretrain(out_type):
         wanted = slow_class_attention(tokens, qkv.weight.detach(), qkv.bias.detach(), 3)
         assert grid == (2, 3)
         np.testing.assert_allclose(heat.flatten(), wanted[1:], atol=1e-12, rtol=0)
-        # Far from uniform, so the comparison says something; the heads' rows sum to one.
+        # Uniform attention would make the comparison trivial; the row of each head sums to one.
         assert heat.max() > 3 * heat.min() and sum(wanted) == pytest.approx(3, abs=1e-12)
 
 
@@ -80,7 +80,7 @@ def test_attention_equals_the_slow_reference_for_timm(registers):
 
 
 def test_it_is_the_attention_that_the_block_uses():
-    # The value of the class token after timm's own attention = our row times the values.
+    # The class token after timm's attention equals our row of attention times the values.
     attention = random_weights(timm.layers.Attention(12, num_heads=3, qkv_bias=True, qk_norm=True,
                                                      norm_layer=nn.LayerNorm))  # fmt: skip
     attention.proj = nn.Identity()
@@ -97,7 +97,7 @@ def test_another_size_and_low_precision():
         assert low.dtype == torch.float32 and low.isfinite().all()
 
 
-def test_only_the_last_block_s_class_token_is_asked_and_no_hook_stays():
+def test_only_the_class_token_s_attention_is_computed_and_no_hook_remains():
     vit = mmpretrain_vit()
     saliency(vit, images(16, 24))
     with pytest.raises(RuntimeError):
@@ -125,7 +125,7 @@ def test_feature_maps_are_summed_over_channels():
         torch.testing.assert_close(saliency(backbone, x), wanted.sum(dim=1))
 
 
-# Objects: one bright rectangle on black, at places that no patch knows of.
+# Objects: one bright rectangle on black, not aligned with the patches.
 
 
 def objects(count=30, size=SIZE, smallest=12, seed=0):
@@ -143,12 +143,12 @@ def assert_within_one_patch(backbone, pictures, boxes, patch):
     found = boxes_from_heat_maps(saliency(backbone, pictures).float(), pictures.shape[-2:])
     worst = (found - boxes).abs().max() * pictures.shape[-1]
     assert worst <= patch, worst
-    # Boxes that say nothing would not do.
+    # Boxes of the whole image would pass too easily.
     assert (torch.tensor([0.0, 0, 1, 1]) - boxes).abs().max() * pictures.shape[-1] > 2 * patch
 
 
 class Intensity(nn.Module):
-    """A network whose only map is the images' mean intensity in patches."""
+    """Network whose map is the mean intensity of the patches."""
 
     def forward(self, x):
         return (nn.functional.avg_pool2d(x, PATCH),)
@@ -158,25 +158,25 @@ def test_box_of_an_intensity_map():
     assert_within_one_patch(Intensity(), *objects(), PATCH)
 
 
-def test_box_of_a_resnet_that_passes_intensity_on():
+def test_box_of_a_resnet_that_preserves_intensity():
     resnet = ResNet(depth=18)
     resnet.eval()
     with torch.no_grad():
         for module in resnet.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.dirac_(module.weight)
-        # Strides take the first of two places each time; take the middle of the patch at the last.
+        # Each stride keeps the first of two positions; the last one takes the middle of the patch.
         first = resnet.layer4[0].conv1.weight
         first.copy_(first.roll((1, 1), (2, 3)))
         resnet.layer4[0].downsample[0].weight.zero_()
     assert_within_one_patch(resnet, *objects(10, size=256, smallest=40), 32)
 
 
-def look_at_light(project, position, token, qkv, heads=2):
-    """Weights with which the class token attends to bright patches.
+def attend_to_bright_patches(project, position, token, qkv, heads=2):
+    """Set weights with which the class token attends to bright patches.
 
-    A patch's token is (intensity, 5, -5, 0 ...), which LayerNorm scales nearly alike whatever the
-    intensity; keys take the intensity, the query is the same for every image.
+    The token of a patch is (intensity, 5, -5, 0 ...), which LayerNorm scales nearly independently
+    of the intensity. The keys are the intensity, and the query is the same for every image.
     """
     width = token.shape[-1]
     with torch.no_grad():
@@ -190,11 +190,11 @@ def look_at_light(project, position, token, qkv, heads=2):
             qkv.weight[width + first, 0] = 4.0
 
 
-def test_box_of_a_vit_that_attends_to_light():
+def test_box_of_a_vit_that_attends_to_bright_patches():
     arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=16)
     ours = MoCoV3ViT(arch=arch, img_size=SIZE, patch_size=PATCH)
     ours.eval()
-    look_at_light(
+    attend_to_bright_patches(
         ours.patch_embed.projection, ours.pos_embed, ours.cls_token, ours.layers[0].attn.qkv
     )
     assert_within_one_patch(ours, *objects(), PATCH)
@@ -202,13 +202,13 @@ def test_box_of_a_vit_that_attends_to_light():
     other = TIMMBackbone("vit_tiny_patch16_224", **small)
     other.eval()
     inner = other.timm_model
-    look_at_light(
+    attend_to_bright_patches(
         inner.patch_embed.proj, inner.pos_embed, inner.cls_token, inner.blocks[0].attn.qkv
     )
     assert_within_one_patch(other, *objects(), PATCH)
 
 
-def test_extraction_leaves_the_modes_as_they_were():
+def test_extraction_restores_the_modes():
     backbone = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(3, 2, 4, stride=4), nn.BatchNorm2d(2))
     backbone.train()
     backbone[0].eval()
@@ -228,7 +228,7 @@ def test_extraction_leaves_the_modes_as_they_were():
     )  # fmt: skip
     assert [m.training for m in backbone] == [False, True, True]
     assert torch.equal(backbone[2].running_mean, statistics)
-    # Rows are in the order of the images' numbers, which ran backwards here.
+    # The rows are in the order of the images' indices, which are reversed here.
     backbone.eval()
     wanted = boxes_from_heat_maps(saliency(backbone, pictures), (SIZE, SIZE))
     assert indices.tolist() == [0, 1, 2, 3] and torch.equal(boxes, wanted.flip(0))
@@ -239,5 +239,5 @@ def test_wrong_input():
         saliency(mmpretrain_vit(with_cls_token=False, out_type="featmap"), images(16, 24))
     with pytest.raises(InputError, match="without a class token"):
         saliency(timm_vit(class_token=False, global_pool="avg"), images(16, 24))
-    with pytest.raises(InputError, match=r"gives .* where a map"):
+    with pytest.raises(InputError, match=r"returns .*, but a map"):
         saliency(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).double(), images(4, 4))

@@ -1,4 +1,4 @@
-"""The momentum teacher: numbers of an update, its own buffers, its schedule."""
+"""The momentum teacher: its update, its buffers and its schedule."""
 
 import math
 
@@ -25,8 +25,8 @@ def test_update_is_the_moving_average_of_parameters_only():
         backbone[1].running_mean.fill_(7.0)
     teacher.update(backbone, neck, 0.9)
     for name, value in teacher.state_dict().items():
-        moved = "running" not in name and "num_batches" not in name
-        torch.testing.assert_close(value, before[name] + (0.1 if moved else 0))
+        is_parameter = "running" not in name and "num_batches" not in name
+        torch.testing.assert_close(value, before[name] + (0.1 if is_parameter else 0))
 
 
 def test_buffers_come_from_the_teachers_own_forward_passes():

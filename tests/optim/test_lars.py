@@ -1,4 +1,4 @@
-"""LARS without readings: mmpretrain's numbers and state, and nothing read from the device."""
+"""LARS has mmpretrain's numbers and state, but reads nothing from the device."""
 
 import copy
 
@@ -19,7 +19,7 @@ def parameters():
     generator = torch.Generator().manual_seed(0)
     made = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
     with torch.no_grad():
-        made[2].zero_()  # no norm: a rate of its own would be 0 / x
+        made[2].zero_()  # its norm is 0, so its ratio would be 0 / x
     return made
 
 
@@ -32,7 +32,7 @@ def set_gradients(made, step):
     generator = torch.Generator().manual_seed(100 + step)
     for index, parameter in enumerate(made):
         gradient = torch.randn(parameter.shape, generator=generator)
-        # The last one begins late, the first has no slope in one step.
+        # The last one gets gradients from step 2, the first a gradient of 0 in step 3.
         parameter.grad = None if index == 4 and step < 2 else gradient * (index > 0 or step != 3)
 
 
@@ -41,7 +41,7 @@ def set_gradients(made, step):
     [{}, dict(momentum=0.0), dict(nesterov=True), dict(dampening=0.2), dict(eta=0.02)],
     ids=str,
 )
-def test_it_is_mmpretrains(change):
+def test_steps_equal_mmpretrains(change):
     ours, theirs = parameters(), parameters()
     pairs = [(ours, LARS(groups(ours), **{**SETTINGS, **change}))]
     pairs.append((theirs, OneByOneLARS(groups(theirs), **{**SETTINGS, **change})))
@@ -55,7 +55,7 @@ def test_it_is_mmpretrains(change):
         torch.testing.assert_close(mine, wanted, atol=1e-7, rtol=1e-6)
 
 
-def test_either_goes_on_from_the_others_state():
+def test_resuming_from_mmpretrains_state():
     made = parameters()
     optimizer = OneByOneLARS(groups(made), **SETTINGS)
     for step in range(3):
@@ -65,16 +65,16 @@ def test_either_goes_on_from_the_others_state():
     resumed = LARS(groups(again), **SETTINGS)
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for step in range(3, 6):
-        for parameters_, optimizer_ in ((made, optimizer), (again, resumed)):
-            set_gradients(parameters_, step)
-            optimizer_.step()
+        for tensors, stepping in ((made, optimizer), (again, resumed)):
+            set_gradients(tensors, step)
+            stepping.step()
     for mine, wanted in zip(again, made, strict=True):
         torch.testing.assert_close(mine, wanted, atol=1e-7, rtol=1e-6)
     assert resumed.state_dict().keys() == optimizer.state_dict().keys()
     assert resumed.state_dict()["state"].keys() == optimizer.state_dict()["state"].keys()
 
 
-def test_nothing_is_read():
+def test_nothing_is_read_from_the_device():
     def step(kind):
         with FakeTensorMode() as mode:
             made = [torch.nn.Parameter(mode.from_tensor(p.detach())) for p in parameters()]
@@ -89,7 +89,7 @@ def test_nothing_is_read():
         step(OneByOneLARS)
 
 
-def test_later_steps_allocate_no_tensor_of_a_parameters_size():
+def test_later_steps_allocate_no_tensor_as_large_as_a_parameter():
     class Sizes(TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             out = function(*args, **(kwargs or {}))
@@ -105,7 +105,7 @@ def test_later_steps_allocate_no_tensor_of_a_parameters_size():
 
     made = parameters()
     optimizer, new = LARS(groups(made), **SETTINGS), []
-    for step in (3, 4):  # all have gradients
+    for step in (3, 4):  # all parameters have gradients
         new.clear()
         set_gradients(made, step)
         with Sizes():
@@ -113,14 +113,14 @@ def test_later_steps_allocate_no_tensor_of_a_parameters_size():
     assert new and max(new) < min(p.numel() for p in made)
 
 
-@pytest.mark.parametrize("spoilt", [0, 1])
-def test_what_is_no_number_spreads_as_in_mmpretrains(spoilt):
+@pytest.mark.parametrize("bad", [0, 1])
+def test_nan_spreads_as_in_mmpretrains(bad):
     ours, theirs = parameters(), parameters()
     for made, kind in ((ours, LARS), (theirs, OneByOneLARS)):
         set_gradients(made, 2)
-        made[spoilt].grad.view(-1)[0] = torch.nan
+        made[bad].grad.view(-1)[0] = torch.nan
         kind(groups(made), **SETTINGS).step()
-    assert theirs[spoilt].isnan().any()
+    assert theirs[bad].isnan().any()
     for mine, wanted in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, wanted, equal_nan=True)
 

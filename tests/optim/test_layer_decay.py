@@ -1,4 +1,4 @@
-"""Learning rate and weight decay of every parameter, against a table worked out by name here."""
+"""Learning rate and weight decay of every parameter, compared with a table of all names."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ LR, WD = 1e-4, 0.05
 
 
 class Segmentor(nn.Module):
-    """A backbone between a neck and a head, as mmdet and mmseg have it."""
+    """A backbone between a neck and a head, as in mmdet and mmseg."""
 
     def __init__(self, config):
         super().__init__()
@@ -53,7 +53,7 @@ def vit(blocks=12, width=24, **kwargs):
 
 
 def table_of_vit_b():
-    """By hand: BEiT's rule for twelve blocks, 13 steps from the patches to the heads."""
+    """Write out BEiT's rule for twelve blocks: 13 steps from the patches to the heads."""
     at = {depth: LR * 0.75 ** (13 - depth) for depth in range(14)}
     table = {
         "backbone.cls_token": (at[0], 0.0),
@@ -85,18 +85,18 @@ def test_every_parameter_of_vit_b():
     assert set(found) == set(table) == {n for n, _ in model.named_parameters()}
     for name, wanted in table.items():
         assert found[name] == pytest.approx(wanted, rel=1e-12), name
-    # Two of them as numbers: .75^13 and .75.
+    # Two of them as numbers: .75^13 and .75 times the learning rate.
     assert found["backbone.pos_embed"][0] == pytest.approx(2.3757264e-6, rel=1e-6)
     assert found["backbone.layers.11.ln1.weight"][0] == pytest.approx(7.5e-5)
 
 
-def test_ibots_quirk_decays_the_embeddings_and_nothing_else():
+def test_decay_embeddings_decays_the_embeddings_and_nothing_else():
     model = Segmentor(vit())
     plain = groups_of(model, layer_decay_rate=0.75)
-    quirk = groups_of(model, layer_decay_rate=0.75, decay_embeddings=True)
-    changed = {name for name in plain if plain[name] != quirk[name]}
+    found = groups_of(model, layer_decay_rate=0.75, decay_embeddings=True)
+    changed = {name for name in plain if plain[name] != found[name]}
     assert changed == {"backbone.cls_token", "backbone.pos_embed"}
-    assert all(quirk[name] == (plain[name][0], WD) for name in changed)
+    assert all(found[name] == (plain[name][0], WD) for name in changed)
 
 
 def test_depths_of_a_resnet():
@@ -114,7 +114,7 @@ def test_depths_of_a_resnet():
     assert depths["neck.weight"] == depths["head.0.weight"] == 17
 
 
-def test_a_pyramids_downsampling_belongs_to_the_block_it_leads_to():
+def test_the_downsampling_of_a_pyramid_belongs_to_the_next_block():
     depths = parameter_depths(Segmentor({**SMALL, "type": "bam_mm.DenseCAFormer"}))
     by_stage = {}
     for name, depth in depths.items():
@@ -130,7 +130,7 @@ def test_a_pyramids_downsampling_belongs_to_the_block_it_leads_to():
     assert depths["neck.weight"] == first == max(depths.values())
 
 
-def test_frozen_parameters_are_left_out_and_without_decay_nothing_is_scaled():
+def test_frozen_parameters_are_left_out_and_a_rate_of_1_scales_nothing():
     model = Segmentor(vit(frozen=True))
     found = groups_of(model, layer_decay_rate=1.0)
     assert set(found) == {n for n, _ in model.named_parameters() if not n.startswith("backbone.")}
@@ -148,8 +148,8 @@ def test_wrong_options():
         groups_of(model, layer_decay_rate=0.75)
 
 
-def test_a_step_moves_each_block_by_its_rate():
-    """AdamW's first step is the learning rate for every weight with a gradient."""
+def test_a_step_moves_each_block_by_its_learning_rate():
+    """The first step of AdamW moves every weight by its learning rate."""
     model = Segmentor(vit()).double()
     constructor = LayerDecayOptimWrapperConstructor(
         dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=LR, weight_decay=0.0)),

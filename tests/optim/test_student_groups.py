@@ -1,4 +1,4 @@
-"""The optimizer holds the student's parameters, once each, and none of the teacher's."""
+"""The optimizer has each parameter of the student once, and none of the teacher."""
 
 import pytest
 import torch
@@ -10,10 +10,10 @@ from tests.models.test_bam import build
 
 
 def test_groups_and_weight_decay(monkeypatch):
-    said = []
+    logged = []
     monkeypatch.setattr(
         "mmengine.optim.optimizer.default_constructor.print_log",
-        lambda text, **kw: said.append(text),
+        lambda text, **kw: logged.append(text),
     )
     model = build()
     wrapper = build_optim_wrapper(
@@ -25,7 +25,7 @@ def test_groups_and_weight_decay(monkeypatch):
             constructor="bam_mm.StudentOptimWrapperConstructor",
         ),
     )
-    # mmengine adds a group of its own, one scalar that holds the base settings.
+    # mmengine adds a group with one scalar for the base settings.
     groups = [g for g in wrapper.param_groups if g["params"][0].ndim > 0]
     decay = {id(p): g["weight_decay"] for g in groups for p in g["params"]}
     students = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
@@ -33,11 +33,11 @@ def test_groups_and_weight_decay(monkeypatch):
     for name, parameter in students:
         assert not name.startswith("teacher")
         assert decay[id(parameter)] == (0.0 if parameter.ndim == 1 else 0.04), name
-    assert not any("teacher" in text for text in said)
+    assert not any("teacher" in text for text in logged)
     assert isinstance(wrapper.optimizer, torch.optim.AdamW)
 
 
-def test_parameters_of_the_same_settings_share_a_group():
+def test_parameters_with_the_same_settings_share_a_group():
     model = build()
     wrapper = build_optim_wrapper(
         model,
@@ -74,8 +74,8 @@ def test_parameters_of_the_same_settings_share_a_group():
             assert found[name] == (1e-3, 0.0 if parameter.ndim == 1 else 0.04, None)
 
 
-def test_merging_groups_by_hand():
-    a, b, c, d = "abcd"  # any object stands for a tensor
+def test_merging_groups():
+    a, b, c, d = "abcd"  # any objects can stand for tensors
     groups = [
         dict(params=[a], lr=1.0),
         dict(params=[b], lr=1.0, weight_decay=0.0),
@@ -91,7 +91,7 @@ def test_merging_groups_by_hand():
     assert merge_groups([]) == []
 
 
-def test_settings_that_say_what_holds_anyway_make_no_group():
+def test_settings_equal_to_the_defaults_make_no_group():
     wrapper = build_optim_wrapper(
         build(),
         dict(
@@ -124,7 +124,7 @@ def test_a_parameter_of_two_modules_is_not_updated_twice():
 
 
 def trained(steps, fused, state=None, start=0):
-    """Weights and optimizer after some steps with gradients that follow from the step alone."""
+    """Return weights and optimizer state after some steps; gradients only depend on the step."""
     model = build()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.04, fused=fused)
@@ -145,7 +145,7 @@ def test_the_fused_optimizer_takes_the_same_steps():
         torch.testing.assert_close(fused[name], value, atol=1e-6, rtol=1e-5, msg=name)
 
 
-def test_the_fused_optimizer_goes_on_bit_for_bit_after_a_checkpoint(tmp_path):
+def test_the_fused_optimizer_resumes_bit_for_bit_from_a_checkpoint(tmp_path):
     whole, optimizer = trained(6, fused=True)
     torch.save(trained(3, fused=True), tmp_path / "half.pth")
     half = torch.load(tmp_path / "half.pth", weights_only=True)

@@ -1,4 +1,4 @@
-"""The feature protocols through tools/test.py's function, on a very small toy world."""
+"""Runs of the feature protocols on a very small toy world, as tools/test.py starts them."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -15,7 +15,7 @@ SMALL = {
 
 
 def evaluate(protocol, images, out, options=None, checkpoint="random", launcher="none"):
-    """Metrics of a toy config, in eight-wide layers so that nothing takes long."""
+    """Evaluate a toy config with small settings and return its metrics."""
     path = ROOT / f"configs/cls/vit-toy-p8_{protocol}_toy.py"
     options = {
         "data_root": str(images),

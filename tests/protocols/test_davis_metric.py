@@ -1,4 +1,4 @@
-"""Scores, tables, submission and overlays of DAVIS's videos."""
+"""Scores, tables, submission and overlays of DAVIS videos."""
 
 import csv
 
@@ -20,7 +20,7 @@ SETTINGS = ((5, 7), (3, 7), (5, 1))
 def root(tmp_path_factory):
     root = write_videos(tmp_path_factory.mktemp("videos"), count=3, frames=6)
     for path in sorted((root / "Annotations/480p/v1").iterdir()):
-        # Another palette than the usual: it has to be kept.
+        # An unusual palette, which has to be kept.
         write_indexed(path, read_indexed(path)[0], voc_palette()[::-1])
     return root
 
@@ -52,9 +52,9 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_metrics_and_tables_are_those_of_the_pure_functions(samples, tmp_path, capsys):
+def test_metrics_and_tables_match_the_pure_functions(samples, tmp_path, capsys):
     metrics = evaluate(samples, out_dir=str(tmp_path), overlays=0)
-    wanted = {
+    expected = {
         s: [davis_j_and_f(x["video"].truth(), x["predictions"][s]) for x in samples]
         for s in SETTINGS
     }
@@ -64,7 +64,7 @@ def test_metrics_and_tables_are_those_of_the_pure_functions(samples, tmp_path, c
         rows(tmp_path / "per_object.csv"),
     )
     for i, s in enumerate(SETTINGS):
-        summary = davis_summary(o for objects in wanted[s] for o in objects)
+        summary = davis_summary(o for objects in expected[s] for o in objects)
         assert (table[i]["topk"], table[i]["n_last_frames"]) == (str(s[0]), str(s[1]))
         for name, value in summary.items():
             assert metrics[f"davis/k{s[0]}_n{s[1]}/{name}"] == pytest.approx(value, abs=1e-12)
@@ -77,16 +77,16 @@ def test_metrics_and_tables_are_those_of_the_pure_functions(samples, tmp_path, c
         if (r["topk"], r["n_last_frames"], r["sequence"]) == ("5", "1", "v2")
     )
     assert float(one["F_decay"]) == pytest.approx(
-        np.mean([o["F_decay"] for o in wanted[5, 1][2]]), abs=5e-7
+        np.mean([o["F_decay"] for o in expected[5, 1][2]]), abs=5e-7
     )
     assert len(per_sequence) == 9
-    assert len(per_object) == 3 * sum(len(objects) for objects in wanted[5, 7])
+    assert len(per_object) == 3 * sum(len(objects) for objects in expected[5, 7])
     assert metrics["davis/left_out"] == 0 and metrics["davis/videos"] == 3
     printed = capsys.readouterr().out
     assert f"{100 * metrics['davis/J&F']:.1f}" in printed and "v2" in printed
 
 
-def test_the_order_of_videos_and_the_threads_change_nothing(samples, tmp_path):
+def test_order_of_videos_and_number_of_threads_do_not_matter(samples, tmp_path):
     one = evaluate(samples, out_dir=str(tmp_path / "a"), workers=1)
     two = evaluate(samples[::-1], out_dir=str(tmp_path / "b"), workers=5)
     assert one == two
@@ -112,8 +112,8 @@ def test_submission_keeps_ids_and_palette(samples, tmp_path):
     assert samples[1]["video"].palette() != voc_palette()
 
 
-def test_faults_are_counted_and_the_others_scored(samples):
-    bad = {**samples[0], "predictions": {}, "fault": "video v0: broken; mend it"}
+def test_faulty_videos_are_counted_and_the_others_scored(samples):
+    bad = {**samples[0], "predictions": {}, "fault": "video v0: broken; fix it"}
     metrics = evaluate([bad, *samples[1:]], meta={"left_out": {"v9": "video v9: gone"}})
     assert metrics["davis/left_out"] == 2 and metrics["davis/videos"] == 2
     assert metrics["davis/J&F"] == pytest.approx(evaluate(samples[1:])["davis/J&F"], abs=1e-12)
@@ -140,14 +140,14 @@ def test_overlays_of_the_first_videos(samples, tmp_path):
         assert strip.size == (6 * 240 + 5 * 2, 144)
 
 
-def test_blend_paints_objects_and_leaves_the_rest():
+def test_blend_paints_objects_and_keeps_the_background():
     frame = np.full((20, 30, 3), 100, np.uint8)
     ids = np.zeros((20, 30), np.uint8)
     ids[5:15, 5:15] = 2  # dark green in the palette
     image = blend(frame, ids, voc_palette(), width=30)
     assert image.shape == (20, 30, 3)
-    assert (image[10, 10] == (50, 114, 50)).all()  # half way between 100 and (0, 128, 0)
-    assert (image[5, 8] == (128, 192, 128)).all()  # the line: half way to white
+    assert (image[10, 10] == (50, 114, 50)).all()  # halfway between 100 and (0, 128, 0)
+    assert (image[5, 8] == (128, 192, 128)).all()  # the outline: halfway to white
     outside = ids == 0
     assert (image[outside] == 100).all()
 

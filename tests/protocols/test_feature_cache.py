@@ -1,4 +1,4 @@
-"""The cache: what hits, what misses, damage, concurrent and impossible writes."""
+"""Hits and misses of the feature cache, damaged files, interrupted and impossible writes."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def world(made, tmp_path):
 
 
 class Bench:
-    """One backbone and one data set; counts the backbone's forward passes."""
+    """One backbone and one data set; counts the forward passes of the backbone."""
 
     def __init__(self, root, cache):
         init_default_scope("mmpretrain")
@@ -55,7 +55,7 @@ class Bench:
         self.calls += 1
 
     def run(self):
-        """Features, labels, and how many batches went through the backbone."""
+        """Return features, labels and the number of batches that the backbone has processed."""
         steps = pipeline(self.crop)
         loader = Runner.build_dataloader(
             dict(
@@ -83,7 +83,7 @@ def bench(world, tmp_path):
     return Bench(world, tmp_path / "cache")
 
 
-def test_a_hit_skips_the_backbone_and_gives_the_same(bench):
+def test_a_hit_skips_the_backbone_and_returns_the_same(bench):
     features, labels, calls = bench.run()
     assert calls == 4 and features.shape == (18, 32) and labels.tolist() == sorted(labels.tolist())
     again, same_labels, calls = bench.run()
@@ -94,7 +94,7 @@ def test_a_hit_skips_the_backbone_and_gives_the_same(bench):
     stems = {p.stem for p in bench.cache.iterdir()}
     assert len(stems) == 1 and len(list(bench.cache.iterdir())) == 2
     bench.cache = None
-    assert bench.run()[2] == 4  # nothing kept, nothing read
+    assert bench.run()[2] == 4  # nothing written, nothing read
 
 
 def change_a_weight(bench):
@@ -135,7 +135,7 @@ def change_the_feature(bench):
         change_a_transform, change_the_feature,
     ],
 )  # fmt: skip
-def test_any_change_misses(bench, change):
+def test_any_change_is_a_miss(bench, change):
     bench.run()
     assert bench.run()[2] == 0
     change(bench)
@@ -154,27 +154,27 @@ def flip_a_bit(data):
 @pytest.mark.parametrize(
     "damage", [cut_short, flip_a_bit, lambda data: b"", lambda data: b"x" * 99]
 )
-def test_damage_is_noticed_said_and_mended(bench, damage, monkeypatch):
-    said = []
-    monkeypatch.setattr(feature_cache, "print_log", lambda text, **kwargs: said.append(text))
+def test_damage_is_noticed_logged_and_fixed(bench, damage, monkeypatch):
+    messages = []
+    monkeypatch.setattr(feature_cache, "print_log", lambda text, **kwargs: messages.append(text))
     features, _, _ = bench.run()
     (path,) = bench.cache.glob("*.safetensors")
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     again, _, calls = bench.run()
     assert calls == 4 and torch.equal(again, features)
-    assert any(f"{path} are damaged" in text for text in said)
+    assert any(f"{path} are damaged" in text for text in messages)
     assert path.read_bytes() == whole and bench.run()[2] == 0
 
 
-def test_a_file_of_another_data_set_is_not_believed(bench):
+def test_a_file_of_another_data_set_is_rejected(bench):
     bench.run()
     (path,) = bench.cache.glob("*.safetensors")
     assert read_features(path, rows=18) is not None and read_features(path, rows=17) is None
     assert read_features(bench.cache / "none.safetensors", rows=18) is None
 
 
-def test_a_killed_write_leaves_nothing_that_is_read(bench, monkeypatch):
+def test_a_killed_write_leaves_no_file(bench, monkeypatch):
     def killed(*args, **kwargs):
         raise KeyboardInterrupt
 
@@ -186,16 +186,18 @@ def test_a_killed_write_leaves_nothing_that_is_read(bench, monkeypatch):
     assert bench.run()[2] == 4 and bench.run()[2] == 0
 
 
-def test_a_folder_that_cannot_be_written_is_said_and_the_run_goes_on(bench, tmp_path, monkeypatch):
-    said = []
-    monkeypatch.setattr(feature_cache, "print_log", lambda text, **kwargs: said.append(text))
+def test_a_folder_that_cannot_be_written_is_logged_and_the_run_continues(
+    bench, tmp_path, monkeypatch
+):
+    messages = []
+    monkeypatch.setattr(feature_cache, "print_log", lambda text, **kwargs: messages.append(text))
     (tmp_path / "file").write_text("")
     bench.cache = tmp_path / "file/cache"
     features, _, calls = bench.run()
     assert calls == 4 and len(features) == 18
-    assert any("features are not cached" in text and "cache_dir=" in text for text in said)
+    assert any("features are not cached" in text and "cache_dir=" in text for text in messages)
 
 
-def test_keys_are_those_of_values_not_of_order():
+def test_keys_depend_on_values_and_not_on_their_order():
     assert key_of({"a": 1, "b": (1, 2)}) == key_of({"b": [1, 2], "a": 1})
     assert key_of({"a": 1}) != key_of({"a": 2})

@@ -1,4 +1,4 @@
-"""kNN, logistic regression and clustering end to end: numbers, files, messages."""
+"""kNN, logistic regression and clustering end to end: metrics, files and messages."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ def images(tmp_path_factory):
 def runs(images, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
     metrics = {p: evaluate(p, images, out) for p in ("knn", "logreg", "cluster")}
-    # Three protocols, two sets of images: extracted once each.
+    # Three protocols share two sets of images, which are extracted once each.
     tables = [load_file(p) for p in (out / "cache").glob("*.safetensors")]
     assert len(tables) == 2
     train, test = sorted(tables, key=lambda t: -len(t["labels"]))
@@ -43,7 +43,7 @@ def rows(path):
         return list(csv.DictReader(file))
 
 
-def test_knn_is_knn_predict(runs):
+def test_knn_matches_knn_predict(runs):
     out, metrics, (bank, bank_labels), (queries, labels) = runs
     assert len(bank) == 72 and len(queries) == 18
     table = rows(out / "knn/knn.csv")
@@ -56,7 +56,7 @@ def test_knn_is_knn_predict(runs):
     assert json.loads((out / "knn.json").read_text()) == metrics["knn"]
 
 
-def test_logistic_regression_is_the_sweep(runs):
+def test_logistic_regression_matches_the_sweep(runs):
     out, metrics, (features, labels), test = runs
     held_out = balanced_subset(labels, 0.25, seed=0)
     kept = torch.ones(72).bool()
@@ -82,15 +82,15 @@ def test_logistic_regression_is_the_sweep(runs):
     assert (out / "logreg/penalties.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_clustering_is_the_curve(runs):
+def test_clustering_matches_the_curve(runs):
     out, metrics, _, (features, labels) = runs
     curve = clustering_curve(features, labels, [2, 4], num_classes=9, draws=3, seed=0, n_init=2)
-    wanted = {
+    expected = {
         f"clustering_k{n}/{name}": 100 * value
         for n, scores in curve.items()
         for name, value in summarise(scores).items()
     }
-    assert metrics["cluster"] == pytest.approx(wanted)
+    assert metrics["cluster"] == pytest.approx(expected)
     draws = rows(out / "clustering/draws.csv")
     assert [float(d["nmi"]) for d in draws] == pytest.approx(
         [s.nmi for scores in curve.values() for s in scores]
@@ -101,7 +101,7 @@ def test_clustering_is_the_curve(runs):
 
 
 def without_class(images, out, split, keep=0):
-    """A copy of the world in which a class has ``keep`` images and the others all."""
+    """Copy the toy world, but keep only ``keep`` images of one class."""
     copy = out / "images"
     shutil.copytree(images, copy)
     for path in sorted((copy / split / CLASS_NAMES[2]).iterdir())[keep:]:
@@ -134,9 +134,9 @@ def test_classes_that_are_empty_missing_or_single(images, tmp_path):
     with pytest.raises(InputError, match=f"8 classes and the test.* not in both: {CLASS_NAMES[2]}"):
         evaluate("logreg", empty, tmp_path / "a")
     single = without_class(images, tmp_path / "b", "train", keep=1)
-    with pytest.raises(InputError, match="single training image, and that is held out"):
+    with pytest.raises(InputError, match="single training image, which is held out"):
         evaluate("logreg", single, tmp_path / "b")
-    # The first 16 images are of two classes; folders of the others are there.
+    # The first 16 images belong to two classes; the folders of the other classes exist.
     few = {"test_cfg.bank.dataset.indices": 16}
     with pytest.raises(InputError, match="7 of 9 classes have no image among the bank images"):
         evaluate("knn", images, tmp_path / "c", few)

@@ -1,4 +1,4 @@
-"""A checkpoint's video score beside its bounds."""
+"""Video score of a checkpoint, compared with its bounds."""
 
 import json
 import runpy
@@ -35,7 +35,7 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def test_the_rows_are_what_they_say(videos, checkpoint, tmp_path, monkeypatch, capsys):
+def test_each_row_scores_its_features(videos, checkpoint, tmp_path, monkeypatch, capsys):
     out = tmp_path / "scores.json"
     options = [f"data_root={videos}", "model.stride=8"]
     arguments = [CONFIG, checkpoint, "--seed", 7, "--out", out, "--cfg-options", *options]
@@ -51,7 +51,7 @@ def test_the_rows_are_what_they_say(videos, checkpoint, tmp_path, monkeypatch, c
     assert scores[TRUTH]["objects"] == sum(len(np.unique(v.annotation(0))) - 1 for v in data)
     assert f"{100 * scores[NAMED]['J&F']:.1f}" in printed
 
-    # The bound by another way: the shares of 8 x 8 pixels, counted.
+    # The same bound in another way: count the shares of 8 x 8 pixels.
     measures = []
     for video in data:
         truth = video.truth()
@@ -63,13 +63,13 @@ def test_the_rows_are_what_they_say(videos, checkpoint, tmp_path, monkeypatch, c
     assert scores[NAMED]["J&F"] < scores[TRUTH]["J&F"]
     assert scores[RANDOM]["J&F"] < scores[NAMED]["J&F"] - 0.2
 
-    # The checkpoint's row is what its features give.
+    # The checkpoint's row is the score of its features.
     model = MODELS.build(load_config(CONFIG, {"model.stride": 8}).model).eval()
     model.load_pretrained(checkpoint)
     predicted = [model.predict(v)["predictions"][5, 7] for v in data]
     pairs = zip(data, predicted, strict=True)
-    own = davis_summary([o for v, p in pairs for o in davis_j_and_f(v.truth(), p)])
-    assert scores[str(checkpoint)]["J&F"] == pytest.approx(own["J&F"], abs=1e-6)
+    direct = davis_summary([o for v, p in pairs for o in davis_j_and_f(v.truth(), p)])
+    assert scores[str(checkpoint)]["J&F"] == pytest.approx(direct["J&F"], abs=1e-6)
     assert scores[str(checkpoint)] != scores[RANDOM]
 
 

@@ -1,4 +1,4 @@
-"""The BAM loss in plain Python loops over floats: slow, and independent of the package."""
+"""The BAM loss in plain Python loops over floats, slow and independent of the package."""
 
 import math
 
@@ -15,7 +15,7 @@ def slow_bam_loss(
     mask_positives=True,
     top_k=0,
 ):
-    """Loss of one process; ``student`` and ``teacher`` are lists of rows, view-major."""
+    """Compute the loss of one process. ``student`` and ``teacher`` are view-major lists of rows."""
     batch = len(student) // num_views
     source = [_unit(row) for row in student]
     target_rows = [_unit(row) for row in (student if teacher is None else teacher)]

@@ -1,6 +1,6 @@
-"""The BAM loss without global normalisation, block by block and entry by entry: slow, independent.
+"""The BAM loss without global normalisation in plain Python loops over blocks and entries.
 
-Scalars are float64 tensors, so that automatic differentiation of these loops gives the gradient.
+Scalars are float64 tensors, so the gradient of these loops follows by automatic differentiation.
 """
 
 import math
@@ -20,7 +20,7 @@ def slow_blockwise_loss(
     mask_positives=True,
     top_k=0,
 ):
-    """Loss of one process; ``student`` and ``teacher`` are (rows, D) float64, view-major."""
+    """Compute the loss of one process for view-major float64 rows (rows, D)."""
     batch = len(student) // num_views
     source = [row / row.square().sum().sqrt() for row in student]
     keys = source
@@ -54,7 +54,7 @@ def slow_blockwise_loss(
 
 
 def _target(keys, view, key_view, batch, temperature, iterations, mask_positives):
-    """Balanced rows of one block, lists of floats."""
+    """Return the balanced rows of one block, as lists of floats."""
     plan = []
     for i in range(batch):
         plan.append([])
@@ -72,7 +72,7 @@ def _target(keys, view, key_view, batch, temperature, iterations, mask_positives
 
 
 def _sharpened(targets, batch, top_k):
-    """Mean over the views, the k largest entries, one row for all views."""
+    """Average the rows of each image over the views, and keep the k largest entries."""
     rows = []
     for i in range(batch):
         mean = [sum(t[i][j] for t in targets.values()) / len(targets) for j in range(batch)]

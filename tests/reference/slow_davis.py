@@ -1,10 +1,10 @@
-"""J and F of a video in loops over pixels, from the rules alone."""
+"""J and F of a video in loops over pixels, written from the definitions only."""
 
 from math import ceil, sqrt
 
 
 def slow_davis_j_and_f(truth, prediction):
-    """Compute ``davis_j_and_f`` with sets of pixels: two (T, H, W) arrays in, dicts out."""
+    """Compute ``davis_j_and_f`` of two (T, H, W) arrays with sets of pixels."""
     height, width = truth[0].shape
     tolerance = ceil(0.008 * sqrt(height**2 + width**2))
     ids = sorted({int(v) for row in truth[0] for v in row} - {0, 255})
@@ -29,7 +29,7 @@ def _pixels(labels, object_id):
 
 
 def _boundary(mask, height, width):
-    # A neighbour beyond the image is not looked at.
+    # Neighbours outside the image are ignored.
     found = set()
     for y in range(height):
         for x in range(width):
@@ -63,7 +63,7 @@ def _f(truth, prediction, tolerance):
 
 def _decay(values):
     n = len(values)
-    # Five bin edges from the first to the last frame, rounded half to even after a nudge upwards.
+    # Five edges of bins from the first to the last frame. The offset rounds halves up.
     edges = [round(1 + i * (n - 1) / 4 + 1e-10) - 1 for i in range(5)]
     first = values[edges[0] : edges[1] + 1]
     last = values[edges[3] : edges[4] + 1]

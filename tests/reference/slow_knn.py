@@ -4,7 +4,7 @@ import math
 
 
 def slow_knn(bank, labels, queries, *, num_classes, k, temperature):
-    """Scores (Q, num_classes) as nested lists."""
+    """Compute the scores (Q, num_classes) as nested lists."""
     scores = []
     for query in queries:
         similar = sorted(

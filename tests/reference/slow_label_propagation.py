@@ -1,4 +1,4 @@
-"""Label propagation and its read-out in loops, one patch and one pixel after the other."""
+"""Label propagation and its read-out in plain Python loops over patches and pixels."""
 
 from math import exp, floor, sqrt
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def slow_propagate_labels(target, context, labels, *, grid, topk, radius, temperature):
-    """Compute ``propagate_labels`` patch by patch: nested lists in, (C, h, w) array out."""
+    """Compute ``propagate_labels`` of nested lists patch by patch, as a (C, h, w) array."""
     h, w = grid
     n, classes = len(labels), len(labels[0])
     out = np.zeros((classes, h, w))
@@ -32,7 +32,7 @@ def slow_propagate_labels(target, context, labels, *, grid, topk, radius, temper
 
 
 def slow_read_out(soft, patch_size, size):
-    """Compute ``read_out`` pixel by pixel for soft labels without constant channels."""
+    """Compute ``read_out`` pixel by pixel, for soft labels without constant channels."""
     classes, h, w = soft.shape
     height, width = h * patch_size, w * patch_size
     large = np.zeros((classes, height, width))
@@ -52,8 +52,8 @@ def _cosine(a, b):
 
 
 def _bilinear(image, y, x):
-    # (y, x) in patches from the corner; the value of a patch sits in its middle, and the border
-    # goes on as it is.
+    # (y, x) is in patches from the corner. The value of a patch is at its centre, and values at the
+    # border are repeated outwards.
     value = 0.0
     for row in (floor(y - 0.5), floor(y - 0.5) + 1):
         for column in (floor(x - 0.5), floor(x - 0.5) + 1):

@@ -1,4 +1,4 @@
-"""Heat maps and boxes in plain Python loops on float64."""
+"""Heat maps and boxes in plain Python loops in float64."""
 
 import math
 
@@ -7,9 +7,10 @@ import torch
 
 
 def slow_class_attention(tokens, weight, bias, heads):
-    """Attention of token 0, summed over heads, as a list with one number a token.
+    """Compute the attention of token 0, summed over the heads, as a list with one value per token.
 
-    tokens (L, C) after the norm, weight (3C, C) and bias (3C) of the joint projection.
+    ``tokens`` (L, C) are those after the norm, ``weight`` (3C, C) and ``bias`` (3C,) are those of
+    the joint projection to queries, keys and values.
     """
     tokens, weight, bias = (np.asarray(x, dtype=np.float64) for x in (tokens, weight, bias))
     width = tokens.shape[1]
@@ -30,7 +31,7 @@ def slow_class_attention(tokens, weight, bias, heads):
 
 @torch.no_grad()
 def tokens_of_mmpretrain(vit, image):
-    """What enters the attention of the last block, (L, C), block after block. image (3, H, W)."""
+    """Return the input (L, C) of the attention in the last block, and the patch grid."""
     x, grid = vit.patch_embed(image[None])
     extra = [vit.cls_token] if vit.with_cls_token else []
     x = torch.cat([*extra, x], dim=1) + vit.pos_embed
@@ -41,7 +42,7 @@ def tokens_of_mmpretrain(vit, image):
 
 @torch.no_grad()
 def tokens_of_timm(vit, image):
-    """Likewise for timm's."""
+    """Return the input (L, C) of the attention in the last block."""
     x = vit.norm_pre(vit._pos_embed(vit.patch_embed(image[None])))
     for block in vit.blocks[:-1]:
         x = block(x)
@@ -49,7 +50,10 @@ def tokens_of_timm(vit, image):
 
 
 def slow_box(heat, size, threshold):
-    """Box (top, left, bottom, right) in fractions of a map (list of lists) enlarged to a size."""
+    """Compute the box (top, left, bottom, right) of a map (list of lists) enlarged to ``size``.
+
+    The box is in fractions of the size.
+    """
     flat = [v for row in heat for v in row]
     low, high = min(flat), max(flat)
     if low == high:
@@ -70,7 +74,7 @@ def slow_box(heat, size, threshold):
 
 
 def _bilinear(heat, y, x, size):
-    """Value at the middle of pixel (y, x); beyond the outermost middles the map goes on flat."""
+    """Return the value at the centre of pixel (y, x), where values at the border are repeated."""
     places = []
     for at, whole, count in ((y, size[0], len(heat)), (x, size[1], len(heat[0]))):
         where = min(max((at + 0.5) * count / whole - 0.5, 0.0), count - 1.0)

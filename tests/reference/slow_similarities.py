@@ -4,7 +4,7 @@ import math
 
 
 def slow_similarity_histograms(first, second, labels, bins):
-    """Lists of counts by kind; see similarity_histograms."""
+    """Compute ``similarity_histograms`` as lists of counts by kind of pair."""
     counts = {kind: [0] * bins for kind in ("positive", "same_class", "other")}
     for i, a in enumerate(first.tolist()):
         for j, b in enumerate(second.tolist()):

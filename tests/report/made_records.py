@@ -1,4 +1,4 @@
-"""Records written by hand, and a suite for them."""
+"""Records as a benchmark run writes them, and a suite for them."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def write_suite(folder):
 
 
 def made(folder, model, task, seed, metrics, **changes):
-    """Write a record; ``changes`` replace entries of it."""
+    """Write a record in which ``changes`` replace entries."""
     record = {
         "format": 1, "suite": "small", "task": task, "variant": "any", "kind": "test",
         "slug": model.replace(" ", "-"), "spec": f"bam:/{model}.pth", "seed": seed,

@@ -1,6 +1,7 @@
-"""The report: numbers by hand, published rows apart, empty cells, and HTML without foreign tags."""
+"""The report: its numbers as data, and the structure and escaping of the page made from them."""
 
 import csv
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -12,6 +13,8 @@ from PIL import Image
 from bam_mm import InputError
 from bam_mm.report import write_report
 from bam_mm.report.chart import line_chart, ticks
+from bam_mm.report.data import report_data
+from bam_mm.report.page import render_page
 from bam_mm.report.published import PUBLISHED
 from bam_mm.report.summary import leaderboard
 from bam_mm.suite.records import read_records
@@ -21,7 +24,7 @@ EVIL = "<script>alert(1)</script>|`x`\"'&"
 
 
 class Page(HTMLParser):
-    """Tables by caption, and what could reach out of the page."""
+    """Tables by caption, and every tag and link of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -81,7 +84,17 @@ def report(folder):
     return suite, files, Page(files["index.html"])
 
 
-def test_mean_and_deviation_are_those_computed_by_hand(folder):
+def data_of(folder):
+    return report_data(write_suite(folder), read_records(folder), folder)
+
+
+def texts(table):
+    """The heads and the cells of a table; a star marks the best of a column."""
+    rows = [["*" * cell["best"] + cell["text"] for cell in row] for row in table["rows"]]
+    return [[head["text"] for head in table["heads"]], *rows]
+
+
+def test_mean_and_deviation_match_those_computed_by_hand(folder):
     suite, files, _ = report(folder)
     knn = leaderboard(suite, read_records(folder))[0].cells
     assert (knn["A"].mean, knn["A"].seeds) == (82.0, 2)
@@ -92,7 +105,7 @@ def test_mean_and_deviation_are_those_computed_by_hand(folder):
     assert [row["model"] for row in rows] == ["A", "B", "C"]
     assert float(rows[0]["knn:knn_k20/top1 std"]) == pytest.approx(math.sqrt(8))
     assert rows[1]["video:davis/J&F mean"] == "50.0"
-    # One seed has no deviation, and that is no zero.
+    # One seed has no deviation, which is not the same as zero.
     assert rows[1]["video:davis/J&F std"] == "" and rows[1]["video:davis/J&F seeds"] == "1"
     assert "| A | **82.0 ± 2.8** |  |  |" in files["report.md"]
 
@@ -105,7 +118,7 @@ def test_models_have_one_order_and_one_point_is_no_curve(tmp_path):
         ("knn", {"knn_k20/top1": 5.0, "knn_k10/top1": 4.0}),
         ("video", {"davis/J&F": 0.5, "davis/error": 3.0}),
     ):
-        # Side by side: B, named second, ended earlier.
+        # In parallel: B, named second, finished earlier.
         made(tmp_path, "A", task, 0, metrics, time=late, place=0, training=once)
         made(tmp_path, "B", task, 0, metrics, time=early, place=1, training=twice)
     _, files, _ = report(tmp_path)
@@ -118,26 +131,36 @@ def test_models_have_one_order_and_one_point_is_no_curve(tmp_path):
 
 def test_a_missing_number_is_an_empty_cell_and_the_best_is_bold(folder):
     _, files, page = report(folder)
-    board = page.tables["Measured here"]
-    assert board[0] == ["model", "kNN, top-1", "Video, J&F", "Video, error"]
-    # Equal as shown: both are best. Of errors the lower one is.
-    assert board[1:] == [
+    table = data_of(folder)["leaderboard"]
+    # Equal as displayed: both are best. Of errors the lower one is.
+    assert texts(table) == [
+        ["model", "kNN, top-1", "Video, J&F", "Video, error"],
         ["A", "*82.0 ± 2.8", "", ""],
         ["B", "72.0 ± 2.6", "*50.0", "3.00"],
         ["C", "", "*50.0", "*2.00"],
     ]
+    assert page.tables["Measured here"] == texts(table)
+    # Columns are sorted by the unrounded number; the first click puts the best one on top.
+    values = [[cell["value"] for cell in row[1:]] for row in table["rows"]]
+    assert values == [[82.0, None, None], [72.0, 50.0, 3.0], [None, 100 * 0.5001, 2.0]]
+    assert [head["first"] for head in table["heads"][1:]] == ["descending"] * 2 + ["ascending"]
+    cells = [given for tag, given in page.tags if "data-value" in given][:12]
+    assert [cell["data-value"] for cell in cells[5:8]] == ["72.0", "50.0", "3.0"]
+    assert cells[2]["data-value"] == ""
     rows = list(csv.DictReader(files["leaderboard.csv"].splitlines()))
     assert rows[0]["video:davis/J&F mean"] == "" == rows[2]["knn:knn_k20/top1 mean"]
 
 
 def test_published_rows_stand_apart_with_their_source(folder):
     _, files, page = report(folder)
+    data = data_of(folder)
     wanted = [row for row in PUBLISHED if "linear" in row.values]
-    table = page.tables["Published"]
+    table = texts(data["published"])
     assert len(table) == 1 + len(wanted) and table[0][-1] == "source"
     bam = next(row for row in table if row[:2] == ["BAM", "ViT-B/16"])
     assert bam == ["BAM", "ViT-B/16", "78.1", "README of BAM's released code"]
-    measured = {cell for row in page.tables["Measured here"] for cell in row}
+    assert page.tables["Published"] == table
+    measured = {cell for row in texts(data["leaderboard"]) for cell in row}
     assert not measured & {"78.1", "MAE", "ViT-B/16"} and all(row[-1] for row in table)
     assert "MAE" not in files["leaderboard.csv"] + files["records.csv"]
     parts = files["report.md"].split("## ")
@@ -146,7 +169,7 @@ def test_published_rows_stand_apart_with_their_source(folder):
 
 
 def test_published_rows_are_the_facts(folder):
-    """Against the tables of the paper, a sample by hand."""
+    """A sample, compared by hand with the tables of the papers."""
     cells = {(r.method, r.backbone, r.source): r.values for r in PUBLISHED}
     paper = "BAM (arXiv 2408.02014)"
     assert cells["DINO", "ViT-B/16", paper] == {
@@ -155,7 +178,7 @@ def test_published_rows_are_the_facts(folder):
     transfer = cells["BAM", "ResNet-50", paper]
     assert transfer["transfer.cars"] == 65.9 and transfer["transfer.flowers"] == 96.3
     assert cells["DINO", "ViT-B/16", "iBOT's paper, Cascade Mask R-CNN"]["ade20k.macc"] == 57.1
-    # Unknown in every source: BAM's video, fine-tuning on ImageNet, and dense scores.
+    # No source has these scores of BAM: video, fine-tuning on ImageNet, and dense tasks.
     known = {key for r in PUBLISHED if r.method == "BAM" for key in r.values}
     assert not known & {"davis.jf", "finetune", "coco.box", "ade20k.miou", "semi1"}
 
@@ -177,9 +200,10 @@ def test_what_comes_from_outside_is_text(folder):
     assert not any(name.startswith("on") for _, given in page.tags for name in given)
     assert [row[0] for row in page.tables["Measured here"]].count(EVIL) == 1
     failed = page.tables["Runs that failed; the next call tries them again"]
+    assert failed == texts(data_of(folder)["failures"])
     assert failed[1:] == [["A", "video", "0", f"no maps {EVIL}"]]
     assert page.alts and all(page.alts) and EVIL in page.alts[0]
-    # No pipe of a name makes a column, and no name a tag.
+    # A pipe in a name makes no column, and no name becomes a tag.
     for line in files["report.md"].splitlines():
         if line.startswith("| ") and "alert" in line and "no maps" not in line:
             assert line.count("|") in (4, 5) and "<script" not in line
@@ -209,6 +233,89 @@ def test_the_page_needs_nothing_and_can_be_used_without_a_mouse(folder):
         "top-1 (%) over k", "loss while training over iteration",
     ]  # fmt: skip
     assert "A: from 79 at 10 to 80 at 20" in charts[0]["aria-label"]
+
+
+def test_the_page_is_made_of_plain_data(folder):
+    """Everything on the page survives JSON, also a number that JSON has no word for."""
+    made(folder, "D", "video", 0, {"davis/J&F": 0.1, "davis/error": math.nan})
+    made(
+        folder, "D", "knn", 0, {"knn_k20/top1": 80.0}, training={"loss": [[1, math.nan], [2, 1.0]]},
+    )  # fmt: skip
+    data = data_of(folder)
+    copy = json.loads(json.dumps(data, allow_nan=False))
+    assert copy == data
+    assert data["leaderboard"]["rows"][3][3] | {"best": False} == {
+        "text": "nan", "value": "nan", "kind": "number", "best": False
+    }  # fmt: skip
+    assert data["tasks"][0]["charts"][0]["series"] == {"D": [[2, 1.0]]}
+    page = render_page(data)
+    assert render_page(copy) == page
+    assert re.findall(r'<section id="(\w+)"', page) == [
+        "leaderboard", "published", "failures", "tasks", "cost", "provenance"
+    ]  # fmt: skip
+
+
+def test_curves_are_means_over_seeds_and_pictures_of_the_first_seed(tmp_path):
+    folder = tmp_path
+    for seed, tops in ((0, [70.0, 80.0]), (1, [74.0, 82.0])):
+        curves = [{"labels": ["k", "top-1 (%)"], "log": True, "x": [10, 20], "y": [tops]}]
+        Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(folder / f"{seed}.png")
+        pictures = [{"path": f"{name}.png", "caption": "a strip"} for name in (seed, "missing")]
+        made(
+            folder, "A", "knn", seed, {"knn_k20/top1": tops[1]}, curves=curves, pictures=pictures,
+            adapted=["head.in_channels: 768 -> 96"],
+        )  # fmt: skip
+    (folder / "pictures").mkdir()
+    (folder / "0.png").rename(folder / "pictures/attention_of_A.png")
+    (folder / "pictures/notes.txt").write_text("no picture")
+    data = data_of(folder)
+    [task] = data["tasks"]
+    assert task["charts"] == [
+        {
+            "series": {"A": [[10, 72.0], [20, 81.0]]},
+            "x_label": "k",
+            "y_label": "top-1 (%)",
+            "log": True,
+            "order": ["A"],
+        }
+    ]
+    assert task["pictures"] == []  # Seed 0's is gone, and that of seed 1 does not replace it.
+    assert [p["caption"] for p in data["pictures"]] == ["attention of A"]
+    assert task["protocols"] == ["any: 0123"]
+    assert task["fitted"] == ["A: head.in_channels: 768 -> 96"]
+    assert texts(task["table"]) == [
+        ["model", "top-1", "top-1, k=10", "seeds"], ["A", "81.0 ± 1.4", "", "0 1"]
+    ]  # fmt: skip
+
+
+def test_cost_and_provenance(tmp_path):
+    for seed, seconds in ((0, 1000.0), (1, 3000.0)):
+        made(
+            tmp_path, "A", "knn", seed, {"knn_k20/top1": 1.0}, limit=16, processes=2,
+            time={"seconds": seconds, "starts": 1 + seed, "finished": "x"},
+            git={"commit": 40 * "c", "changed": seed == 1},
+            memory={"peak_mb": 2048.0, "peak_gpu_mb": None}, devices=["cuda:0"],
+        )  # fmt: skip
+    data = data_of(tmp_path)
+    assert data["limits"] == [16]
+    [cost] = data["cost"]
+    # The deviation of 1000 and 3000 is 1000 * sqrt(2).
+    assert texts(cost["table"])[1] == [
+        "kNN", "A", "2000 ± 1414", "2,048 ± 0", "", "2 x cuda:0", "1"
+    ]  # fmt: skip
+    assert texts(data["provenance"]["models"])[1] == [
+        "A", "bam:/A.pth", "mmpretrain.ResNet , teacher", "all 12 tensors (BAM)", 12 * "a"
+    ]  # fmt: skip
+    assert data["provenance"]["facts"] == {
+        "suite": "small; tasks knn, video",
+        "commit": f"{12 * 'c'} | {12 * 'c'} with changes",
+        "machine": "y, 2 cores",
+        "devices": "cuda:0",
+        "versions": "torch 2",
+    }
+    _, files, _ = report(tmp_path)
+    for name in ("index.html", "report.md"):
+        assert "Quick try: at most 16 images per data set" in files[name]
 
 
 def test_results_of_two_protocols_make_no_table(folder):

@@ -1,4 +1,4 @@
-"""What is the same protocol, what is not, and the words for it."""
+"""Which settings belong to a protocol, and the messages about differences."""
 
 import pytest
 
@@ -28,12 +28,12 @@ def protocol(path, options=None, **kwargs):
         {"default_hooks.logger.interval": 1, "log_level": "ERROR"},
     ],
 )
-def test_places_models_and_seeds_are_no_protocol(options):
+def test_paths_models_and_seeds_are_not_part_of_the_protocol(options):
     assert digest_of(protocol(KNN, options)) == digest_of(protocol(KNN))
 
 
 @pytest.mark.parametrize(
-    "path, options, words",
+    "path, options, expected",
     [
         (KNN, {"test_cfg.k": [10]}, ["test_cfg.k: [10, 20, 100, 200] -> [10]"]),
         (KNN, {"test_cfg.temperature": 0.1}, ["test_cfg.temperature: 0.07 -> 0.1"]),
@@ -47,33 +47,31 @@ def test_places_models_and_seeds_are_no_protocol(options):
         ),
     ],
 )
-def test_differences_are_named(path, options, words):
+def test_differences_are_listed(path, options, expected):
     found = differences(protocol(path), protocol(path, options))
-    assert sorted(found) == sorted(words)
+    assert sorted(found) == sorted(expected)
 
 
-def test_batch_and_limit_are_protocol():
+def test_batch_and_limit_are_part_of_the_protocol():
     whole = protocol(LINEAR, batch=64)
-    # 2 processes of 32 are 1 of 64.
+    # Two processes with batches of 32 are equivalent to one with 64.
     assert protocol(LINEAR, {"train_dataloader.batch_size": 32}, batch=64) == whole
     assert differences(whole, protocol(LINEAR, batch=128)) == ["batch: 64 -> 128"]
-    assert differences(whole, protocol(LINEAR, batch=64, limit=100)) == [
-        "limit: (not there) -> 100"
-    ]
+    assert differences(whole, protocol(LINEAR, batch=64, limit=100)) == ["limit: (not set) -> 100"]
     assert (
         differences({"a": list("abcdefgh")}, {"b": 1})
         and len(differences({str(n): n for n in range(9)}, {})) == 6
     )
 
 
-def test_records_of_another_protocol_or_other_data_are_refused(tmp_path):
+def test_records_of_another_protocol_or_other_data_are_rejected(tmp_path):
     old = protocol(KNN)
     made(tmp_path, "A", "knn", 0, {}, protocol=old, data={"seed": 0, "scale": 1.0})
     made(tmp_path, "B", "knn", 0, {}, protocol={"x": 1}, status="failed")
     records = read_records(tmp_path)
     data = {"seed": 0, "scale": 1.0}
     refuse_to_mix(records, "knn", "any", old, data, tmp_path)
-    # Another config of the task, for other networks, is compared with its own kind alone.
+    # The task's config for another family is only compared with records of that family.
     refuse_to_mix(records, "knn", "cnn", {"y": 2}, data, tmp_path)
     with pytest.raises(InputError, match=r"model A, seed 0.*k: \[10, 20, 100, 200\] -> \[10\]"):
         new = protocol(KNN, {"test_cfg.k": [10]})
@@ -82,7 +80,7 @@ def test_records_of_another_protocol_or_other_data_are_refused(tmp_path):
         refuse_to_mix(records, "knn", "any", old, {**data, "scale": 0.5}, tmp_path)
 
 
-def test_every_suite_reads_and_names_what_is_there():
+def test_every_suite_can_be_loaded():
     names = suite_names()
     assert names == ["cifar10", "paper", "quick", "toy"]
     tasks = {name: [task.name for task in load_suite(name).tasks] for name in names}
@@ -102,26 +100,26 @@ def test_every_suite_reads_and_names_what_is_there():
     assert all(task.kind == "test" for task in load_suite("quick").tasks)
     assert {*tasks["quick"], "finetune-pets", "det", "seg"} < {*tasks["paper"]}
     with pytest.raises(InputError, match="has knn, video"):
-        raise_for(SUITE, choose=["knn", "poetry"])
+        load_and_choose(SUITE, choose=["knn", "poetry"])
 
 
 @pytest.mark.parametrize(
-    "change, words",
+    "change, message",
     [
         (('kind="test"', 'kind="guess"'), "one of test, train"),
         (("vit-toy-p8_knn_toy", "vit-toy-p9_knn_toy"), "vit-toy-p9_knn_toy.py does not exist"),
         (("cost=", "costs="), "unknown: costs"),
         (("main=True, published", "published"), "main=True"),
-        (('name="video"', 'name="knn"'), "two tasks have one name"),
+        (('name="video"', 'name="knn"'), "task names must be unique"),
         (('about = "for tests"', 'about = ""'), "has no about"),
     ],
 )
-def test_a_fault_in_a_suite_is_named(change, words):
-    with pytest.raises(InputError, match=words):
-        raise_for(SUITE.replace(*change, 1))
+def test_an_invalid_suite_is_rejected(change, message):
+    with pytest.raises(InputError, match=message):
+        load_and_choose(SUITE.replace(*change, 1))
 
 
-def raise_for(text, choose=None):
+def load_and_choose(text, choose=None):
     import tempfile
     from pathlib import Path
 

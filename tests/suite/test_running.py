@@ -1,4 +1,4 @@
-"""What is run, skipped, done again and gone on with; and the words for what cannot be."""
+"""Which runs are started, skipped, repeated and resumed, and the messages about failures."""
 
 import json
 import threading
@@ -39,7 +39,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A BAM checkpoint of a narrower transformer than the configs'."""
+    """A BAM checkpoint of a narrower transformer than in the configs."""
     backbone = dict(
         type="MoCoV3ViT", img_size=48, patch_size=8, stop_grad_conv1=True,
         arch=dict(embed_dims=48, num_layers=4, num_heads=4, feedforward_channels=96),
@@ -52,8 +52,8 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-class Tools:
-    """In place of child processes: they note how they were called and leave what they should."""
+class FakeTools:
+    """Stand-in for child processes that records the calls and writes the expected files."""
 
     def __init__(self):
         self.calls, self.fault = [], None
@@ -68,16 +68,16 @@ class Tools:
         config = self.calls[-1][2]
         if tool == "train.py":
             (work / "epoch_10.pth").write_bytes(b"")
-            given = config.checkpoint
+            weights = config.checkpoint
         else:
-            given = arguments[1]
+            weights = arguments[1]
             facts = {"processes": 1, "devices": ["cpu"], "peak_mb": 10.0, "peak_gpu_mb": None}
             (work / "test_facts.json").write_text(json.dumps(facts))
             keys = {"knn_k20/top1": 50.0, "knn_k10/top1": 4.0, "knn_k100/top1": 4.0}
             keys |= {"knn_k200/top1": 4.0, "accuracy/top1": 60.0, "accuracy/top5": 70.0}
             Path(arguments[arguments.index("--out") + 1]).write_text(json.dumps(keys))
-        if given != "random" and Path(given).name == "bam.pth":
-            proof = {"loaded": 30, "file_sha256": file_digest(given), "layout": "BAM"}
+        if weights != "random" and Path(weights).name == "bam.pth":
+            proof = {"loaded": 30, "file_sha256": file_digest(weights), "layout": "BAM"}
             (work / "loaded_backbone.json").write_text(json.dumps({**proof, "resized": []}))
         return Outcome(0, "")
 
@@ -87,7 +87,7 @@ class Tools:
 
 @pytest.fixture
 def tools(monkeypatch):
-    fake = Tools()
+    fake = FakeTools()
     monkeypatch.setattr(running, "run_child", fake)
     monkeypatch.setattr(running, "newest_checkpoint", lambda folder: (_newest(folder), {}))
     return fake
@@ -107,21 +107,21 @@ def record_of(run):
     return json.loads(run.record.read_text())
 
 
-def test_done_is_skipped_and_failed_is_done_again(tools, data, tmp_path):
-    said = []
+def test_finished_runs_are_skipped_and_failed_runs_are_repeated(tools, data, tmp_path):
+    messages = []
     work = runs(tmp_path, data, seeds=(0, 1))
     tools.fault = "torch.OutOfMemoryError: CUDA out of memory"
-    assert running.run_all(work[:1], said.append) == 1
+    assert running.run_all(work[:1], messages.append) == 1
     assert record_of(work[0])["status"] == "failed"
-    assert record_of(work[0])["message"] == tools.fault and tools.fault in said[-1]
+    assert record_of(work[0])["message"] == tools.fault and tools.fault in messages[-1]
     tools.fault = None
-    # The failed one again, and the other for the first time; one failure does not stop the rest.
-    assert running.run_all(work, said.append) == 0
+    # The failed run is repeated and the other one starts; one failure does not stop the rest.
+    assert running.run_all(work, messages.append) == 0
     assert tools.names() == ["test.py"] * 3
     before = [run.record.read_bytes() for run in work]
-    assert running.run_all(work, said.append) == 0 and len(tools.calls) == 3
+    assert running.run_all(work, messages.append) == 0 and len(tools.calls) == 3
     assert [run.record.read_bytes() for run in work] == before
-    assert "done before, top-1, k=20 50.0" in said[-1]
+    assert "already done, top-1, k=20 50.0" in messages[-1]
     assert [call[2].randomness.seed for call in tools.calls] == [0, 0, 1]
     record = record_of(work[1])
     assert record["metrics"]["knn_k20/top1"] == 50.0 and record["proof"] is None
@@ -130,21 +130,21 @@ def test_done_is_skipped_and_failed_is_done_again(tools, data, tmp_path):
     assert record["data"] == {"format": 2, "seed": 0, "scale": 0.012} and record["place"] == 0
 
 
-def test_a_changed_protocol_is_refused_before_anything_runs(tools, data, tmp_path):
+def test_a_changed_protocol_is_rejected_before_anything_runs(tools, data, tmp_path):
     running.run_all(runs(tmp_path, data), lambda line: None)
     changed = runs(tmp_path, data, options=parse_options(["knn:test_cfg.k=[10,20]"]))
     with pytest.raises(InputError, match=r"test_cfg\.k: \[10, 20, 100, 200\] -> \[10, 20\]"):
         running.run_all(changed, lambda line: None)
-    with pytest.raises(InputError, match=r"limit: \(not there\) -> 20"):
+    with pytest.raises(InputError, match=r"limit: \(not set\) -> 20"):
         running.run_all(runs(tmp_path, data, limit=20), lambda line: None)
-    # As another model under the same name is.
+    # So is another model under the same name.
     with pytest.raises(InputError, match=r"backbone\.type: .*MoCoV3ViT.* -> .*ResNet_CIFAR"):
         other = runs(tmp_path, data, models=("random=random:resnet18-w16",))
         running.run_all(other, lambda line: None)
     assert len(tools.calls) == 1
 
 
-def test_a_training_goes_on_and_is_then_tested(tools, data, tmp_path, checkpoint):
+def test_a_training_is_resumed_and_then_tested(tools, data, tmp_path, checkpoint):
     model = f"BAM=bam:{checkpoint}@student"
     work = runs(tmp_path, data, models=(model,), tasks=("linear",))
     assert running.run_all(work, lambda line: None) == 0
@@ -152,7 +152,7 @@ def test_a_training_goes_on_and_is_then_tested(tools, data, tmp_path, checkpoint
     assert tools.names() == ["train.py", "test.py"]
     assert "--resume" in train and "--auto-scale-lr" in train
     assert test[1] == str(work[0].folder / "epoch_10.pth")
-    # The model, its branch and the widths that follow: [CLS] and mean patch of 48.
+    # The model, its branch and the widths that depend on it: [CLS] and mean patch of 48 channels.
     assert config.checkpoint == str(checkpoint) and config.branch == "student"
     hook = config.custom_hooks[0]
     assert (hook.checkpoint, hook.branch) == (str(checkpoint), "student")
@@ -166,46 +166,46 @@ def test_a_training_goes_on_and_is_then_tested(tools, data, tmp_path, checkpoint
     ]
     assert record["proof"]["file_sha256"] == record["checkpoint"]["sha256"] != ""
 
-    # Cut off after its checkpoint, it is not gone on with by other settings.
+    # A training that was interrupted after a checkpoint is not resumed with other settings.
     work[0].record.unlink()
     changed = runs(
         tmp_path, data, models=(model,), tasks=("linear",), options=parse_options(["lr=0.3"])
     )
-    with pytest.raises(InputError, match=r"cut off.*optimizer\.lr: 0\.1 -> 0\.3"):
+    with pytest.raises(InputError, match=r"interrupted.*optimizer\.lr: 0\.1 -> 0\.3"):
         running.run_all(changed, lambda line: None)
     assert running.run_all(work, lambda line: None) == 0
     assert record_of(work[0])["time"]["starts"] == 2
 
 
-def test_weights_that_were_not_proven_are_no_result(tools, data, tmp_path, checkpoint):
+def test_a_run_without_proof_of_its_weights_fails(tools, data, tmp_path, checkpoint):
     copy = tmp_path / "weights.pth"
     copy.write_bytes(checkpoint.read_bytes())
     work = runs(tmp_path / "w", data, models=(f"BAM=bam:{copy}",), seeds=(0, 1))
-    # Trained weights leave nothing to chance in kNN: one seed is enough.
+    # kNN is deterministic for trained weights: one seed is enough.
     assert len(work) == 1
     assert running.run_all(work, lambda line: None) == 1
     assert "was not proven to be loaded" in record_of(work[0])["message"]
 
 
-def test_a_metric_that_is_missing_is_a_failure(tools, data, tmp_path, monkeypatch):
+def test_a_missing_metric_is_a_failure(tools, data, tmp_path, monkeypatch):
     work = runs(tmp_path, data, tasks=("logreg",))
     assert running.run_all(work, lambda line: None) == 1
     assert "no metric logreg/top1" in record_of(work[0])["message"]
 
 
-def test_a_model_that_cannot_do_a_task_is_a_row(tools, data, tmp_path):
+def test_a_model_that_cannot_do_a_task_gets_a_record(tools, data, tmp_path):
     models = ("v=random:timm:vit_tiny_patch16_224", "r=random:resnet18-w16")
     work = runs(tmp_path, data, models=models, tasks=("finetune",))
     assert running.run_all(work, lambda line: None) == 1
     message = record_of(work[0])["message"]
     assert "v cannot do this task" in message and "mmpretrain:" in message
-    # A network of convolutions gets the pooling that it needs.
+    # A CNN gets the pooling that it needs.
     config = tools.calls[0][2]
     assert config.model.neck.type == "mmpretrain.GlobalAveragePooling"
     assert config.model.head.in_channels == 128 and config.model.backbone.drop_path_rate == 0.1
 
 
-def test_limit_leaves_images_of_every_class(tools, data, tmp_path):
+def test_limit_keeps_images_of_every_class(tools, data, tmp_path):
     running.run_all(runs(tmp_path, data, limit=18), lambda line: None)
     config = tools.calls[0][2]
     bank = config.test_cfg.bank.dataset.indices
@@ -213,59 +213,57 @@ def test_limit_leaves_images_of_every_class(tools, data, tmp_path):
     assert config.test_cfg.k == [10] and config.test_cfg.bank.batch_size == 18
 
 
-def test_runs_side_by_side_make_the_records_of_one_after_the_other(
-    tools, data, tmp_path, monkeypatch
-):
-    together, said = threading.Barrier(2, timeout=60), []
+def test_parallel_runs_make_the_same_records_as_sequential_runs(tools, data, tmp_path, monkeypatch):
+    barrier, messages = threading.Barrier(2, timeout=60), []
 
-    def meet(line, log, on_wait=None, share=1):
+    def run_in_pairs(line, log, on_wait=None, share=1):
         shares.add(share)
-        together.wait()  # Breaks unless two run at once.
+        barrier.wait()  # Breaks unless two runs are active at the same time.
         return tools(line, log)
 
     shares = set()
-    alone = runs(tmp_path / "one", data, seeds=(0, 1, 2, 3))
-    assert running.run_all(alone, said.append) == 0
-    monkeypatch.setattr(running, "run_child", meet)
-    pairs = runs(tmp_path / "two", data, seeds=(0, 1, 2, 3))
-    assert running.run_all(pairs, said.append, jobs=2) == 0 and shares == {2}
+    sequential = runs(tmp_path / "one", data, seeds=(0, 1, 2, 3))
+    assert running.run_all(sequential, messages.append) == 0
+    monkeypatch.setattr(running, "run_child", run_in_pairs)
+    parallel = runs(tmp_path / "two", data, seeds=(0, 1, 2, 3))
+    assert running.run_all(parallel, messages.append, jobs=2) == 0 and shares == {2}
     keys = ("metrics", "protocol", "seed", "slug", "status")
-    for one, two in zip(alone, pairs, strict=True):
+    for one, two in zip(sequential, parallel, strict=True):
         assert [record_of(one)[k] for k in keys] == [record_of(two)[k] for k in keys]
     with pytest.raises(InputError, match="--jobs 0"):
-        running.run_all(pairs, said.append, jobs=0)
+        running.run_all(parallel, messages.append, jobs=0)
 
 
-def test_stopped_side_by_side_nothing_more_begins(tools, data, tmp_path, monkeypatch):
-    begun = []
+def test_after_an_interrupt_no_other_parallel_run_starts(tools, data, tmp_path, monkeypatch):
+    started = []
 
     def child(line, log, on_wait=None, share=1):
-        begun.append(line)
-        if len(begun) == 1:
+        started.append(line)
+        if len(started) == 1:
             raise KeyboardInterrupt
-        for _ in range(600):  # The other one is told so while it waits.
+        for _ in range(600):  # on_wait stops the other run.
             time.sleep(0.05)
             on_wait(1.0)
-        raise AssertionError("it was not stopped")
+        raise AssertionError("the run was not stopped")
 
     monkeypatch.setattr(running, "run_child", child)
     work = runs(tmp_path, data, seeds=(0, 1, 2, 3, 4, 5))
     with pytest.raises(KeyboardInterrupt):
         running.run_all(work, lambda line: None, jobs=2)
-    assert len(begun) <= 3 and not any(run.record.exists() for run in work)
+    assert len(started) <= 3 and not any(run.record.exists() for run in work)
 
 
 def test_threads_are_shared_among_children(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(child.os, "cpu_count", lambda: 8)
     start = command("test.py", [], launcher="none", processes=1)[0]
-    tell = [start, "-c", "import os; print(os.environ.get('OMP_NUM_THREADS'))"]
+    program = [start, "-c", "import os; print(os.environ.get('OMP_NUM_THREADS'))"]
     for share, threads in ((1, "None"), (2, "4"), (16, "1")):
-        run_child(tell, tmp_path / f"log{share}", share=share)
+        run_child(program, tmp_path / f"log{share}", share=share)
         assert (tmp_path / f"log{share}").read_text().strip() == threads
 
 
-def test_maps_of_another_width_reach_neck_and_heads(tools, data, tmp_path, checkpoint):
+def test_the_width_of_the_maps_is_set_in_neck_and_heads(tools, data, tmp_path, checkpoint):
     models = (f"b=bam:{checkpoint}", "r=random:resnet18-w16")
     for task, key in (("det", "coco/bbox_mAP"), ("seg", "mIoU")):
         [narrow, cnn] = runs(tmp_path, data, models=models, tasks=(task,))
@@ -282,37 +280,37 @@ def test_maps_of_another_width_reach_neck_and_heads(tools, data, tmp_path, check
         assert key in [metric.key for metric in narrow.task.metrics]
 
 
-def test_two_calls_do_not_work_in_one_folder(tools, data, tmp_path):
-    work, said = runs(tmp_path, data), []
+def test_two_calls_do_not_work_in_the_same_folder(tools, data, tmp_path):
+    work, messages = runs(tmp_path, data), []
     with running._locked(work[0].folder):
-        assert running.run_all(work, said.append) == 1
-    assert "another process works on" in said[-1] and not work[0].record.exists()
+        assert running.run_all(work, messages.append) == 1
+    assert "another process works on" in messages[-1] and not work[0].record.exists()
 
 
 def test_names_of_models(checkpoint, tmp_path):
     [plain, named] = read_models([f"bam:{checkpoint}", f"B A=bam:{checkpoint}@student"])
     assert plain.name == f"bam:{checkpoint}" and "/" not in plain.slug
     assert (named.name, named.slug, named.source.branch) == ("B A", "B-A", "student")
-    for texts, words in (
+    for texts, message in (
         ([], "no model"),
         ([RANDOM, RANDOM], "would share the folder random"),
         ([f"timm:vit_tiny_patch16_224@{tmp_path}/no.pth"], "no.pth does not exist"),
     ):
-        with pytest.raises(InputError, match=words):
+        with pytest.raises(InputError, match=message):
             read_models(texts)
     again = parse_backbone(f"random:bam:{checkpoint}")
     assert again.path is None and again.config["arch"]["embed_dims"] == 48
 
 
-def test_the_fault_of_a_child_is_its_last_word(tmp_path):
-    for code, words in (
+def test_the_error_of_a_child_is_found_in_its_output(tmp_path):
+    for code, message in (
         ("import sys; print('error: k is 0: raise it', file=sys.stderr); sys.exit(1)", "k is 0"),
-        ("print('hello'); raise MemoryError('no room')", "MemoryError: no room"),
+        ("print('hello'); raise MemoryError('too large')", "MemoryError: too large"),
         ("import os; os.kill(os.getpid(), 9)", "signal 9"),
     ):
         start = command("test.py", [], launcher="none", processes=1)[0]
         outcome = run_child([start, "-c", code], tmp_path / "log")
-        assert outcome.code != 0 and words in outcome.message
+        assert outcome.code != 0 and message in outcome.message
     outcome = run_child([start, "-c", "print('error: not this one')"], tmp_path / "log")
     assert outcome.code == 0 and outcome.message == ""
     with pytest.raises(InputError, match="--gpus 2 needs a launcher"):

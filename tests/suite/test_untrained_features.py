@@ -1,4 +1,4 @@
-"""Features that no network made, by hand."""
+"""Untrained image features on small images with known results."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from bam_mm.suite.untrained_features import colour_histogram, raw_pixels
 
 
-def test_colour_histogram_counts_by_hand():
+def test_colour_histogram_of_known_pixels():
     image = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
     image[0, :, 0, 0] = 255  # One white pixel, three black ones.
     histogram = colour_histogram(image, bins=2)

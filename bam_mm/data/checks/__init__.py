@@ -1,1 +1,1 @@
-"""Checks of data sets: folders against known sizes, labels and annotations against the model."""
+"""Checks of data sets: files against known sizes, labels and annotations against the model."""

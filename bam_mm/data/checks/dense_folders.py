@@ -1,4 +1,4 @@
-"""Checks of detection and segmentation data: annotation files against images, maps against labels."""
+"""Checks of detection and segmentation data: annotation files, images and label maps."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bam_mm.data.checks.folders import Check, Finding
 from bam_mm.data.checks.dense_labels import check_map
+from bam_mm.data.checks.folders import Check, Finding
 from bam_mm.errors import InputError, listing
 
 
 def instances(ann_file: str, folder: str, images: int, categories: int) -> Check:
-    """An instance file has its known numbers of images and categories, and every image is there.
+    """Make a check of an instance file: its numbers of images and categories, and its image files.
 
     Args:
-        ann_file: COCO instance JSON.
-        folder: Of its images.
-        images: That it names.
-        categories: That it names.
+        ann_file: Path of the COCO instance JSON file in the data set.
+        folder: Folder of its images in the data set.
+        images: Expected number of images in the file.
+        categories: Expected number of categories in the file.
+
+    Returns:
+        The check, which takes the data set's folder.
     """
 
     def check(root: Path) -> Finding:
@@ -34,9 +37,9 @@ def instances(ann_file: str, folder: str, images: int, categories: int) -> Check
             known = {entry["id"] for entry in content["categories"]}
             strays = [a["id"] for a in content["annotations"] if a["category_id"] not in known]
         except (ValueError, KeyError, TypeError) as error:
-            return Finding(False, f"{path} is no COCO instance JSON ({error!r})")
-        there = {p.name for p in (root / folder).glob("*")}
-        missing = [name for name in names if name not in there]
+            return Finding(False, f"{path} is not a COCO instance JSON file ({error!r})")
+        existing = {p.name for p in (root / folder).glob("*")}
+        missing = [name for name in names if name not in existing]
         text = (
             f"{len(names):,} of {images:,} images and {len(known)} of {categories} categories in "
             f"{path}; {len(names) - len(missing):,} of the images in {root / folder}"
@@ -52,12 +55,15 @@ def instances(ann_file: str, folder: str, images: int, categories: int) -> Check
 
 
 def maps(images: str, annotations: str, wanted: int) -> Check:
-    """A folder holds its known number of images, and another a map for each.
+    """Make a check that a folder has its expected images, each with a map in another folder.
 
     Args:
-        images: Folder of ``.jpg`` files.
-        annotations: Folder of ``.png`` files of the same names.
-        wanted: Number of both.
+        images: Folder of the images in the data set, ``.jpg`` files.
+        annotations: Folder of the maps in the data set, ``.png`` files with the same names.
+        wanted: Expected number of images and of maps.
+
+    Returns:
+        The check, which takes the data set's folder.
     """
 
     def check(root: Path) -> Finding:
@@ -65,11 +71,11 @@ def maps(images: str, annotations: str, wanted: int) -> Check:
         labelled = {p.stem for p in (root / annotations).glob("*.png")}
         without = sorted(shown - labelled)
         text = (
-            f"{len(shown):,} of {wanted:,} images in {root / images}, {len(shown & labelled):,} with "
-            f"a map in {root / annotations}"
+            f"{len(shown):,} of {wanted:,} images in {root / images}, {len(shown & labelled):,} "
+            f"with a map in {root / annotations}"
         )
         if without:
-            text += f" (without: {listing(without)})"
+            text += f" (without a map: {listing(without)})"
         return Finding(len(shown) == wanted and shown == labelled, text)
 
     return check
@@ -78,15 +84,16 @@ def maps(images: str, annotations: str, wanted: int) -> Check:
 def check_map_labels(
     paths: Sequence[Path], num_classes: int, progress: Callable = iter
 ) -> list[Finding]:
-    """Look for labels beyond the classes in maps that count from 1, 0 being unlabelled.
+    """Find labels beyond the classes in maps that count classes from 1, with 0 for unlabelled.
 
     Args:
-        paths: The maps; one that cannot be read is left to the check of images.
+        paths: Paths of the maps. Unreadable maps are skipped, as
+            :func:`~bam_mm.data.checks.folders.check_images` reports them.
         num_classes: Number of classes.
-        progress: Wraps the iteration.
+        progress: Wrapper of the iteration, such as ``rich.progress.track``.
 
     Returns:
-        One finding for each map with such a label, or a single good one.
+        One finding for each map with such a label, or a single finding that all labels are valid.
     """
     faults = []
     for path in progress(paths):

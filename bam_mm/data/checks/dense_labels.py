@@ -1,7 +1,7 @@
-"""Whether detection and segmentation data belong together with the model, before hours are spent.
+"""Checks that detection and segmentation data fit the model, before a long run starts.
 
-Data sets are those of mmdet and mmseg, taken as they are: what they leave out silently is looked for
-here.
+The data sets are those of mmdet and mmseg, unchanged. These checks report what such data sets leave
+out silently.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from torch import nn
 from bam_mm.errors import InputError, listing
 
 IGNORED = 255
-"""Label of a pixel that does not count."""
+"""Label of pixels that are ignored."""
 
 
 def check_dense_data(model: nn.Module, dataset, part: str) -> None:
-    """Check a data set of mmdet's or mmseg's against the model's heads, and that its files exist.
+    """Check a data set of mmdet or mmseg against the model's heads, and that its files exist.
 
     Args:
-        model: Of mmdet or mmseg.
-        dataset: ``CocoDataset``, ``BaseSegDataset`` and their kin, possibly wrapped (``.dataset``);
-            others are not looked at.
+        model: Model of mmdet or mmseg.
+        dataset: ``CocoDataset``, ``BaseSegDataset`` or a similar data set, possibly wrapped
+            (``.dataset``). A data set without class names is not checked.
         part: ``train``, ``val`` or ``test``, for messages.
 
     Raises:
-        InputError: If the classes are not as many as a head knows, or an image or a map is missing.
+        InputError: If a head has another number of classes, the data set is empty, or an image or a
+            map is missing.
     """
     while not hasattr(dataset, "metainfo") and hasattr(dataset, "dataset"):
         dataset = dataset.dataset
@@ -39,7 +40,7 @@ def check_dense_data(model: nn.Module, dataset, part: str) -> None:
     check_heads(model, classes, dataset, part)
     if not len(dataset):
         raise InputError(
-            f"the {part} data in {dataset.data_root} has no image with an annotation: look at "
+            f"the {part} data in {dataset.data_root} has no image with an annotation: check "
             f"{part}_dataloader.dataset (ann_file, data_prefix, filter_cfg)"
         )
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
@@ -51,58 +52,72 @@ def check_dense_data(model: nn.Module, dataset, part: str) -> None:
 def check_heads(model: nn.Module, classes: Sequence[str], dataset, part: str) -> None:
     """Check that every head has as many classes as the data.
 
+    Args:
+        model: Model whose heads to check.
+        classes: Names of the data's classes.
+        dataset: Data set with ``data_root``, for the message.
+        part: ``train``, ``val`` or ``test``, for the message.
+
     Raises:
-        InputError: If one has not.
+        InputError: If a head has another number of classes.
     """
     for name, module in model.named_modules():
         number = getattr(module, "num_classes", None)
-        # A region proposal network knows one class, whatever the data.
-        aside = not name or name.startswith(("backbone", "rpn_head"))
-        if aside or not isinstance(number, int):
+        # A region proposal network has one class for any data.
+        exempt = not name or name.startswith(("backbone", "rpn_head"))
+        if exempt or not isinstance(number, int):
             continue
         if number != len(classes):
             raise InputError(
                 f"model.{name} has {number} classes, but the {part} data in {dataset.data_root} "
                 f"has {len(classes)} ({listing(classes)}): set --cfg-options "
-                f"num_classes={len(classes)}, or give the data's own names in "
+                f"num_classes={len(classes)}, or set the names of the data's classes in "
                 f"{part}_dataloader.dataset.metainfo.classes"
             )
 
 
 def check_categories(classes: Sequence[str], ann_file: str, part: str) -> None:
-    """Check that the classes of an instance file are those of the data set, in their order.
+    """Check that the classes of a data set are categories of its instance file, in the same order.
 
-    mmdet leaves a class that the file lacks without a word, and numbers the others anew.
+    mmdet silently drops a class that the file lacks, and numbers the other classes without it.
+
+    Args:
+        classes: Names of the data set's classes.
+        ann_file: Path of the COCO instance JSON file.
+        part: ``train``, ``val`` or ``test``, for messages.
 
     Raises:
-        InputError: If they are not.
+        InputError: If a class is missing from the file, or the order differs.
     """
-    there = read_categories(ann_file)
-    missing = [name for name in classes if name not in there]
+    names = read_categories(ann_file)
+    missing = [name for name in classes if name not in names]
     if missing:
         raise InputError(
-            f"{ann_file} has {len(there)} categories ({listing(there)}), and {len(missing)} of the "
-            f"{len(classes)} classes of the {part} data are not among them ({listing(missing)}): set "
-            f'--cfg-options metainfo.classes="[{",".join(there[:2])},...]" '
-            f"num_classes={len(there)}, or point data_root at the data that the head is meant for"
+            f"{ann_file} has {len(names)} categories ({listing(names)}), and {len(missing)} of the "
+            f"{len(classes)} classes of the {part} data are not among them ({listing(missing)}): "
+            f'set --cfg-options metainfo.classes="[{",".join(names[:2])},...]" '
+            f"num_classes={len(names)}, or set data_root to the data that the head is meant for"
         )
-    order = [name for name in there if name in set(classes)]
+    order = [name for name in names if name in set(classes)]
     if order != list(classes):
         raise InputError(
-            f"{ann_file} numbers its categories as {listing(order)}, {part}_dataloader.dataset."
-            f"metainfo.classes as {listing(classes)}: labels follow the file, so give them in its "
-            "order"
+            f"{ann_file} lists its categories as {listing(order)}, but {part}_dataloader.dataset."
+            f"metainfo.classes lists them as {listing(classes)}: use the order of the file, which "
+            "the labels follow"
         )
 
 
 def read_categories(ann_file: str) -> list[str]:
-    """Names of the categories of an instance file, by ascending id, without reading all of it.
+    """Read the category names of an instance file by ascending id, without parsing all of it.
 
     Raises:
-        InputError: If it has none.
+        InputError: If the file has no categories.
     """
     try:
-        with Path(ann_file).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with (
+            Path(ann_file).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
             place = data.rfind(b'"categories"')
             start = data.find(b"[", place)
             text = data[start:].decode() if place >= 0 and start >= 0 else ""
@@ -110,19 +125,25 @@ def read_categories(ann_file: str) -> list[str]:
         return [entry["name"] for entry in sorted(found, key=lambda entry: entry["id"])]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{ann_file} has no categories with ids and names: give COCO instance JSON"
+            f"{ann_file} has no categories with ids and names: provide a COCO instance JSON file"
         ) from error
 
 
 def check_files(paths: Sequence[Path], dataset, part: str, what: str) -> None:
-    """Check that files exist, a listing a folder.
+    """Check that files exist, with one listing per folder.
+
+    Args:
+        paths: Paths of the files.
+        dataset: Data set that the files belong to, for the message.
+        part: ``train``, ``val`` or ``test``, for the message.
+        what: Kind of the files, such as ``images``, for the message.
 
     Raises:
-        InputError: If one does not.
+        InputError: If a file does not exist.
     """
     folders = {path.parent for path in paths}
-    there = {p for folder in folders if folder.is_dir() for p in folder.iterdir()}
-    missing = [path for path in paths if path not in there]
+    existing = {p for folder in folders if folder.is_dir() for p in folder.iterdir()}
+    missing = [path for path in paths if path not in existing]
     if missing:
         source = getattr(dataset, "ann_file", "") or f"the images in {dataset.data_root}"
         raise InputError(
@@ -135,10 +156,10 @@ def check_map(labels, num_classes: int, path: str, *, reduced: bool = False) -> 
     """Check the labels of a semantic map.
 
     Args:
-        labels: (H, W) integers.
-        num_classes: That the head knows; :data:`IGNORED` is allowed besides.
-        path: For the message.
-        reduced: Whether the file counts from 1 and was brought to count from 0.
+        labels: (H, W) integer labels.
+        num_classes: Number of classes of the head. :data:`IGNORED` is allowed as well.
+        path: Path of the map, for the message.
+        reduced: Whether the file counts classes from 1 and ``labels`` was reduced to count from 0.
 
     Raises:
         InputError: If a label is beyond the classes.

@@ -1,6 +1,6 @@
-"""Whether a data set is all there: counts against the known sizes, and what mends a fault.
+"""Checks that a data set is complete: counts against known sizes, with a remedy for each fault.
 
-Pure: folders are read, nothing is built or downloaded. A new data set is one entry of
+The checks only read folders; they build and download nothing. A new data set is one entry of
 :data:`bam_mm.data.checks.known.KNOWN`, a list of checks.
 """
 
@@ -21,9 +21,9 @@ class Finding:
     """One line of a report.
 
     Attributes:
-        ok: Whether it is as it should be.
-        text: What was found.
-        remedy: What mends it, where it is not.
+        ok: Whether the check passed.
+        text: Description of what was found.
+        remedy: How to fix a fault; empty if there is none.
     """
 
     ok: bool
@@ -39,9 +39,10 @@ class KnownData:
     """A data set of known size.
 
     Attributes:
-        title: Its name.
-        source: Where it comes from: the remedy for what is missing.
-        layouts: Checks of each layout in which it is distributed; one of them must hold.
+        title: Name of the data set.
+        source: Files to download and their address, used as the remedy for missing files.
+        layouts: Checks of each layout in which the data set is distributed; all checks of one
+            layout must pass.
     """
 
     title: str
@@ -50,7 +51,7 @@ class KnownData:
 
 
 def file(name: str, *, md5: str = "") -> Check:
-    """The file is there, with its checksum where one is given."""
+    """Make a check that a file exists, with the checksum ``md5`` if it is not empty."""
 
     def check(root: Path) -> Finding:
         path = root / name
@@ -64,7 +65,7 @@ def file(name: str, *, md5: str = "") -> Check:
 
 
 def count(pattern: str, wanted: int, what: str = "images") -> Check:
-    """As many entries match a pattern as are known to exist."""
+    """Make a check that the expected number of entries matches a pattern."""
 
     def check(root: Path) -> Finding:
         found = sum(1 for _ in root.glob(pattern))
@@ -75,13 +76,17 @@ def count(pattern: str, wanted: int, what: str = "images") -> Check:
 
 
 def listed(list_file: str, wanted: int, image: str, column: Callable[[str], str]) -> Check:
-    """A list has its known length, and every image that it names is there.
+    """Make a check that a list has its expected length, and that every image in it exists.
 
     Args:
-        list_file: The list, one image a line; lines that start with ``#`` do not count.
-        wanted: Its length.
-        image: Path of an image, with ``{}`` for what ``column`` gives.
-        column: From a line to the image's name in it.
+        list_file: Path of the list in the data set, with one image per line. Lines that start with
+            ``#`` are ignored.
+        wanted: Expected number of images in the list.
+        image: Path of an image in the data set, with ``{}`` in place of its name.
+        column: Function that takes a line and returns the image's name.
+
+    Returns:
+        The check, which takes the data set's folder.
     """
 
     def check(root: Path) -> Finding:
@@ -92,8 +97,8 @@ def listed(list_file: str, wanted: int, image: str, column: Callable[[str], str]
         images = [image.format(column(line)) for line in lines if not line.startswith("#")]
         if len(images) != wanted:
             return Finding(False, f"{path} names {len(images):,} of {wanted:,} images")
-        there = _files_in({(root / name).parent for name in images})
-        missing = [name for name in images if root / name not in there]
+        existing = _files_in({(root / name).parent for name in images})
+        missing = [name for name in images if root / name not in existing]
         text = f"{wanted - len(missing):,} of {wanted:,} images of {path}"
         return Finding(not missing, text + (f" (missing: {listing(missing)})" if missing else ""))
 
@@ -101,7 +106,7 @@ def listed(list_file: str, wanted: int, image: str, column: Callable[[str], str]
 
 
 def class_folders(split: str, classes: int, images: int) -> Check:
-    """A split has its known numbers of class folders and images."""
+    """Make a check that a split has its expected numbers of class folders and images."""
 
     def check(root: Path) -> Finding:
         folder = root / split
@@ -111,7 +116,7 @@ def class_folders(split: str, classes: int, images: int) -> Check:
         if not counts and any(images_in(folder)):
             return Finding(
                 False,
-                f"{folder} holds loose images instead of a folder a class",
+                f"{folder} has loose images instead of a folder per class",
                 "sort them into class folders (ImageNet's devkit, or the well-known valprep.sh)",
             )
         empty = [name for name, number in counts.items() if not number]
@@ -127,7 +132,7 @@ def class_folders(split: str, classes: int, images: int) -> Check:
 
 
 def sequences(split: str, wanted: int) -> Check:
-    """A list of DAVIS-2017 names its known number of videos, each with a mask for every frame."""
+    """Make a check that a DAVIS-2017 list has its expected number of videos, with all masks."""
 
     def check(root: Path) -> Finding:
         path = root / "ImageSets/2017" / f"{split}.txt"
@@ -152,14 +157,14 @@ def check_known(known: KnownData, root: str | Path) -> list[Finding]:
     """Check a data set of known size.
 
     Args:
-        known: What is known of it.
-        root: Its folder.
+        known: Known sizes and layouts of the data set.
+        root: Folder of the data set.
 
     Returns:
-        The findings of the layout that comes closest; faults carry a remedy.
+        Findings of the layout with the smallest fraction of faults. Each fault has a remedy.
     """
     root = Path(root).expanduser()
-    remedy = f"get {known.source} and unpack it whole into {root}"
+    remedy = f"download {known.source} and unpack everything into {root}"
     if not root.is_dir():
         return [Finding(False, f"{root} does not exist", remedy)]
     results = [[check(root) for check in layout] for layout in known.layouts]
@@ -168,13 +173,14 @@ def check_known(known: KnownData, root: str | Path) -> list[Finding]:
 
 
 def check_folder(root: str | Path) -> list[Finding]:
-    """Check image folders of one's own: ``root/<split>/<class>/<image>``.
+    """Check your own image folders: ``root/<split>/<class>/<image>``.
 
     Args:
-        root: Folder with ``train`` and ``val`` or ``test`` in it.
+        root: Folder that contains ``train`` and ``val`` or ``test``.
 
     Returns:
-        One finding a split, and one for the class sets of every further split against the first.
+        One finding per split, and one for each further split that compares its classes with those
+        of the first split.
     """
     root = Path(root).expanduser()
     splits = [s for s in ("train", "val", "test") if (root / s).is_dir()]
@@ -182,7 +188,7 @@ def check_folder(root: str | Path) -> list[Finding]:
         return [
             Finding(
                 False,
-                f"{root} has neither train, val nor test",
+                f"{root} has no folder train, val or test",
                 f"arrange the images as {root}/train/<class>/<image> and {root}/val/<class>/...",
             )
         ]
@@ -190,22 +196,28 @@ def check_folder(root: str | Path) -> list[Finding]:
     for split in splits:
         counts = {c.name: sum(1 for _ in images_in(c)) for c in _folders(root / split)}
         classes[split] = set(counts)
-        findings.append(_judge_split(root / split, counts))
+        findings.append(_check_split(root / split, counts))
     if splits == ["train"]:
         findings.append(
-            Finding(False, f"{root} has no val or test to score on", "put some of each class there")
+            Finding(
+                False,
+                f"{root} has no folder val or test for evaluation",
+                "move some images of each class there",
+            )
         )
     for split in splits[1:]:
         only = {
             splits[0]: classes[splits[0]] - classes[split],
             split: classes[split] - classes[splits[0]],
         }
-        faults = [f"only in {part}: {listing(sorted(names))}" for part, names in only.items() if names]
+        faults = [
+            f"only in {part}: {listing(sorted(names))}" for part, names in only.items() if names
+        ]
         findings.append(
             Finding(
                 not faults,
                 f"classes of {splits[0]} and {split}: {'; '.join(faults) or 'the same'}",
-                "give every split the same class folders: labels are numbered by their sorted names"
+                "use the same class folders in every split: labels follow their sorted names"
                 if faults
                 else "",
             )
@@ -217,11 +229,11 @@ def check_images(paths: Sequence[Path], progress: Callable = iter) -> list[Findi
     """Decode every image.
 
     Args:
-        paths: The images.
-        progress: Wraps the iteration, as ``rich.progress.track`` does.
+        paths: Paths of the images.
+        progress: Wrapper of the iteration, such as ``rich.progress.track``.
 
     Returns:
-        One finding for each that cannot be read, or a single good one.
+        One finding for each unreadable image, or a single finding that all images can be read.
     """
     faults = []
     for path in progress(paths):
@@ -236,11 +248,11 @@ def check_images(paths: Sequence[Path], progress: Callable = iter) -> list[Findi
 
 
 def images_in(folder: Path) -> Iterator[Path]:
-    """All images below a folder, in no order."""
+    """Iterate over all images below a folder, in no particular order."""
     return (p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
 
 
-def _judge_split(folder: Path, counts: dict[str, int]) -> Finding:
+def _check_split(folder: Path, counts: dict[str, int]) -> Finding:
     if not counts:
         return Finding(
             False,
@@ -250,7 +262,7 @@ def _judge_split(folder: Path, counts: dict[str, int]) -> Finding:
     empty = [name for name, number in counts.items() if not number]
     text = (
         f"{len(counts):,} classes and {sum(counts.values()):,} images in {folder} "
-        f"({min(counts.values())} to {max(counts.values())} a class)"
+        f"({min(counts.values())} to {max(counts.values())} per class)"
     )
     if empty:
         text += f"; without an image: {listing(empty)}"
@@ -262,7 +274,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _files_in(folders: set[Path]) -> set[Path]:
-    # One listing a folder is far quicker than asking for each of 100,000 files.
+    # One listing per folder is much faster than a query for each of 100,000 files.
     return {p for folder in folders if folder.is_dir() for p in folder.iterdir()}
 
 

@@ -1,11 +1,13 @@
-"""The data sets of known size: what ``tools/check_data.py NAME PATH`` counts."""
+"""Data sets of known size, for ``tools/check_data.py NAME PATH``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from mmpretrain.datasets import CIFAR10, CIFAR100
 
+from bam_mm.data.checks.dense_folders import instances, maps
 from bam_mm.data.checks.folders import (
     Check,
     Finding,
@@ -18,31 +20,31 @@ from bam_mm.data.checks.folders import (
     listed,
     sequences,
 )
-from bam_mm.data.checks.dense_folders import instances, maps
 from bam_mm.errors import InputError
 
 
-def _whole(line: str) -> str:
+def _whole_line(line: str) -> str:
     return line
 
 
-def _first(line: str) -> str:
+def _first_word(line: str) -> str:
     return line.split()[0]
 
 
-def _batches(kind: type) -> tuple[Check, ...]:
-    # The checksums are mmpretrain's: it unpickles these files, so they must be the very ones.
+def _batches(kind: Any) -> tuple[Check, ...]:
+    # mmpretrain unpickles these files, so they must match its checksums.
     return tuple(
-        file(f"{kind.base_folder}/{name}", md5=md5) for name, md5 in kind.train_list + kind.test_list
+        file(f"{kind.base_folder}/{name}", md5=md5)
+        for name, md5 in kind.train_list + kind.test_list
     )
 
 
 def _aircraft(split: str, size: int) -> Check:
-    return listed(f"data/images_variant_{split}.txt", size, "data/images/{}.jpg", _first)
+    return listed(f"data/images_variant_{split}.txt", size, "data/images/{}.jpg", _first_word)
 
 
 def _pets(split: str, size: int) -> Check:
-    return listed(f"annotations/{split}.txt", size, "images/{}.jpg", _first)
+    return listed(f"annotations/{split}.txt", size, "images/{}.jpg", _first_word)
 
 
 KNOWN = {
@@ -56,8 +58,8 @@ KNOWN = {
         "food-101.tar.gz from https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101",
         (
             (
-                listed("meta/train.txt", 75750, "images/{}.jpg", _whole),
-                listed("meta/test.txt", 25250, "images/{}.jpg", _whole),
+                listed("meta/train.txt", 75750, "images/{}.jpg", _whole_line),
+                listed("meta/test.txt", 25250, "images/{}.jpg", _whole_line),
             ),
         ),
     ),
@@ -65,7 +67,8 @@ KNOWN = {
     "cifar100": KnownData("CIFAR-100", CIFAR100.url, (_batches(CIFAR100),)),
     "cars": KnownData(
         "Stanford Cars",
-        "car_ims.tgz and cars_annos.mat (or cars_train, cars_test and devkit) of Krause et al. 2013",
+        "car_ims.tgz and cars_annos.mat (or cars_train, cars_test and devkit) of Krause et al. "
+        "2013",
         (
             (count("car_ims/*.jpg", 16185), file("cars_annos.mat")),
             (
@@ -128,11 +131,14 @@ KNOWN = {
 
 
 def check_data(name: str, root: str | Path) -> list[Finding]:
-    """Check a data set of known size, or image folders of one's own.
+    """Check a data set of known size, or your own image folders.
 
     Args:
-        name: A key of :data:`KNOWN`, or ``folder``.
-        root: Its folder.
+        name: Key of :data:`KNOWN`, or ``folder`` for your own image folders.
+        root: Folder of the data set.
+
+    Returns:
+        The findings; each fault has a remedy.
 
     Raises:
         InputError: If the name is unknown.
@@ -140,5 +146,6 @@ def check_data(name: str, root: str | Path) -> list[Finding]:
     if name == "folder":
         return check_folder(root)
     if name not in KNOWN:
-        raise InputError(f"data set {name!r}: choose one of {', '.join([*KNOWN, 'folder'])}")
+        names = ", ".join([*KNOWN, "folder"])
+        raise InputError(f"unknown data set {name!r}: choose one of {names}")
     return check_known(KNOWN[name], root)

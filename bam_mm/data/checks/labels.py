@@ -1,8 +1,6 @@
-"""Whether labels and head belong together, before an hour is spent."""
+"""Checks that the labels fit the head, before a long run starts."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,16 +8,16 @@ from bam_mm.errors import InputError, listing
 
 
 def check_labels(dataset, num_classes: int, *, part: str) -> None:
-    """Check a data set against the size of the head.
+    """Check the labels of a data set against the size of the head.
 
     Args:
-        dataset: Of mmpretrain's kind: ``CLASSES`` and ``get_gt_labels()``.
-        num_classes: Outputs of the head.
-        part: ``train``, ``val`` or ``test``, for the message.
+        dataset: Data set of mmpretrain, with ``CLASSES`` and ``get_gt_labels()``.
+        num_classes: Number of outputs of the head.
+        part: ``train``, ``val`` or ``test``, for messages.
 
     Raises:
         InputError: If the data set has no labels, another number of classes, or a label outside
-            of 0 to ``num_classes - 1``.
+            0 to ``num_classes - 1``.
     """
     place = getattr(dataset, "data_root", "") or type(dataset).__name__
     classes = dataset.CLASSES
@@ -27,32 +25,37 @@ def check_labels(dataset, num_classes: int, *, part: str) -> None:
         raise InputError(
             f"the head has {num_classes} outputs, but the {part} data in {place} has "
             f"{len(classes)} classes ({listing(classes)}): set --cfg-options "
-            f"num_classes={len(classes)}, or point data_root at the data that the head is meant for"
+            f"num_classes={len(classes)}, or set data_root to the data that the head is meant for"
         )
     try:
         labels = np.asarray(dataset.get_gt_labels())
     except KeyError:
         raise InputError(
             f"the {part} data in {place} has no labels: arrange it as "
-            f"{place}/<class>/<image>, a folder a class"
+            f"{place}/<class>/<image>, with a folder per class"
         ) from None
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(wrong):
         first = int(wrong[0])
         name = dataset.get_data_info(first).get("img_path", f"item {first}")
         raise InputError(
-            f"{len(wrong)} label{'s' * (len(wrong) > 1)} of the {part} data in {place} out of "
-            f"range: {name} has label {labels[first]}, but a head of {num_classes} outputs knows 0 "
-            f"to {num_classes - 1}; count labels from 0, or set --cfg-options "
-            f"num_classes={int(labels.max()) + 1}"
+            f"{len(wrong)} label{'s' * (len(wrong) > 1)} of the {part} data in {place} "
+            f"{'are' if len(wrong) > 1 else 'is'} out of range: {name} has label {labels[first]}, "
+            f"but a head with {num_classes} outputs knows 0 to {num_classes - 1}; count labels "
+            f"from 0, or set --cfg-options num_classes={int(labels.max()) + 1}"
         )
 
 
 def check_same_classes(first, second, *, parts: tuple[str, str] = ("train", "val")) -> None:
     """Check that two parts of a data set number the same classes in the same way.
 
+    Args:
+        first: Data set of the first part, with ``CLASSES``.
+        second: Data set of the second part, with ``CLASSES``.
+        parts: Names of the two parts, for the message.
+
     Raises:
-        InputError: If they differ: labels would then mean different things.
+        InputError: If the classes differ, so that labels would have different meanings.
     """
     a, b = first.CLASSES, second.CLASSES
     if a is None or b is None or list(a) == list(b):
@@ -64,7 +67,7 @@ def check_same_classes(first, second, *, parts: tuple[str, str] = ("train", "val
     ]
     raise InputError(
         f"{parts[0]} and {parts[1]} have different classes ("
-        f"{'; '.join(faults) or 'the same in another order'}): labels are numbered by the sorted "
-        f"names of the folders, so both need the same class folders (python tools/check_data.py "
-        "folder DATA_ROOT lists what differs)"
+        f"{'; '.join(faults) or 'the same in another order'}): use the same class folders in both, "
+        "because labels follow their sorted names (python tools/check_data.py folder DATA_ROOT "
+        "lists the differences)"
     )

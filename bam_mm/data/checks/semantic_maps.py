@@ -1,4 +1,4 @@
-"""A look at every semantic map as it is read."""
+"""Check of every semantic map when it is loaded."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from bam_mm.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class CheckSemanticMap(BaseTransform):
-    """Stop at a map with a label beyond the classes, which a loss on a GPU reports as nonsense.
+    """Stop at a map with a label beyond the classes.
+
+    Without this check, a loss on a GPU fails with a message that does not name the cause.
 
     Args:
-        num_classes: That the head knows.
+        num_classes: Number of classes of the head.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -23,7 +25,7 @@ class CheckSemanticMap(BaseTransform):
         """Check ``results['gt_seg_map']``.
 
         Raises:
-            InputError: See :func:`~bam_mm.data.checks.dense_labels.check_map`.
+            InputError: If a label is beyond the classes.
         """
         check_map(
             results["gt_seg_map"],

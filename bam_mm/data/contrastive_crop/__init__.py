@@ -1,4 +1,4 @@
-"""ContrastiveCrop (Peng et al., CVPR 2022; BAM, section 4.1): the crop, its boxes, where they lie."""
+"""ContrastiveCrop (Peng et al., CVPR 2022; BAM, section 4.1): the crop, its boxes, their store."""
 
 from bam_mm.data.contrastive_crop.box_store import WHOLE_IMAGE, BoxStore
 from bam_mm.data.contrastive_crop.boxes import boxes_from_heat_maps, extract_boxes

@@ -1,8 +1,8 @@
-"""ContrastiveCrop: random resized crops whose centres lie where the object is.
+"""ContrastiveCrop: random resized crops whose centres are drawn in the object's box.
 
-Peng et al., CVPR 2022; BAM, section 4.1. The draw is apart from the act: ``draw_centre`` draws,
-``place_crop`` and the crop itself follow from it. Sizes are drawn by mmpretrain's
-``RandomResizedCrop``.
+See Peng et al., CVPR 2022, and BAM, section 4.1. Drawing is separate from cropping: mmpretrain's
+``RandomResizedCrop`` draws the size and ``draw_centre`` the centre, from which ``place_crop`` and
+the crop itself follow.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from bam_mm.registry import TRANSFORMS
 def draw_centre(box: Sequence[float], alpha: float) -> tuple[float, float]:
     """Draw a crop's centre in a box, from NumPy's global state.
 
-    Along each axis it is Beta(alpha, alpha) between the box's edges: uniform for 1, and for less
-    (.6 in the paper) rather near the edges, so that two crops differ more.
+    Along each axis, the centre is Beta(alpha, alpha) distributed between the box's edges: uniform
+    for 1, and closer to the edges for smaller values (0.6 in the paper), so that two crops differ
+    more.
 
     Args:
-        box: Top, left, bottom, right.
-        alpha: Above 0.
+        box: Top, left, bottom, right of the box.
+        alpha: Parameter of the Beta distribution, above 0.
 
     Returns:
-        Down and across, in the box's unit.
+        Vertical and horizontal position of the centre, in the box's unit.
     """
     top, left, bottom, right = box
     down, across = np.random.beta(alpha, alpha, size=2)
@@ -39,15 +40,15 @@ def draw_centre(box: Sequence[float], alpha: float) -> tuple[float, float]:
 def place_crop(
     centre: tuple[float, float], crop: tuple[int, int], image: tuple[int, int]
 ) -> tuple[int, int]:
-    """Place a crop around a centre, pushed back into the image where it would leave it.
+    """Place a crop around a centre, or as close to it as the image's edges allow.
 
     Args:
-        centre: Down and across, in fractions of the image.
+        centre: Vertical and horizontal position of the centre, as fractions of the image.
         crop: Height and width of the crop in pixels, at most the image's.
         image: Height and width of the image in pixels.
 
     Returns:
-        Top and left of the crop in pixels.
+        Top and left edge of the crop in pixels.
     """
     top, left = (
         min(max(round(middle * whole - part / 2), 0), whole - part)
@@ -60,13 +61,13 @@ def place_crop(
 class ContrastiveCrop(RandomResizedCrop):
     """Random resized crop around a centre drawn in the image's box.
 
-    As long as the store is not active this *is* mmpretrain's ``RandomResizedCrop``, draw for draw:
-    with the whole image for a box the law of the centre would be another one.
+    While the store is not active, this is mmpretrain's ``RandomResizedCrop`` with exactly the same
+    draws: boxes that cover the whole image would lead to another distribution of the centres.
 
     Args:
-        boxes: The store, whose row is ``results['sample_idx']``.
-        alpha: Parameter of the centre's Beta law.
-        **kwargs: For ``RandomResizedCrop``: ``scale``, ``crop_ratio_range``, ...
+        boxes: Store of the boxes, indexed by ``results['sample_idx']``.
+        alpha: Parameter of the centre's Beta distribution.
+        **kwargs: Arguments of ``RandomResizedCrop``: ``scale``, ``crop_ratio_range``, ...
 
     Raises:
         InputError: If ``alpha`` is not positive.
@@ -76,8 +77,8 @@ class ContrastiveCrop(RandomResizedCrop):
         super().__init__(**kwargs)
         if not alpha > 0:
             raise InputError(
-                f"ContrastiveCrop alpha={alpha}: a Beta law needs a positive number (.6 in the "
-                "paper, 1 is uniform)"
+                f"ContrastiveCrop alpha={alpha}: set a positive number (0.6 in the paper; 1 is the "
+                "uniform distribution)"
             )
         self.boxes, self.alpha = boxes, alpha
 
@@ -85,11 +86,12 @@ class ContrastiveCrop(RandomResizedCrop):
         """Draw a crop of an image.
 
         Args:
-            image: What is to be cropped; only its ``shape``, (H, W, 3), is looked at.
-            results: For ``sample_idx``, the image's row in an active store.
+            image: Image to crop; only its ``shape``, (H, W, 3), is read.
+            results: Results of the pipeline, with the image's index ``sample_idx`` for an active
+                store.
 
         Returns:
-            Top, left, bottom, right in pixels.
+            Top, left, bottom, right of the crop in pixels.
 
         Raises:
             InputError: If the store is active and ``results`` has no ``sample_idx``.
@@ -98,19 +100,18 @@ class ContrastiveCrop(RandomResizedCrop):
         if self.boxes.active:
             if "sample_idx" not in results:
                 raise InputError(
-                    "ContrastiveCrop: the data set gives no 'sample_idx', so the image's box "
-                    "cannot be looked up; use a data set of mmengine's kind, such as "
-                    "bam_mm.ImageFolder"
+                    "ContrastiveCrop: the data set provides no 'sample_idx' to find the image's "
+                    "box; use a subclass of mmengine's BaseDataset, such as bam_mm.ImageFolder"
                 )
-            # The size is RandomResizedCrop's; its place is not taken.
+            # RandomResizedCrop determines the size only, not the place.
             centre = draw_centre(self.boxes.box(results["sample_idx"]), self.alpha)
             top, left = place_crop(centre, size, image.shape[:2])
         return int(top), int(left), int(top + size[0]), int(left + size[1])
 
     def transform(self, results: dict) -> dict:
-        """Crop and resize ``results['img']``, (H, W, 3); say where in ``results['crop_box']``.
+        """Crop and resize ``results['img']``, an (H, W, 3) image.
 
-        ``crop_box`` is what :meth:`draw_box` returned.
+        ``results['crop_box']`` is the box returned by :meth:`draw_box`.
         """
         image = results["img"]
         top, left, bottom, right = box = self.draw_box(image, results)

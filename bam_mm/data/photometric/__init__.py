@@ -1,4 +1,4 @@
-"""BYOL's photometric augmentations: the draw, and two places where it is applied."""
+"""BYOL's photometric augmentation: its random parameters, and two places that apply them."""
 
 from bam_mm.data.photometric.draw import (
     PLACES,

@@ -1,15 +1,17 @@
-"""Photometric augmentation: what is drawn, once for every place where it may run.
+"""Random parameters of photometric augmentation, shared by all places where it may run.
 
-The draw is apart from the act. :func:`draw` makes per-image parameters with NumPy; the workers
-apply them to one image (:mod:`~bam_mm.data.photometric.in_workers`), the data preprocessor to a
-whole batch on the device (:mod:`~bam_mm.data.photometric.on_device`). All therefore follow the same
-draws by construction; tests compare what each makes of a draw.
+Drawing the parameters is separate from applying them. :func:`draw` draws the parameters of each
+image with NumPy. Workers apply them to one image (:mod:`~bam_mm.data.photometric.in_workers`), or
+the data preprocessor applies them to a whole batch on the device
+(:mod:`~bam_mm.data.photometric.on_device`). Both therefore follow the same distribution by
+construction, and tests compare their results for the same draw.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +23,22 @@ PLACES = ("auto", "worker", "device")
 
 @dataclass(frozen=True)
 class PhotometricSpec:
-    """Probabilities and ranges of BYOL's photometric augmentations for one view.
+    """Probabilities and ranges of BYOL's photometric augmentation for one view.
 
-    Defaults are BYOL's for a first global view (Grill et al., 2020, appendix B; BAM, section 4.1).
+    The defaults are those of BYOL's first global view (Grill et al., 2020, appendix B; BAM,
+    section 4.1).
 
     Attributes:
         jitter_prob: Probability of colour jitter.
-        brightness: Factor drawn from [1 - b, 1 + b].
-        contrast: Factor drawn from [1 - c, 1 + c].
-        saturation: Factor drawn from [1 - s, 1 + s].
-        hue: Shift drawn from [-h, h], in turns of the colour circle (at most 0.5).
-        gray_prob: Probability of turning grey.
+        brightness: Half width b of the range [1 - b, 1 + b] of the brightness factor.
+        contrast: Half width c of the range [1 - c, 1 + c] of the contrast factor.
+        saturation: Half width s of the range [1 - s, 1 + s] of the saturation factor.
+        hue: Half width h of the range [-h, h] of the hue shift, in turns of the colour circle (at
+            most 0.5).
+        gray_prob: Probability of conversion to grey.
         blur_prob: Probability of Gaussian blur.
         blur_sigma: Range of the blur's standard deviation in pixels.
-        solarize_prob: Probability of inverting all values from 128 up.
+        solarize_prob: Probability of inverting all values from 128 upwards.
     """
 
     jitter_prob: float = 0.8
@@ -49,28 +53,35 @@ class PhotometricSpec:
 
     @classmethod
     def of(cls, spec: PhotometricSpec | Mapping) -> PhotometricSpec:
-        """Return ``spec`` itself, or build one from a config's dict."""
-        if isinstance(spec, cls):
+        """Return ``spec`` itself, or build one from a config's dict.
+
+        Raises:
+            InputError: If the dict has a key that is not a field.
+        """
+        if isinstance(spec, PhotometricSpec):
             return spec
         known = set(cls.__dataclass_fields__)
         if unknown := sorted(set(spec) - known):
             raise InputError(
                 f"photometric augmentation has no field {unknown}; its fields are {sorted(known)}"
             )
-        return cls(**{k: tuple(v) if k == "blur_sigma" else v for k, v in spec.items()})
+        fields: dict[str, Any] = dict(spec.items())
+        if "blur_sigma" in fields:
+            fields["blur_sigma"] = tuple(fields["blur_sigma"])
+        return cls(**fields)
 
 
 @dataclass
 class PhotometricDraw:
-    """Parameters drawn for n images; every array's first dimension is n.
+    """Random parameters of n images; the first dimension of every array is n.
 
     Attributes:
-        jitter: (n,) bool.
-        factors: (n, 4) brightness, contrast, saturation factors and hue shift.
-        order: (n, 4) int, the order in which these four are applied.
-        gray: (n,) bool.
-        blur: (n,) float, standard deviation in pixels, 0 where there is no blur.
-        solarize: (n,) bool.
+        jitter: (n,) bool, whether colours are jittered.
+        factors: (n, 4) float, factors of brightness, contrast and saturation, and the hue shift.
+        order: (n, 4) int, order in which these four operations are applied.
+        gray: (n,) bool, whether the image is converted to grey.
+        blur: (n,) float, standard deviation of the blur in pixels, 0 for no blur.
+        solarize: (n,) bool, whether the image is solarized.
     """
 
     jitter: np.ndarray
@@ -82,7 +93,12 @@ class PhotometricDraw:
 
 
 def draw(spec: PhotometricSpec, n: int) -> PhotometricDraw:
-    """Draw parameters for n images from NumPy's global state (which mmengine seeds per worker)."""
+    """Draw the parameters of n images from NumPy's global state (mmengine seeds it per worker).
+
+    Args:
+        spec: Probabilities and ranges to draw from.
+        n: Number of images.
+    """
     spread = np.array([spec.brightness, spec.contrast, spec.saturation, spec.hue])
     centre = np.array([1.0, 1.0, 1.0, 0.0])
     low = np.maximum(centre - spread, [0.0, 0.0, 0.0, -0.5])
@@ -101,13 +117,14 @@ def draw(spec: PhotometricSpec, n: int) -> PhotometricDraw:
 def specs_of_views(
     num_global: int, num_local: int, photometric: Sequence[Mapping | PhotometricSpec] | None = None
 ) -> list[PhotometricSpec]:
-    """One spec a view.
+    """Return one spec per view.
 
     Args:
         num_global: Number of global views.
         num_local: Number of local views.
-        photometric: One entry a view; None for BYOL's: global views alternate between blur 1.0
-            without solarization and blur 0.1 with solarization 0.2, local views blur 0.5.
+        photometric: One entry per view, or None for BYOL's settings: global views alternate between
+            a blur probability of 1.0 without solarization, and a blur probability of 0.1 with a
+            solarization probability of 0.2. Local views have a blur probability of 0.5.
 
     Raises:
         InputError: If the number of entries is not the number of views.
@@ -120,19 +137,22 @@ def specs_of_views(
     if len(specs) != num_global + num_local:
         raise InputError(
             f"photometric has {len(specs)} entries, but the view layout has {num_global} global "
-            f"and {num_local} local views: give one entry a view, or None for BYOL's"
+            f"and {num_local} local views: set one entry per view, or None for BYOL's settings"
         )
     return specs
 
 
 def resolve_place(place: str) -> str:
-    """Where the augmentation runs: ``auto`` means on the GPU if there is one, else in the workers.
+    """Return where the augmentation runs: ``auto`` is the GPU if there is one, else the workers.
 
-    With a GPU, training waits for the workers, so they only decode and crop. Without a GPU, training
-    waits for its own step, beside which the workers run.
+    With a GPU, training waits for the workers, so they only decode and crop. Without a GPU,
+    training waits for its own computation, and the workers run next to it.
+
+    Args:
+        place: ``auto``, ``worker`` or ``device``.
 
     Raises:
-        InputError: If ``place`` is none of auto, worker, device.
+        InputError: If ``place`` is not one of these.
     """
     if place not in PLACES:
         raise InputError(f"photometric_place={place!r}: choose one of {', '.join(PLACES)}")

@@ -1,4 +1,4 @@
-"""Photometric augmentation of a batch on the device; each image has its own parameters."""
+"""Photometric augmentation of a batch on the device, with separate parameters for each image."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def apply_to_batch(images: Tensor, drawn: PhotometricDraw) -> Tensor:
-    """Apply a draw to a batch.
+    """Apply drawn parameters to a batch.
 
     Args:
-        images: (B, 3, H, W) RGB on any device, uint8 or float in [0, 255].
-        drawn: Parameters of B images.
+        images: (B, 3, H, W) RGB images on any device, uint8 or float in [0, 255].
+        drawn: Parameters of the B images.
 
     Returns:
-        (B, 3, H, W) float32 in [0, 255].
+        (B, 3, H, W) float32 RGB images in [0, 255].
     """
     device = images.device
     out = jitter_(images.to(torch.float32, copy=True), drawn)
@@ -33,23 +33,23 @@ def apply_to_batch(images: Tensor, drawn: PhotometricDraw) -> Tensor:
 
 
 def jitter_(images: Tensor, drawn: PhotometricDraw) -> Tensor:
-    """Apply a draw's colour jitter in place.
+    """Apply the colour jitter of drawn parameters in place.
 
     Args:
-        images: (B, 3, H, W) float32 RGB in [0, 255].
-        drawn: Parameters of B images.
+        images: (B, 3, H, W) float32 RGB images in [0, 255].
+        drawn: Parameters of the B images.
 
     Returns:
-        ``images``.
+        ``images`` itself.
     """
     factors = _on(images.device, drawn.factors.astype("float32"))
-    # Each image has its own order, so at each of the four steps the images split by operation.
+    # Each image has its own order, so each of the four steps groups the images by operation.
     for step in range(4):
-        for operation, act in enumerate(_OPERATIONS):
-            rows = (drawn.jitter & (drawn.order[:, step] == operation)).nonzero()[0]
+        for number, operation in enumerate(_OPERATIONS):
+            rows = (drawn.jitter & (drawn.order[:, step] == number)).nonzero()[0]
             if len(rows):
                 index = _on(images.device, rows)
-                images[index] = act(images[index], _column(factors[index, operation]))
+                images[index] = operation(images[index], _column(factors[index, number]))
     return images
 
 
@@ -72,7 +72,7 @@ def _saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def _hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the colour circle by ``shift`` turns, in HSV as PIL does."""
+    """Shift the hue by ``shift`` turns of the colour circle, in HSV as PIL does."""
     red, green, blue = images.unbind(1)
     value, _ = images.max(dim=1)
     chroma = value - images.min(dim=1).values
@@ -83,7 +83,8 @@ def _hue(images: Tensor, shift: Tensor) -> Tensor:
         torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     hue = (hue / 6 + shift.flatten(1)[..., None]) % 1.0
-    # The channel with offset n of the HSV hexagon: value - chroma * clamp(min(k, 4 - k), 0, 1).
+    # Red, green and blue from HSV: value - chroma * clamp(min(k, 4 - k), 0, 1) with
+    # k = (offset + 6 * hue) mod 6.
     channels = []
     for offset in (5, 3, 1):
         k = (offset + hue * 6) % 6
@@ -104,27 +105,27 @@ def _column(x: Tensor) -> Tensor:
 
 
 def blur_(images: Tensor, sigma: np.ndarray) -> Tensor:
-    """Blur a batch in place; the border pixel is repeated, as Pillow does.
+    """Blur a batch in place, with repeated border pixels as in Pillow.
 
-    The standard deviations lie on the host, so that a GPU is asked for nothing.
+    The standard deviations are on the host, so that reading them does not synchronise with a GPU.
 
     Args:
-        images: (B, C, H, W) float32, contiguous.
-        sigma: (B,) standard deviations in pixels; 0 leaves an image as it is.
+        images: (B, C, H, W) float32 images, contiguous.
+        sigma: (B,) standard deviations in pixels; images with 0 remain unchanged.
 
     Returns:
-        ``images``.
+        ``images`` itself.
     """
     rows = np.flatnonzero(sigma > 0)
     if len(rows) == 0:
         return images
-    act = _blur_on_cpu if images.device.type == "cpu" else _blur_by_convolution
-    return act(images, rows, sigma[rows])
+    blur = _blur_on_cpu if images.device.type == "cpu" else _blur_by_convolution
+    return blur(images, rows, sigma[rows])
 
 
 def _blur_on_cpu(images: Tensor, rows: np.ndarray, sigma: np.ndarray) -> Tensor:
-    # OpenCV's filter works on rows that are still in cache: five times as fast as torch's
-    # convolution with a group a channel.
+    # OpenCV filters rows while they are still in the cache, which is five times as fast as torch's
+    # convolution with one group per channel.
     planes = images.numpy()
     for row, deviation in zip(rows, sigma, strict=True):
         radius = min(int(np.ceil(3 * deviation)), min(images.shape[-2:]) - 1)

@@ -1,4 +1,4 @@
-"""The toy world: one procedural scene generator, one writer for each format the suite reads."""
+"""The toy world: a procedural scene generator, and a writer for each format of the suite."""
 
 from bam_mm.data.toy.render import label_map, render
 from bam_mm.data.toy.scene import CLASS_NAMES, CLASSES, Background, Scene, Thing

@@ -1,4 +1,4 @@
-"""Writer of the toy world's segmentation data (the tree of ADE20K)."""
+"""Writer of the toy world's segmentation data in the folder layout of ADE20K."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bam_mm.data.toy.image_folder import encode_jpeg
 from bam_mm.data.toy.render import label_map
 
 FOLDERS = {"train": "training", "val": "validation"}
-"""ADE20K's names of the splits."""
+"""Names of the splits' folders in ADE20K."""
 
 
 def write_ade20k(
@@ -22,17 +22,17 @@ def write_ade20k(
 ) -> dict[str, int]:
     """Write ``root/{images,annotations}/{training,validation}/NNNNN.{jpg,png}``.
 
-    A map is an 8-bit PNG. As in ADE20K 0 would be unlabelled, classes count from 1: 1 is the
-    background, 2 + i thing class i.
+    Maps are 8-bit PNG files. As in ADE20K, 0 is reserved for unlabelled pixels and classes count
+    from 1: 1 is the background, 2 + i is class i of the things.
 
     Args:
         root: Folder to write to.
         seed: Seed of the world.
-        scale: Factor on the number of images; each split keeps at least four.
-        progress: Called as ``progress(split, number)`` after every image.
+        scale: Factor on the number of images; each split has at least four.
+        progress: Function that is called as ``progress(split, number)`` after every image.
 
     Returns:
-        Number of images of each split.
+        Number of images in each split.
     """
     counts = {}
     for split, folder in FOLDERS.items():
@@ -50,7 +50,7 @@ def write_ade20k(
 
 
 def encode_map(labels: np.ndarray) -> bytes:
-    """Encode (H, W) uint8 as a grey PNG."""
+    """Encode an (H, W) map of labels from 0 to 255 as a grey PNG."""
     buffer = io.BytesIO()
     Image.fromarray(labels.astype(np.uint8)).save(buffer, format="PNG")
     return buffer.getvalue()

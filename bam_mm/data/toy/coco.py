@@ -1,4 +1,4 @@
-"""Writer of the toy world's detection data (COCO instance JSON)."""
+"""Writer of the toy world's detection data as COCO instance JSON."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ def write_coco(
     Args:
         root: Folder to write to.
         seed: Seed of the world.
-        scale: Factor on the number of images; each split keeps at least four.
-        progress: Called as ``progress(split, number)`` after every image.
+        scale: Factor on the number of images; each split has at least four.
+        progress: Function that is called as ``progress(split, number)`` after every image.
 
     Returns:
-        Number of images of each split.
+        Number of images in each split.
     """
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     counts = {}
     for split in SPLITS:
         counts[split] = count_of(split, scale)
         (root / split).mkdir(exist_ok=True)
-        images, annotations = [], []
+        images: list[dict] = []
+        annotations: list[dict] = []
         for number, scene in enumerate(dense_scenes(split, counts[split], seed)):
             image, ids = scene.render()
             name = f"{number:05d}.jpg"
@@ -54,15 +55,16 @@ def write_coco(
 
 
 def annotations_of(scene: DenseScene, ids: np.ndarray) -> list[dict]:
-    """Annotations of a scene, without the numbers of annotation and image.
+    """Return the annotations of a scene, without the ids of annotation and image.
 
     Args:
-        scene: The scene.
-        ids: (H, W) map of its things, as :meth:`DenseScene.render` gives it.
+        scene: Scene to annotate.
+        ids: (H, W) map of its things, as returned by
+            :meth:`~bam_mm.data.toy.dense.DenseScene.render`.
 
     Returns:
-        For each object ``category_id``, ``bbox`` (x, y, width, height), ``area`` in pixels,
-        ``segmentation`` and ``iscrowd``, all of what is seen of it.
+        ``category_id``, ``bbox`` (x, y, width, height), ``area`` in pixels, ``segmentation`` and
+        ``iscrowd`` of each object, for its visible part.
     """
     found = []
     for label, members in scene.objects:

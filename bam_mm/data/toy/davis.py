@@ -1,4 +1,4 @@
-"""Writer of the toy world's videos (the tree of DAVIS-2017)."""
+"""Writer of the toy world's videos in the folder layout of DAVIS-2017."""
 
 from __future__ import annotations
 
@@ -22,34 +22,38 @@ from bam_mm.data.toy.scene import (
 )
 
 SPLITS = {"train": 4, "val": 12}
-"""Videos of each split at scale 1."""
+"""Number of videos in each split at scale 1."""
 
 FRAMES = 12
 HEIGHT, WIDTH = 120, 200
-"""Pixels of a frame."""
+"""Size of a frame in pixels."""
 
 RESOLUTION = "480p"
-"""Name of the subfolder, that of DAVIS: readers need no option for the toy world."""
+"""Name of the subfolder, as in DAVIS, so that readers need no option for the toy world."""
 
 LEAST_VISIBLE = 0.6
-"""Share of every object that the first frame must show."""
+"""Fraction of every object that must be visible in the first frame."""
 
 GAIN, OFFSET = 0.4, 0.2
-"""Most by which a frame's light is stretched around mid-grey (relative), and shifted (greys of 1).
+"""Largest relative change of a frame's contrast, and largest shift of its grey values in [0, 1].
 
-The gain is as far as the toy pretraining's contrast jitter goes."""
+The gain equals the contrast jitter of the toy pretraining.
+"""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """How one thing moves and deforms over a video.
+    """Motion and deformation of one thing over a video.
 
     Attributes:
-        drift: Way of the centre from the first frame to the last (y, x), in frames.
-        swing: Amplitude of the oscillation of the centre (y, x), in frames.
-        stretch: Amplitudes of size, aspect (both relative) and angle (radians).
-        fade: How far the light tone darkens, in greys of 1; the dark one lightens by half of it.
-        periods: Oscillations over the video, of the centre, the three stretches and the fading.
+        drift: Movement of the centre (y, x) from the first frame to the last, as a fraction of the
+            frame.
+        swing: Amplitude of the centre's oscillation (y, x), as a fraction of the frame.
+        stretch: Amplitudes of the size, the aspect (both relative) and the angle (in radians).
+        fade: Amount by which the light tone darkens, as a grey value in [0, 1]. The dark tone
+            lightens by half of it.
+        periods: Numbers of oscillations over the video: of the centre, the three stretches and the
+            fading.
     """
 
     drift: tuple[float, float]
@@ -59,7 +63,7 @@ class Motion:
     periods: tuple[float, float, float, float, float]
 
     def at(self, thing: Thing, time: float) -> Thing:
-        """Place and form at a time in [0, 1]; at 0 those of ``thing``."""
+        """Return the moved and deformed thing at a time in [0, 1]; at 0 it is ``thing`` itself."""
         centre, *waves, fading = (sin(2 * pi * p * time) for p in self.periods)
         fade = self.fade * abs(fading)
         size, aspect, angle = (a * w for a, w in zip(self.stretch, waves, strict=True))
@@ -79,14 +83,14 @@ class Motion:
 class Clip:
     """A moving scene under changing light.
 
-    Tones change as well as forms, and every frame is exposed anew: as long as they stay, untrained
-    features match pixels to pixels, and there is nothing that pretraining could add.
+    Tones change as well as forms, and every frame has its own exposure. With constant tones,
+    untrained features would match pixels to pixels, and pretraining could not improve the result.
 
     Attributes:
-        background: Of the first frame.
-        things: Of the first frame, from back to front.
-        motions: One for each thing.
-        dimming: Amplitude of the background's brightness, in greys of 1.
+        background: Background of the first frame.
+        things: Things of the first frame, from back to front.
+        motions: Motion of each thing.
+        dimming: Amplitude of the background's brightness, as a grey value in [0, 1].
         light: Seed of the exposures.
     """
 
@@ -97,7 +101,7 @@ class Clip:
     light: int
 
     def scene(self, frame: int, frames: int = FRAMES) -> Scene:
-        """The scene of a frame; the noise of the background is new in each."""
+        """Return the scene of a frame, with new background noise in each frame."""
         time = frame / max(frames - 1, 1)
         things = (m.at(t, time) for m, t in zip(self.motions, self.things, strict=True))
         background = replace(
@@ -108,16 +112,15 @@ class Clip:
         return Scene(background, tuple(things))
 
     def exposure(self, frame: int) -> tuple[float, float]:
-        """Gain around mid-grey and offset of a frame, drawn for it alone."""
+        """Return a frame's gain around mid-grey and its offset, drawn separately for each frame."""
         rng = np.random.default_rng([self.light, frame])
         return rng.uniform(1 - GAIN, 1 + GAIN), rng.uniform(-OFFSET, OFFSET)
 
     def frame(self, frame: int, frames: int = FRAMES) -> tuple[np.ndarray, np.ndarray]:
-        """Draw a frame; see :func:`~bam_mm.data.toy.render.render`.
+        """Render a frame with its exposure; see :func:`~bam_mm.data.toy.render.render`.
 
         Returns:
-            image: (HEIGHT, WIDTH, 3) uint8, exposed.
-            things: (HEIGHT, WIDTH) uint8.
+            The (HEIGHT, WIDTH, 3) uint8 RGB image, and the (HEIGHT, WIDTH) uint8 map of its things.
         """
         image, ids = render(self.scene(frame, frames), HEIGHT, WIDTH)
         gain, offset = self.exposure(frame)
@@ -126,13 +129,13 @@ class Clip:
 
 
 def draw_clip(rng: np.random.Generator) -> Clip:
-    """Draw a clip of two to four things of different classes, all in sight at the start."""
+    """Draw a clip of two to four things of different classes, all visible at the start."""
     count = int(rng.integers(2, 5))
     labels = rng.choice(len(CLASS_NAMES), size=count, replace=False)
     background = draw_background(rng)
     while True:
         things = tuple(draw_thing(rng, int(label), size=(0.2, 0.3)) for label in labels)
-        if _all_in_sight(Scene(background, things)):
+        if _all_visible(Scene(background, things)):
             break
     motions = tuple(_draw_motion(rng) for _ in things)
     dimming, light = rng.uniform(-0.25, 0.25), int(rng.integers(2**31))
@@ -140,10 +143,10 @@ def draw_clip(rng: np.random.Generator) -> Clip:
 
 
 def clips(split: str, count: int, seed: int) -> Iterator[Clip]:
-    """Yield the clips of a split; the first n of a larger world are those of a smaller one."""
+    """Yield the clips of a split; a larger world starts with the clips of a smaller one."""
     number_of_split = list(SPLITS).index(split)
     for number in range(count):
-        # The 2 keeps these streams apart from those of the images.
+        # The 2 separates these random streams from those of the images.
         yield draw_clip(np.random.default_rng([seed, 2, number_of_split, number]))
 
 
@@ -155,11 +158,11 @@ def write_davis(
     Args:
         root: Folder to write to.
         seed: Seed of the world.
-        scale: Factor on the number of videos; each split keeps at least two.
-        progress: Called as ``progress(split, number)`` after every video.
+        scale: Factor on the number of videos; each split has at least two.
+        progress: Function that is called as ``progress(split, number)`` after every video.
 
     Returns:
-        Number of videos of each split.
+        Number of videos in each split.
     """
     lists = root / "ImageSets" / "2017"
     lists.mkdir(parents=True, exist_ok=True)
@@ -176,7 +179,7 @@ def write_davis(
 
 
 def write_clip(root: Path, name: str, clip: Clip, frames: int = FRAMES) -> None:
-    """Write frames and annotations of one clip; ids number its things from back to front."""
+    """Write the frames and annotations of a clip; ids number its things from back to front."""
     images = root / "JPEGImages" / RESOLUTION / name
     annotations = root / "Annotations" / RESOLUTION / name
     images.mkdir(parents=True, exist_ok=True)
@@ -199,11 +202,11 @@ def _draw_motion(rng: np.random.Generator) -> Motion:
 
 
 def _reflect(place: float) -> float:
-    # A thing that leaves the frame turns back at its edge, as far in as it went out.
+    # A thing that would leave the frame is reflected at its edge.
     return min(max(place, -place), 2 - place)
 
 
-def _all_in_sight(scene: Scene) -> bool:
+def _all_visible(scene: Scene) -> bool:
     _, together = render(scene, HEIGHT, WIDTH)
     for number, thing in enumerate(scene.things, start=1):
         _, alone = render(Scene(scene.background, (thing,)), HEIGHT, WIDTH)

@@ -1,4 +1,4 @@
-"""Writer of the toy world's image folders (the layout of ImageNet)."""
+"""Writer of the toy world's image folders in the layout of ImageNet."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bam_mm.data.toy.render import render
 from bam_mm.data.toy.scene import CLASS_NAMES, Scene, draw_object_scene
 
 SPLITS = {"train": 4000, "val": 1000}
-"""Images of each split at scale 1."""
+"""Number of images in each split at scale 1."""
 
 IMAGE_SIZE = 64
-"""Side of an image in pixels."""
+"""Height and width of an image in pixels."""
 
 
 def scenes(split: str, count: int, seed: int) -> Iterator[tuple[int, Scene]]:
-    """Yield (label, scene) for a split, class after class in turn.
+    """Yield the (label, scene) pairs of a split, with the classes in turn.
 
-    Every scene has its own random stream, derived from (seed, split, number): the first n images
-    of a larger world are those of a smaller one.
+    Every scene has its own random stream, derived from (seed, split, number), so that a larger
+    world starts with the images of a smaller one.
     """
     number_of_split = list(SPLITS).index(split)
     for number in range(count):
@@ -40,11 +40,11 @@ def write_image_folder(
     Args:
         root: Folder to write to.
         seed: Seed of the world.
-        scale: Factor on the number of images; each class keeps at least two in each split.
-        progress: Called as ``progress(split, number)`` after every image.
+        scale: Factor on the number of images; each class has at least two in each split.
+        progress: Function that is called as ``progress(split, number)`` after every image.
 
     Returns:
-        Number of images of each split.
+        Number of images in each split.
     """
     counts = {}
     for split, full in SPLITS.items():
@@ -60,7 +60,7 @@ def write_image_folder(
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-    """Encode (H, W, 3) uint8 RGB as JPEG."""
+    """Encode an (H, W, 3) uint8 RGB image as JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""From a scene to pixels, and to the map of which thing each pixel shows."""
+"""Rendering of a scene to pixels, and to a map of the thing that each pixel shows."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from bam_mm.data.toy.shapes import SHAPES
 from bam_mm.data.toy.textures import TEXTURES
 
 SUPERSAMPLING = 2
-"""Samples per pixel along each axis: edges are smooth, thin textures do not flicker."""
+"""Samples per pixel along each axis, for smooth edges and thin textures without flicker."""
 
 
 def render(scene: Scene, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a scene.
+    """Render a scene.
 
     Args:
-        scene: What to draw.
-        height: Rows of the image.
-        width: Columns of the image.
+        scene: Scene to render.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
 
     Returns:
-        image: (height, width, 3) uint8, RGB with equal channels.
-        things: (height, width) uint8, 0 for the background, 1 + index into ``scene.things`` of
-        the front-most thing that covers the pixel's majority.
+        The (height, width, 3) uint8 RGB image, with equal channels, and the (height, width) uint8
+        map of things: 0 for the background, or 1 + the index into ``scene.things`` of the foremost
+        thing that covers most of the pixel.
     """
     canvas = _background(scene.background, height, width)
     ids = np.zeros((height, width), dtype=np.uint8)
@@ -45,14 +45,14 @@ def render(scene: Scene, height: int, width: int) -> tuple[np.ndarray, np.ndarra
 
 
 def label_map(scene: Scene, ids: np.ndarray) -> np.ndarray:
-    """Class of each pixel.
+    """Return the class of each pixel.
 
     Args:
-        scene: The scene that was rendered.
-        ids: (H, W) map of things as given by :func:`render`.
+        scene: Scene that was rendered.
+        ids: (H, W) map of its things, as returned by :func:`render`.
 
     Returns:
-        (H, W) uint8, 0 for the background, 1 + class index elsewhere.
+        (H, W) uint8 labels: 0 for the background, 1 + class index elsewhere.
     """
     table = np.array([0, *(thing.label + 1 for thing in scene.things)], dtype=np.uint8)
     return table[ids]
@@ -66,9 +66,9 @@ def _background(background: Background, height: int, width: int) -> np.ndarray:
 
 
 def _window(thing: Thing, height: int, width: int):
-    """Rows and columns that the thing can touch, or None where it is out of sight."""
+    """Return the rows and columns that the thing can touch, or None if it is not visible."""
     half = thing.size * min(height, width)
-    # Outlines reach 1.07 half extents, a turned corner sqrt(2) of that.
+    # Outlines reach 1.07 half extents, and a rotated corner sqrt(2) times as far.
     reach = half * 1.52 * max(thing.aspect, 1.0)
     centre_y, centre_x = thing.y * height, thing.x * width
     top, bottom = max(0, int(centre_y - reach)), min(height, int(centre_y + reach) + 2)
@@ -77,7 +77,7 @@ def _window(thing: Thing, height: int, width: int):
 
 
 def _sample(thing: Thing, window, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Outline and texture at every sample of the window, both boolean."""
+    """Return the outline and the texture at every sample of the window, both boolean."""
     (top, bottom), (left, right) = window
     half = thing.size * min(height, width)
     step = 1.0 / SUPERSAMPLING
@@ -94,7 +94,7 @@ def _sample(thing: Thing, window, height: int, width: int) -> tuple[np.ndarray, 
 
 
 def _pool(values: np.ndarray) -> np.ndarray:
-    """Mean over the samples of each pixel."""
+    """Average the samples of each pixel."""
     height, width = values.shape[0] // SUPERSAMPLING, values.shape[1] // SUPERSAMPLING
     blocks = values.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, *values.shape[2:])
     return blocks.mean(axis=(1, 3))

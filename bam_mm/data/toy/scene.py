@@ -1,14 +1,14 @@
-"""What is in a toy scene, and how scenes are drawn at random.
+"""Contents of a toy scene, and random draws of scenes.
 
-A scene knows nothing of pixels or file formats: :mod:`~bam_mm.data.toy.render` turns it into an
-image with the map of its things, and one writer a format turns those into files. So every task
-sees the same world.
+A scene does not depend on pixels or file formats: :mod:`~bam_mm.data.toy.render` converts it to an
+image and a map of its things, and one writer per format converts these to files. Every task
+therefore sees the same world.
 
-The world is built so that pretraining can be *seen* to work. A thing's class is its shape together
-with its texture; tones, place, size and a small turn vary freely, and the background is a grey
-gradient with noise. Random colours are left out on purpose: colour survives the crops, so it would
-tell images apart without any of what names their class, and the loss would fall while the features
-stay useless.
+The world is designed so that the effect of pretraining is visible. A thing's class is its shape
+together with its texture; tones, place, size and a small rotation vary freely, and the background
+is a grey gradient with noise. Colours are left out on purpose: random colours survive the crops, so
+they would distinguish images without any information about their class, and the loss would decrease
+while the features remain useless.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLASSES: tuple[tuple[str, str], ...] = (
     ("hexagon", "rings"),
     ("square", "bricks"),
 )
-"""(shape, texture) of each class; the index is the label."""
+"""Shape and texture of each class; the index is the label."""
 
 CLASS_NAMES: tuple[str, ...] = tuple(f"{texture}_{shape}" for shape, texture in CLASSES)
 
@@ -43,10 +43,10 @@ class Thing:
         x: Column of the centre, as a fraction of the width.
         size: Half extent, as a fraction of the shorter side.
         aspect: Width over height.
-        angle: Turn in radians.
-        light: Grey of the light tone, 0 to 1.
-        dark: Grey of the dark tone, 0 to 1.
-        frequency: Periods of the texture per half extent.
+        angle: Rotation in radians.
+        light: Grey value of the light tone, from 0 to 1.
+        dark: Grey value of the dark tone, from 0 to 1.
+        frequency: Number of the texture's periods per half extent.
         phase: Shift of the texture (y, x), in half extents.
     """
 
@@ -67,9 +67,9 @@ class Background:
     """A grey gradient with noise.
 
     Attributes:
-        level: Grey at the centre, 0 to 1.
-        slope: Change of grey over half the height and half the width.
-        noise: Standard deviation of the noise, in grey levels of 1.
+        level: Grey value at the centre, from 0 to 1.
+        slope: Changes of the grey value over half the height and over half the width.
+        noise: Standard deviation of the noise, on the scale of grey values from 0 to 1.
         seed: Seed of the noise.
     """
 
@@ -81,7 +81,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Scene:
-    """A background and things, from back to front."""
+    """A background and its things, from back to front."""
 
     background: Background
     things: tuple[Thing, ...] = field(default_factory=tuple)
@@ -93,7 +93,7 @@ def draw_thing(
     """Draw a thing of a class.
 
     Args:
-        rng: Source of randomness.
+        rng: Random number generator.
         label: Index into ``CLASSES``.
         size: Range of the half extent, as a fraction of the shorter side.
     """

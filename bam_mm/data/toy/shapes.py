@@ -1,7 +1,7 @@
 """Outlines of the toy world's things, as functions of coordinates in the thing's own frame.
 
-Each takes ``y`` and ``x`` (arrays, the thing spans about [-1, 1]) and returns an array that is
-positive inside the outline and negative outside.
+Each function takes arrays ``y`` and ``x``, in which the thing spans about [-1, 1], and returns an
+array that is positive inside the outline and negative outside.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def triangle(y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def diamond(y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """A square standing on its corner, narrower than high."""
+    """A square on its corner, narrower than high."""
     return 1.0 - np.abs(y) - np.abs(x) * 1.25
 
 

@@ -1,7 +1,7 @@
-"""Textures of the toy world's things: 1 where the light tone shows, 0 where the dark one does.
+"""Textures of the toy world's things: true for the light tone, false for the dark tone.
 
-Each takes coordinates in the thing's own frame (about [-1, 1]) and the frequency in periods per
-unit, and returns a boolean array.
+Each function takes coordinates in the thing's own frame (about [-1, 1]) and the frequency in
+periods per unit, and returns a boolean array.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def checker(y: np.ndarray, x: np.ndarray, frequency: float) -> np.ndarray:
 
 
 def dots(y: np.ndarray, x: np.ndarray, frequency: float) -> np.ndarray:
-    """Light dots on dark ground, on a square lattice."""
+    """Light dots on a dark background, in a square grid."""
     return np.hypot(_saw(y * frequency) - 0.5, _saw(x * frequency) - 0.5) < 0.33
 
 
@@ -40,7 +40,7 @@ def diagonal(y: np.ndarray, x: np.ndarray, frequency: float) -> np.ndarray:
 
 
 def zigzag(y: np.ndarray, x: np.ndarray, frequency: float) -> np.ndarray:
-    """Horizontal stripes that run up and down."""
+    """Horizontal zigzag stripes."""
     wave = np.abs(_saw(x * frequency * 0.75) - 0.5) * 1.6 / frequency
     return _saw((y + wave) * frequency) < 0.5
 
@@ -51,7 +51,7 @@ def rings(y: np.ndarray, x: np.ndarray, frequency: float) -> np.ndarray:
 
 
 def bricks(y: np.ndarray, x: np.ndarray, frequency: float) -> np.ndarray:
-    """Light bricks between dark joints, every other course shifted by half a brick."""
+    """Light bricks with dark joints, every other row shifted by half a brick."""
     row = y * frequency * 1.2
     shift = 0.5 * (np.floor(row) % 2)
     return (_saw(row) > 0.25) & (_saw(x * frequency * 0.7 + shift) > 0.18)

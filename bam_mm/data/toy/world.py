@@ -1,4 +1,4 @@
-"""The toy world on disk: which writers make it, and whether it is there already."""
+"""The toy world on disk: its writers, and the check whether it is already complete."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ WRITERS = {
     "coco": write_coco,
     "ade20k": write_ade20k,
 }
-"""One writer a format: each writes ``<world>/<name>/`` and returns its counts."""
+"""Writer of each format, which writes ``<world>/<name>/`` and returns its counts."""
 
 MANIFEST = "world.json"
 FORMAT = 2
-"""Raised when the same seed would give other bytes than before."""
+"""Version of the world, increased when the same seed would produce different bytes."""
 
 
 def make_world(out: str | Path, *, seed: int = 0, scale: float = 1.0) -> dict:
-    """Write the toy world, or find it complete.
+    """Write the toy world, unless it is already complete.
 
     Args:
-        out: Folder of the world. Only a world made here is ever replaced in it.
-        seed: The same seed gives the same bytes.
+        out: Folder of the world. Only a world written by this function is ever replaced.
+        seed: Seed of the world; the same seed produces the same bytes.
         scale: Factor on the number of images.
 
     Returns:
         The manifest: format, seed, scale and the counts of every writer.
 
     Raises:
-        InputError: If ``scale`` is not positive, or ``out`` holds something else.
+        InputError: If ``scale`` is not positive, or ``out`` contains other files.
     """
     out = Path(out)
     if not scale > 0:
-        raise InputError(f"--scale {scale}: the world needs a positive size, 1 is the usual one")
+        raise InputError(f"--scale {scale}: choose a positive factor, such as the default 1")
     wanted = {"format": FORMAT, "seed": int(seed), "scale": float(scale)}
     found = _read_manifest(out)
     if found is not None and all(found.get(key) == value for key, value in wanted.items()):
@@ -51,13 +51,13 @@ def make_world(out: str | Path, *, seed: int = 0, scale: float = 1.0) -> dict:
             return found
     elif found is None and out.exists() and any(out.iterdir()):
         raise InputError(
-            f"{out} is not empty and holds no toy world ({MANIFEST} is missing): name another "
+            f"{out} is not empty and contains no toy world ({MANIFEST} is missing): choose another "
             "folder, or empty this one"
         )
     for name in WRITERS:
         shutil.rmtree(out / name, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
-    # The manifest comes first without counts: an interrupted world is known as ours, not complete.
+    # A manifest without counts marks an interrupted world as ours, but incomplete.
     _write_manifest(out, {**wanted, "written": {}})
     written = {}
     with Progress(

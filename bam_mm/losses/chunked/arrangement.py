@@ -1,4 +1,4 @@
-"""Rows and keys of the loss: which image and view they show, and how they are cut into chunks."""
+"""Arrangement of rows and keys by image and view, and chunks of images that fit the memory."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ _SMALLEST_NORM = 1e-12  # as in torch.nn.functional.normalize
 
 @dataclass(frozen=True)
 class Budget:
-    """Bytes that the loss may take beside its inputs, the keys and the gradient.
+    """Memory that the loss may use in addition to its inputs, the keys and the gradient.
 
     Attributes:
-        chunk: Of one chunk of the attention matrix. On a CPU it stays in the caches, on a GPU it
-            is large enough for the matrix products.
-        kept: Of what the balancing keeps of the teacher's matrix. What does not fit is formed anew
-            in each iteration, at the cost of a matrix product.
+        chunk: Size of one chunk of the attention matrix in bytes. On a CPU it stays in the caches,
+            on a GPU it is large enough for efficient matrix products.
+        kept: Size in bytes of the part of the teacher's matrix that balancing keeps. The rest is
+            computed again in each iteration, at the cost of a matrix product.
     """
 
     chunk: int
     kept: int
 
 
-# The CPU's chunk is the fastest of benchmarks/loss.py --sweep. The GPU's has not been timed: by
-# count it makes 1,200 kernels of 32768 rows and 8192 keys, half as many as 32 MiB would, and takes
-# a ninth of the matrices' memory.
+# The CPU's chunk is the fastest of benchmarks/loss.py --sweep. The GPU's has not been timed: for
+# 32768 rows and 8192 keys it needs 1,200 kernels, half as many as 32 MiB would, and a ninth of the
+# memory of the whole matrices.
 BUDGETS = {"cpu": Budget(chunk=4 << 20, kept=32 << 20), "cuda": Budget(64 << 20, 128 << 20)}
 
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How the rows and keys are arranged: both view-major, the keys over all processes' images.
+    """Arrangement of rows and keys: both view-major, the keys over the images of all processes.
 
     Attributes:
-        num_views: V, of the student's rows.
-        num_global: G, of the keys.
-        batch: Images of this process, B.
-        total: Images of all processes, N.
+        num_views: V, number of views among the student's rows.
+        num_global: G, number of views among the keys.
+        batch: B, number of images in this process.
+        total: N, number of images in all processes.
         first: Index of this process's first image among the N.
-        blocks: H, parts of the keys that have a softmax of their own: 1, or one for each view.
+        blocks: H, number of parts of the keys that have their own softmax: 1, or one for each view.
         masked: Whether positives are excluded.
     """
 
@@ -60,11 +60,11 @@ class Arrangement:
         return self.num_global * self.total
 
     def chunks(self, dtype: torch.dtype, device: torch.device) -> Iterator[slice]:
-        """Cut the images so that all their views' scores fit the budget.
+        """Split the images so that the scores of all their views fit the budget.
 
         Args:
-            dtype: Of the scores.
-            device: Whose budget holds.
+            dtype: Type of the scores.
+            device: Device whose budget applies.
 
         Yields:
             Consecutive slices of the B images.
@@ -77,12 +77,12 @@ class Arrangement:
     def exclude_positives(self, scores: Tensor, images: slice, value: float) -> None:
         """Overwrite the entries of a chunk whose row and key show the same image, in any view.
 
-        No mask is made: the entries lie on diagonals.
+        The entries lie on diagonals, so no mask is needed.
 
         Args:
-            scores: (r, b, K) of any number of views and the images of the chunk; changed in place.
+            scores: (r, b, K) scores of r views of the chunk's b images; changed in place.
             images: The chunk's images.
-            value: What to write.
+            value: New value of these entries.
         """
         if self.masked:
             own = slice(self.first + images.start, self.first + images.stop)
@@ -95,21 +95,21 @@ class Arrangement:
 
 
 def budget(device: torch.device) -> Budget:
-    """Budget on this device; any accelerator has that of a GPU."""
+    """Return the budget of a device; any accelerator uses that of a GPU."""
     return BUDGETS.get(device.type, BUDGETS["cuda"])
 
 
 def unit_rows(rows: Tensor, batch: int, images: slice, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Normalise the rows of some images, all views of each.
+    """Normalise the rows of some images in all their views.
 
     Args:
-        rows: (r * B, D), view-major.
-        batch: B.
-        images: b of the B images.
-        dtype: Of the result.
+        rows: (r * B, D) rows of r views, view-major.
+        batch: B, number of images.
+        images: The b images to take.
+        dtype: Type of the result.
 
     Returns:
-        (r, b, D) rows of length one and (r, b, 1) lengths.
+        (r, b, D) rows of length one, and their (r, b, 1) lengths before.
     """
     part = rows.unflatten(0, (-1, batch))[:, images].to(dtype)
     norms = torch.linalg.vector_norm(part, dim=-1, keepdim=True).clamp_min_(_SMALLEST_NORM)

@@ -141,7 +141,7 @@ def match_attention(
         Loss and entropies.
 
     Raises:
-        ValueError: As for :func:`bam_loss`.
+        ValueError: For the same arguments as :func:`bam_loss`.
     """
     settings = settings or LossSettings()
     dtype = at_least_float32(student.dtype)

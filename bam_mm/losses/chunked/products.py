@@ -13,10 +13,10 @@ HAS_FLOAT32_SUMS = "dtype" in torch.ops.aten.mm.overloads()
 
 
 class Keys:
-    """Keys, ready to be multiplied with.
+    """Keys and their matrix products.
 
     Args:
-        keys: (K, D) of length one, float32 or float64.
+        keys: (K, D) keys of length one, float32 or float64.
         half: Type to which the factors of products are rounded (bfloat16, float16), or None.
             Sums and results stay in float32.
     """
@@ -27,11 +27,11 @@ class Keys:
         self.rows = keys if half is None else keys.to(half)
 
     def scores(self, rows: Tensor) -> Tensor:
-        """(r, b, D) -> (r, b, K), inner products with the keys."""
+        """Return the inner products of (r, b, D) rows with the keys, (r, b, K)."""
         return self._product(rows.flatten(0, 1), self.rows.T).unflatten(0, rows.shape[:2])
 
     def pull(self, coefficients: Tensor) -> Tensor:
-        """(r, b, K) -> (r, b, D), sums of the keys with these coefficients."""
+        """Return the sums of the keys with (r, b, K) coefficients, (r, b, D)."""
         product = self._product(coefficients.flatten(0, 1), self.rows)
         return product.unflatten(0, coefficients.shape[:2])
 
@@ -55,21 +55,21 @@ def multiply_half(a: Tensor, b: Tensor) -> Tensor:
 
 
 def half_type(device: torch.device, dtype: torch.dtype, temperature: float) -> torch.dtype | None:
-    """Type of the products' factors under the present autocast.
+    """Return the type of the products' factors under the current autocast.
 
-    Cosines divided by a low temperature need more digits than a half type has: factors rounded by
-    a relative eps / 2 each change a cosine of unit rows by at most eps, a logit by
-    eps / temperature. Only where that is tolerable are the products taken in half; the attention
-    never is.
+    Cosines divided by a low temperature need more digits than a half type has: factors with a
+    relative rounding error of eps / 2 each change a cosine of unit rows by at most eps, and a logit
+    by eps / temperature. Products use half precision only where this error is tolerable; the
+    attention itself never does.
 
     Args:
-        device: Of the features.
-        dtype: float32 or float64, of the computation.
-        temperature: The lower of the two.
+        device: Device of the features.
+        dtype: Type of the computation, float32 or float64.
+        temperature: The lower of the two temperatures.
 
     Returns:
         bfloat16 or float16, or None for products in ``dtype``: without autocast, in float64, at low
-        temperatures, and where torch would round the products' results too.
+        temperatures, and where torch would round the results of the products too.
     """
     if device.type != "cuda" or dtype != torch.float32 or not HAS_FLOAT32_SUMS:
         return None

@@ -15,16 +15,16 @@ from bam_mm.losses.chunked.targets import BalancedTargets
 class ChunkedLoss(torch.autograd.Function):
     r"""This process's part of the loss, with the gradient formed in the forward pass.
 
-    With p = softmax(z) the attention of a row of source view v, z = its cosines / temperature, T_g
-    the targets of its image and w_v the number of target views other than v::
+    For a row of source view v, let z be its cosines divided by the temperature, p = softmax(z) its
+    attention, T_g the targets of its image, and w_v the number of target views other than v::
 
         loss    = scale * sum over rows of (w_v * logsumexp(z) - sum over g != v of <T_g, z>)
         dl/dz   = scale * (w_v * p - sum over g != v of T_g)
         scale   = 1 / (G * (V - 1) * B * H)
 
-    so that a chunk's matrix serves both at once and is then forgotten. A chunk holds all views of
-    its images: they share the targets, and the local views the sum of the targets too. What stays
-    is the gradient, of the size of the features.
+    A chunk's matrix therefore serves both at once and is then discarded. A chunk holds all views of
+    its images: they share the targets, and the local views share the sum of the targets too. Only
+    the gradient remains, which has the size of the features.
     """
 
     @staticmethod
@@ -41,43 +41,44 @@ class ChunkedLoss(torch.autograd.Function):
         """Compute the loss and its gradient.
 
         Args:
-            ctx: Autograd's.
+            ctx: Autograd's context.
             student: (V * B, D) features, not normalised.
             keys: (K, D) normalised keys of all processes; None if they are not trained.
-            factors: The keys, ready to be multiplied with.
-            targets: Of any chunk.
-            arrangement: Of rows and keys.
-            temperature: Of the attention.
-            with_entropies: Whether to sum entropies.
+            factors: The same keys as factors of matrix products.
+            targets: Targets of every chunk.
+            arrangement: Arrangement of rows and keys.
+            temperature: Softmax temperature of the attention.
+            with_entropies: Whether to compute entropies.
 
         Returns:
-            Scalars: the loss; mean entropy of the attention and of the targets over the rows of
-            this process, or None.
+            Three scalars: the loss, and the mean entropies of the attention and of the targets over
+            the rows of this process, or None for both.
         """
         sweep = _Sweep(student, factors, arrangement, temperature)
         student_wants, keys_want = ctx.needs_input_grad[:2]
         if student_wants:
-            # float16 lacks the range: a loss scaler's factor comes only later.
+            # float16 lacks the range: the factor of a loss scaler is applied only later.
             lacking = student.dtype == torch.float16
             kept_as = factors.dtype if lacking else student.dtype
             sweep.gradient = torch.empty_like(student, dtype=kept_as)
-        if keys_want:
+        if keys is not None and keys_want:
             sweep.keys_gradient = torch.zeros_like(keys)
         for images in targets.chunks:
             sweep.visit(images, targets(images), with_entropies)
-        if keys_want:
+        if sweep.keys_gradient is not None:
             sweep.keys_gradient.mul_(sweep.scale / temperature)
         ctx.save_for_backward(sweep.gradient, sweep.keys_gradient)
         ctx.student_dtype = student.dtype
-        entropies = (None, None)
-        if with_entropies:
-            entropies = tuple(torch.stack(sums).sum() for sums in sweep.entropies)
-            ctx.mark_non_differentiable(*entropies)
-        return torch.stack(sweep.losses).sum(), *entropies
+        loss = torch.stack(sweep.losses).sum()
+        if not with_entropies:
+            return loss, None, None
+        attention_entropy, target_entropy = (torch.stack(sums).sum() for sums in sweep.entropies)
+        ctx.mark_non_differentiable(attention_entropy, target_entropy)
+        return loss, attention_entropy, target_entropy
 
     @staticmethod
     def backward(ctx, loss_gradient: Tensor, *_) -> tuple[Tensor | None, ...]:
-        """Scale the gradient that the forward pass has formed."""
+        """Scale the gradient that the forward pass formed."""
         if torch.is_grad_enabled():
             raise RuntimeError(
                 "create_graph=True: the BAM loss forms its gradient in the forward pass and has no "
@@ -93,7 +94,7 @@ class ChunkedLoss(torch.autograd.Function):
 
 
 class _Sweep:
-    """What one sweep over the chunks gathers."""
+    """Loss, gradient and entropies, accumulated over the chunks."""
 
     def __init__(
         self, student: Tensor, keys: Keys, arrangement: Arrangement, temperature: float
@@ -105,17 +106,17 @@ class _Sweep:
         self.entropies: tuple[list[Tensor], list[Tensor]] = ([], [])
         v, g = arrangement.num_views, arrangement.num_global
         self.scale = 1 / (g * (v - 1) * arrangement.batch * arrangement.blocks)
-        # Target views of each source view.
+        # Number of target views of each source view.
         self.weights = student.new_full((v, 1, 1), float(g), dtype=keys.dtype)
         self.weights[:g] -= 1
 
     def visit(self, images: slice, targets: Tensor, with_entropies: bool) -> None:
-        """Add the part of some images.
+        """Add the contribution of a chunk.
 
         Args:
             images: The chunk's b images.
-            targets: (G, b, K).
-            with_entropies: Whether to sum entropies too.
+            targets: (G, b, K) targets of these images.
+            with_entropies: Whether to add entropies too.
         """
         units, norms = unit_rows(self.student, self.of.batch, images, self.keys.dtype)
         logits = self.keys.scores(units / self.temperature)
@@ -132,18 +133,19 @@ class _Sweep:
             return
         difference = self._subtract(attention, targets, shared)
         if self.keys_gradient is not None:
-            # The small common factor comes at the end: factors of half products keep their range.
+            # The small common factor is applied at the end, so that half-precision factors keep
+            # their range.
             self.keys.push(difference, units * self.weights, onto=self.keys_gradient)
         if self.gradient is not None:
             pulled = self.keys.pull(difference)
-            # Through the normalisation: only what is orthogonal to the row counts.
+            # Backward through the normalisation: the part along the row vanishes.
             along = (pulled * units).sum(dim=-1, keepdim=True)
             factors = self.weights * (self.scale / self.temperature) / norms
             pulled.addcmul_(units, along, value=-1).mul_(factors)
             self.gradient.unflatten(0, (-1, self.of.batch))[:, images] = pulled
 
     def _matched(self, logits: Tensor, targets: Tensor, shared: Tensor, scratch: Tensor) -> Tensor:
-        """Sum over all pairs of different views of <T_g, z_v>; before positives are excluded."""
+        """Sum <T_g, z_v> over all pairs of different views, before positives are excluded."""
         g = len(targets)
         total = torch.mul(logits[g:], shared, out=scratch[g:]).sum()
         for view in range(g):
@@ -154,12 +156,12 @@ class _Sweep:
         return total
 
     def _log_partition(self, logits: Tensor, attention: Tensor) -> Tensor:
-        """(V, b, H) log-sum-exp, from the largest entry of a row and its share of the attention."""
+        """(V, b, H) log-sum-exp, from a row's largest entry and its attention."""
         largest, share = (self.of.by_block(x).amax(dim=-1) for x in (logits, attention))
         return largest - share.log()
 
     def _subtract(self, attention: Tensor, targets: Tensor, shared: Tensor) -> Tensor:
-        """Subtract the mean of T_g over g != v from p in place: dl/dz but for a factor a row."""
+        """Subtract the mean of T_g over g != v from p in place: dl/dz up to a factor."""
         g = len(targets)
         attention[g:].sub_(shared, alpha=1 / g)
         for view in range(g):

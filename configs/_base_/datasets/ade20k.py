@@ -1,4 +1,4 @@
-# ADE20K's 150 classes. Its maps count them from 1, 0 is unlabelled: reduce_zero_label.
+# ADE20K with 150 classes. Its maps count the classes from 1; 0 is unlabelled (reduce_zero_label).
 data_root = "data/ade/ADEChallengeData2016"
 num_classes = 150
 crop_size = (512, 512)

@@ -1,4 +1,4 @@
-# CIFAR-10 in its Python batches: top-1 accuracy.
+# CIFAR-10 from its Python batches: top-1 accuracy.
 _base_ = "./transfer.py"
 
 data_root = "data/cifar"

@@ -1,4 +1,4 @@
-# CIFAR-100 in its Python batches: top-1 accuracy.
+# CIFAR-100 from its Python batches: top-1 accuracy.
 _base_ = "./transfer.py"
 
 data_root = "data/cifar"

@@ -1,7 +1,7 @@
 # CIFAR-10 as a folder of images: cifar10/{train,test}/<class>/<image>, 32 px.
 data_root = "data/cifar10"
 layout = dict(num_global=2, num_local=0, global_size=32)
-# At 32 px a blur of two pixels leaves nothing to see: it is off, as SimCLR has it on CIFAR.
+# No blur, as in SimCLR on CIFAR: at 32 px, a blur of two pixels leaves no details.
 photometric = [dict(blur_prob=0.0), dict(blur_prob=0.0, solarize_prob=0.2)]
 photometric_place = "auto"
 on_error = "stop"
@@ -38,8 +38,8 @@ train_dataloader = dict(
     ),
 )
 
-# ContrastiveCrop, off: default_hooks.boxes.start says after how many epochs it starts. A box is in
-# fractions of the original image, so its pipeline shows all of it, squeezed into a square.
+# ContrastiveCrop is off; default_hooks.boxes.start sets the epoch after which it starts. Boxes are
+# in fractions of the original image, so the pipeline resizes the whole image to a square.
 boxes = dict(
     type="bam_mm.BoxUpdateHook",
     start=None,
@@ -68,7 +68,7 @@ knn_queries = dict(
     ),
 )
 
-# tools/test.py CONFIG CHECKPOINT: kNN with the whole training set as the bank.
+# tools/test.py CONFIG CHECKPOINT runs kNN with the whole training set as the bank.
 test_dataloader = knn_queries
 test_evaluator = dict(type="Accuracy", topk=(1, 5))
 test_cfg = dict(type="bam_mm.KNNTestLoop", bank=knn_bank, k=[20, 200], branch="teacher")

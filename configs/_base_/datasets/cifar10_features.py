@@ -1,4 +1,4 @@
-# CIFAR-10 as a folder of images: cifar10/{train,test}/<class>/<image>, 32 px, as they are.
+# CIFAR-10 as a folder of images: cifar10/{train,test}/<class>/<image>, 32 px, not resized.
 data_root = "data/cifar10"
 cache_dir = "work_dirs/features"
 pipeline = [
@@ -16,5 +16,5 @@ test_dataloader = dict(
     dataset=dict(type="bam_mm.ImageFolder", data_root=data_root, split="test", pipeline=pipeline),
 )
 
-# Nothing is trained: the processes share no gradients, only the images.
+# Nothing is trained: the processes share the images but exchange no gradients.
 model_wrapper_cfg = dict(type="bam_mm.EvaluationWrapper")

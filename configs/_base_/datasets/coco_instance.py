@@ -1,8 +1,8 @@
-# COCO's instances with iBOT's multi-scale training: one of two chains of resizing, the second with
-# a crop in it. mmdet's own file has the data sets and the metric.
+# COCO instances with iBOT's multi-scale training: one of two resizing chains, the second with a
+# crop. The data sets and the metric come from mmdet's config.
 _base_ = "mmdet::_base_/datasets/coco_instance.py"
 
-# Names of other classes than COCO's: --cfg-options metainfo.classes="[cat,dog]" num_classes=2
+# Names of classes other than COCO's: --cfg-options metainfo.classes="[cat,dog]" num_classes=2
 metainfo = dict()
 num_classes = 80
 _scales = [(short, 1333) for short in range(480, 801, 32)]

@@ -1,9 +1,9 @@
-# DAVIS-2017 at 480p, or any tree of its shape; the frames are read when they are needed.
+# DAVIS-2017 at 480p, or any folder with the same structure. Frames are read when they are needed.
 data_root = "data/DAVIS"
 
 test_dataloader = dict(
     batch_size=1,
-    # Frames are read ahead by the model, a video at a time: workers would have nothing to do.
+    # The model prefetches the frames of one video at a time, so workers would have nothing to do.
     num_workers=0,
     collate_fn=dict(type="pseudo_collate"),
     sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),

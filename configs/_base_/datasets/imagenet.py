@@ -1,4 +1,5 @@
-# ImageNet-1k with labels: random-resized crop and flip to train, the centre of 256 px to score.
+# ImageNet-1k with labels: random resized crop and flip for training, resize to 256 px and centre
+# crop for evaluation.
 data_root = "data/imagenet"
 num_classes = 1000
 data_preprocessor = dict(

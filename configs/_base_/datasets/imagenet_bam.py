@@ -1,12 +1,12 @@
-# ImageNet-1k as BAM reads it: 2 global views of 224 px and 6 local ones of 96 px.
+# ImageNet-1k for BAM: 2 global views of 224 px and 6 local views of 96 px.
 data_root = "data/imagenet"
 layout = dict(num_global=2, num_local=6, global_size=224, local_size=96)
 photometric_place = "auto"
 on_error = "stop"
 
 train_pipeline = [
-    # Large JPEGs are decoded as coarsely as the crops allow; the backend `torch` crops and augments
-    # like Pillow, several times faster (docs/benchmarks.md).
+    # Large JPEGs are decoded at the lowest resolution that the crops allow. The backend `torch`
+    # crops and augments like Pillow but is several times faster (docs/benchmarks.md).
     dict(type="bam_mm.LoadImage", on_error=on_error, lazy=True),
     dict(
         type="bam_mm.MultiCrop",
@@ -42,8 +42,8 @@ train_dataloader = dict(
     ),
 )
 
-# ContrastiveCrop at the paper's epochs, for default_hooks = dict(boxes=_base_.boxes). A box is in
-# fractions of the original image, so its pipeline shows all of it, squeezed into a square.
+# ContrastiveCrop at the paper's epochs, for default_hooks = dict(boxes=_base_.boxes). Boxes are in
+# fractions of the original image, so the pipeline resizes the whole image to a square.
 boxes = dict(
     type="bam_mm.BoxUpdateHook",
     start=40,
@@ -76,7 +76,7 @@ knn_queries = dict(
     ),
 )
 
-# tools/test.py CONFIG CHECKPOINT: kNN with the whole training set as the bank.
+# tools/test.py CONFIG CHECKPOINT runs kNN with the whole training set as the bank.
 test_dataloader = knn_queries
 test_evaluator = dict(type="Accuracy", topk=(1, 5))
 test_cfg = dict(type="bam_mm.KNNTestLoop", bank=knn_bank, k=[10, 20, 100, 200], branch="teacher")

@@ -1,4 +1,4 @@
-# ImageNet-1k as DINO's kNN sees it: short side 256 px, its centre of 224.
+# ImageNet-1k with DINO's kNN preprocessing: short side 256 px, centre crop of 224 px.
 data_root = "data/imagenet"
 cache_dir = "work_dirs/features"
 pipeline = [
@@ -20,5 +20,5 @@ test_dataloader = dict(
     dataset=dict(type="bam_mm.ImageFolder", data_root=data_root, split="val", pipeline=pipeline),
 )
 
-# Nothing is trained: the processes share no gradients, only the images.
+# Nothing is trained: the processes share the images but exchange no gradients.
 model_wrapper_cfg = dict(type="bam_mm.EvaluationWrapper")

@@ -1,4 +1,4 @@
-# The toy world's images with labels, 48 px as in its pretraining.
+# The toy world's labelled images, 48 px as in the toy pretraining.
 data_root = "data/toy/images"
 num_classes = 9
 data_preprocessor = dict(

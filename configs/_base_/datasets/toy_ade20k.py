@@ -1,4 +1,4 @@
-# The toy world's scenes of several things, 96x128 px, as maps of classes; 1 is the background.
+# The toy world's scenes with several objects, 96x128 px, as class maps; class 1 is the background.
 data_root = "data/toy/ade20k"
 num_classes = 10
 metainfo = dict(

@@ -1,7 +1,7 @@
-# The toy world's images, as BAM reads them: two views of 48 px from images of 64 px.
+# The toy world's images for BAM: two views of 48 px from images of 64 px.
 data_root = "data/toy/images"
 layout = dict(num_global=2, num_local=0, global_size=48)
-# BYOL's views, with the blur scaled from 224 px to 48 px: two pixels would wipe textures out.
+# BYOL's augmentations, with the blur scaled from 224 px to 48 px: two pixels would erase textures.
 _blur = dict(blur_sigma=(0.1, 0.45))
 photometric = [
     dict(blur_prob=1.0, **_blur),
@@ -44,8 +44,8 @@ train_dataloader = dict(
     ),
 )
 
-# ContrastiveCrop, off: default_hooks.boxes.start says after how many epochs it starts. A box is in
-# fractions of the original image, so its pipeline shows all of it, squeezed into a square.
+# ContrastiveCrop is off; default_hooks.boxes.start sets the epoch after which it starts. Boxes are
+# in fractions of the original image, so the pipeline resizes the whole image to a square.
 boxes = dict(
     type="bam_mm.BoxUpdateHook",
     start=None,
@@ -74,7 +74,7 @@ knn_queries = dict(
     ),
 )
 
-# tools/test.py CONFIG CHECKPOINT: kNN with the whole training set as the bank.
+# tools/test.py CONFIG CHECKPOINT runs kNN with the whole training set as the bank.
 test_dataloader = knn_queries
 test_evaluator = dict(type="Accuracy", topk=(1, 5))
 test_cfg = dict(type="bam_mm.KNNTestLoop", bank=knn_bank, k=[10, 20, 100], branch="teacher")

@@ -1,4 +1,4 @@
-# The toy world's scenes of several things, 96x128 px, as COCO instances; as they are, and mirrored.
+# The toy world's scenes with several objects, 96x128 px, as COCO instances, with random flips.
 data_root = "data/toy/coco"
 num_classes = 9
 metainfo = dict(
@@ -23,7 +23,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type="bam_mm.LoadImage"),
-    # mmdet's packing and metric want to know the scale.
+    # mmdet's PackDetInputs and its metric need the scale factor.
     dict(type="Resize", scale=(128, 96), keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(

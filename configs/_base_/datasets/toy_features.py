@@ -1,4 +1,4 @@
-# The toy world's images as evaluation sees them: 64 px to 54, its centre of 48.
+# The toy world's images for evaluation: resized from 64 to 54 px, centre crop of 48 px.
 data_root = "data/toy/images"
 cache_dir = "work_dirs/features"
 pipeline = [
@@ -18,5 +18,5 @@ test_dataloader = dict(
     dataset=dict(type="bam_mm.ImageFolder", data_root=data_root, split="val", pipeline=pipeline),
 )
 
-# Nothing is trained: the processes share no gradients, only the images.
+# Nothing is trained: the processes share the images but exchange no gradients.
 model_wrapper_cfg = dict(type="bam_mm.EvaluationWrapper")

@@ -1,5 +1,6 @@
-# What the seven transfer data sets share; each one's file names it. Train on train + val, score on
-# test. dataset.split is train, val, trainval or test (bam_mm.data.transfer.TRANSFER has the sizes).
+# Settings that the seven transfer data sets share; the config of each data set adds its name.
+# Training uses train + val, evaluation uses test. dataset.split is train, val, trainval or test
+# (bam_mm.data.transfer.TRANSFER has the sizes).
 data_preprocessor = dict(
     mean=[123.675, 116.28, 103.53],
     std=[58.395, 57.12, 57.375],

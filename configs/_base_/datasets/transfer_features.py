@@ -1,5 +1,5 @@
-# A transfer data set in BYOL's splits as the linear protocol sees it, without augmentation: short
-# side 224 px, its centre of 224. A config names the data set.
+# A transfer data set in BYOL's splits for the linear protocol, without augmentation: short side 224
+# px, centre crop of 224 px. A config sets the data set.
 name = "food101"
 data_root = "data/food-101"
 cache_dir = "work_dirs/features"
@@ -24,5 +24,5 @@ test_cfg = dict(
     cache_dir=cache_dir,
 )
 
-# Nothing is trained: the processes share no gradients, only the images.
+# Nothing is trained: the processes share the images but exchange no gradients.
 model_wrapper_cfg = dict(type="bam_mm.EvaluationWrapper")

@@ -1,5 +1,6 @@
-# Cascade Mask R-CNN with iBOT's heads (4conv1fc, SyncBN, a box a class, GIoU) on ViT-B/16: four
-# blocks, a pyramid of them, FPN. mmdet's own file has RPN, mask head, matching and testing.
+# Cascade Mask R-CNN with iBOT's heads (4conv1fc, SyncBN, class-specific boxes, GIoU) on ViT-B/16:
+# the maps of four blocks form a feature pyramid for the FPN. The RPN, the mask head, matching and
+# testing come from mmdet's config.
 _base_ = "mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py"
 
 norm_cfg = dict(type="SyncBN", requires_grad=True)
@@ -24,7 +25,7 @@ model = dict(
             norm_cfg=norm_cfg,
         ),
         dict(type="FPN", in_channels=[768, 768, 768, 768], out_channels=256, num_outs=5),
-        # Coordinates of boxes need more bits than mixed precision has.
+        # Box coordinates need more precision than mixed precision has.
         dict(type="bam_mm.ToFloat32"),
     ],
     roi_head=dict(

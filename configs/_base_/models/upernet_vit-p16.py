@@ -1,4 +1,5 @@
-# UPerNet on ViT-B/16: four blocks, a pyramid of them, UPerHead; an auxiliary FCN head on the third.
+# UPerNet on ViT-B/16: the maps of four blocks form a feature pyramid for the UPerHead; an auxiliary
+# FCN head is on the third.
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 
 model = dict(

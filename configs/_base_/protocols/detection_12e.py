@@ -1,5 +1,5 @@
-# iBOT's detection: AdamW with layer decay, 12 epochs, steps after 9 and 11, batch 16.
-# --cfg-options checkpoint=PATH is needed; checkpoint=random trains from scratch on purpose.
+# iBOT's detection protocol: AdamW with layer decay, 12 epochs, lr steps after 9 and 11, batch 16.
+# Set --cfg-options checkpoint=PATH; checkpoint=random deliberately trains from scratch.
 checkpoint = None
 branch = "teacher"
 lr = 1e-4

@@ -1,4 +1,4 @@
-# The same for 36 epochs, as mmdet's 3x schedule: steps after 27 and 33.
+# iBOT's detection protocol for 36 epochs, as in mmdet's 3x schedule: lr steps after 27 and 33.
 _base_ = "./detection_12e.py"
 
 max_epochs = 36

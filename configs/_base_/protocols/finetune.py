@@ -1,5 +1,6 @@
-# DeiT's fine-tuning: AdamW with warm-up and cosine, mixup, CutMix, label smoothing, no clipping.
-# --cfg-options checkpoint=PATH is needed; checkpoint=random trains from scratch on purpose.
+# DeiT's fine-tuning: AdamW, warm-up and cosine, mixup, CutMix, label smoothing, no gradient
+# clipping.
+# Set --cfg-options checkpoint=PATH; checkpoint=random deliberately trains from scratch.
 checkpoint = None
 branch = "teacher"
 lr = 1e-3  # 5e-4 x 1024 / 512
@@ -20,7 +21,7 @@ optim_wrapper = dict(
     type="AmpOptimWrapper",
     dtype="bfloat16",
     optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
-    # As timm: neither biases nor one-dimensional parameters, nor the two embeddings.
+    # As in timm, no decay of biases, one-dimensional parameters and the two embeddings.
     paramwise_cfg=dict(
         norm_decay_mult=0.0,
         bias_decay_mult=0.0,
@@ -53,7 +54,7 @@ param_scheduler = [
 ]
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=10)
 
-# DeiT's --color-jitter .3 is not here: timm ignores it where RandAugment is on.
+# DeiT's --color-jitter .3 is left out because timm ignores it when RandAugment is on.
 deit_pipeline = [
     dict(type="bam_mm.LoadImage"),
     dict(type="RandomResizedCrop", scale=224, interpolation="bicubic", backend="pillow"),

@@ -1,5 +1,5 @@
-# Linear probing: a frozen backbone, SGD on a linear layer, a cosine per epoch.
-# --cfg-options checkpoint=PATH is needed; checkpoint=random scores random weights on purpose.
+# Linear probe: a frozen backbone, SGD on a linear layer, a cosine schedule by epoch.
+# Set --cfg-options checkpoint=PATH; checkpoint=random deliberately evaluates random weights.
 checkpoint = None
 branch = "teacher"
 lr = 0.008

@@ -1,5 +1,5 @@
-# UPerNet's fine-tuning as in BEiT, iBOT and MAE: AdamW with layer decay, linear to 0, batch 16.
-# --cfg-options checkpoint=PATH is needed; checkpoint=random trains from scratch on purpose.
+# UPerNet fine-tuning as in BEiT, iBOT and MAE: AdamW with layer decay, linear decay to 0, batch 16.
+# Set --cfg-options checkpoint=PATH; checkpoint=random deliberately trains from scratch.
 checkpoint = None
 branch = "teacher"
 lr = 8e-5

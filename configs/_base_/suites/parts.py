@@ -1,4 +1,4 @@
-# What tasks of several suites share: the curves and pictures that they leave.
+# Settings that several suites share: metrics, curves and pictures.
 knn_curve = dict(
     file="knn/knn.json", x="k", y=["top1"], labels=["neighbours k", "kNN top-1 (%)"], log=True
 )
@@ -25,7 +25,7 @@ class_penalty_curve = dict(
 )
 davis_pictures = dict(
     pattern="davis/overlays/*.png",
-    caption="objects carried on from the first frame (left) through a video",
+    caption="objects propagated from the first frame (left) through a video",
 )
 accuracy = {
     "accuracy/top1": dict(label="top-1", main=True),
@@ -33,7 +33,7 @@ accuracy = {
 }
 prediction_pictures = dict(
     pattern="predictions/*.png",
-    caption="image, truth, prediction",
+    caption="image, ground truth, prediction",
     most=3,
 )
 detection = {

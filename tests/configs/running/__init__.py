@@ -1,5 +1,5 @@
-"""How a config of each folder of ``configs`` is run for one iteration: a module a folder.
+"""Helpers that run a config for one iteration: one module for each folder of ``configs``.
 
-``run(path, world, work_dir)`` builds the config at ``path`` and runs one iteration of it at reduced
-size, on the toy world in the folder ``world``.
+``run(path, world, work_dir)`` builds the config at ``path`` and runs one iteration at reduced size
+on the toy world in the folder ``world``.
 """

@@ -1,4 +1,4 @@
-"""A classification config: linear, fine-tuning, semi-supervised, transfer, on features."""
+"""Classification configs: linear, fine-tuning, semi-supervised, transfer and feature protocols."""
 
 import torch
 from mmengine.hooks import Hook
@@ -13,9 +13,10 @@ TRANSFER = ("cifar10", "cifar100", "flowers", "pets")
 
 
 def run(path, world, work_dir):
-    """Train for one iteration: the head moves, and the backbone unless it is a linear probe.
+    """Train for one iteration and check that the right weights change.
 
-    A protocol on extracted features is run as a whole.
+    The head changes, and the backbone too unless the config is a linear probe. A protocol on
+    extracted features runs completely.
     """
     if feature_protocols.protocol_of(path):
         feature_protocols.run(path, world, work_dir)
@@ -33,7 +34,7 @@ def run(path, world, work_dir):
         options["subset"] = str(write_subset(world / "images", percent=50)[0])
     config = load_config(path, options)
     if _is_transfer(path):
-        # The data sets themselves are not here; the rest of the protocol runs on the toy world.
+        # The data sets are not available; the rest of the protocol runs on the toy world.
         config.train_dataloader.dataset.update(type="bam_mm.ImageFolder", split="train")
         config.train_dataloader.dataset.pop("name")
     config.train_dataloader.update(num_workers=0, persistent_workers=False)
@@ -62,7 +63,10 @@ class Snapshot(Hook):
 
 
 def shrink(model):
-    """A transformer of an eighth of the width and four blocks; other tests have the full sizes."""
+    """Reduce a transformer to an eighth of the width and four blocks.
+
+    Other tests build the full sizes.
+    """
     arch = model.backbone.arch
     width = arch.embed_dims if isinstance(arch, dict) else 768 if arch == "base" else 384
     model.backbone.arch = dict(

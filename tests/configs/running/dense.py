@@ -1,4 +1,4 @@
-"""What detection and segmentation configs share: narrow backbones, and one iteration."""
+"""Helpers for detection and segmentation configs: narrow backbones and one iteration."""
 
 import torch
 from mmengine.hooks import Hook
@@ -13,9 +13,9 @@ class Snapshot(Hook):
 
 
 def shrink(backbone):
-    """A narrow and shallow backbone of the same kind; other tests have the full sizes.
+    """Make a backbone narrow and shallow and return the widths of its four maps.
 
-    Returns the widths of its four maps.
+    Other tests build the full sizes.
     """
     if backbone.type == "bam_mm.DenseViT":
         arch = backbone.arch
@@ -31,7 +31,7 @@ def shrink(backbone):
 
 
 def train_once(config):
-    """Train for one iteration: a finite loss, weights that moved, the backbone unless frozen."""
+    """Train for one iteration and check the loss and which weights change."""
     runner = build_runner(config)
     snapshot = Snapshot()
     runner.register_hook(snapshot, priority="LOWEST")

@@ -1,4 +1,4 @@
-"""A detection config, on the toy world's instances."""
+"""Detection configs on the toy world's instances."""
 
 from bam_mm.launch.config import load_config
 from tests.configs.running.dense import shrink, train_once
@@ -41,7 +41,7 @@ def run(path, world, work_dir):
 
 
 def narrow(model, maps, width):
-    """Fit neck and heads to a backbone's maps, and let them be narrow themselves."""
+    """Adapt neck and heads to the maps of the backbone and make them narrow too."""
     for part in model.neck:
         if "Feature2Pyramid" in part.type:
             part.embed_dim = maps[0]

@@ -1,4 +1,4 @@
-"""kNN, logistic regression and clustering: every config through the test loop, reduced."""
+"""Configs of kNN, logistic regression and clustering: the test loop at reduced size."""
 
 import math
 from argparse import Namespace
@@ -11,12 +11,12 @@ PROTOCOLS = tuple(SMALL)
 
 
 def protocol_of(path):
-    """``knn``, ``logreg``, ``cluster``, or None for a config that trains."""
+    """Return ``knn``, ``logreg`` or ``cluster``, or None for a config that trains."""
     return next((p for p in PROTOCOLS if f"_{p}_" in path.stem), None)
 
 
 def run(path, world, work_dir):
-    """Extract features of a few images of the toy world with a small backbone, and score them."""
+    """Extract features of a few images of the toy world with a small backbone and evaluate them."""
     protocol = protocol_of(path)
     images = world / "images"
     options = {**SMALL[protocol], "cache_dir": str(work_dir / "cache")}
@@ -28,7 +28,7 @@ def run(path, world, work_dir):
     for number, loader in enumerate(filter(None, loaders)):
         loader.update(num_workers=0, batch_size=16)
         data = loader.dataset
-        # The data sets themselves are not here; the rest of the protocol runs on the toy world.
+        # The data sets are not available; the rest of the protocol runs on the toy world.
         data.pop("name", None)
         data.update(type="bam_mm.ImageFolder", data_root=str(images))
         data.split = "val" if number == 0 else "train"

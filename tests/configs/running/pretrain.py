@@ -1,4 +1,4 @@
-"""One iteration of a pretraining config, ContrastiveCrop's boxes included."""
+"""Pretraining configs: one iteration, including ContrastiveCrop's boxes."""
 
 import torch
 
@@ -6,11 +6,11 @@ from bam_mm.launch.config import load_config
 from bam_mm.launch.runner import build_runner
 
 SMALLER = {224: 64, 96: 32}
-"""Sides of views in pixels: four patches of 16 px instead of fourteen."""
+"""Reduced sides of views in pixels: four patches of 16 px instead of fourteen."""
 
 
 def reduced(path, world, work_dir, batch=2, options=None):
-    """A config with few and small images, narrow projectors and no kNN."""
+    """Load a config with few and small images and a narrow projector."""
     config = load_config(path)
     layout = config.layout
     options = {
@@ -29,11 +29,11 @@ def reduced(path, world, work_dir, batch=2, options=None):
     if layout.num_local:
         options["layout.local_size"] = SMALLER.get(layout.local_size, layout.local_size)
     if config.default_hooks.boxes.start is not None:
-        # Boxes from the first epoch on, so that the backbone's heat maps are made too.
+        # Start the boxes in the first epoch, so that the backbone's heat maps are computed too.
         options["default_hooks.boxes.start"] = 0
         options["default_hooks.boxes.loader.pipeline.1.scale"] = (64, 64)
     config = load_config(path, options)
-    # Three matrices of 4096 x 4096, twice, would be most of the test's time and memory.
+    # Three 4096 x 4096 matrices in both branches would take most of the time and memory.
     wide = config.model.neck.hid_channels
     config.model.neck.update(hid_channels=min(wide, 256), out_channels=min(wide, 256))
     if config.model.type == "bam_mm.BAM":
@@ -43,7 +43,7 @@ def reduced(path, world, work_dir, batch=2, options=None):
 
 
 def run(path, world, work_dir):
-    """Train for one iteration: a finite loss, weights that moved, and boxes if they are on."""
+    """Train for one iteration and check the loss, the weights and the boxes."""
     config = reduced(path, world, work_dir)
     config.custom_hooks = [h for h in config.custom_hooks if "KNN" not in h.type]
     config.default_hooks.checkpoint = None

@@ -1,4 +1,4 @@
-"""A segmentation config, on the toy world's maps."""
+"""Segmentation configs on the toy world's class maps."""
 
 from bam_mm.launch.config import load_config
 from tests.configs.running.dense import shrink, train_once
@@ -21,7 +21,7 @@ def run(path, world, work_dir):
     config.model.data_preprocessor.size = None
     config.model.data_preprocessor.size_divisor = 64
     config.train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)
-    # mmseg's ADE20KDataset knows the names of ADE20K alone.
+    # mmseg's ADE20KDataset only accepts the class names of ADE20K.
     config.train_dataloader.dataset.update(
         indices=2,
         type="BaseSegDataset",
@@ -37,7 +37,7 @@ def run(path, world, work_dir):
 
 
 def narrow(model, maps):
-    """Fit neck and heads to a backbone's maps, and let them be narrow themselves."""
+    """Adapt neck and heads to the maps of the backbone and make them narrow too."""
     if model.get("neck"):
         model.neck.embed_dim = maps[0]
     linear = model.decode_head.type == "FCNHead"

@@ -1,35 +1,35 @@
-"""A suite: each of its tasks names a config, and metrics that this config can give."""
+"""Suites: each task names a config and metrics that this config returns."""
 
 from bam_mm.launch.config import load_config
 from bam_mm.suite.definitions import load_suite
 
-GIVEN = {
+METRICS = {
     "KNNTestLoop": "knn_k{k}/top1",
     "ClusteringLoop": "clustering_k{num_classes}/nmi",
 }
-"""A metric of loops by the option that names it."""
+"""Metric of each test loop, with the option of the loop that it depends on."""
 
 DENSE = {
     "det": ("CocoMetric", {"coco/bbox_mAP", "coco/segm_mAP"}),
     "seg": ("IoUMetric", {"mIoU", "mAcc", "aAcc"}),
 }
-"""Evaluators and metrics by the folder of the config."""
+"""Evaluator and metrics of each folder of configs."""
 
 
 def run(path, world, work_dir):
-    """Load every task's configs, and look for its numbers in their options."""
+    """Load the configs of every task and check that they return the task's metrics."""
     for task in load_suite(path).tasks:
         for file in task.config.values():
             config = load_config(file, {**task.options})
-            # What the benchmark puts in: data, seed and backbone.
+            # The settings that the benchmark changes: data, backbone and seed.
             assert "data_root" in config and config.model.backbone.type and config.randomness
             loop = config.test_cfg
             keys = {metric.key for metric in task.metrics}
             name = str(loop.get("type", "")).rpartition(".")[2]
-            if name in GIVEN:
-                option = GIVEN[name].partition("{")[2].partition("}")[0]
-                given = {GIVEN[name].format(**{option: n}) for n in loop[option]}
-                assert {key for key in keys if key.endswith(("top1", "nmi"))} <= given
+            if name in METRICS:
+                option = METRICS[name].partition("{")[2].partition("}")[0]
+                returned = {METRICS[name].format(**{option: n}) for n in loop[option]}
+                assert {key for key in keys if key.endswith(("top1", "nmi"))} <= returned
             elif name == "LogisticRegressionLoop":
                 assert f"logreg/{loop.metric}" in keys
             elif name == "VideoTestLoop":

@@ -1,4 +1,4 @@
-"""A video config: propagation through a short video, and its score."""
+"""Video configs: propagation through a short video and its score."""
 
 from bam_mm.launch.config import load_config
 from bam_mm.launch.runner import build_runner
@@ -6,7 +6,7 @@ from tests.models.davis_stubs import write_videos
 
 
 def run(path, world, work_dir):
-    """Score one video of three frames; the world's own would be read at full length."""
+    """Score a video of three frames instead of the longer ones of the toy world."""
     data = world / "one-video"
     if not data.exists():
         write_videos(data, count=1, frames=3)

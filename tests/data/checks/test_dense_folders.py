@@ -1,17 +1,17 @@
-"""The checker on made-up detection and segmentation data."""
+"""Checks of detection and segmentation data, on small artificial folders."""
 
 import json
 
 import numpy as np
 from PIL import Image
 
-from bam_mm.data.checks.folders import KnownData, check_known
 from bam_mm.data.checks.dense_folders import check_map_labels, instances, maps
+from bam_mm.data.checks.folders import KnownData, check_known
 from bam_mm.data.checks.known import KNOWN
 
 
 def faults(check, root):
-    known = KnownData("Tiny", "tiny.zip from the cellar", ((check,),))
+    known = KnownData("Tiny", "tiny.zip from example.com", ((check,),))
     return [f.text for f in check_known(known, root) if not f.ok]
 
 
@@ -41,7 +41,7 @@ def test_an_instance_file_and_its_images(tmp_path):
     write(tmp_path, "a")
     assert faults(check, tmp_path)[0].startswith("1 of 2 images")
     (tmp_path / "i.json").write_text("[1")
-    assert "is no COCO instance JSON" in faults(check, tmp_path)[0]
+    assert "is not a COCO instance JSON file" in faults(check, tmp_path)[0]
 
 
 def test_images_and_their_maps(tmp_path):
@@ -50,7 +50,7 @@ def test_images_and_their_maps(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert faults(check, tmp_path) == [
-        f"2 of 2 images in {tmp_path}/images, 1 with a map in {tmp_path}/maps (without: b)"
+        f"2 of 2 images in {tmp_path}/images, 1 with a map in {tmp_path}/maps (without a map: b)"
     ]
     (tmp_path / "maps/b.png").touch()
     assert not faults(check, tmp_path)

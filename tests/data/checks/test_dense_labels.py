@@ -1,4 +1,4 @@
-"""Detection and segmentation data that do not belong to the model: one message each."""
+"""Detection and segmentation data that do not fit the model: one message for each fault."""
 
 import json
 
@@ -35,7 +35,7 @@ class Instances:
         self.ann_file, self.cat_ids = str(root / "i.json"), [1, 2]
         self.images = [dict(img_path=str(root / name)) for name in images]
         categories = [dict(name=n, id=10 * i) for i, n in enumerate(names or classes)]
-        # The categories are not in the order of their ids.
+        # The file does not list the categories in the order of their ids.
         (root / "i.json").write_text(json.dumps({"images": [], "categories": categories[::-1]}))
         for name in ("a.jpg", "b.jpg"):
             (root / name).touch()
@@ -52,7 +52,7 @@ class Wrapped:
         self.dataset = dataset
 
 
-def test_what_belongs_together_passes(tmp_path):
+def test_matching_data_passes(tmp_path):
     check_dense_data(Model(2), Instances(tmp_path, ["cat", "dog"]), "train")
     check_dense_data(Model(2), Wrapped(Instances(tmp_path, ["cat", "dog"])), "train")
 
@@ -60,28 +60,41 @@ def test_what_belongs_together_passes(tmp_path):
 @pytest.mark.parametrize(
     "classes, settings, message",
     [
-        (3, {}, r"model\.roi_head\.bbox_head\.0 has 3 classes, but the val data in .* has 2 \(cat, dog\).*num_classes=2"),
-        (2, dict(images=["a.jpg", "c.jpg", "d.jpg"]), r"2 of 3 images of .*i\.json are missing, the first: .*c\.jpg"),
+        (
+            3,
+            {},
+            r"model\.roi_head\.bbox_head\.0 has 3 classes, but the val data in .* has 2 "
+            r"\(cat, dog\).*num_classes=2",
+        ),
+        (
+            2,
+            dict(images=["a.jpg", "c.jpg", "d.jpg"]),
+            r"2 of 3 images of .*i\.json are missing, the first: .*c\.jpg",
+        ),
         (2, dict(images=[]), r"has no image with an annotation"),
     ],
-)  # fmt: skip
-def test_one_message_each(classes, settings, message, tmp_path):
+)
+def test_each_fault_has_its_own_message(classes, settings, message, tmp_path):
     with pytest.raises(InputError, match=message):
         check_dense_data(Model(classes), Instances(tmp_path, ["cat", "dog"], **settings), "val")
 
 
 @pytest.mark.parametrize(
-    "there, message",
+    "names, message",
     [
-        (["disk", "star", "ring"], r"i\.json has 3 categories \(disk, star, ring\), and 2 of the 2 classes of the val data .*\(cat, dog\).*num_classes=3"),
-        (["dog", "cat"], r"numbers its categories as dog, cat, val_dataloader.*as cat, dog"),
+        (
+            ["disk", "star", "ring"],
+            r"i\.json has 3 categories \(disk, star, ring\), and 2 of the 2 classes of the val "
+            r"data .*\(cat, dog\).*num_classes=3",
+        ),
+        (["dog", "cat"], r"lists its categories as dog, cat, but val_dataloader.*as cat, dog"),
     ],
-)  # fmt: skip
-def test_categories_of_the_file(there, message, tmp_path):
-    data = Instances(tmp_path, ["cat", "dog"], names=there)
+)
+def test_categories_of_the_file(names, message, tmp_path):
+    data = Instances(tmp_path, ["cat", "dog"], names=names)
     with pytest.raises(InputError, match=message):
         check_categories(("cat", "dog"), data.ann_file, "val")
-    # Further categories in the file: a part of the classes is trained on purpose.
+    # Additional categories in the file are allowed, for training on a part of the classes.
     data = Instances(tmp_path, ["cat", "dog"], names=["cat", "cow", "dog"])
     check_categories(("cat", "dog"), data.ann_file, "val")
 
@@ -104,9 +117,14 @@ def test_a_file_without_categories(tmp_path):
 def test_labels_beyond_the_classes():
     labels = np.array([[0, 2, 255], [1, 1, 255]])
     check_map(labels, 3, "m.png")
-    with pytest.raises(InputError, match=r"m\.png has label 2 in 1 pixels, the head knows 0 to 1 \(255: ignored\): set --cfg-options num_classes=3"):  # fmt: skip
+    message = (
+        r"m\.png has label 2 in 1 pixels, the head knows 0 to 1 \(255: ignored\): set "
+        r"--cfg-options num_classes=3"
+    )
+    with pytest.raises(InputError, match=message):
         check_map(labels, 2, "m.png")
     results = dict(gt_seg_map=labels, seg_map_path="m.png", reduce_zero_label=True)
-    with pytest.raises(InputError, match=r"has label 3 in 1 pixels, the head knows 1 to 2 \(0: unl"):
+    message = r"has label 3 in 1 pixels, the head knows 1 to 2 \(0: unl"
+    with pytest.raises(InputError, match=message):
         CheckSemanticMap(2).transform(results)
     assert CheckSemanticMap(3).transform(results) is results

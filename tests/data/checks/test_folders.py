@@ -1,4 +1,4 @@
-"""The checker on made-up trees: what is missing, by count, and the remedy."""
+"""Checks of data folders on small artificial trees: counts of missing files, and the remedy."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def faults(findings):
 
 
 def known(*checks):
-    return KnownData("Tiny", "tiny.zip from the cellar", (checks,))
+    return KnownData("Tiny", "tiny.zip from example.com", (checks,))
 
 
 def test_a_list_and_its_images(tmp_path):
@@ -38,7 +38,8 @@ def test_a_list_and_its_images(tmp_path):
     (tmp_path / "list.txt").write_text("# a comment\na 1\nb 1\nc 2\n")
     [finding] = check_known(tiny, tmp_path)
     assert finding.text == f"2 of 3 images of {tmp_path}/list.txt (missing: images/c.jpg)"
-    assert finding.remedy == f"get tiny.zip from the cellar and unpack it whole into {tmp_path}"
+    source = "tiny.zip from example.com"
+    assert finding.remedy == f"download {source} and unpack everything into {tmp_path}"
     image(tmp_path / "images/c.jpg")
     assert not faults(check_known(tiny, tmp_path))
     (tmp_path / "list.txt").write_text("a 1\nb 1\n")
@@ -49,7 +50,7 @@ def test_class_folders_by_count(tmp_path):
     tiny = known(class_folders("val", 2, 3))
     assert faults(check_known(tiny, tmp_path)) == [f"{tmp_path}/val is missing"]
     image(tmp_path / "val/loose.jpg")
-    assert "loose images instead of a folder a class" in faults(check_known(tiny, tmp_path))[0]
+    assert "loose images instead of a folder per class" in faults(check_known(tiny, tmp_path))[0]
     for name in ("a/1.jpg", "a/2.JPEG", "b/1.png"):
         image(tmp_path / "val" / name)
     assert not faults(check_known(tiny, tmp_path))
@@ -59,14 +60,14 @@ def test_class_folders_by_count(tmp_path):
     ]
 
 
-def test_the_layout_that_comes_closest_is_reported(tmp_path):
+def test_the_layout_with_the_fewest_faults_is_reported(tmp_path):
     two = KnownData("T", "t", ((count("x/*.jpg", 9), file("y")), (count("z/*.jpg", 2), file("w"))))
     image(tmp_path / "z/1.jpg")
     (tmp_path / "w").write_text("")
     assert faults(check_known(two, tmp_path)) == [f"1 of 2 images in {tmp_path}/z/*.jpg"]
 
 
-def test_half_a_data_set_of_known_size(tmp_path):
+def test_an_incomplete_data_set_of_known_size(tmp_path):
     (tmp_path / "annotations").mkdir()
     names = [f"Abyssinian_{n}" for n in range(3680)]
     (tmp_path / "annotations/trainval.txt").write_text("".join(f"{n} 1 1 1\n" for n in names))
@@ -80,13 +81,13 @@ def test_half_a_data_set_of_known_size(tmp_path):
 
 def test_a_damaged_batch_of_cifar_is_never_unpickled(tmp_path):
     (tmp_path / "cifar-10-batches-py").mkdir()
-    (tmp_path / "cifar-10-batches-py/data_batch_1").write_bytes(b"no pickle of ours")
+    (tmp_path / "cifar-10-batches-py/data_batch_1").write_bytes(b"not the original pickle")
     found = faults(check_data("cifar10", tmp_path))
     assert "data_batch_1 is damaged (its MD5 is not c99cafc152244af753f735de768cd75f)" in found[0]
     assert len(found) == 6
 
 
-def test_davis_wants_a_mask_for_every_frame(tmp_path):
+def test_davis_needs_a_mask_for_every_frame(tmp_path):
     for split, number in (("train", 60), ("val", 30)):
         names = [f"{split}{n:02d}" for n in range(number)]
         (tmp_path / "ImageSets/2017").mkdir(parents=True, exist_ok=True)
@@ -102,8 +103,8 @@ def test_davis_wants_a_mask_for_every_frame(tmp_path):
     assert "29 of 30 sequences" in fault and "val07 (1 frames, 0 masks)" in fault
 
 
-def test_folders_of_ones_own(tmp_path):
-    assert "neither train, val nor test" in faults(check_data("folder", tmp_path))[0]
+def test_your_own_folders(tmp_path):
+    assert "no folder train, val or test" in faults(check_data("folder", tmp_path))[0]
     for name in ("train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg"):
         image(tmp_path / name)
     (tmp_path / "train/c").mkdir()
@@ -126,6 +127,7 @@ def test_every_image_is_decoded(tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(InputError, match="'imagenot': choose one of imagenet, food101, .*, folder"):
+    message = r"'imagenot': choose one of imagenet, food101, .*, folder"
+    with pytest.raises(InputError, match=message):
         check_data("imagenot", ".")
     assert {"imagenet", "food101", "cifar10", "cifar100", "cars", "aircraft", "pets"} < set(KNOWN)

@@ -1,4 +1,4 @@
-"""Head and labels: one message for what does not fit."""
+"""Labels that do not fit the head: one message for each fault."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ class Data:
         return {"img_path": f"image{index}.jpg"}
 
 
-def test_what_fits_passes():
+def test_matching_labels_pass():
     check_labels(Data([0, 2, 1], ["a", "b", "c"]), 3, part="train")
     check_labels(Data([0, 2, 1]), 3, part="train")
 
@@ -33,12 +33,12 @@ def test_what_fits_passes():
         (Data([0, -1, 4]), "2 labels of .* image1.jpg has label -1"),
     ],
 )
-def test_what_does_not_fit_is_named(data, message):
+def test_labels_that_do_not_fit_are_reported(data, message):
     with pytest.raises(InputError, match=message):
         check_labels(data, 3, part="val")
 
 
-def test_parts_with_other_classes():
+def test_parts_with_different_classes():
     check_same_classes(Data([], ["a", "b"]), Data([], ["a", "b"]))
     with pytest.raises(InputError, match=r"only in train: b; only in val: c"):
         check_same_classes(Data([], ["a", "b"]), Data([], ["a", "c"]))

@@ -1,4 +1,4 @@
-"""The store: what it holds, what it refuses, and that running workers see what is written."""
+"""The box store: its contents, its errors, and its updates in running workers."""
 
 import os
 
@@ -14,7 +14,7 @@ CORNER = (0.9, 0.9, 1.0, 1.0)
 
 
 class Images(Dataset):
-    """Images that are black but for one corner, through a real MultiCrop."""
+    """Images that are black except for one corner, as views of a real MultiCrop."""
 
     def __init__(self, count):
         self.count = count
@@ -54,7 +54,7 @@ def test_a_running_worker_uses_the_new_boxes_in_the_next_epoch(start):
     assert before.min() < 50 and os.getpid() not in workers
     store.update(torch.arange(8), torch.tensor([CORNER] * 8))
     same, after = epoch()
-    # Crops in the corner see nothing but its light; the other eight images have no box yet.
+    # Crops in the corner are white; the other eight images have no box yet.
     assert same == workers and len(workers) == 1
     assert after.shape == (16, 2) and after[:8].min() > 250 and after[8:].min() < 50
     store.update(torch.arange(8, 16), torch.tensor([CORNER] * 8))

@@ -1,4 +1,4 @@
-"""ContrastiveCrop: sizes as RandomResizedCrop draws them, centres by the clamped Beta law."""
+"""ContrastiveCrop: sizes of RandomResizedCrop, and centres of a clamped Beta distribution."""
 
 import mmcv
 import numpy as np
@@ -13,12 +13,13 @@ from bam_mm.data.contrastive_crop.crop import draw_centre, place_crop
 
 DRAWS = 10_000
 SHAPES = {"wide": (1000, 3000), "tall": (3000, 1000), "square": (2000, 2000)}
-# The distance from the law that 10,000 draws exceed once in 1,000 times (Dvoretzky-Kiefer-Wolfowitz).
+# Distance from the distribution that 10,000 draws exceed once in 1,000 times
+# (Dvoretzky-Kiefer-Wolfowitz).
 BOUND = (np.log(2 / 1e-3) / (2 * DRAWS)) ** 0.5
 
 
 def coordinates(shape):
-    """An image whose pixels say where they are: (row, column, 0)."""
+    """Return an image whose pixels are their own coordinates: (row, column, 0)."""
     rows, columns = np.meshgrid(*map(np.arange, shape), indexing="ij")
     return np.stack([rows, columns, np.zeros(shape)], axis=-1).astype(np.float32)
 
@@ -33,7 +34,7 @@ def store(*boxes):
 
 @pytest.fixture
 def crops(monkeypatch):
-    """Function that gives the (top, left, height, width) of n crops, before they are resized."""
+    """Function that returns the (top, left, height, width) of n crops, before they are resized."""
     monkeypatch.setattr(mmcv, "imresize", lambda img, *args, **kw: img)
 
     def draw(transform, shape, n, index=0):
@@ -46,29 +47,32 @@ def crops(monkeypatch):
 
 
 def distance(samples, law):
-    """Largest distance of the samples' distribution function from a law's, at its continuity."""
+    """Return the largest distance between the samples' distribution function and ``law``."""
     values, counts = np.unique(samples, return_counts=True)
     return np.abs(np.cumsum(counts) / len(samples) - law(values)).max()
 
 
 def clamped(low, high, edges, alpha=0.6):
-    """Distribution function of a Beta between edges, pushed into [low, high]."""
+    """Return the distribution function of a Beta between edges, clamped to [low, high]."""
     first, last = edges
-    return lambda t: np.where(
-        t < low, 0.0, np.where(t >= high, 1.0, stats.beta.cdf((t - first) / (last - first), alpha, alpha))
-    )  # fmt: skip
+
+    def law(t):
+        inside = stats.beta.cdf((t - first) / (last - first), alpha, alpha)
+        return np.where(t < low, 0.0, np.where(t >= high, 1.0, inside))
+
+    return law
 
 
 @pytest.mark.parametrize("box", [(0.3, 0.4, 0.6, 0.9), (0.0, 0.0, 1.0, 1.0)])
-def test_centres_follow_beta_in_the_box(box):
+def test_centres_are_beta_distributed_in_the_box(box):
     np.random.seed(0)
     centres = np.array([draw_centre(box, 0.6) for _ in range(DRAWS)])
     for axis in range(2):
         first, last = box[axis], box[axis + 2]
         inside = (centres[:, axis] - first) / (last - first)
-        assert 0 <= inside.min() and inside.max() <= 1
+        assert inside.min() >= 0 and inside.max() <= 1
         assert stats.kstest(inside, stats.beta(0.6, 0.6).cdf).pvalue > 0.01
-        # The test can fail: the uniform law and a slightly other alpha are told apart.
+        # The test can fail: it rejects the uniform distribution and a slightly different alpha.
         assert stats.kstest(inside, "uniform").pvalue < 1e-6
         assert stats.kstest(inside, stats.beta(0.5, 0.5).cdf).pvalue < 1e-3
     # The axes are independent.
@@ -76,8 +80,8 @@ def test_centres_follow_beta_in_the_box(box):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_crop_centres_follow_the_clamped_law_whatever_the_aspect(crops, shape):
-    # A square crop of a tenth of the area, in a box of which part is too near to the image's edge.
+def test_crop_centres_follow_the_clamped_distribution_for_any_aspect(crops, shape):
+    # A square crop of a tenth of the area, in a box that is partly too close to the image's edge.
     box = (0.05, 0.1, 0.6, 0.7)
     transform = ContrastiveCrop(
         store(box), scale=8, crop_ratio_range=(0.1, 0.1), aspect_ratio_range=(1, 1)
@@ -89,7 +93,7 @@ def test_crop_centres_follow_the_clamped_law_whatever_the_aspect(crops, shape):
         centres = (found[:, axis] + side / 2) / shape[axis]
         half = side / 2 / shape[axis]
         law = clamped(half, 1 - half, (box[axis], box[axis + 2]))
-        # Places are whole pixels: compare with the law half a pixel further.
+        # Crops start at whole pixels, so compare with the distribution half a pixel further.
         step = 0.5 / shape[axis]
         assert distance(centres, lambda t: law(t + step)) < BOUND  # noqa: B023
         assert (centres == centres.min()).mean() == pytest.approx(float(law(half)), abs=0.02)
@@ -99,19 +103,19 @@ def test_crop_centres_follow_the_clamped_law_whatever_the_aspect(crops, shape):
 
 def test_crops_stay_in_the_image(crops):
     corners = [(0, 0, 0.01, 0.01), (0, 0.99, 0.01, 1), (0.99, 0, 1, 0.01), (0.99, 0.99, 1, 1)]
-    transform = ContrastiveCrop(store(*map(lambda b: tuple(map(float, b)), corners)), scale=8)
+    transform = ContrastiveCrop(store(*(tuple(map(float, b)) for b in corners)), scale=8)
     for index, (top, left, _, _) in enumerate(corners):
         found = crops(transform, (60, 90), 200, index)
         assert (found[:, :2] >= 0).all()
         assert (found[:, 0] + found[:, 2] <= 60).all() and (found[:, 1] + found[:, 3] <= 90).all()
-        # So near to a corner every crop touches it.
+        # So close to a corner, every crop touches it.
         touches = (found[:, 0] == 0) if top == 0 else (found[:, 0] + found[:, 2] == 60)
         assert touches.all()
         touches = (found[:, 1] == 0) if left == 0 else (found[:, 1] + found[:, 3] == 90)
         assert touches.all()
 
 
-def test_place_crop_by_hand():
+def test_place_crop_against_values_by_hand():
     assert place_crop((0.5, 0.5), (20, 40), (100, 200)) == (40, 80)
     assert place_crop((0.05, 0.95), (20, 40), (100, 200)) == (0, 160)
     assert place_crop((0.2, 0.7), (100, 200), (100, 200)) == (0, 0)
@@ -121,14 +125,14 @@ def test_place_crop_by_hand():
 def test_sizes_are_those_of_random_resized_crop(crops, shape):
     args = dict(scale=8, crop_ratio_range=(0.05, 0.6))
     ours = crops(ContrastiveCrop(store((0.2, 0.2, 0.5, 0.5)), **args), shape, 4000)
-    # Another stretch of the random numbers, not the same sizes once more.
+    # Skip the first draws, so that the sizes come from other random numbers.
     plain = RandomResizedCrop(**args)
     theirs = crops(plain, shape, 8000)[4000:]
     for law in (lambda c: c[:, 2] * c[:, 3], lambda c: np.log(c[:, 3] / c[:, 2])):
         assert stats.ks_2samp(law(ours), law(theirs)).pvalue > 0.01
 
 
-def test_an_inactive_store_changes_nothing():
+def test_an_inactive_store_has_no_effect():
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     idle = BoxStore()
     idle.allocate(1)
@@ -142,7 +146,7 @@ def test_an_inactive_store_changes_nothing():
     assert np.array_equal(plain, ours) and np.array_equal(after, after_ours)
 
 
-def test_the_whole_image_for_a_box_is_another_law(crops):
+def test_a_box_of_the_whole_image_leads_to_another_distribution(crops):
     args = dict(scale=8, crop_ratio_range=(0.25, 0.25), aspect_ratio_range=(1, 1))
     plain = crops(RandomResizedCrop(**args), (200, 200), 3000)
     ours = crops(ContrastiveCrop(store((0.0, 0.0, 1.0, 1.0)), **args), (200, 200), 3000)
@@ -150,7 +154,7 @@ def test_the_whole_image_for_a_box_is_another_law(crops):
 
 
 def test_crop_and_resize_are_those_of_random_resized_crop():
-    # At the same place and size, pixel for pixel.
+    # At the same place and size, all pixels are equal.
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     args = dict(scale=(12, 20), interpolation="bicubic", backend="pillow")
     # Centre of a crop of 30 x 40 at (10, 20): (25, 40) of (50, 70).
@@ -164,8 +168,8 @@ def test_crop_and_resize_are_those_of_random_resized_crop():
 
 
 def test_wrong_input():
-    with pytest.raises(InputError, match=r"alpha=0: a Beta law needs a positive number"):
+    with pytest.raises(InputError, match="alpha=0: set a positive number"):
         ContrastiveCrop(BoxStore(), alpha=0, scale=8)
     transform = ContrastiveCrop(store((0.0, 0.0, 1.0, 1.0)), scale=8)
-    with pytest.raises(InputError, match="gives no 'sample_idx'"):
+    with pytest.raises(InputError, match="provides no 'sample_idx'"):
         transform(dict(img=coordinates((20, 20))))

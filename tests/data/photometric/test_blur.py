@@ -1,4 +1,4 @@
-"""Blur of a batch: exact Gaussians, each image its own, whichever way they are computed."""
+"""Blur of a batch: exact Gaussians, separate for each image, in both implementations."""
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ def images(height=40, width=31):
     return torch.rand(6, 3, height, width, generator=torch.Generator().manual_seed(0)) * 255
 
 
-@pytest.mark.parametrize("act", [_blur_on_cpu, _blur_by_convolution])
-def test_each_image_gets_its_own_gaussian(act):
+@pytest.mark.parametrize("blur", [_blur_on_cpu, _blur_by_convolution])
+def test_each_image_has_its_own_gaussian(blur):
     batch = images()
     rows = np.flatnonzero(SIGMA)
-    out = act(batch.clone(), rows, SIGMA[rows])
+    out = blur(batch.clone(), rows, SIGMA[rows])
     for image, result, sigma in zip(batch, out, SIGMA, strict=True):
-        # Both cut the kernel off; 8 standard deviations cut nothing.
+        # Both truncate the kernel; at 8 standard deviations nothing is lost.
         wanted = gaussian_filter(
             image.double().numpy(), (0, sigma, sigma), mode="nearest", truncate=8
         )
@@ -28,17 +28,17 @@ def test_each_image_gets_its_own_gaussian(act):
         assert np.abs(result.numpy() - wanted).mean() < 0.15
 
 
-def test_it_works_in_place_and_leaves_images_without_blur():
+def test_it_works_in_place_and_keeps_images_without_blur():
     batch = images()
-    given = batch.clone()
-    assert blur_(given, SIGMA) is given
-    changed = [not torch.equal(a, b) for a, b in zip(batch, given, strict=True)]
+    blurred = batch.clone()
+    assert blur_(blurred, SIGMA) is blurred
+    changed = [not torch.equal(a, b) for a, b in zip(batch, blurred, strict=True)]
     assert changed == (SIGMA > 0).tolist()
     untouched = batch.clone()
     assert torch.equal(blur_(untouched, np.zeros(6)), batch)
 
 
-@pytest.mark.parametrize("act", [_blur_on_cpu, _blur_by_convolution])
-def test_a_constant_stays_constant_even_where_the_kernel_is_wider_than_the_image(act):
+@pytest.mark.parametrize("blur", [_blur_on_cpu, _blur_by_convolution])
+def test_a_constant_stays_constant_even_if_the_kernel_is_wider_than_the_image(blur):
     flat = torch.full((1, 3, 5, 9), 77.0)
-    torch.testing.assert_close(act(flat.clone(), np.array([0]), np.array([2.0])), flat)
+    torch.testing.assert_close(blur(flat.clone(), np.array([0]), np.array([2.0])), flat)

@@ -1,4 +1,4 @@
-"""Photometric augmentation: one distribution, two places, the same result in both."""
+"""Photometric augmentation: one distribution, and the same result in both places."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ from bam_mm.data.photometric.draw import (
     resolve_place,
     specs_of_views,
 )
-from bam_mm.data.photometric.on_device import apply_to_batch
 from bam_mm.data.photometric.in_workers import apply_to_image
+from bam_mm.data.photometric.on_device import apply_to_batch
 
 
 def natural_image(seed=0, size=64):
-    """Smooth colours with edges: what blur and hue act on in practice."""
+    """Return smooth colours with edges, as in the images that blur and hue act on in practice."""
     r = np.random.RandomState(seed)
     y, x = np.mgrid[0:size, 0:size] / size
     waves = [
@@ -56,7 +56,7 @@ def change(**fields):
     "drawn,mean,most",
     [
         (nothing(), 0, 0),
-        # PIL cuts fractions off after each step, and its hue step passes through 8-bit HSV.
+        # PIL truncates after each step, and its hue step passes through 8-bit HSV.
         (change(jitter=True, factors=[1.4, 1, 1, 0]), 1.2, 8),
         (change(jitter=True, factors=[0.6, 1, 1, 0]), 1.2, 8),
         (change(jitter=True, factors=[1, 1.4, 1, 0]), 1.2, 8),
@@ -73,7 +73,7 @@ def change(**fields):
         (change(solarize=True), 0, 0),
     ],
 )
-def test_worker_and_device_do_the_same_to_an_image(drawn, mean, most):
+def test_worker_and_device_have_the_same_effect_on_an_image(drawn, mean, most):
     pil, batch = both(natural_image(), drawn)
     difference = np.abs(pil - batch)
     assert difference.mean() <= mean
@@ -137,7 +137,7 @@ def test_draws_follow_the_given_probabilities_and_ranges():
     assert abs(independent - 0.16) < 4 * (0.16 * 0.84 / n) ** 0.5
 
 
-def test_both_places_give_the_same_distribution_of_pixels():
+def test_both_places_produce_the_same_distribution_of_pixels():
     np.random.seed(1)
     image, n = natural_image(4, 32), 600
     spec = PhotometricSpec(blur_prob=0.5, solarize_prob=0.2)
@@ -153,7 +153,7 @@ def test_both_places_give_the_same_distribution_of_pixels():
         assert abs(a.std() - b.std()) < 0.15 * a.std()
 
 
-def test_byol_gives_each_view_its_own_blur_and_solarization():
+def test_byol_blurs_and_solarizes_each_view_differently():
     specs = specs_of_views(2, 6)
     assert [s.blur_prob for s in specs] == [1.0, 0.1] + [0.5] * 6
     assert [s.solarize_prob for s in specs] == [0.0, 0.2] + [0.0] * 6

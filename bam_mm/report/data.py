@@ -1,0 +1,306 @@
+"""Everything that the report's page shows, as plain data without any HTML.
+
+:func:`report_data` collects it and ``templates/page.html.j2`` lays it out. To add something to the
+page, add an entry here and show it there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bam_mm.report.graphics import gallery, pretraining_charts, task_charts, task_pictures
+from bam_mm.report.published import published_rows
+from bam_mm.report.summary import (
+    Column,
+    cell_of,
+    columns,
+    image_limits,
+    leaderboard,
+    models_of,
+)
+from bam_mm.report.tables import (
+    Data,
+    head,
+    mean_cell,
+    number_cell,
+    table,
+    text_cell,
+    text_head,
+)
+from bam_mm.suite.definitions import Suite, Task
+from bam_mm.suite.records import COST, DONE, FAILED, read_json
+
+Record = Mapping[str, Any]
+
+
+def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
+    """Collect what the page shows.
+
+    The keys from ``leaderboard`` on are the sections of the page, which leaves out those that are
+    None or an empty list. Three kinds of entries recur:
+
+    - a table, see :mod:`bam_mm.report.tables`;
+    - a chart, the arguments of :func:`bam_mm.report.chart.line_chart`;
+    - a picture: its ``media`` type, ``base64`` content and ``caption``.
+
+    Args:
+        suite: The suite.
+        records: Records of the suite's tasks.
+        folder: Work folder of the benchmark, which holds the pictures.
+
+    Returns:
+        Nested dicts, lists, strings, numbers, booleans and None, which JSON can hold.
+    """
+    board = leaderboard(suite, records)
+    tried = {record["task"] for record in records}
+    return {
+        "title": suite.title,
+        "about": suite.about,
+        "limits": image_limits(records),
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "leaderboard": leaderboard_table(board, records),
+        "published": published_table(board),
+        "failures": failure_table(records),
+        "tasks": [task_data(t, records, folder) for t in suite.tasks if t.name in tried],
+        "pretraining": pretraining_charts(records),
+        "pictures": gallery(folder),
+        "cost": [part for part in (run_cost(suite, records), pretraining_cost(folder)) if part],
+        "provenance": provenance(suite, records),
+    }
+
+
+def leaderboard_table(board: Sequence[Column], records: Sequence[Record]) -> Data:
+    """Build the leaderboard: one row per model, one column per main metric."""
+    heads = [text_head("model")]
+    for column in board:
+        first = "ascending" if column.metric.better == "lower" else "descending"
+        heads.append(head(_title(column), first))
+    rows = [
+        [text_cell(name), *(mean_cell(c.cells.get(slug), c.metric.form) for c in board)]
+        for slug, name in models_of(records).items()
+        if board
+    ]
+    caption = "Measured here. Bold: the best of a column."
+    if any(cell.seeds > 1 for column in board for cell in column.cells.values()):
+        caption += " Mean over seeds ± standard deviation of the sample (n - 1); none for one seed."
+    return table(caption, heads, rows, name="leaderboard")
+
+
+def published_table(board: Sequence[Column]) -> Data | None:
+    """Build the table of published numbers for the leaderboard's columns."""
+    shown = [column for column in board if column.metric.published]
+    published = published_rows([column.metric.published for column in shown])
+    if not published:
+        return None
+    heads = [text_head("method"), text_head("backbone")]
+    heads += [*(head(_title(column)) for column in shown), text_head("source")]
+    rows = []
+    for row in published:
+        numbers = [number_cell(row.values.get(c.metric.published), ".1f") for c in shown]
+        rows.append(
+            [text_cell(row.method), text_cell(row.backbone), *numbers, text_cell(row.source)]
+        )
+    caption = "Published, with the source of each row."
+    return table(caption, heads, rows, name="published numbers")
+
+
+def failure_table(records: Iterable[Record]) -> Data | None:
+    """Build the table of the runs that failed, with their messages."""
+    rows = [
+        [text_cell(value) for value in (r["model"]["name"], r["task"], r["seed"], r["message"])]
+        for r in records
+        if r["status"] == FAILED
+    ]
+    if not rows:
+        return None
+    heads = [text_head(name) for name in ("model", "task", "seed", "what happened")]
+    caption = "Runs that failed; the next call tries them again."
+    return table(caption, heads, rows, name="failures")
+
+
+def task_data(task: Task, records: Sequence[Record], folder: Path) -> Data:
+    """Collect what the page shows of one task.
+
+    Args:
+        task: The task.
+        records: All records, of this task and of others.
+        folder: Work folder of the benchmark.
+
+    Returns:
+        ``name``, ``title``, ``about`` and ``data`` of the task, its ``protocols`` as "variant:
+        digest", the settings ``fitted`` to the models' widths, the ``table`` of all its metrics
+        (None before the first result), ``charts`` and ``pictures``.
+    """
+    order = list(models_of(records).values())
+    done = [r for r in records if r["task"] == task.name and r["status"] == DONE]
+    return {
+        "name": task.name,
+        "title": task.title,
+        "about": task.about,
+        "data": task.data.title,
+        "protocols": sorted({f"{r['variant']}: {r['protocol_digest']}" for r in done}),
+        "fitted": sorted(
+            {f"{r['model']['name']}: {a}" for r in done for a in r.get("adapted", ())}
+        ),
+        "table": _metric_table(task, done, records),
+        "charts": task_charts(done, order),
+        "pictures": task_pictures(done, folder),
+    }
+
+
+def run_cost(suite: Suite, records: Sequence[Record]) -> Data | None:
+    """Build the table of time and peak memory by task and model, with an introduction."""
+    rows = []
+    for task in suite.tasks:
+        done = [r for r in records if r["task"] == task.name and r["status"] == DONE]
+        for slug, name in _models_in_order(done, records).items():
+            runs = [r for r in done if r["slug"] == slug]
+            memory, gpu = (
+                cell_of([r["memory"][key] for r in runs if r["memory"][key] is not None])
+                for key in ("peak_mb", "peak_gpu_mb")
+            )
+            devices = sorted({device for r in runs for device in r.get("devices") or ()})
+            processes = max(r.get("processes") or 1 for r in runs)
+            rows.append(
+                [
+                    text_cell(task.title),
+                    text_cell(name),
+                    mean_cell(cell_of([r["time"]["seconds"] for r in runs]), ".0f"),
+                    mean_cell(memory, ",.0f"),
+                    mean_cell(gpu, ",.0f"),
+                    text_cell(f"{processes} x {', '.join(devices)}"),
+                    number_cell(sum(r["time"]["starts"] - 1 for r in runs), "d"),
+                ]
+            )
+    if not rows:
+        return None
+    heads = [text_head("task"), text_head("model"), head("seconds"), head("memory (MiB)")]
+    heads += [head("GPU memory (MiB)"), text_head("processes"), head("starts after the first")]
+    about = (
+        "Wall-clock time, including loading, over all starts of a run. Memory is the peak of the "
+        "largest process, without its data loader workers. The first feature task of a model "
+        "extracts its features; later ones read them from the cache."
+    )
+    return {"about": about, "table": table("Cost, mean over seeds", heads, rows, name="cost")}
+
+
+def pretraining_cost(folder: Path) -> Data | None:
+    """Build the table of a pretraining step's cost by method, if the work folder has the file.
+
+    Args:
+        folder: Work folder of the benchmark, which holds ``cost.json`` of ``benchmark.py cost``.
+
+    Returns:
+        ``about``, a sentence on the setting, and ``table``; None without a measurement.
+    """
+    measured = [row for row in read_json(folder / COST) or () if not row["message"]]
+    if not measured:
+        return None
+    first = measured[0]
+    heads = [text_head("method"), head("ms per step", "ascending")]
+    heads += [head(f"times {first['method']}", "ascending"), head("images/s")]
+    heads += [head("peak memory (MiB)", "ascending"), head("hours per ImageNet epoch", "ascending")]
+    rows = [
+        [
+            text_cell(row["method"]),
+            number_cell(row["ms"], ",.0f"),
+            number_cell(row["times"], ".2f"),
+            number_cell(row["images_per_s"], ",.1f"),
+            number_cell(row["peak_mb"], ",.0f"),
+            number_cell(row["imagenet_hours"], ",.1f"),
+        ]
+        for row in measured
+    ]
+    about = (
+        f"{first['batch']} images per step, crops {' + '.join(first['crops'])} (BAM and SwAV use "
+        f"all of them, MAE the first, the other methods two), {first['backbone']}, "
+        f"{'bfloat16' if first['bfloat16'] else 'float32'}, {first['device']}, without data "
+        "loading."
+    )
+    return {
+        "about": about,
+        "table": table("Cost of a pretraining step", heads, rows, name="pretraining cost"),
+    }
+
+
+def provenance(suite: Suite, records: Sequence[Record]) -> Data:
+    """Collect what was run and where.
+
+    Args:
+        suite: The suite.
+        records: Records of the suite's tasks.
+
+    Returns:
+        ``models``, a table with the proof that each checkpoint was loaded, and ``facts``: suite,
+        commits, machines, devices and versions by name.
+    """
+    heads = [text_head(name) for name in ("model", "given as", "backbone", "loaded", "file sha256")]
+    rows = [
+        [text_cell(name), *_model_facts([r for r in records if r["slug"] == slug])]
+        for slug, name in models_of(records).items()
+    ]
+    facts = {
+        "suite": f"{suite.name}; tasks {', '.join(task.name for task in suite.tasks)}",
+        "commit": _distinct(
+            f"{git['commit'][:12]}{' with changes' if git['changed'] else ''}"
+            for r in records
+            if (git := r.get("git"))
+        ),
+        "machine": _distinct(
+            f"{r['hardware']['cpu']}, {r['hardware']['cores']} cores" for r in records
+        ),
+        "devices": _distinct(device for r in records for device in r.get("devices") or ()),
+        "versions": _distinct(
+            ", ".join(f"{name} {number}" for name, number in r["versions"].items()) for r in records
+        ),
+    }
+    return {
+        "models": table("Models", heads, rows, name="models"),
+        "facts": {name: value for name, value in facts.items() if value},
+    }
+
+
+def _metric_table(task: Task, done: Sequence[Record], records: Sequence[Record]) -> Data | None:
+    if not done:
+        return None
+    metrics = columns(task, done)
+    heads = [text_head("model"), *(head(c.metric.label) for c in metrics), text_head("seeds")]
+    rows = []
+    for slug, name in _models_in_order(done, records).items():
+        seeds = " ".join(str(r["seed"]) for r in done if r["slug"] == slug)
+        numbers = [mean_cell(c.cells.get(slug), c.metric.form) for c in metrics]
+        rows.append([text_cell(name), *numbers, text_cell(seeds)])
+    return table(f"{task.title}, all metrics", heads, rows, name=task.title)
+
+
+def _model_facts(runs: Sequence[Record]) -> list[Data]:
+    """The cells of a model's row in the provenance table, after its name."""
+    model, proofs = runs[0]["model"], [r["proof"] for r in runs if r.get("proof")]
+    if proofs:
+        proof = proofs[0]
+        loaded = f"all {proof['loaded']} tensors ({proof['layout']})"
+        loaded += f"; resized {', '.join(proof['resized'])}" if proof["resized"] else ""
+    else:
+        loaded = "not loaded yet" if model["sha256"] else "random weights"
+    backbone = model["backbone"]
+    kind = f"{backbone.get('type')} {backbone.get('arch') or backbone.get('model_name') or ''}"
+    if model["kind"] == "bam":
+        kind += f", {model['branch']}"
+    return [text_cell(fact) for fact in (runs[0]["spec"], kind, loaded, model["sha256"][:12])]
+
+
+def _title(column: Column) -> str:
+    return f"{column.task.title}, {column.metric.label}"
+
+
+def _models_in_order(some: Sequence[Record], records: Sequence[Record]) -> dict[str, str]:
+    """The models of some records, in the order that all tables share."""
+    slugs = models_of(some)
+    return {slug: name for slug, name in models_of(records).items() if slug in slugs}
+
+
+def _distinct(values: Iterable[str]) -> str:
+    return " | ".join(dict.fromkeys(values))
