@@ -11,6 +11,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 
+SLOW_FOLDERS = {"end_to_end", "distributed"}
+"""Folders whose tests start tools or processes; other modules set ``pytestmark`` themselves."""
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what ``make test-fast`` leaves out."""
+    for item in items:
+        if SLOW_FOLDERS.intersection(item.path.parts):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def restore_scopes_after_module():
     """Restore the default scopes (mmdet, mmseg, ...) after each module."""

@@ -25,6 +25,8 @@ def test_names_are_those_that_the_packages_export():
 def test_every_registered_component_is_a_public_name(kind):
     kind.import_from_location()
     classes = [member for member in kind.module_dict.values() if inspect.isclass(member)]
+    # Other tests register stand-ins of their own.
+    classes = [member for member in classes if member.__module__.startswith("bam_mm.")]
     for member in classes:
         assert getattr(bam_mm, member.__name__) is member
     assert len(OURS) == 9 and kind.module_dict

@@ -77,7 +77,7 @@ def resume_from(work_dir: str) -> str | None:
     if path is None and faults:
         raise InputError(
             f"--resume: every checkpoint in {work_dir} is broken "
-            f"({', '.join(p.name for p in faults)}): copy them again, or delete them to begin anew"
+            f"({', '.join(p.name for p in faults)}): copy them again, or delete them to start over"
         )
     print_log(
         f"resuming from {path}" if path else f"nothing to resume in {work_dir}: starting over",

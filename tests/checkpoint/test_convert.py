@@ -11,6 +11,8 @@ from bam_mm import InputError
 from bam_mm.checkpoint import convert, convert_checkpoint, file_digest, read_checkpoint
 from tests.checkpoint.layouts import dino, head, mae, mm_vit, moco_v3, timm_vit
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -18,6 +18,8 @@ from bam_mm import InputError
 from bam_mm.checkpoint import load_backbone, read_checkpoint
 from tests.checkpoint.layouts import ARCH, mm_vit, timm_vit
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -9,6 +9,8 @@ from bam_mm.checkpoint import convert_checkpoint, load_backbone
 from bam_mm.checkpoint.sources import ARCHITECTURES
 from tests.checkpoint.layouts import prefixed, shaken
 
+pytestmark = pytest.mark.slow
+
 # The models have their real names and sizes. Small images are enough to test the weights.
 SIZE = 64
 

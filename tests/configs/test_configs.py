@@ -10,6 +10,8 @@ from mmengine.config import Config
 
 from bam_mm.data.toy import make_world
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs"
 EVERY_FILE = sorted(FOLDER.rglob("*.py"))

@@ -11,6 +11,8 @@ from torch import nn
 
 from bam_mm.launch.config import load_config
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).resolve().parents[2] / "configs/pretrain"
 PRETRAIN = sorted(FOLDER.glob("*.py"))
 SMALL_150 = "bam_vit-small-p16_16xb256-amp-coslr-150e_in1k"

@@ -8,6 +8,8 @@ from bam_mm.data import ImageFolder
 from bam_mm.data.subsets import write_subset
 from bam_mm.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 
 def make_folder(root, names, classes=("n01440764", "n01443537")):
     for wnid in classes:

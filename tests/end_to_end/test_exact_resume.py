@@ -232,4 +232,4 @@ def test_every_checkpoint_broken(run, tmp_path):
     work.mkdir()
     (work / "epoch_1.pth").write_bytes(b"PK half of a file")
     codes, log = run(work, resume=True)
-    assert codes == [1] and "every checkpoint" in log and "delete them to begin anew" in log
+    assert codes == [1] and "every checkpoint" in log and "delete them to start over" in log

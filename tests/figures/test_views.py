@@ -16,6 +16,8 @@ from bam_mm.figures.views import TrainingViews
 from bam_mm.launch.config import load_config
 from bam_mm.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TOY = ROOT / "configs/pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy.py"
 OFF = dict(jitter_prob=0.0, gray_prob=0.0, blur_prob=0.0, solarize_prob=0.0)

@@ -21,6 +21,8 @@ from bam_mm.launch.config import load_config
 from bam_mm.launch.runner import build_runner
 from tests.reference.slow_saliency import slow_box, slow_class_attention, tokens_of_mmpretrain
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy-contrastive-crop.py"
 PIPELINE = [dict(type="bam_mm.LoadImage"), dict(type="Resize", scale=(48, 48))]

@@ -1,6 +1,10 @@
 """Facts that a run writes for its record."""
 
+import pytest
+
 from bam_mm.launch.run_facts import read_facts, write_facts
+
+pytestmark = pytest.mark.slow
 
 
 def test_peak_memory_is_that_of_this_process(tmp_path):

@@ -15,6 +15,8 @@ from bam_mm.models.saliency import attention_maps
 from tests.models.test_activation_checkpointing import model_of, step
 from tests.models.test_bam import build
 
+pytestmark = pytest.mark.slow
+
 EAGER = dict(backend="eager")
 
 

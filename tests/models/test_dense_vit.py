@@ -10,6 +10,8 @@ from bam_mm import InputError
 from bam_mm.checkpoint import load_backbone
 from bam_mm.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 BASE = dict(embed_dims=768, num_layers=12, num_heads=12, feedforward_channels=3072)
 TINY = dict(embed_dims=24, num_layers=4, num_heads=3, feedforward_channels=96)
 

@@ -24,6 +24,8 @@ from bam_mm.models.patch_features import build_map_backbone, feature_map
 from bam_mm.registry import MODELS
 from tests.models.davis_stubs import PLAIN, TOY_VIT, write_videos
 
+pytestmark = pytest.mark.slow
+
 NAMES = dict(type="bam_mm.ColourNames")
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs/vos").glob("*.py"))
 

@@ -15,6 +15,8 @@ from bam_mm.models.feature_extraction import EVALUATION_SAMPLER
 from bam_mm.protocols import feature_cache
 from bam_mm.protocols.feature_cache import cached_features, key_of, read_features
 
+pytestmark = pytest.mark.slow
+
 BACKBONE = dict(type="mmpretrain.ResNet_CIFAR", depth=18, stem_channels=4, base_channels=4)
 
 

@@ -19,6 +19,8 @@ from bam_mm.evaluation import (
 )
 from tests.protocols.feature_runs import evaluate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):

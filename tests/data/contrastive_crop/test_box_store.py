@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 from bam_mm import InputError
 from bam_mm.data import BoxStore, MultiCrop
 
+pytestmark = pytest.mark.slow
+
 CORNER = (0.9, 0.9, 1.0, 1.0)
 
 
