@@ -1,5 +1,6 @@
 """Settings of the documentation site; `make docs` builds it without network."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -28,8 +29,33 @@ autodoc_typehints = "none"  # signatures stay short; Args describe shapes and un
 autodoc_default_options = {"members": True, "show-inheritance": False}
 napoleon_use_ivar = True
 napoleon_use_rtype = False
-nitpicky = False
+nitpicky = True  # a reference to nothing fails
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!bam_mm\.).*"),  # the documentation of other packages is not linked
+    ("py:.*", r"bam_mm\..*\._.*"),  # private bases are not documented
+]
 
 html_theme = "furo"
 html_title = f"bam-mm {version}"
 html_show_sphinx = False
+
+
+def resolve_exported(app, env, node, contnode):
+    """Link a name that a package exports, such as ``bam_mm.losses.bam_loss``, to its module."""
+    package, _, name = node.get("reftarget", "").rpartition(".")
+    if node.get("refdomain") != "py" or not package.startswith("bam_mm"):
+        return None
+    try:
+        member = getattr(importlib.import_module(package), name)
+        target = f"{member.__module__}.{member.__qualname__}"
+    except (ImportError, AttributeError):
+        return None
+    domain = env.get_domain("py")
+    return domain.resolve_xref(
+        env, node["refdoc"], app.builder, node["reftype"], target, node, contnode
+    )
+
+
+def setup(app):
+    """Register the resolver with Sphinx."""
+    app.connect("missing-reference", resolve_exported)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
@@ -19,35 +20,25 @@ class BAMHead(BaseModule):
     """The loss of BAM as a head of mmpretrain.
 
     Args:
-        temperature: Softmax temperature of the student's attention.
-        target_temperature: Softmax temperature of the balanced target.
-        sinkhorn_iters: Number of Sinkhorn iterations; 0 switches balancing off.
-        mask_positives: Whether positives are excluded.
-        top_k: Number of largest entries kept in a target; 0 keeps all.
-        global_normalisation: Whether softmax and balancing span all key views, or each pair of
-            views is a matrix of its own.
         implementation: Key of :data:`bam_mm.losses.IMPLEMENTATIONS`: ``chunked``, fast and small in
             memory, or ``plain``, the readable definition. Both return the same numbers.
         init_cfg: Config of ``BaseModule``'s initialisation.
+        **settings: Fields of :class:`~bam_mm.losses.settings.LossSettings`, such as
+            ``temperature``, ``target_temperature`` and ``sinkhorn_iters``.
 
     Attributes:
         monitor: Set to True to have ``entropies`` computed in the next calls (one more pass).
         entropies: Scalars ``attention_entropy`` and ``target_entropy`` (nats) of the last call.
 
     Raises:
-        InputError: If a temperature is not positive, or the implementation is unknown.
+        InputError: If a setting is unknown or out of range, or the implementation is unknown.
     """
 
     def __init__(
         self,
-        temperature: float = 0.1,
-        target_temperature: float = 0.05,
-        sinkhorn_iters: int = 3,
-        mask_positives: bool = True,
-        top_k: int = 0,
-        global_normalisation: bool = True,
         implementation: str = "chunked",
         init_cfg: dict | list[dict] | None = None,
+        **settings: Any,
     ) -> None:
         super().__init__(init_cfg)
         if implementation not in IMPLEMENTATIONS:
@@ -55,23 +46,19 @@ class BAMHead(BaseModule):
                 f"model.head.implementation={implementation!r}: choose one of "
                 f"{', '.join(IMPLEMENTATIONS)}"
             )
+        known = LossSettings.__dataclass_fields__
+        if unknown := [name for name in settings if name not in known]:
+            raise InputError(f"model.head has no setting {unknown[0]!r}: it has {', '.join(known)}")
         try:
-            self.settings = LossSettings(
-                temperature=temperature,
-                target_temperature=target_temperature,
-                sinkhorn_iters=sinkhorn_iters,
-                mask_positives=mask_positives,
-                top_k=top_k,
-                global_normalisation=global_normalisation,
-            )
+            self.settings = LossSettings(**settings)
         except ValueError as error:
             raise InputError(f"model.head: {error}") from error
-        if target_temperature >= temperature:
+        cold, warm = self.settings.target_temperature, self.settings.temperature
+        if cold >= warm:
             print_log(
-                f"target_temperature={target_temperature} is not below temperature={temperature}: "
-                "the target is no sharper than the attention that follows it, and the features may "
-                "collapse; the paper takes half (model.head.target_temperature="
-                f"{temperature / 2:g})",
+                f"target_temperature={cold} is not below temperature={warm}: the target is no "
+                "sharper than the attention that follows it, and the features may collapse; the "
+                f"paper takes half (model.head.target_temperature={warm / 2:g})",
                 logger="current",
                 level=logging.WARNING,
             )
@@ -103,6 +90,6 @@ class BAMHead(BaseModule):
                 "attention_entropy": matching.attention_entropy,
                 "target_entropy": matching.target_entropy,
             }
-            # A custom implementation may not compute them.
+            # An implementation of your own may compute none.
             self.entropies = {k: v for k, v in entropies.items() if v is not None}
         return matching.loss

@@ -18,6 +18,8 @@ from bam_mm.launch.paths import ROOT
 from bam_mm.launch.watching import WATCHED
 
 LAUNCHERS = ("none", "pytorch", "slurm")
+"""Ways to start the processes of a run."""
+
 _EXCEPTION = re.compile(r"^(?:\[rank\d+\]: ?)?[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*")
 
 

@@ -128,6 +128,7 @@ KNOWN = {
         ((sequences("train", 60), sequences("val", 30)),),
     ),
 }
+"""Data sets of known size, by the name that ``tools/check_data.py`` takes."""
 
 
 def check_data(name: str, root: str | Path) -> list[Finding]:

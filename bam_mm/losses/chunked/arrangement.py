@@ -30,6 +30,7 @@ class Budget:
 # 32768 rows and 8192 keys it needs 1,200 kernels, half as many as 32 MiB would, and a ninth of the
 # memory of the whole matrices.
 BUDGETS = {"cpu": Budget(chunk=4 << 20, kept=32 << 20), "cuda": Budget(64 << 20, 128 << 20)}
+"""Budgets by type of device."""
 
 
 @dataclass(frozen=True)
