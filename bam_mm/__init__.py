@@ -11,9 +11,12 @@ from importlib import import_module as _import_module
 from pathlib import Path as _Path
 
 from bam_mm.errors import InputError
+from bam_mm.ops import install as _install_operators
 from bam_mm.registry import PACKAGES as _PACKAGES
 from bam_mm.version import __version__
 from bam_mm.views import ViewLayout
+
+_install_operators()
 
 
 def _exported(package: str) -> list[str]:

@@ -1,9 +1,13 @@
-"""Child registries with scope ``bam_mm``.
+"""The names by which mmengine finds this package: ``bam_mm.Name`` and ``bam_mm::FOLDER/CONFIG.py``.
 
 A config writes ``bam_mm.Name`` under any library's ``default_scope``. ``locations`` lets mmengine
 import the packages at the first lookup instead of at ``import bam_mm``.
 """
 
+from difflib import get_close_matches
+from pathlib import Path
+
+from mmengine.config import Config
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
@@ -17,10 +21,18 @@ from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
+from bam_mm.errors import InputError
+
 SCOPE = "bam_mm"
 
 PACKAGES = ("data", "optim", "models", "hooks", "protocols", "figures")
 """Packages whose ``__init__`` registers their members and exports them as ``bam_mm.Name``."""
+
+CONFIG_SCOPE = f"{SCOPE}::"
+"""Prefix of this package's configs in a ``_base_``."""
+
+CONFIGS = (Path(__file__).resolve().parent / ".mim/configs").resolve()
+"""Folder of this package's configs."""
 
 
 def _child(parent: Registry, *packages: str) -> Registry:
@@ -37,3 +49,30 @@ LOOPS = _child(MMENGINE_LOOPS, "protocols")
 METRICS = _child(MMENGINE_METRICS, "protocols")
 OPTIMIZERS = _child(MMENGINE_OPTIMIZERS, "optim")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, "optim")
+
+
+def _resolve_own_bases() -> None:
+    """Let ``_base_`` name this package's configs, as in ``bam_mm::cls/vit-toy-p8_knn_toy.py``.
+
+    mmengine knows a fixed list of packages and looks types of their configs up in their registry
+    first (``_scope_``). Types in this package's configs are names of mmpretrain, mmdet or mmseg, by
+    the config's ``default_scope``, or have the prefix ``bam_mm.``; they need no scope.
+    """
+    original = Config._get_cfg_path
+
+    def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        if not cfg_path.startswith(CONFIG_SCOPE):
+            return original(cfg_path, filename)
+        path = CONFIGS / cfg_path.removeprefix(CONFIG_SCOPE)
+        if not path.is_file():
+            close = get_close_matches(path.name, [p.name for p in CONFIGS.glob("*/*.py")], n=3)
+            raise InputError(
+                f"_base_ {cfg_path!r} in {filename}: {path} does not exist; "
+                + (f"did you mean {', '.join(close)}?" if close else f"choose a file of {CONFIGS}")
+            )
+        return str(path), None
+
+    Config._get_cfg_path = staticmethod(get_cfg_path)
+
+
+_resolve_own_bases()

@@ -1,4 +1,4 @@
-"""Time of ``import bam_mm`` and ``tools/train.py --help``, each in a fresh process.
+"""Time of ``import bam_mm`` and ``bam-mm train --help``, each in a fresh process.
 
     python benchmarks/startup.py
 
@@ -20,14 +20,14 @@ from benchmarks.measuring import add_json_option, seconds, write_json
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = {
     "import bam_mm": ["-c", "import bam_mm"],
-    "tools/train.py --help": ["tools/train.py", "--help"],
+    "bam-mm train --help": ["-m", "bam_mm", "train", "--help"],
     "import mmpretrain": ["-c", "import mmpretrain"],
     "import mmengine.registry": ["-c", "import mmengine.registry"],
     "nothing": ["-c", "pass"],
 }
 BASELINE = "import mmpretrain"
 LIMIT = 3.0
-"""Maximum seconds for ``import bam_mm`` and ``tools/train.py --help``."""
+"""Maximum seconds for ``import bam_mm`` and ``bam-mm train --help``."""
 
 
 def start(arguments: list[str]) -> None:

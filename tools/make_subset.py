@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bam_mm.cli.make_subset import main
+from bam_mm.cli.subset import main
 from bam_mm.launch import run_tool
 
 if __name__ == "__main__":

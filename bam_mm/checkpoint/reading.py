@@ -62,8 +62,8 @@ def read_checkpoint(
         raise InputError(
             f"checkpoint {path} is not read: it is damaged, or it holds more than tensors and "
             f"plain values and would run code from the file ({_first_line(error)}). If you trust "
-            f"its author, pass {TRUST_FLAG} to tools/train.py, test.py or "
-            "convert_checkpoint.py, or export its state_dict to a new file"
+            f"its author, pass {TRUST_FLAG} to bam-mm train, bam-mm test or "
+            "bam-mm convert, or export its state_dict to a new file"
         ) from error
     except Exception as error:
         # For a damaged file, torch raises almost any exception.

@@ -1,1 +1,1 @@
-"""The command-line tools behind ``tools/``: one module for each, which parses the arguments."""
+"""The commands of ``bam-mm``, which ``tools/*.py`` start too: one module for each."""

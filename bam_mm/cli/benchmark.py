@@ -52,7 +52,7 @@ def parse_args() -> argparse.Namespace:
             help="override config settings of one task, as in knn:test_cfg.k=[20], or of all tasks",
         )
         command.add_argument(
-            "--trust-checkpoint", action="store_true", help="same as in tools/test.py"
+            "--trust-checkpoint", action="store_true", help="same as in bam-mm test"
         )
     running = commands.choices["run"]
     running.add_argument(

@@ -1,4 +1,4 @@
-"""The commands of ``tools/benchmark.py``."""
+"""The commands of ``bam-mm benchmark``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bam_mm.errors import InputError
-from bam_mm.launch.paths import ROOT
+from bam_mm.launch.gpu import warn_of_unused_gpu
+from bam_mm.launch.paths import shown
 from bam_mm.models.building import log_only_warnings
 from bam_mm.suite.definitions import Suite, Task, load_suite, suite_names
 from bam_mm.suite.models import read_models
@@ -74,6 +75,8 @@ def run(args: Namespace) -> int:
     from bam_mm.suite.running import run_all
 
     suite, runs = _plan(args)
+    # The runs warn too, but into their own logs.
+    warn_of_unused_gpu()
     try:
         missing = run_all(runs, log=lambda line: print(line, flush=True), jobs=args.jobs)
     except KeyboardInterrupt:
@@ -104,6 +107,7 @@ def cost(args: Namespace) -> int:
     from bam_mm.suite.pretraining_cost import CostSettings, compare
     from bam_mm.suite.pretraining_methods import METHODS, Views
 
+    warn_of_unused_gpu()
     methods = args.model or list(METHODS)
     Views.of(args.crops)
     for name, value in (("batch", args.batch), ("steps", args.steps), ("rounds", args.rounds)):
@@ -131,7 +135,7 @@ def cost(args: Namespace) -> int:
                      ("imagenet_hours", ",.1f"))  # fmt: skip
             table.add_row(row["method"], *(format(row[key], form) for key, form in cells))
     console.print(table)
-    out = (args.work_dir or ROOT / "work_dirs/benchmark/cost").expanduser() / COST
+    out = (args.work_dir or Path("work_dirs/benchmark/cost")).expanduser() / COST
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, (json.dumps(rows, indent=2) + "\n").encode())
     print(out)
@@ -186,14 +190,13 @@ def parse_options(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _folder(args: Namespace, suite: Suite) -> Path:
-    folder = args.work_dir or ROOT / "work_dirs/benchmark" / suite.name
+    folder = args.work_dir or Path("work_dirs/benchmark") / suite.name
     return folder.expanduser().absolute()
 
 
 def _row(task: Task) -> tuple[str, ...]:
     configs = "\n".join(
-        str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
-        + ("" if family == "any" else f" ({family})")
+        shown(path) + ("" if family == "any" else f" ({family})")
         for family, path in task.config.items()
     )
     kind = "test" if task.kind == "test" else "train, then test"

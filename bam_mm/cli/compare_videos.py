@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="seed of the random weights")
     parser.add_argument("--out", help="JSON file for the scores")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="same as in tools/test.py"
+        "--cfg-options", nargs="+", action=DictAction, help="same as in bam-mm test"
     )
     args = parser.parse_args()
     from bam_mm.launch.config import load_config

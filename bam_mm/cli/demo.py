@@ -9,8 +9,6 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bam_mm.launch.paths import ROOT
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,8 +23,8 @@ def main() -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="random seeds")
-    parser.add_argument("--out", type=Path, default=ROOT / "work_dirs/demo", help="work folder")
-    parser.add_argument("--data", type=Path, default=ROOT / "data", help="folder of the toy worlds")
+    parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="work folder")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the toy worlds")
     parser.add_argument(
         "--scale", type=float, default=1.0, help="factor for the size of the toy world"
     )
@@ -44,7 +42,10 @@ def main() -> int:
         help="maximum number of images of each data set in these tasks, for a quick test",
     )
     args = parser.parse_args()
+    from bam_mm.launch.gpu import warn_of_unused_gpu
     from bam_mm.suite.demo import last_checkpoint, run_demo, run_toy_suite
+
+    warn_of_unused_gpu()
 
     if args.tasks:
         # Report unknown tasks before the pretraining.
@@ -54,7 +55,6 @@ def main() -> int:
     results = [
         run_demo(
             seed,
-            ROOT,
             data=args.data,
             out=args.out / f"seed{seed}",
             scale=args.scale,

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint with any config of this repository."""
+"""Evaluate a checkpoint with any config."""
 
 from __future__ import annotations
 

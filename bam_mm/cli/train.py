@@ -1,4 +1,4 @@
-"""Train a model with any config of this repository."""
+"""Train a model with any config."""
 
 from __future__ import annotations
 

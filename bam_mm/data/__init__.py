@@ -5,12 +5,13 @@ from bam_mm.data.contrastive_crop.box_store import BoxStore
 from bam_mm.data.contrastive_crop.crop import ContrastiveCrop
 from bam_mm.data.davis import DAVISDataset
 from bam_mm.data.image_folder import ImageFolder
-from bam_mm.data.loading import LoadImage
+from bam_mm.data.loading import CheckImage, LoadImage
 from bam_mm.data.multi_crop import MultiCrop, Photometric
 from bam_mm.data.transfer import transfer_dataset
 
 __all__ = [
     "BoxStore",
+    "CheckImage",
     "CheckSemanticMap",
     "ContrastiveCrop",
     "DAVISDataset",

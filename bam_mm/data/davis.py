@@ -117,8 +117,8 @@ class DAVISDataset(Dataset):
 def _folder(root: Path, kind: str, resolution: str) -> Path:
     if not root.is_dir():
         raise InputError(
-            f"data folder {root} does not exist: create the toy world with `python "
-            "tools/make_toy_world.py FOLDER`, unpack DAVIS-2017 there, or set another folder with "
+            f"data folder {root} does not exist: create the toy world with `"
+            "bam-mm toy-world FOLDER`, unpack DAVIS-2017 there, or set another folder with "
             "--cfg-options data_root=FOLDER"
         )
     folder = root / kind / resolution

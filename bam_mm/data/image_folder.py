@@ -108,8 +108,8 @@ def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
     root = Path(data_root).expanduser()
     if not root.is_dir():
         raise InputError(
-            f"data folder {root} does not exist: create the toy world with `python "
-            "tools/make_toy_world.py FOLDER`, or set the folder of your images with --cfg-options "
+            f"data folder {root} does not exist: create the toy world with `"
+            "bam-mm toy-world FOLDER`, or set the folder of your images with --cfg-options "
             "data_root=FOLDER"
         )
     folder = root / split

@@ -30,7 +30,7 @@ def find_list(data_root: str, subset: str) -> Path:
             return place
     raise InputError(
         f"list of labelled images {places[0]} does not exist: download SimCLR's list "
-        f"({SIMCLR_LISTS}), or create a balanced one with `python tools/make_subset.py {data_root} "
+        f"({SIMCLR_LISTS}), or create a balanced one with `bam-mm subset {data_root} "
         "--percent 1` and set --cfg-options subset=FILE"
     )
 
@@ -56,7 +56,7 @@ def choose_listed(
     if not lines:
         raise InputError(
             f"{list_file} names no image: add images, or create the list again with "
-            "tools/make_subset.py"
+            "bam-mm subset"
         )
     paths = [s if isinstance(s, str) else s[0] for s in samples]
     numbers = {path: number for number, path in enumerate(paths)}
@@ -85,7 +85,7 @@ def choose_listed(
             raise InputError(
                 f"{list_file} leaves {len(without)} class{'es' * (len(without) > 1)} without an "
                 f"image, the first: {Path(first).parts[0]}: add images of it, or create a balanced "
-                "list with tools/make_subset.py"
+                "list with bam-mm subset"
             )
     return [samples[number] for number in chosen]
 

@@ -62,7 +62,7 @@ TRANSFER = {
         "Flowers102", 102, (1020, 1020, 6149), "mean per-class", ("train", "val", "trainval")
     ),
 }
-"""Transfer data sets by their names in ``tools/check_data.py``."""
+"""Transfer data sets by their names in ``bam-mm check-data``."""
 
 
 class _ChannelsToBGR(BaseTransform):
@@ -134,6 +134,6 @@ def _require_complete(name: str, root: Path) -> None:
     for finding in check_data(name, root):
         if not finding.ok:
             raise InputError(
-                f"{name}: {finding.text}; {finding.remedy} (python tools/check_data.py {name} "
+                f"{name}: {finding.text}; {finding.remedy} (bam-mm check-data {name} "
                 f"{root} lists everything)"
             )

@@ -37,7 +37,7 @@ def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
     if not files:
         raise InputError(
             f"{work_dir} contains no log (<time>/vis_data/scalars.json): pass the work folder of "
-            "a run of tools/train.py"
+            "a run of bam-mm train"
         )
     series: dict[str, dict[int, float]] = {}
     for file in files:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from bam_mm.errors import InputError
+from bam_mm.launch.paths import find_config
 
 
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
@@ -24,7 +24,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     ``data_root``, such as the annotation file of mmdet's metric, change with it.
 
     Args:
-        path: Config file.
+        path: Config file, or a name in the package, see :func:`~bam_mm.launch.paths.find_config`.
         options: Values by dotted key, as mmengine's ``DictAction`` parses them.
 
     Returns:
@@ -33,9 +33,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     Raises:
         InputError: If the file does not exist.
     """
-    if not Path(path).is_file():
-        raise InputError(f"config {path} does not exist: choose one of configs/")
-    config = Config.fromfile(str(path))
+    config = Config.fromfile(str(find_config(path)))
     if not options:
         return config
     variables = {key.split(".", 1)[0] for key in options} & set(config.keys())

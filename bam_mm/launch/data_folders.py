@@ -38,8 +38,8 @@ def check_data_folders(config: Config) -> None:
         if not root.is_dir():
             raise InputError(
                 f"data folder {root} of {part}_dataloader does not exist: set yours with "
-                "--cfg-options data_root=FOLDER, or create the toy world with `python "
-                "tools/make_toy_world.py FOLDER`"
+                "--cfg-options data_root=FOLDER, or create the toy world with `"
+                "bam-mm toy-world FOLDER`"
             )
         prefixes = data.get("data_prefix") or {}
         for key, name in {"ann_file": data.get("ann_file"), **prefixes}.items():

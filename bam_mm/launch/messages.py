@@ -21,6 +21,16 @@ def run_tool(main: Callable[[], int | None]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
+    except ImportError as error:
+        if "libGL" not in str(error):
+            raise
+        print(
+            f"error: OpenCV needs a library of displays that this machine lacks ({error}); install "
+            f"the one that does not: {sys.executable} -m pip install --force-reinstall --no-deps "
+            "'opencv-python-headless<5'",
+            file=sys.stderr,
+        )
+        code = 1
     except KeyboardInterrupt:
         print("interrupted; run again with --resume to continue", file=sys.stderr)
         code = 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from bam_mm.distributed import start_on_cpu
 from bam_mm.errors import InputError
 from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.launch.data_folders import check_data_folders
+from bam_mm.launch.gpu import warn_of_unused_gpu
 
 
 def prepare(config: Config, args: Namespace) -> Config:
@@ -93,6 +95,10 @@ def build_runner(config: Config) -> Runner:
     """
     forbid_unpickling()
     check_data_folders(config)
+    # Every process of a machine sees the same GPUs; one of them warns.
+    local_rank = "SLURM_LOCALID" if config.get("launcher") == "slurm" else "LOCAL_RANK"
+    if os.environ.get(local_rank, "0") == "0":
+        warn_of_unused_gpu()
     fit_precision_to_machine(config)
     fit_processes_to_machine(config)
     import_custom_modules(config)

@@ -25,7 +25,7 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
 
     Args:
         config: Config returned by :func:`~bam_mm.launch.config.load_config`.
-        args: Arguments of ``tools/test.py``.
+        args: Arguments of ``bam-mm test``.
 
     Returns:
         The metrics.

@@ -25,7 +25,7 @@ def train(config: Config, args: Namespace) -> None:
 
     Args:
         config: Config returned by :func:`~bam_mm.launch.config.load_config`.
-        args: Arguments of ``tools/train.py``.
+        args: Arguments of ``bam-mm train``.
 
     Raises:
         InputError: If the config, the data or the checkpoint has an error that the user can fix.

@@ -38,7 +38,7 @@ def compare_features(
 
     Args:
         config: Config of label propagation; the first of several settings is used.
-        checkpoint: Checkpoint to score, same as for ``tools/test.py``.
+        checkpoint: Checkpoint to score, same as for ``bam-mm test``.
         seed: Seed of the random weights.
 
     Returns:

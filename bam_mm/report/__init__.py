@@ -37,7 +37,7 @@ def write_report(suite: Suite, folder: Path) -> list[Path]:
     if not records:
         raise InputError(
             f"{folder} holds no records of the suite {suite.name}: run it first, with "
-            f"tools/benchmark.py run {suite.name} --model SPEC, or name its --work-dir"
+            f"bam-mm benchmark run {suite.name} --model SPEC, or name its --work-dir"
         )
     check_one_protocol(records)
     contents = {

@@ -1,4 +1,4 @@
-"""Run a command-line tool as a child process and write its output to a log file."""
+"""Run a command of ``bam-mm`` as a child process and write its output to a log file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bam_mm.errors import InputError
-from bam_mm.launch.paths import ROOT
+from bam_mm.launch.paths import child_environment, module_command
 from bam_mm.launch.watching import WATCHED
 
 LAUNCHERS = ("none", "pytorch", "slurm")
@@ -37,11 +37,11 @@ class Outcome:
 
 
 def command(tool: str, arguments: Sequence[str], *, launcher: str, processes: int) -> list[str]:
-    """Return the command line of a tool as a list.
+    """Return the command line of a command of ``bam-mm`` as a list.
 
     Args:
-        tool: File name of the tool, ``train.py`` or ``test.py``.
-        arguments: Arguments of the tool.
+        tool: ``train`` or ``test``.
+        arguments: Arguments of the command.
         launcher: One of :data:`LAUNCHERS`.
         processes: Number of processes.
 
@@ -49,7 +49,7 @@ def command(tool: str, arguments: Sequence[str], *, launcher: str, processes: in
         InputError: If the launcher is unknown or not installed, or if several processes are
             requested without a launcher.
     """
-    start = [sys.executable, "-u", str(ROOT / "tools" / tool)]
+    start = module_command(tool)
     if launcher == "none":
         if processes != 1:
             raise InputError(
@@ -60,7 +60,7 @@ def command(tool: str, arguments: Sequence[str], *, launcher: str, processes: in
     if launcher == "pytorch":
         torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}"]
         torchrun += ["--master_addr=127.0.0.1", f"--master_port={_free_port()}"]
-        return [*torchrun, start[2], *arguments, "--launcher", "pytorch"]
+        return [*torchrun, *start[2:], *arguments, "--launcher", "pytorch"]
     if launcher == "slurm":
         if shutil.which("srun") is None:
             raise InputError("--launcher slurm: srun is not installed; use --launcher pytorch")
@@ -94,12 +94,12 @@ def run_child(
     log.parent.mkdir(parents=True, exist_ok=True)
     offset = log.stat().st_size if log.exists() else 0
     start = time.monotonic()
-    environment = {**os.environ, WATCHED: str(os.getpid())}
+    environment = child_environment({WATCHED: str(os.getpid())})
     if share > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // share, 1)))
     with log.open("ab") as output:
         process = subprocess.Popen(
-            list(arguments), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=environment
+            list(arguments), stdout=output, stderr=subprocess.STDOUT, env=environment
         )
         try:
             _wait(process, start, on_wait)

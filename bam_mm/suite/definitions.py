@@ -10,12 +10,13 @@ from typing import Any
 from mmengine.config import Config
 
 from bam_mm.errors import InputError
-from bam_mm.launch.paths import ROOT
+from bam_mm.launch.paths import find_config
+from bam_mm.registry import CONFIGS
 
-FOLDER = ROOT / "configs/suites"
+FOLDER = CONFIGS / "suites"
 
 KINDS = ("test", "train")
-"""``test`` runs tools/test.py on the checkpoint; ``train`` runs tools/train.py before it."""
+"""``test`` runs `bam-mm test` on the checkpoint; ``train`` runs `bam-mm train` before it."""
 
 FAMILIES = ("vit", "cnn", "any")
 """The backbones that a config is meant for: with a [CLS] token, without one, or any."""
@@ -26,7 +27,7 @@ class Metric:
     """A metric of a task.
 
     Attributes:
-        key: Key in the metrics that ``tools/test.py --out`` writes.
+        key: Key in the metrics that ``bam-mm test --out`` writes.
         label: Name in tables and logs.
         main: Whether the metric has a column in the leaderboard.
         better: Whether a ``higher`` or a ``lower`` value is better.
@@ -51,7 +52,7 @@ class Data:
     Attributes:
         title: Name for display.
         root: Folder of the data set, relative to the folder of all data sets.
-        check: Name for ``tools/check_data.py``, ``""`` for no check.
+        check: Name for ``bam-mm check-data``, ``""`` for no check.
         get: Command or hint for obtaining the data.
     """
 
@@ -106,7 +107,8 @@ class Task:
         title: Name for display.
         about: One-sentence description of the protocol.
         kind: One of :data:`KINDS`.
-        config: Path of the config file for each family, see :data:`FAMILIES`.
+        config: Path of the config file for each family, see :data:`FAMILIES`; in a suite file, a
+            name in ``configs/`` or a path, also relative to the suite file.
         metrics: Metrics to report.
         data: Data set that the task reads.
         cost: Approximate duration, and the hardware if it is not a CPU.
@@ -200,7 +202,7 @@ def load_suite(name: str | Path) -> Suite:
     for key in ("title", "about", "tasks"):
         if not content.get(key):
             raise InputError(f"{where} has no {key}: a suite needs title, about and tasks")
-    tasks = tuple(_task(entry, where) for entry in content["tasks"])
+    tasks = tuple(_task(entry, where, path.parent) for entry in content["tasks"])
     names = [task.name for task in tasks]
     if len(set(names)) != len(names):
         raise InputError(f"{where}: task names must be unique, but they are {', '.join(names)}")
@@ -209,23 +211,22 @@ def load_suite(name: str | Path) -> Suite:
     return Suite(path.stem, content["title"], content["about"], tasks, look, size)
 
 
-def _task(entry: Mapping[str, Any], where: str) -> Task:
+def _task(entry: Mapping[str, Any], where: str, folder: Path) -> Task:
     where = f"{where}, task {entry.get('name')!r}"
     entry = dict(entry)
     config = entry.get("config")
     configs = {"any": config} if isinstance(config, str) else dict(config or {})
-    paths = {family: ROOT / file for family, file in configs.items()}
-    for family, path in paths.items():
+    paths = {}
+    for family, file in configs.items():
         if family not in FAMILIES:
             raise InputError(
-                f"{where}: config {family}={path} has an unknown family; "
+                f"{where}: config {family}={file} has an unknown family; "
                 f"choose one of {', '.join(FAMILIES)}"
             )
-        if not path.is_file():
-            raise InputError(
-                f"{where}: config {family}={path} does not exist; "
-                "name a file in configs/, or remove the task"
-            )
+        try:
+            paths[family] = find_config(file, near=folder)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
     if not paths or entry.get("kind") not in KINDS or "/" in str(entry.get("name", "/")):
         raise InputError(
             f"{where}: a task needs a name without '/', a config and a kind, "

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from bam_mm.evaluation import knn_predict
 from bam_mm.figures.curves import read_scalars
 from bam_mm.figures.first_result import plot_first_result
 from bam_mm.launch.config import load_config
+from bam_mm.launch.paths import child_environment, module_command
 from bam_mm.launch.watching import WATCHED
 from bam_mm.models.bam import BAM, features_of
 from bam_mm.models.building import build_untrained, log_only_warnings
@@ -39,7 +39,7 @@ from bam_mm.suite.planning import Settings, plan
 from bam_mm.suite.running import Log, run_all
 from bam_mm.suite.untrained_features import colour_histogram, raw_pixels
 
-CONFIG = "configs/pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy.py"
+CONFIG = "pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy"
 K = 20
 _ITERATION = re.compile(r"Epoch\(train\)\s+\[(\d+)\]\[\s*(\d+)/(\d+)\].* loss: (\S+)")
 BAM_NAME, RANDOM_NAME = "BAM teacher", "random weights"
@@ -66,7 +66,6 @@ class FirstResult:
 
 def run_demo(
     seed: int,
-    root: Path,
     *,
     data: Path,
     out: Path,
@@ -77,7 +76,6 @@ def run_demo(
 
     Args:
         seed: Seed of the toy world, the weights and the training.
-        root: Root of the repository, which contains ``configs`` and ``tools``.
         data: Folder of the toy worlds.
         out: Work folder. An interrupted demo resumes there.
         scale: Factor for the number of images in the toy world.
@@ -89,26 +87,25 @@ def run_demo(
     data = data / ("toy" if seed == 0 else f"toy-seed{seed}")
     make_world(data, seed=seed, scale=scale)
     overrides = [f"data_root={data / 'images'}", f"randomness.seed={seed}", *options]
-    pretrain(root, out, overrides)
-    config = load_config(root / CONFIG, {"data_root": str(data / "images")})
+    pretrain(out, overrides)
+    config = load_config(CONFIG, {"data_root": str(data / "images")})
     return score(config, last_checkpoint(out), seed=seed, out=out)
 
 
-def pretrain(root: Path, out: Path, overrides: list[str]) -> None:
-    """Run ``tools/train.py --resume`` and show a progress bar instead of its log.
+def pretrain(out: Path, overrides: list[str]) -> None:
+    """Run ``bam-mm train --resume`` and show a progress bar instead of its log.
 
     If this process is killed, the training ends too. Otherwise it would write to the work folder of
     the next demo.
 
     Args:
-        root: Root of the repository.
         out: Work folder.
         overrides: ``--cfg-options`` of the training.
 
     Raises:
         InputError: If the training fails; the message contains the last lines of its log.
     """
-    command = [sys.executable, str(root / "tools/train.py"), str(root / CONFIG)]
+    command = module_command("train", CONFIG)
     command += ["--work-dir", str(out), "--resume", "--cfg-options", *overrides]
     columns = (
         TextColumn("BAM pretraining"),
@@ -117,18 +114,17 @@ def pretrain(root: Path, out: Path, overrides: list[str]) -> None:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    epochs = Config.fromfile(str(root / CONFIG)).max_epochs
+    epochs = load_config(CONFIG).max_epochs
     tail: list[str] = []
     loss = knn = "-"
     with (
         Progress(*columns) as bar,
         subprocess.Popen(
             command,
-            cwd=root,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, WATCHED: str(os.getpid())},
+            env=child_environment({WATCHED: str(os.getpid())}),
         ) as process,
     ):
         assert process.stdout is not None  # It is a pipe.

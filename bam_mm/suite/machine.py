@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bam_mm.launch.paths import ROOT
+from bam_mm.launch.paths import PACKAGE
 from bam_mm.version import __version__
 
 PACKAGES = (
@@ -31,13 +31,21 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> dict[str, Any] | None:
-    """Return the repository's commit and whether its files were changed; None without git."""
+    """Return the checkout's commit and whether its files were changed.
+
+    Returns:
+        None for an installed package, also where its folder lies in another repository, and without
+        git.
+    """
+    checkout = PACKAGE.parent
+    if not (checkout / ".git").exists():
+        return None
     outputs = []
     for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
         try:
             outputs.append(
                 subprocess.run(
-                    ["git", "-C", str(ROOT), *command],
+                    ["git", "-C", str(checkout), *command],
                     capture_output=True,
                     text=True,
                     check=True,

@@ -26,7 +26,7 @@ LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings that the runs of one call of ``tools/benchmark.py run`` share.
+    """Settings that the runs of one call of ``bam-mm benchmark run`` share.
 
     Attributes:
         folder: Work folder of the benchmark.

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bam_mm.errors import InputError
-from bam_mm.launch.paths import ROOT
+from bam_mm.launch.paths import child_environment
 from bam_mm.launch.run_facts import peak_mb
 from bam_mm.suite.pretraining_methods import Views, build_method, make_views, step
 
@@ -163,7 +163,11 @@ def compare(
 def _measure_in_child(settings: CostSettings) -> dict[str, Any]:
     command = [sys.executable, "-m", "bam_mm.suite.pretraining_cost"]
     done = subprocess.run(
-        command, input=json.dumps(asdict(settings)), capture_output=True, text=True, cwd=ROOT
+        command,
+        input=json.dumps(asdict(settings)),
+        capture_output=True,
+        text=True,
+        env=child_environment(),
     )
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]

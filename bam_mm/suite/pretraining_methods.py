@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from bam_mm.checkpoint.sources import ARCHITECTURES
 from bam_mm.errors import InputError
 from bam_mm.launch.config import load_config
-from bam_mm.launch.paths import ROOT
 from bam_mm.models.bam import BAM
 from bam_mm.registry import MODELS
 
@@ -188,7 +187,7 @@ def step(model: nn.Module, inputs: list[Tensor] | Tensor, optimizer: torch.optim
 def _read(method: str) -> ConfigDict:
     file = METHODS[method]
     if method == "bam":
-        return load_config(ROOT / file).model
+        return load_config(file).model
     from mmpretrain import __path__ as package
 
     path = Path(package[0]) / ".mim/configs" / file

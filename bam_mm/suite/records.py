@@ -19,7 +19,7 @@ PICTURES = "pictures"
 """Folder of pictures in the work folder; the report shows each with its name as the caption."""
 
 COST = "cost.json"
-"""File with the results of ``tools/benchmark.py cost`` in the work folder; shown in the report."""
+"""File with the results of ``bam-mm benchmark cost`` in the work folder; shown in the report."""
 
 PLAN = "plan.json"
 """File in a run's work folder with the protocol, model and data that the run was started with."""

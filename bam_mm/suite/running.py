@@ -235,14 +235,14 @@ def _run(
         options = ["--resume"]
         if config.get("auto_scale_lr"):
             options.append("--auto-scale-lr")
-        step("train.py", options, "train")
+        step("train", options, "train")
         trained, _ = newest_checkpoint(run.folder)
         if trained is None:
             raise _Failed(f"the training saved no checkpoint in {run.folder}")
         checkpoint = str(trained)
     else:
         (run.folder / PROOF).unlink(missing_ok=True)
-    step("test.py", [checkpoint, "--out", str(metrics_file)], "test")
+    step("test", [checkpoint, "--out", str(metrics_file)], "test")
     _collect(run, record, metrics_file)
 
 

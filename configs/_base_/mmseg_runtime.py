@@ -8,3 +8,5 @@ default_hooks = dict(
     visualization=dict(type="bam_mm.ShowPredictionsHook"),
 )
 log_processor = dict(by_epoch=False)
+# mmseg's inferencer draws with it.
+visualizer = dict(type="mmseg.SegLocalVisualizer")

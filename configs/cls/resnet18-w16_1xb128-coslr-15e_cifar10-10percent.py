@@ -1,5 +1,5 @@
 # Semi-supervised fine-tuning on 10 % of the labels of CIFAR-10 as a folder. Make the list first:
-# python tools/make_subset.py data/cifar10 --percent 10
+# bam-mm subset data/cifar10 --percent 10
 _base_ = "./resnet18-w16_1xb128-coslr-2e_cifar10.py"
 
 subset = "subsets/balanced_10percent_seed0.txt"

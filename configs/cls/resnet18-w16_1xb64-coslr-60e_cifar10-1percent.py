@@ -1,6 +1,6 @@
 # Semi-supervised fine-tuning on 1 % of the labels of CIFAR-10 as a folder, 50 images per class.
 # Make the list first:
-# python tools/make_subset.py data/cifar10 --percent 1
+# bam-mm subset data/cifar10 --percent 1
 _base_ = "./resnet18-w16_1xb128-coslr-2e_cifar10.py"
 
 subset = "subsets/balanced_1percent_seed0.txt"

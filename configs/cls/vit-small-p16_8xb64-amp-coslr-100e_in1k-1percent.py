@@ -1,5 +1,5 @@
 # Semi-supervised, ViT-S/16 (12 heads), 1 % of the labels: BAM's Table 9c, all other settings from
-# DeiT. subset is SimCLR's list or a balanced list from tools/make_subset.py, relative to data_root
+# DeiT. subset is SimCLR's list or a balanced list from bam-mm subset, relative to data_root
 # or an absolute path.
 _base_ = [
     "../_base_/datasets/imagenet.py",

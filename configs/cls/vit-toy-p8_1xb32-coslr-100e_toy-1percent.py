@@ -1,6 +1,6 @@
 # Semi-supervised fine-tuning in the toy world on 1 % of the labels, four images per class. Make the
 # list first:
-# python tools/make_subset.py data/toy/images --percent 1
+# bam-mm subset data/toy/images --percent 1
 _base_ = "./vit-toy-p8_1xb64-coslr-8e_toy.py"
 
 subset = "subsets/balanced_1percent_seed0.txt"

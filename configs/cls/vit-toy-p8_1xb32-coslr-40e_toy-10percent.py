@@ -1,6 +1,6 @@
 # Semi-supervised fine-tuning in the toy world on 10 % of the labels, a minute on two cores. Make
 # the list first:
-# python tools/make_subset.py data/toy/images --percent 10
+# bam-mm subset data/toy/images --percent 10
 _base_ = "./vit-toy-p8_1xb64-coslr-8e_toy.py"
 
 subset = "subsets/balanced_10percent_seed0.txt"

@@ -93,14 +93,16 @@ param_scheduler = [
 ]
 _size = dict(type="Resize", scale=(320, 320), keep_ratio=True)
 train_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     _size,
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     _size,
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(

@@ -46,7 +46,8 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 train_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", reduce_zero_label=True),
     dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
     dict(type="Resize", scale=scale, keep_ratio=False),
@@ -54,7 +55,8 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=scale, keep_ratio=False),
     dict(type="LoadAnnotations", reduce_zero_label=True),
     dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),

@@ -96,7 +96,7 @@ tasks = [
         data=dict(
             _data,
             title="CIFAR-10 and a list of 10 % of its images",
-            get="python tools/make_subset.py data/cifar10 --percent 10",
+            get="bam-mm subset data/cifar10 --percent 10",
         ),
         cost="8 minutes",
     ),
@@ -110,7 +110,7 @@ tasks = [
         data=dict(
             _data,
             title="CIFAR-10 and a list of 1 % of its images",
-            get="python tools/make_subset.py data/cifar10 --percent 1",
+            get="bam-mm subset data/cifar10 --percent 1",
         ),
         cost="4 minutes",
     ),

@@ -10,7 +10,7 @@ about = (
 look = ["toy/coco/val/00000.jpg", "toy/coco/val/00001.jpg"]
 look_size = 96
 
-_get = "python tools/make_toy_world.py data/toy"
+_get = "bam-mm toy-world data/toy"
 _images = dict(title="toy world, images", root="toy/images", check="folder", get=_get)
 tasks = [
     dict(
@@ -94,7 +94,7 @@ tasks = [
             title="toy world, images and a list of 10 % of them",
             root="toy/images",
             check="folder",
-            get=_get + " && python tools/make_subset.py data/toy/images --percent 10",
+            get=_get + " && bam-mm subset data/toy/images --percent 10",
         ),
         cost="a minute and a half",
     ),
@@ -109,7 +109,7 @@ tasks = [
             title="toy world, images and a list of 1 % of them",
             root="toy/images",
             check="folder",
-            get=_get + " && python tools/make_subset.py data/toy/images --percent 1",
+            get=_get + " && bam-mm subset data/toy/images --percent 1",
         ),
         cost="a minute",
     ),

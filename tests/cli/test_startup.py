@@ -1,4 +1,4 @@
-"""`import bam_mm` and a tool's --help import no heavy packages."""
+"""`import bam_mm` and the --help of every command import no heavy packages."""
 
 import json
 import subprocess
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from bam_mm.cli.main import COMMANDS
+
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {
     "torch", "torchvision", "mmcv", "mmpretrain", "mmdet", "mmseg", "timm", "sklearn", "scipy",
@@ -14,9 +16,9 @@ HEAVY = {
 }  # fmt: skip
 HELP = """
 import runpy
-sys.argv = [{tool!r}, "--help"]
+sys.argv = [{tool!r}, *{arguments!r}, "--help"]
 try:
-    runpy.run_path({tool!r}, run_name="__main__")
+    runpy.{run}({tool!r}, run_name="__main__")
 except SystemExit as end:
     assert not end.code, end.code
 """
@@ -35,7 +37,13 @@ def test_importing_the_package_imports_nothing_heavy():
     assert "mmengine" in modules and not modules & HEAVY
 
 
-@pytest.mark.parametrize("tool", ["tools/train.py", "tools/test.py", "tools/benchmark.py"])
-def test_help_imports_nothing_heavy(tool):
-    modules = imported(HELP.format(tool=tool))
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_imports_nothing_heavy(name):
+    modules = imported(HELP.format(run="run_module", tool="bam_mm", arguments=[name]))
+    assert "bam_mm" in modules and not modules & HEAVY
+
+
+@pytest.mark.parametrize("tool", ["tools/train.py", "tools/demo.py"])
+def test_help_of_a_tool_imports_nothing_heavy(tool):
+    modules = imported(HELP.format(run="run_path", tool=tool, arguments=[]))
     assert "bam_mm" in modules and not modules & HEAVY

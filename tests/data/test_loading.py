@@ -1,11 +1,14 @@
 """Unreadable images: an error with the file's name, or a count of skipped images."""
 
 import cv2
+import mmcv
 import numpy as np
 import pytest
+from mmcv.transforms import Compose, LoadImageFromFile
+from PIL import Image
 
 from bam_mm import InputError
-from bam_mm.data import LoadImage
+from bam_mm.data import CheckImage, LoadImage
 
 
 @pytest.fixture
@@ -57,3 +60,79 @@ def test_missing_file_and_wrong_setting(tmp_path):
         LoadImage()(dict(img_path=str(tmp_path / "gone.jpg")))
     with pytest.raises(InputError, match="'ignore'"):
         LoadImage(on_error="ignore")
+
+
+def photograph(mode, path, **settings):
+    """Write a picture of a mode, 20 px high and 30 px wide, with other values in each quarter."""
+    values = np.zeros((20, 30, 4), np.uint8)
+    values[:10, :15], values[10:, :15] = (200, 30, 60, 255), (10, 220, 90, 120)
+    values[:10, 15:], values[10:, 15:] = (40, 80, 240, 60), (250, 250, 20, 0)
+    channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}[mode]
+    Image.fromarray(values[..., :channels].squeeze(), mode).save(path, **settings)
+    return str(path)
+
+
+def turned(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return dict(exif=exif)
+
+
+@pytest.mark.parametrize(
+    "mode, name, settings, size",
+    [
+        ("RGB", "a.jpg", {}, (20, 30)),
+        ("RGB", "a.jpg", turned(6), (30, 20)),
+        ("RGB", "a.jpg", turned(3), (20, 30)),
+        ("L", "a.jpg", {}, (20, 30)),
+        ("CMYK", "a.jpg", {}, (20, 30)),
+        ("RGBA", "a.png", {}, (20, 30)),
+        ("LA", "a.png", {}, (20, 30)),
+        ("RGB", "a.bmp", {}, (20, 30)),
+        ("RGB", "a.webp", {}, (20, 30)),
+    ],
+)
+def test_the_check_and_the_librarys_loader_equal_our_loader(mode, name, settings, size, tmp_path):
+    path = photograph(mode, tmp_path / name, **settings)
+    found = Compose([CheckImage(), LoadImageFromFile()])(dict(img_path=path))
+    expected = LoadImage()(dict(img_path=path))
+    assert found.keys() == expected.keys()
+    assert np.array_equal(found["img"], expected["img"]) and found["img"].std() > 20
+    assert found["img"].shape == (*size, 3) and found["img"].dtype == np.uint8
+    assert found["img_shape"] == found["ori_shape"] == expected["ori_shape"] == size
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda data: data[: len(data) // 2], "is truncated"),
+        (lambda data: b"", "is empty"),
+        (lambda data: b"not an image at all", "is not a readable image"),
+        (lambda data: data[:2] + b"\0" * 60 + data[-2:], "is not a readable image"),
+    ],
+)
+def test_the_check_names_the_file_and_a_remedy(jpeg, spoil, words):
+    jpeg.write_bytes(spoil(jpeg.read_bytes()))
+    for given in (dict(img_path=str(jpeg)), str(jpeg)):
+        with pytest.raises(InputError, match=rf"a\.jpg {words} .*: replace the file, or remove"):
+            CheckImage()(given)
+
+
+def test_the_check_of_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"gone\.png cannot be read \(No such file.*replace"):
+        CheckImage()(dict(img_path=str(tmp_path / "gone.png")))
+
+
+def test_inputs_without_a_local_file_are_not_checked():
+    array = np.zeros((4, 6, 3), np.uint8)
+    for given in (array, dict(img=array), dict(img=array, img_path=None), "https://a.b/c.jpg"):
+        assert CheckImage()(given) is given
+
+
+def test_the_check_does_not_decode_a_valid_jpeg(jpeg, tmp_path, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(mmcv, "imfrombytes", lambda data, **_: decoded.append(data) or True)
+    CheckImage()(dict(img_path=str(jpeg)))
+    assert not decoded
+    CheckImage()(dict(img_path=photograph("RGB", tmp_path / "a.png")))
+    assert len(decoded) == 1

@@ -80,4 +80,4 @@ def test_a_missing_list_is_reported_with_its_source(imagenet):
     message = r"subsets/1percent.txt does not exist: download SimCLR's"
     with pytest.raises(InputError, match=message) as error:
         ImageFolder(str(imagenet), split="train", subset="subsets/1percent.txt")
-    assert f"tools/make_subset.py {imagenet} --percent 1" in str(error.value)
+    assert f"bam-mm subset {imagenet} --percent 1" in str(error.value)

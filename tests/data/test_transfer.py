@@ -65,7 +65,7 @@ def test_cifars_images_are_in_bgr(tmp_path, monkeypatch):
 def test_missing_files_are_reported_before_anything_is_built(tmp_path):
     with pytest.raises(InputError, match=r"flowers: 0 of 8,189 images .*102flowers\.tgz") as error:
         transfer_dataset("flowers", str(tmp_path), "train")
-    assert f"tools/check_data.py flowers {tmp_path}" in str(error.value)
+    assert f"bam-mm check-data flowers {tmp_path}" in str(error.value)
     with pytest.raises(InputError, match="choose one of food101, cifar10"):
         transfer_dataset("birds", str(tmp_path), "train")
     with pytest.raises(InputError, match="split='all': choose one of train, val"):

@@ -189,13 +189,13 @@ def test_faulty_images_and_folders(world, tool, tmp_path):
     victim.write_bytes(whole[:300])
     result = tool("train.py", LINEAR, "--work-dir", tmp_path / "w", options=options)
     one_message(result, victim.name, "truncated")
-    code, text, _ = tool("check_data.py", "folder", copy, "--deep")
+    code, text, _ = tool("check-data", "folder", copy, "--deep")
     assert code == 1 and f"{victim} is truncated" in text and "fix: replace" in text
     victim.write_bytes(whole)
 
     (copy / "val" / CLASS_NAMES[2]).rename(tmp_path / "away")
     result = tool("train.py", LINEAR, "--work-dir", tmp_path / "w", options=options)
-    one_message(result, "different classes", f"only in train: {CLASS_NAMES[2]}", "check_data.py")
+    one_message(result, "different classes", f"only in train: {CLASS_NAMES[2]}", "check-data")
     (copy / "val" / CLASS_NAMES[2]).mkdir()
     result = tool("train.py", LINEAR, "--work-dir", tmp_path / "w", options=options)
     one_message(result, "without an image", CLASS_NAMES[2])
@@ -215,10 +215,10 @@ def test_an_incomplete_data_set(tool, tmp_path):
         "train.py", FLOWERS, "--work-dir", tmp_path / "w",
         options=[f"data_root={tmp_path}", "checkpoint=random"],
     )  # fmt: skip
-    one_message(result, "flowers: 4,000 of 8,189 images", "102flowers.tgz", "check_data.py flowers")
-    code, text, _ = tool("check_data.py", "flowers", tmp_path)
+    one_message(result, "flowers: 4,000 of 8,189 images", "102flowers.tgz", "check-data flowers")
+    code, text, _ = tool("check-data", "flowers", tmp_path)
     assert code == 1 and text.count("FAULT") == 3 and "setid.mat is missing" in text
-    one_message(tool("check_data.py", "flours", tmp_path), "'flours': choose one of imagenet")
+    one_message(tool("check-data", "flours", tmp_path), "'flours': choose one of imagenet")
 
 
 def test_semi_supervised_from_a_balanced_list(world, checkpoints, tool, tmp_path):
@@ -228,7 +228,7 @@ def test_semi_supervised_from_a_balanced_list(world, checkpoints, tool, tmp_path
     options = [f"data_root={copy}", *QUICK, f"checkpoint={checkpoints}/vit.pth"]
     options += ["train_cfg.max_epochs=1", "train_dataloader.batch_size=3"]
     result = tool("train.py", config, "--work-dir", tmp_path / "w", options=options)
-    one_message(result, "balanced_10percent_seed0.txt does not exist", f"make_subset.py {copy}")
+    one_message(result, "balanced_10percent_seed0.txt does not exist", f"bam-mm subset {copy}")
     code, text, _ = tool("make_subset.py", copy, "--percent", 10)
     assert code == 0 and "balanced_10percent_seed0.txt: 9 images" in text
     code, text, _ = tool("train.py", config, "--work-dir", tmp_path / "w", options=options)

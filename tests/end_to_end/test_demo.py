@@ -68,18 +68,12 @@ time.sleep(600)
 
 
 def test_the_pretraining_ends_when_the_demo_is_killed(tmp_path):
-    from bam_mm.suite.demo import CONFIG
-
-    root, pid = tmp_path / "root", tmp_path / "pid"
-    for path, text in (
-        (CONFIG, "max_epochs = 1"),
-        ("tools/train.py", TRAINING.format(root=str(ROOT), pid=str(pid))),
-    ):
-        (root / path).parent.mkdir(parents=True)
-        (root / path).write_text(text)
+    training, pid = tmp_path / "training.py", tmp_path / "pid"
+    training.write_text(TRAINING.format(root=str(ROOT), pid=str(pid)))
     start = (
-        "from pathlib import Path; from bam_mm.suite.demo import pretrain; "
-        f"pretrain(Path({str(root)!r}), Path({str(tmp_path)!r}), [])"
+        "import sys; from pathlib import Path; from bam_mm.suite import demo; "
+        f"demo.module_command = lambda *arguments: [sys.executable, {str(training)!r}]; "
+        f"demo.pretrain(Path({str(tmp_path)!r}), [])"
     )
     demo = subprocess.Popen([sys.executable, "-c", start], cwd=ROOT, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300

@@ -162,4 +162,4 @@ def test_missing_data(tool, tmp_path):
     options = [f"data_root={tmp_path}/nowhere", *QUICK, "checkpoint=random"]
     for config in (DET, SEG):
         result = tool("train.py", config, "--work-dir", tmp_path / "w", options=options)
-        one_message(result, "nowhere of train_dataloader does not exist", "make_toy_world.py")
+        one_message(result, "nowhere of train_dataloader does not exist", "bam-mm toy-world")

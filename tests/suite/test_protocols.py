@@ -4,13 +4,14 @@ import pytest
 
 from bam_mm import InputError
 from bam_mm.launch.config import load_config
-from bam_mm.suite.definitions import ROOT, load_suite, suite_names
+from bam_mm.launch.paths import find_config
+from bam_mm.suite.definitions import load_suite, suite_names
 from bam_mm.suite.protocol import differences, digest_of, protocol_of
 from bam_mm.suite.records import read_records, refuse_to_mix
 from tests.report.made_records import SUITE, made
 
-KNN = ROOT / "configs/cls/vit-toy-p8_knn_toy.py"
-LINEAR = ROOT / "configs/cls/vit-toy-p8_1xb64-linear-coslr-10e_toy.py"
+KNN = find_config("cls/vit-toy-p8_knn_toy")
+LINEAR = find_config("cls/vit-toy-p8_1xb64-linear-coslr-10e_toy")
 
 
 def protocol(path, options=None, **kwargs):

@@ -59,14 +59,14 @@ class FakeTools:
         self.calls, self.fault = [], None
 
     def __call__(self, line, log, on_wait=None, share=1):
-        tool = Path(line[2]).name
-        arguments = line[3:]
+        assert line[1:4] == ["-u", "-m", "bam_mm"]
+        tool, arguments = line[4], line[5:]
         work = Path(arguments[arguments.index("--work-dir") + 1])
         self.calls.append((tool, arguments, Config.fromfile(arguments[0])))
         if self.fault is not None:
             return Outcome(1, self.fault)
         config = self.calls[-1][2]
-        if tool == "train.py":
+        if tool == "train":
             (work / "epoch_10.pth").write_bytes(b"")
             weights = config.checkpoint
         else:
@@ -117,7 +117,7 @@ def test_finished_runs_are_skipped_and_failed_runs_are_repeated(tools, data, tmp
     tools.fault = None
     # The failed run is repeated and the other one starts; one failure does not stop the rest.
     assert running.run_all(work, messages.append) == 0
-    assert tools.names() == ["test.py"] * 3
+    assert tools.names() == ["test"] * 3
     before = [run.record.read_bytes() for run in work]
     assert running.run_all(work, messages.append) == 0 and len(tools.calls) == 3
     assert [run.record.read_bytes() for run in work] == before
@@ -149,7 +149,7 @@ def test_a_training_is_resumed_and_then_tested(tools, data, tmp_path, checkpoint
     work = runs(tmp_path, data, models=(model,), tasks=("linear",))
     assert running.run_all(work, lambda line: None) == 0
     (_, train, config), (_, test, _) = tools.calls
-    assert tools.names() == ["train.py", "test.py"]
+    assert tools.names() == ["train", "test"]
     assert "--resume" in train and "--auto-scale-lr" in train
     assert test[1] == str(work[0].folder / "epoch_10.pth")
     # The model, its branch and the widths that depend on it: [CLS] and mean patch of 48 channels.
@@ -256,7 +256,7 @@ def test_after_an_interrupt_no_other_parallel_run_starts(tools, data, tmp_path, 
 def test_threads_are_shared_among_children(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(child.os, "cpu_count", lambda: 8)
-    start = command("test.py", [], launcher="none", processes=1)[0]
+    start = command("test", [], launcher="none", processes=1)[0]
     program = [start, "-c", "import os; print(os.environ.get('OMP_NUM_THREADS'))"]
     for share, threads in ((1, "None"), (2, "4"), (16, "1")):
         run_child(program, tmp_path / f"log{share}", share=share)
@@ -308,11 +308,11 @@ def test_the_error_of_a_child_is_found_in_its_output(tmp_path):
         ("print('hello'); raise MemoryError('too large')", "MemoryError: too large"),
         ("import os; os.kill(os.getpid(), 9)", "signal 9"),
     ):
-        start = command("test.py", [], launcher="none", processes=1)[0]
+        start = command("test", [], launcher="none", processes=1)[0]
         outcome = run_child([start, "-c", code], tmp_path / "log")
         assert outcome.code != 0 and message in outcome.message
     outcome = run_child([start, "-c", "print('error: not this one')"], tmp_path / "log")
     assert outcome.code == 0 and outcome.message == ""
     with pytest.raises(InputError, match="--gpus 2 needs a launcher"):
-        command("test.py", [], launcher="none", processes=2)
-    assert "--nproc_per_node=2" in command("test.py", [], launcher="pytorch", processes=2)
+        command("test", [], launcher="none", processes=2)
+    assert "--nproc_per_node=2" in command("test", [], launcher="pytorch", processes=2)

@@ -1,4 +1,4 @@
-"""Data sets of known size, for ``tools/check_data.py NAME PATH``."""
+"""Data sets of known size, for ``bam-mm check-data NAME PATH``."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ KNOWN = {
         ((sequences("train", 60), sequences("val", 30)),),
     ),
 }
-"""Data sets of known size, by the name that ``tools/check_data.py`` takes."""
+"""Data sets of known size, by the name that ``bam-mm check-data`` takes."""
 
 
 def check_data(name: str, root: str | Path) -> list[Finding]:

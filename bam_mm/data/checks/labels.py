@@ -68,6 +68,6 @@ def check_same_classes(first, second, *, parts: tuple[str, str] = ("train", "val
     raise InputError(
         f"{parts[0]} and {parts[1]} have different classes ("
         f"{'; '.join(faults) or 'the same in another order'}): use the same class folders in both, "
-        "because labels follow their sorted names (python tools/check_data.py folder DATA_ROOT "
+        "because labels follow their sorted names (bam-mm check-data folder DATA_ROOT "
         "lists the differences)"
     )

@@ -5,7 +5,8 @@ crop_size = (512, 512)
 scale = (2048, 512)
 
 train_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", reduce_zero_label=True),
     dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
     dict(type="RandomResize", scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
@@ -15,7 +16,8 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=scale, keep_ratio=True),
     dict(type="LoadAnnotations", reduce_zero_label=True),
     dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),

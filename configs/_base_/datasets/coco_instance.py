@@ -7,7 +7,8 @@ metainfo = dict()
 num_classes = 80
 _scales = [(short, 1333) for short in range(480, 801, 32)]
 train_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="RandomFlip", prob=0.5),
     dict(
@@ -33,7 +34,8 @@ train_pipeline = [
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=(1333, 800), keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(

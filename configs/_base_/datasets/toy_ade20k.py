@@ -29,14 +29,16 @@ metainfo = dict(
 )
 
 train_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", reduce_zero_label=True),
     dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", reduce_zero_label=True),
     dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
     dict(type="PackSegInputs"),

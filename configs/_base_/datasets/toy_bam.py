@@ -74,7 +74,7 @@ knn_queries = dict(
     ),
 )
 
-# tools/test.py CONFIG CHECKPOINT runs kNN with the whole training set as the bank.
+# bam-mm test CONFIG CHECKPOINT runs kNN with the whole training set as the bank.
 test_dataloader = knn_queries
 test_evaluator = dict(type="Accuracy", topk=(1, 5))
 test_cfg = dict(type="bam_mm.KNNTestLoop", bank=knn_bank, k=[10, 20, 100], branch="teacher")

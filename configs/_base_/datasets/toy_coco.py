@@ -16,13 +16,15 @@ metainfo = dict(
 )
 
 train_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackDetInputs"),
 ]
 test_pipeline = [
-    dict(type="bam_mm.LoadImage"),
+    dict(type="bam_mm.CheckImage"),
+    dict(type="LoadImageFromFile"),
     # mmdet's PackDetInputs and its metric need the scale factor.
     dict(type="Resize", scale=(128, 96), keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),

@@ -128,3 +128,8 @@ def test_labels_beyond_the_classes():
     with pytest.raises(InputError, match=message):
         CheckSemanticMap(2).transform(results)
     assert CheckSemanticMap(3).transform(results) is results
+
+
+def test_results_without_labels_pass():
+    results = dict(img=np.zeros((2, 3, 3), np.uint8), reduce_zero_label=True)
+    assert CheckSemanticMap(2).transform(results) is results

@@ -20,7 +20,7 @@ def main() -> None:
         "--size", type=int, default=224, help="short side of the resized images in pixels"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of random weights")
-    parser.add_argument("--trust-checkpoint", action="store_true", help="same as in tools/test.py")
+    parser.add_argument("--trust-checkpoint", action="store_true", help="same as in bam-mm test")
     args = parser.parse_args()
     from mmengine.logging import MMLogger
 

@@ -10,7 +10,10 @@ from mmengine.config import DictAction
 def main() -> None:
     """Draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="pretraining config file, see configs/pretrain/")
+    parser.add_argument(
+        "config",
+        help="pretraining config: a file, or a name such as pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy",
+    )
     parser.add_argument("--num", type=int, default=6, help="number of images, one per row")
     parser.add_argument("--out", default="views.png", help="output image file")
     parser.add_argument(
@@ -20,7 +23,7 @@ def main() -> None:
         "--boxes", metavar="CHECKPOINT", help="use the ContrastiveCrop boxes of this checkpoint"
     )
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="same as in tools/train.py"
+        "--cfg-options", nargs="+", action=DictAction, help="same as in bam-mm train"
     )
     args = parser.parse_args()
     from bam_mm.figures.views import TrainingViews, plot_views

@@ -42,7 +42,7 @@ def main() -> None:
         "--seed", type=int, default=0, help="random seed of images, views and random weights"
     )
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="same as in tools/train.py"
+        "--cfg-options", nargs="+", action=DictAction, help="same as in bam-mm train"
     )
     args = parser.parse_args()
     if bool(args.work_dirs) == bool(args.similarities):

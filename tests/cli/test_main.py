@@ -1,0 +1,112 @@
+"""The command bam-mm: its list of commands, its messages, and what it starts."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from bam_mm import __version__
+from bam_mm.cli.main import COMMANDS, main, usage
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """A function that runs bam-mm in this process and returns exit code and output."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bam-mm", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return stop.value.code, *capsys.readouterr()
+
+    return run
+
+
+def test_every_tool_is_a_command():
+    started = {
+        line.split()[1].removeprefix("bam_mm.cli.")
+        for tool in TOOLS.glob("*.py")
+        for line in tool.read_text().splitlines()
+        if line.startswith("from bam_mm.cli.")
+    }
+    assert started | {"doctor", "exec"} == {module for module, _ in COMMANDS.values()}
+
+
+def test_help_lists_every_command_and_no_command_is_an_error(call):
+    for arguments, code in (([], 2), (["--help"], 0), (["-h"], 0)):
+        assert call(*arguments) == (code, usage() + "\n", "")
+    assert all(f"\n  {name} " in usage() for name in COMMANDS)
+    assert call("--version")[1] == f"bam-mm {__version__}\n"
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(call):
+    code, _, err = call("bench", "run")
+    assert code == 1 and err == "error: bam-mm bench: no such command; choose one of benchmark\n"
+
+
+def test_a_command_gets_its_arguments_and_its_name(call, tmp_path):
+    code, out, _ = call("toy-world", str(tmp_path / "toy"), "--scale", "0.01")
+    assert code == 0 and f"{tmp_path}/toy: " in out
+    assert call("subset", "--help")[1].startswith("usage: bam-mm subset [-h] --percent")
+    code, _, err = call("subset", str(tmp_path))
+    assert code == 2 and "bam-mm subset: error: the following arguments are required" in err
+
+
+def test_the_exit_code_of_a_command_is_passed_on(call, tmp_path):
+    code, out, _ = call("check-data", "folder", str(tmp_path))
+    assert code == 1 and "FAULT" in out
+
+
+def test_the_module_is_the_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "bam_mm", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"bam-mm {__version__}\n"
+
+
+def test_opencv_without_its_libraries_is_one_message(call, monkeypatch):
+    def fails():
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(import_module("bam_mm.cli.subset"), "main", fails)
+    code, _, err = call("subset")
+    assert code == 1 and err.count("\n") == 1
+    assert "libGL.so.1" in err and "opencv-python-headless" in err
+
+
+def test_exec_runs_a_script_with_the_package_imported(tmp_path):
+    (tmp_path / "beside.py").write_text("VALUE = 3\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, beside\n"
+        "assert __name__ == '__main__' and 'bam_mm' in sys.modules\n"
+        "print(sys.argv[1:], beside.VALUE)\nsys.exit(5)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "bam_mm", "exec", str(script), "a", "--resume"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (5, "['a', '--resume'] 3\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    "script, message",
+    [
+        ("nowhere.py", "nowhere.py: no such file; pass a Python file, or LIBRARY:NAME"),
+        ("nolibrary:test", "no package 'nolibrary' is installed"),
+        ("mmdet:poetry", "poetry.py does not exist; mmdet has "),
+    ],
+)
+def test_exec_names_what_it_does_not_find(call, script, message):
+    code, _, err = call("exec", script)
+    assert code == 1 and message in err and err.count("\n") == 1
+
+
+def test_exec_finds_the_tools_of_a_library():
+    from bam_mm.cli.exec import find_script
+
+    assert find_script("mmdet:test").parts[-4:] == ("mmdet", ".mim", "tools", "test.py")
