@@ -12,10 +12,10 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from mmengine.logging import HistoryBuffer, print_log
-from mmengine.runner.checkpoint import get_torch_safe_globals
 
 from bam_mm.errors import InputError
 
@@ -101,11 +101,21 @@ def _run_its_code(path: Path, map_location: Any) -> dict[str, Any]:
 
 
 def _harmless() -> list[Callable | tuple[Callable, str]]:
-    # The list of mmengine includes getattr itself, with which a file can reach any object. It could
-    # replace a builtin function that is called on its keys by exec, and thus run code after all.
-    kept = [item for item in get_torch_safe_globals() if item is not getattr]
-    # The scripts of DINO, MAE and BAM save their arguments as a Namespace, which holds only values.
-    return [*kept, Namespace, (_statistic, "builtins.getattr"), (_statistic, "__builtin__.getattr")]
+    # What the message hub of mmengine holds. mmengine's own list, which upstream lacks, includes
+    # getattr itself, with which a file can reach any object. It could replace a builtin function
+    # that is called on its keys by exec, and thus run code after all.
+    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    arrays = [slice, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
+    types = [type(np.dtype(kind)) for kind in (np.uint32, np.float64, np.int64)]
+    return [
+        *arrays,
+        *types,
+        HistoryBuffer,
+        # The scripts of DINO, MAE and BAM save their arguments as a Namespace: only values.
+        Namespace,
+        (_statistic, "builtins.getattr"),
+        (_statistic, "__builtin__.getattr"),
+    ]
 
 
 def _statistic(owner: Any, name: str) -> Callable:

@@ -1,4 +1,4 @@
-"""Run a demo: make the toy world, pretrain a small ViT with BAM, evaluate it in every task."""
+"""Run a demo: make the toy world, pretrain a small ViT with BAM, score it in nine tasks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument(
         "--tasks",
         nargs="*",
-        help="tasks of the toy suite for seed 0 (default: all; without a name: none)",
+        help="tasks of the toy suite for seed 0 (default: all but det; without a name: none)",
     )
     parser.add_argument(
         "--limit",

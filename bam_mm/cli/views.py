@@ -12,7 +12,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "config",
-        help="pretraining config: a file, or a name such as pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy",
+        help="pretraining config: a file, or a name in the folder pretrain of the package",
     )
     parser.add_argument("--num", type=int, default=6, help="number of images, one per row")
     parser.add_argument("--out", default="views.png", help="output image file")

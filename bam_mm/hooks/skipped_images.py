@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.hooks import Hook
 
-from bam_mm.distributed import sum_over_processes
+from bam_mm.distributed import gather_objects
 from bam_mm.registry import HOOKS
 
 
@@ -18,7 +18,8 @@ class SkippedImagesHook(Hook):
         counters = [t.skipped for t in getattr(pipeline, "transforms", ()) if hasattr(t, "skipped")]
         if not counters:
             return
-        count = int(sum_over_processes(sum(counters[1:], counters[0])))
+        # The counters lie in memory shared with the workers, where NCCL cannot read them.
+        count = sum(gather_objects(sum(int(counter) for counter in counters)))
         if count:
             runner.logger.warning(
                 f"{count} unreadable image(s) skipped so far, each named above: replace or delete "

@@ -4,3 +4,5 @@ default_scope = "mmdet"
 default_hooks = dict(visualization=dict(type="bam_mm.ShowPredictionsHook"))
 # mmdet's inferencer draws with it.
 visualizer = dict(type="mmdet.DetLocalVisualizer")
+# Images and numbers of regions vary, and cuDNN would search for an algorithm at each new size.
+env_cfg = dict(cudnn_benchmark=False)

@@ -10,3 +10,5 @@ default_hooks = dict(
 log_processor = dict(by_epoch=False)
 # mmseg's inferencer draws with it.
 visualizer = dict(type="mmseg.SegLocalVisualizer")
+# Test images vary in size, and cuDNN would search for an algorithm at each new one.
+env_cfg = dict(cudnn_benchmark=False)

@@ -1,7 +1,7 @@
 # Semi-supervised fine-tuning in the toy world on 1 % of the labels, four images per class. Make the
 # list first:
 # bam-mm subset data/toy/images --percent 1
-_base_ = "./vit-toy-p8_1xb64-coslr-8e_toy.py"
+_base_ = "./vit-toy-p8_1xb64-coslr-4e_toy.py"
 
 subset = "subsets/balanced_1percent_seed0.txt"
 max_epochs = 100

@@ -76,19 +76,19 @@ tasks = [
     dict(
         name="finetune",
         title="Fine-tuning",
-        about="all layers are trained, AdamW, 8 epochs",
+        about="all layers are trained, AdamW, 4 epochs",
         kind="train",
-        config="configs/cls/vit-toy-p8_1xb64-coslr-8e_toy.py",
+        config="configs/cls/vit-toy-p8_1xb64-coslr-4e_toy.py",
         metrics=_base_.accuracy,
         data=_images,
-        cost="a minute and a half",
+        cost="a minute",
     ),
     dict(
         name="semi10",
         title="10 % of labels",
-        about="fine-tuning on 10 % of the labels, 40 epochs",
+        about="fine-tuning on 10 % of the labels, 20 epochs",
         kind="train",
-        config="configs/cls/vit-toy-p8_1xb32-coslr-40e_toy-10percent.py",
+        config="configs/cls/vit-toy-p8_1xb32-coslr-20e_toy-10percent.py",
         metrics=_base_.accuracy,
         data=dict(
             title="toy world, images and a list of 10 % of them",
@@ -96,7 +96,7 @@ tasks = [
             check="folder",
             get=_get + " && bam-mm subset data/toy/images --percent 10",
         ),
-        cost="a minute and a half",
+        cost="half a minute",
     ),
     dict(
         name="semi1",
@@ -134,7 +134,7 @@ tasks = [
         title="Detection",
         about=(
             "Cascade Mask R-CNN, all layers are trained, 8 epochs of 400 scenes: it shows that all "
-            "parts work together; 1,600 steps of two scenes are too few for a good detector"
+            "parts work together; the shapes are learned from random weights as well"
         ),
         kind="train",
         config="configs/det/vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy.py",
@@ -146,12 +146,12 @@ tasks = [
     dict(
         name="seg",
         title="Segmentation",
-        about="UPerNet, all layers are trained, 400 iterations of 8 scenes",
+        about="UPerNet, all layers are trained, 400 iterations of 4 scenes",
         kind="train",
-        config="configs/seg/vit-toy-p8_upernet_1xb8-400i_toy.py",
+        config="configs/seg/vit-toy-p8_upernet_1xb4-400i_toy.py",
         metrics=_base_.segmentation,
         data=dict(title="toy world, semantic maps", root="toy/ade20k", get=_get),
-        cost="three minutes",
+        cost="a minute and a half",
         pictures=[_base_.prediction_pictures],
     ),
 ]

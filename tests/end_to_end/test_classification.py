@@ -19,8 +19,8 @@ from tests.end_to_end.running import losses, one_message
 ROOT = Path(__file__).resolve().parents[2]
 LINEAR = ROOT / "configs/cls/vit-toy-p8_1xb64-linear-coslr-10e_toy.py"
 RESNET = ROOT / "configs/cls/resnet18-w16_1xb128-linear-coslr-4e_cifar10.py"
-FINETUNE = ROOT / "configs/cls/vit-toy-p8_1xb64-coslr-8e_toy.py"
-FEW = "vit-toy-p8_1xb32-coslr-40e_toy-10percent.py"
+FINETUNE = ROOT / "configs/cls/vit-toy-p8_1xb64-coslr-4e_toy.py"
+FEW = "vit-toy-p8_1xb32-coslr-20e_toy-10percent.py"
 FLOWERS = ROOT / "configs/cls/vit-base-p16_8xb128-amp-coslr-100e_flowers.py"
 QUICK = [
     "train_dataloader.batch_size=16",

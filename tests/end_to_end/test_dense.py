@@ -19,7 +19,7 @@ from tests.end_to_end.running import losses, one_message
 
 ROOT = Path(__file__).resolve().parents[2]
 DET = ROOT / "configs/det/vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy.py"
-SEG = ROOT / "configs/seg/vit-toy-p8_upernet_1xb8-400i_toy.py"
+SEG = ROOT / "configs/seg/vit-toy-p8_upernet_1xb4-400i_toy.py"
 LINEAR = ROOT / "configs/seg/vit-toy-p8_linear-head_1xb8-400i_toy.py"
 WRITERS = {"coco": write_coco, "ade20k": write_ade20k}
 QUICK = ["default_hooks.logger.interval=1", "train_dataloader.batch_size=4"] + [

@@ -14,9 +14,9 @@ from bam_mm import InputError
 from bam_mm.data.toy import CLASS_NAMES, make_world
 
 ROOT = Path(__file__).resolve().parents[2]
-CLS = ROOT / "configs/cls/vit-toy-p8_1xb64-coslr-8e_toy.py"
+CLS = ROOT / "configs/cls/vit-toy-p8_1xb64-coslr-4e_toy.py"
 LINEAR = ROOT / "configs/cls/vit-toy-p8_1xb64-linear-coslr-10e_toy.py"
-SEG = ROOT / "configs/seg/vit-toy-p8_upernet_1xb8-400i_toy.py"
+SEG = ROOT / "configs/seg/vit-toy-p8_upernet_1xb4-400i_toy.py"
 DET = ROOT / "configs/det/vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy.py"
 QUICK = ["checkpoint=random", "train_dataloader.batch_size=4"] + [
     f"{part}_dataloader.{setting}"

@@ -6,7 +6,7 @@ from tests.configs.running.dense import shrink, train_once
 
 def run(path, world, work_dir):
     """Train for one iteration on two crops of 64x64 pixels."""
-    toy = load_config(path.parent / "vit-toy-p8_upernet_1xb8-400i_toy.py")
+    toy = load_config(path.parent / "vit-toy-p8_upernet_1xb4-400i_toy.py")
     config = load_config(
         path,
         {

@@ -1,4 +1,4 @@
-# UPerNet in the toy world on the toy pretraining's ViT, two minutes on two cores: heads of a
+# UPerNet in the toy world on the toy pretraining's ViT, a minute on two cores: heads of a
 # twelfth of the width, four levels with strides of 4 to 32 px, whole images.
 _base_ = [
     "../_base_/models/upernet_vit-p16.py",
@@ -9,6 +9,7 @@ _base_ = [
 
 lr = 1e-3
 max_iters = 400
+train_dataloader = dict(batch_size=4)
 crop_size = (96, 128)
 norm_cfg = dict(type="BN", requires_grad=True)
 num_classes = _base_.num_classes
@@ -34,7 +35,7 @@ optim_wrapper = dict(
     constructor="bam_mm.LayerDecayOptimWrapperConstructor",
     paramwise_cfg=dict(layer_decay_rate=_base_.layer_decay_rate),
 )
-auto_scale_lr = dict(base_batch_size=8)
+auto_scale_lr = dict(base_batch_size=4)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type="PolyLR", power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
