@@ -72,7 +72,8 @@ TIMM_CAFORMER = KeyMap(
 
 TIMM_VIT = KeyMap(
     family="ViT",
-    timm_mark=r"blocks\.\d+\.",
+    # EfficientNet and others have blocks, too.
+    timm_mark=r"blocks\.\d+\.(norm1|norm2|attn|mlp|ls1|ls2)\.",
     mmpretrain_mark=r"layers\.\d+\.(ln1|ln2|attn|ffn)\.",
     rules=(
         ("cls_token", "cls_token"),

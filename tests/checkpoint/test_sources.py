@@ -71,6 +71,19 @@ def test_timm_with_a_file(tmp_path):
     assert all(torch.equal(state[k], v) for k, v in mine.timm_model.state_dict().items())
 
 
+def test_a_timm_model_with_blocks_that_is_no_vit(tmp_path):
+    import timm
+
+    model = timm.create_model("tf_efficientnet_lite0", num_classes=7)
+    torch.save(model.state_dict(), tmp_path / "lite.pth")
+    loaded, report = build_backbone(f"timm:tf_efficientnet_lite0@{tmp_path}/lite.pth")
+    state = {k.removeprefix("timm_model."): v for k, v in loaded.state_dict().items()}
+    wanted = {k: v for k, v in model.state_dict().items() if not k.startswith("classifier.")}
+    assert report.unused == ["classifier.bias", "classifier.weight"]
+    assert len(wanted) > 200 and state.keys() == wanted.keys()
+    assert all(torch.equal(state[k], v) for k, v in wanted.items())
+
+
 def test_mmpretrain_names(tmp_path):
     source = parse_backbone("mmpretrain:resnet18_8xb32_in1k@weights.pth")
     assert source.config["type"] == "mmpretrain.ResNet" and source.config["depth"] == 18
