@@ -144,6 +144,21 @@ def check_mm_packages(version: Callable[[str], str | None] = version_of) -> Find
     return Finding(name, True, ", ".join(f"{d} {found[d]}" for d in present))
 
 
+def check_transformers(version: Callable[[str], str | None] = version_of) -> Finding:
+    """Check the package with which mmpretrain imports its multimodal models, where installed."""
+    found = version("transformers")
+    if found is None:
+        return Finding("transformers", True, "not installed, and not needed")
+    if int(found.split(".")[0]) < 5:
+        return Finding("transformers", True, found)
+    return Finding(
+        "transformers",
+        False,
+        f"mmpretrain's models cannot be imported beside transformers {found}",
+        f"{remedies.PIP} install 'transformers<5'",
+    )
+
+
 def check_opencv(version: Callable[[str], str | None] = version_of) -> Finding:
     """Check that OpenCV can be imported, and that distributions that share its files agree."""
     name = "OpenCV"
@@ -251,6 +266,7 @@ def examine() -> list[Finding]:
         check_torch(),
         check_gpu(),
         check_mm_packages(),
+        check_transformers(),
         check_opencv(),
         check_import("bam_mm", "bam-mm"),
         check_operators(),

@@ -1,5 +1,5 @@
-# Semi-supervised fine-tuning in the toy world on 10 % of the labels, half a minute on two cores. Make
-# the list first:
+# Semi-supervised fine-tuning in the toy world on 10 % of the labels, half a minute on two cores.
+# Make the list first:
 # bam-mm subset data/toy/images --percent 10
 _base_ = "./vit-toy-p8_1xb64-coslr-4e_toy.py"
 

@@ -198,6 +198,14 @@ def test_python(monkeypatch):
     assert "not the one of make install" in doctor.check_python((3, 11, 7)).text
 
 
+def test_transformers_that_mmpretrain_cannot_import():
+    assert doctor.check_transformers({}.get).ok
+    assert doctor.check_transformers({"transformers": "4.57.1"}.get).ok
+    finding = doctor.check_transformers({"transformers": "5.17.0"}.get)
+    assert not finding.ok and "transformers 5.17.0" in finding.text
+    assert finding.remedy.endswith("install 'transformers<5'")
+
+
 def test_opencv_distributions_share_their_files():
     finding = doctor.check_opencv(OPENCV.get)
     assert finding.ok and "opencv-python-headless 4.12.0.88 share its files" in finding.text

@@ -17,9 +17,9 @@ EPOCH = "train_cfg = dict(max_epochs=1, val_interval=1)\n"
 STEPS = "train_cfg = dict(max_iters=2, val_interval=2)\n"
 STEPS += "default_hooks = dict(checkpoint=dict(interval=2))\n"
 PROJECTS = {
-    "mmpretrain": ("cls/vit-toy-p8_1xb64-coslr-4e_toy", "images", EPOCH, "accuracy/top1"),
-    "mmseg": ("seg/vit-toy-p8_linear-head_1xb8-400i_toy", "ade20k", STEPS, "mIoU"),
-    "mmdet": ("det/vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy", "coco", EPOCH, "coco/bbox_mAP"),
+    "mmpretrain": ("cls/vit-toy-p8_1xb64-coslr-4e_toy", EPOCH, "accuracy/top1"),
+    "mmseg": ("seg/vit-toy-p8_linear-head_1xb8-400i_toy", STEPS, "mIoU"),
+    "mmdet": ("det/vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy", EPOCH, "coco/bbox_mAP"),
 }
 
 
@@ -42,7 +42,7 @@ def command(folder, *arguments):
 
 @pytest.mark.parametrize("library", PROJECTS)
 def test_an_inherited_config_in_both_kinds_of_tools(library, project):
-    base, data, length, metric = PROJECTS[library]
+    base, length, metric = PROJECTS[library]
     own = project / f"{library}.py"
     own.write_text(f"_base_ = 'bam_mm::{base}.py'\n{QUICK}{length}")
     random = ["--cfg-options", "checkpoint=random"]

@@ -36,7 +36,7 @@ def work(rank, port, out):
     dist.init_process_group("gloo", rank=rank, world_size=2)
 
     def refuse(tensor, *args, **kwargs):
-        raise RuntimeError("No backend type associated with device type cpu")  # as NCCL says
+        raise RuntimeError("No backend type associated with device type cpu")  # NCCL's message
 
     dist.all_reduce = refuse
     torch.save(warnings_for(rank + 3), f"{out}/{rank}.pth")
