@@ -124,5 +124,7 @@ def test_invalid_data_after_a_valid_header_is_found_when_it_is_decoded(tmp_path)
     with pytest.raises(InputError, match=r"invalid\.jpg is not a readable image"):
         crop(LoadImage(lazy=True)(dict(img_path=str(path))))
     load = LoadImage(on_error="skip", lazy=True)
-    assert crop(load(dict(img_path=str(path)))) is None
+    # Pillow 12 already refuses this header.
+    loaded = load(dict(img_path=str(path)))
+    assert loaded is None or crop(loaded) is None
     assert load.skipped.item() == 1
