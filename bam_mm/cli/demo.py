@@ -72,6 +72,7 @@ def main() -> int:
         last_checkpoint(args.out / "seed0"),
         data=args.data,
         out=folder,
+        scale=args.scale,
         tasks=args.tasks,
         limit=args.limit,
         log=lambda line: print(line, flush=True),

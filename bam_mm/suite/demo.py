@@ -90,7 +90,8 @@ def run_demo(
         The scores.
     """
     data = data / ("toy" if seed == 0 else f"toy-seed{seed}")
-    make_world(data, seed=seed, scale=scale)
+    # The other parts wait until the first result is shown.
+    make_world(data, seed=seed, scale=scale, only=("images",))
     overrides = [f"data_root={data / 'images'}", f"randomness.seed={seed}", *options]
     pretrain(out, overrides)
     config = load_config(CONFIG, {"data_root": str(data / "images")})
@@ -200,6 +201,7 @@ def run_toy_suite(
     *,
     data: Path,
     out: Path,
+    scale: float = 1.0,
     tasks: list[str] | None = None,
     limit: int | None = None,
     log: Log = print,
@@ -210,6 +212,7 @@ def run_toy_suite(
         checkpoint: Checkpoint of a BAM pretraining.
         data: Folder that contains the toy world ``toy``.
         out: Work folder of the benchmark. Finished runs in it are skipped.
+        scale: Factor for the number of images in the toy world.
         tasks: Names of the tasks, None for all but :data:`LEFT_OUT`.
         limit: Maximum number of images of each data set, None for all.
         log: Function that receives progress messages.
@@ -217,6 +220,7 @@ def run_toy_suite(
     Returns:
         The suite and the number of runs without a result.
     """
+    make_world(data / "toy", scale=scale)
     for percent in (10, 1):
         if not (data / "toy/images/subsets" / subset_name(percent, 0)).is_file():
             write_subset(data / "toy/images", percent=percent)

@@ -71,6 +71,22 @@ def test_a_complete_world_is_kept_and_an_interrupted_one_is_written_again(tmp_pa
     assert len(list(world.rglob("*.jpg"))) == len(before)
 
 
+def test_parts_are_written_one_by_one_with_the_same_bytes(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    manifest = make_world(whole, seed=2, scale=0.02)
+    first = make_world(parts, seed=2, scale=0.02, only=("images",))
+    assert set(first["written"]) == {"images"} and not (parts / "coco").exists()
+    (parts / "coco").mkdir()
+    (parts / "coco/left.txt").write_text("of an interrupted run")
+    kept = {p: p.stat().st_mtime_ns for p in (parts / "images").rglob("*.jpg")}
+    assert make_world(parts, seed=2, scale=0.02) == manifest
+    assert kept == {p: p.stat().st_mtime_ns for p in (parts / "images").rglob("*.jpg")}
+    assert digest(parts) == digest(whole)
+    # Another seed replaces every part.
+    assert set(make_world(parts, seed=3, scale=0.02, only=("davis",))["written"]) == {"davis"}
+    assert not (parts / "images").exists()
+
+
 def test_a_folder_with_other_files_remains_unchanged(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(InputError, match="not empty and contains no toy world"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,16 +28,19 @@ FORMAT = 2
 """Version of the world, increased when the same seed would produce different bytes."""
 
 
-def make_world(out: str | Path, *, seed: int = 0, scale: float = 1.0) -> dict:
-    """Write the toy world, unless it is already complete.
+def make_world(
+    out: str | Path, *, seed: int = 0, scale: float = 1.0, only: Collection[str] | None = None
+) -> dict:
+    """Write the toy world, or the parts of it that are not complete yet.
 
     Args:
         out: Folder of the world. Only a world written by this function is ever replaced.
         seed: Seed of the world; the same seed produces the same bytes.
         scale: Factor on the number of images.
+        only: Names of the parts to write, see :data:`WRITERS`; None for all.
 
     Returns:
-        The manifest: format, seed, scale and the counts of every writer.
+        The manifest: format, seed, scale and the counts of every part that is complete.
 
     Raises:
         InputError: If ``scale`` is not positive, or ``out`` contains other files.
@@ -45,37 +49,48 @@ def make_world(out: str | Path, *, seed: int = 0, scale: float = 1.0) -> dict:
     if not scale > 0:
         raise InputError(f"--scale {scale}: choose a positive factor, such as the default 1")
     wanted = {"format": FORMAT, "seed": int(seed), "scale": float(scale)}
-    found = _read_manifest(out)
-    if found is not None and all(found.get(key) == value for key, value in wanted.items()):
-        if set(found["written"]) == set(WRITERS):
-            return found
-    elif found is None and out.exists() and any(out.iterdir()):
+    manifest = _read_manifest(out)
+    if manifest is None and out.exists() and any(out.iterdir()):
         raise InputError(
             f"{out} is not empty and contains no toy world ({MANIFEST} is missing): choose another "
             "folder, or empty this one"
         )
-    for name in WRITERS:
-        shutil.rmtree(out / name, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
-    # A manifest without counts marks an interrupted world as ours, but incomplete.
-    _write_manifest(out, {**wanted, "written": {}})
-    written = {}
+    if manifest is None or any(manifest.get(key) != value for key, value in wanted.items()):
+        for name in WRITERS:
+            shutil.rmtree(out / name, ignore_errors=True)
+        out.mkdir(parents=True, exist_ok=True)
+        # A manifest without counts marks an interrupted world as ours, but incomplete.
+        manifest = {**wanted, "written": {}}
+        _write_manifest(out, manifest)
+    missing = [
+        name
+        for name in WRITERS
+        if name not in manifest["written"] and (only is None or name in only)
+    ]
+    if missing:
+        _write_parts(out, missing, manifest)
+    return manifest
+
+
+def _write_parts(out: Path, names: Collection[str], manifest: dict) -> None:
+    """Write parts, show their progress, and enter each into the manifest when it is complete."""
     with Progress(
         TextColumn("toy world: {task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     ) as bar:
-        for name, write in WRITERS.items():
+        for name in names:
             task = bar.add_task(name, total=None)
 
             def progress(part: str, number: int, task=task, name=name) -> None:
                 bar.update(task, description=f"{name}/{part}", completed=number)
 
-            written[name] = write(out / name, seed=seed, scale=scale, progress=progress)
-    manifest = {**wanted, "written": written}
-    _write_manifest(out, manifest)
-    return manifest
+            shutil.rmtree(out / name, ignore_errors=True)
+            manifest["written"][name] = WRITERS[name](
+                out / name, seed=manifest["seed"], scale=manifest["scale"], progress=progress
+            )
+            _write_manifest(out, manifest)
 
 
 def _read_manifest(out: Path) -> dict | None:
