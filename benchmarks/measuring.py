@@ -70,9 +70,18 @@ def extra_memory(function: Callable) -> float:
 
 
 def in_fresh_process(*command: object) -> float:
-    """Run a script that prints one number in a fresh process, and return the number."""
+    """Run a script in a fresh process, and return the number that it prints last.
+
+    Raises:
+        RuntimeError: If the script fails; the message contains its last lines.
+    """
     arguments = [sys.executable, *map(str, command)]
-    return float(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()[-5:]
+        raise RuntimeError(f"{' '.join(arguments)} failed:\n" + "\n".join(lines))
+    # mmengine prints to the standard output, too.
+    return float(done.stdout.split()[-1])
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ model-FLOP utilisation is printed.
 import argparse
 import contextlib
 import copy
+import gc
 import logging
 import sys
 from dataclasses import dataclass, field
@@ -171,6 +172,10 @@ def main() -> None:
             ratios |= found[0]
             figures |= found[1]
         del bench
+        if args.device.startswith("cuda"):
+            # The fresh processes below need the card's memory.
+            gc.collect()
+            torch.cuda.empty_cache()
     if args.only in (None, "memory"):
         found = measure_memory(args, names)
         ratios |= found[0]

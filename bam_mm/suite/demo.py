@@ -130,7 +130,10 @@ def pretrain(out: Path, overrides: list[str]) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=child_environment({WATCHED: str(os.getpid())}),
+            env=child_environment(
+                # Where there are few cores, threads that wait actively slow the loader down.
+                {WATCHED: str(os.getpid()), "OMP_WAIT_POLICY": "PASSIVE"}
+            ),
         ) as process,
     ):
         assert process.stdout is not None  # It is a pipe.
