@@ -55,7 +55,7 @@ custom_hooks = [
         bank=_base_.knn_bank,
         queries=_base_.knn_queries,
         bank_fraction=0.5,
-        interval=6,
+        interval=2,
         first=True,
     ),
     dict(type="bam_mm.SkippedImagesHook"),
