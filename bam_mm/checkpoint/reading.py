@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -104,7 +105,8 @@ def _harmless() -> list[Callable | tuple[Callable, str]]:
     # What the message hub of mmengine holds. mmengine's own list, which upstream lacks, includes
     # getattr itself, with which a file can reach any object. It could replace a builtin function
     # that is called on its keys by exec, and thus run code after all.
-    multiarray = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    core = "numpy._core" if hasattr(np, "_core") else "numpy.core"
+    multiarray = import_module(f"{core}.multiarray")
     arrays = [slice, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
     types = [type(np.dtype(kind)) for kind in (np.uint32, np.float64, np.int64)]
     return [
