@@ -63,9 +63,12 @@ def _resolve_own_bases() -> None:
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
         if not cfg_path.startswith(CONFIG_SCOPE):
             return original(cfg_path, filename)
-        path = CONFIGS / cfg_path.removeprefix(CONFIG_SCOPE)
+        path = CONFIGS / f"{cfg_path.removeprefix(CONFIG_SCOPE).removesuffix('.py')}.py"
         if not path.is_file():
-            close = get_close_matches(path.name, [p.name for p in CONFIGS.glob("*/*.py")], n=3)
+            known = {
+                p.name: f"{CONFIG_SCOPE}{p.relative_to(CONFIGS)}" for p in CONFIGS.rglob("*.py")
+            }
+            close = [known[name] for name in get_close_matches(path.name, known, n=3)]
             raise InputError(
                 f"_base_ {cfg_path!r} in {filename}: {path} does not exist; "
                 + (f"did you mean {', '.join(close)}?" if close else f"choose a file of {CONFIGS}")

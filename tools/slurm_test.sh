@@ -12,4 +12,4 @@ read -ra extra <<<"${SRUN_ARGS:-}"
 srun -p "$partition" --job-name="$job_name" --gres="gpu:$per_node" --ntasks="$gpus" \
     --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-12}" --kill-on-bad-exit=1 \
     ${extra[@]+"${extra[@]}"} \
-    python -u tools/test.py "$config" "$checkpoint" --launcher slurm "${@:5}"
+    python -u "$(dirname "$0")/test.py" "$config" "$checkpoint" --launcher slurm "${@:5}"

@@ -33,9 +33,15 @@ CHECKOUT = (ROOT / "Makefile").is_file() and (ROOT / "constraints.txt").is_file(
 OWN = CHECKOUT and Path(sys.prefix).resolve() == ROOT / ".venv"
 """Whether this Python is the one that ``make install`` installs into."""
 
+ENVIRONMENT = sys.prefix != sys.base_prefix
+"""Whether this Python belongs to a virtual environment."""
+
 INSTALLED = (ROOT / ".venv/.installed").is_file()
 """Whether ``make install`` has run, and would do nothing if it were called again."""
 
+HERE = Path.cwd() == ROOT
+PROJECT, CONSTRAINTS = (".", "constraints.txt") if HERE else (ROOT, ROOT / "constraints.txt")
+MAKE = "make" if HERE else f"make -C {ROOT}"
 PIP = f"{sys.executable} -m pip"
 
 
@@ -68,27 +74,29 @@ def installed_folder(distribution: str, package: str) -> Path | None:
 
 def pip_install(arguments: str) -> str:
     """Return the command that installs something in the tested versions."""
-    command = f"{PIP} install -c constraints.txt {arguments}"
-    return command if CHECKOUT else f"{command}  # in a checkout of the project"
+    if CHECKOUT:
+        return f"{PIP} install -c {CONSTRAINTS} {arguments}"
+    return f"{PIP} install -c constraints.txt {arguments}  # in a checkout of the project"
 
 
 def install(extra: str = "onedl") -> str:
     """Return the command that installs the project and everything that it needs."""
-    if CHECKOUT and extra == "onedl" and not INSTALLED:
-        return "make install"
-    return pip_install(f"{'-e ' if OWN else ''}'.[{extra}]'")
+    # make installs into .venv, which is no help for another environment.
+    if CHECKOUT and extra == "onedl" and not INSTALLED and (OWN or not ENVIRONMENT):
+        return f"{MAKE} install"
+    return pip_install(_project(extra))
 
 
 def replace_all(distributions: list[str]) -> str:
     """Return the command that replaces distributions by those that the project needs."""
-    command = pip_install(f"{'-e ' if OWN else ''}'.[onedl]'")
+    command = pip_install(_project("onedl"))
     return f"{PIP} uninstall -y {' '.join(distributions)} && {command}"
 
 
 def compile_operators() -> str:
     """Return the command that compiles mmcv's operators for the installed torch."""
     if OWN and _mmcv() == "onedl-mmcv":
-        return "make ops"
+        return f"{MAKE} ops"
     # Without build isolation, pip does not install what building needs.
     tools = f"{PIP} install setuptools wheel ninja"
     return f"{tools} && MMCV_WITH_OPS=1 " + pip_install(
@@ -100,6 +108,10 @@ def remove_operators() -> str:
     """Return the command that installs mmcv without compiled operators."""
     arguments = f"--no-deps --no-cache-dir --force-reinstall {_mmcv()}"
     return f"MMCV_WITH_OPS=0 {pip_install(arguments)}"
+
+
+def _project(extra: str) -> str:
+    return f"{'-e ' if CHECKOUT else ''}'{PROJECT if CHECKOUT else '.'}[{extra}]'"
 
 
 def _mmcv() -> str:

@@ -107,10 +107,13 @@ def _cause(error: Exception, version: str, cuda: str) -> str:
     return f"torch reports {line!r}; nvidia-smi shows whether the driver works"
 
 
-def kernel_fault() -> str:
+def kernel_fault(device: int | None = None) -> str:
     """Describe the visible GPUs that torch has no kernels for.
 
     Every operation on such a GPU fails, although ``torch.cuda.is_available()`` is true.
+
+    Args:
+        device: Number of the only GPU to check; None for all.
 
     Returns:
         The fault and its remedy; ``""`` if torch has kernels for every visible GPU.
@@ -126,6 +129,7 @@ def kernel_fault() -> str:
         gpus = {
             index: torch.cuda.get_device_capability(index)
             for index in range(torch.cuda.device_count())
+            if device in (None, index)
         }
     unsupported = {
         index: capability
@@ -138,9 +142,11 @@ def kernel_fault() -> str:
         f"GPU {index} ({torch.cuda.get_device_name(index)}, compute capability {major}.{minor})"
         for index, (major, minor) in unsupported.items()
     )
+    supported = ",".join(str(index) for index in gpus if index not in unsupported)
+    hide = f", or use only the others: CUDA_VISIBLE_DEVICES={supported}" if supported else ""
     return (
         f"torch {torch.__version__} has no kernels for {names}: it has {' '.join(architectures)}; "
-        f"{_remedy(architectures, min(unsupported.values()))}"
+        f"{_remedy(architectures, min(unsupported.values()))}{hide}"
     )
 
 
@@ -191,7 +197,7 @@ def warn_of_unused_gpu() -> None:
             f"this machine has {count} GPU{'s' * (count > 1)}, but the run uses the CPU: {fault}. "
             "To use the CPU on purpose, set CUDA_VISIBLE_DEVICES=-1."
         )
-    elif fault := kernel_fault():
+    elif fault := kernel_fault(int(os.environ.get("LOCAL_RANK", "0"))):
         message = f"the run will fail on its GPU: {fault}."
     else:
         return

@@ -21,7 +21,8 @@ def find_config(name: str | Path, *, near: Path | None = None) -> Path:
     Args:
         name: Path of a file; or a name in the package's ``configs/`` folder, with or without
             ``bam_mm::``, ``configs/``, its folder and ``.py``, such as
-            ``pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy``. A file at this path comes first.
+            ``pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy``. A file at this path comes first, except
+            with ``bam_mm::``.
         near: Folder that relative paths may also start from.
 
     Returns:
@@ -32,9 +33,10 @@ def find_config(name: str | Path, *, near: Path | None = None) -> Path:
     """
     text = str(name)
     path = Path(text).expanduser()
-    for candidate in [path] if near is None else [path, near / path]:
-        if candidate.is_file():
-            return candidate
+    if not text.startswith(CONFIG_SCOPE):
+        for candidate in [path] if near is None else [path, near / path]:
+            if candidate.is_file():
+                return candidate
     short = text.removeprefix(CONFIG_SCOPE).removeprefix("configs/").removesuffix(".py")
     known = config_names()
     if short in known:

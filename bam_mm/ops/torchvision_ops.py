@@ -177,19 +177,20 @@ def __getattr__(name: str) -> Callable[..., NoReturn]:
 def _unavailable(what: str) -> str:
     return (
         f"{what} needs mmcv's compiled operators; without them there are only nms and the average "
-        "of roi_align. Compile them with `make ops` in a checkout, or MMCV_WITH_OPS=1 pip install "
-        "--no-build-isolation --no-deps --no-cache-dir --force-reinstall "
-        f"{_distribution()} (needs a compiler, and nvcc for the GPU)."
+        "of roi_align. Compile them with `make ops` in a checkout, or `pip install setuptools "
+        "wheel ninja && MMCV_WITH_OPS=1 pip install --no-build-isolation --no-deps --no-cache-dir "
+        f"--force-reinstall {_distribution()}` (needs a compiler, and nvcc for the GPU)."
     )
 
 
 def _distribution() -> str:
-    """Return which of the two distributions of mmcv is installed."""
-    try:
-        version("mmcv")
-    except PackageNotFoundError:
-        return "onedl-mmcv"
-    return "mmcv"
+    """Return which of the two distributions of mmcv is installed, and in which version."""
+    for name in ("mmcv", "onedl-mmcv"):
+        try:
+            return f"{name}=={version(name)}"
+        except PackageNotFoundError:
+            continue
+    return "onedl-mmcv"
 
 
 def _computed_in(dtype: torch.dtype) -> torch.dtype:

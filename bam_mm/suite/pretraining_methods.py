@@ -22,7 +22,7 @@ from bam_mm.models.bam import BAM
 from bam_mm.registry import MODELS
 
 METHODS = {
-    "bam": "configs/pretrain/bam_vit-base-p16_16xb256-amp-coslr-300e_in1k.py",
+    "bam": "bam_mm::pretrain/bam_vit-base-p16_16xb256-amp-coslr-300e_in1k.py",
     "simclr": "simclr/simclr_resnet50_16xb256-coslr-200e_in1k.py",
     "byol": "byol/byol_resnet50_16xb256-coslr-200e_in1k.py",
     "swav": "swav/swav_resnet50_8xb32-mcrop-coslr-200e_in1k-224px-96px.py",

@@ -23,7 +23,7 @@ tasks = [
         title="kNN",
         about="weighted vote of the nearest training images (DINO)",
         kind="test",
-        config="configs/cls/resnet18-w16_knn_cifar10.py",
+        config="bam_mm::cls/resnet18-w16_knn_cifar10.py",
         metrics={
             "knn_k20/top1": dict(label="top-1, k=20", main=True),
             "knn_k10/top1": "top-1, k=10",
@@ -40,7 +40,7 @@ tasks = [
         title="Logistic regression",
         about="on frozen features, penalty chosen on validation images (BYOL's linear transfer)",
         kind="test",
-        config="configs/cls/resnet18-w16_logreg_cifar10.py",
+        config="bam_mm::cls/resnet18-w16_logreg_cifar10.py",
         metrics={
             "logreg/top1": dict(label="top-1", main=True),
             "logreg/val_top1": "validation top-1",
@@ -56,7 +56,7 @@ tasks = [
         title="Clustering",
         about="k-means on the features of images of random classes, 10 draws each (Fig. 7)",
         kind="test",
-        config="configs/cls/resnet18-w16_cluster_cifar10.py",
+        config="bam_mm::cls/resnet18-w16_cluster_cifar10.py",
         metrics={
             "clustering_k10/nmi": dict(label="NMI, 10 classes", main=True),
             "clustering_k10/ari": "ARI, 10 classes",
@@ -71,7 +71,7 @@ tasks = [
         title="Linear probe",
         about="linear layer on the pooled map of the frozen backbone, SGD, 4 epochs",
         kind="train",
-        config="configs/cls/resnet18-w16_1xb128-linear-coslr-4e_cifar10.py",
+        config="bam_mm::cls/resnet18-w16_1xb128-linear-coslr-4e_cifar10.py",
         metrics=_base_.accuracy,
         data=_data,
         cost="10 minutes",
@@ -81,7 +81,7 @@ tasks = [
         title="Fine-tuning",
         about="all layers are trained, AdamW, 2 epochs",
         kind="train",
-        config="configs/cls/resnet18-w16_1xb128-coslr-2e_cifar10.py",
+        config="bam_mm::cls/resnet18-w16_1xb128-coslr-2e_cifar10.py",
         metrics=_base_.accuracy,
         data=_data,
         cost="10 minutes",
@@ -91,7 +91,7 @@ tasks = [
         title="10 % of labels",
         about="fine-tuning on 10 % of the labels, 15 epochs",
         kind="train",
-        config="configs/cls/resnet18-w16_1xb128-coslr-15e_cifar10-10percent.py",
+        config="bam_mm::cls/resnet18-w16_1xb128-coslr-15e_cifar10-10percent.py",
         metrics=_base_.accuracy,
         data=dict(
             _data,
@@ -105,7 +105,7 @@ tasks = [
         title="1 % of labels",
         about="fine-tuning on 1 % of the labels, 60 epochs",
         kind="train",
-        config="configs/cls/resnet18-w16_1xb64-coslr-60e_cifar10-1percent.py",
+        config="bam_mm::cls/resnet18-w16_1xb64-coslr-60e_cifar10-1percent.py",
         metrics=_base_.accuracy,
         data=dict(
             _data,

@@ -17,7 +17,7 @@ def _semi(percent):
         title=f"{percent} % of labels",
         about=f"fine-tuning on {percent} % of the labels, 100 epochs (Table 4, settings of 9c)",
         kind="train",
-        config=f"configs/cls/vit-base-p16_8xb64-amp-coslr-100e_in1k-{percent}percent.py",
+        config=f"bam_mm::cls/vit-base-p16_8xb64-amp-coslr-100e_in1k-{percent}percent.py",
         metrics={
             "accuracy/top1": dict(label="top-1", main=True, published=f"semi{percent}"),
             "accuracy/top5": "top-5",
@@ -37,7 +37,7 @@ def _finetune(name, title, root, metric, label):
         title=f"Fine-tuning: {title}",
         about="all layers are trained, 100 epochs, MoCo v3's settings (Table 5)",
         kind="train",
-        config=f"configs/cls/vit-base-p16_8xb128-amp-coslr-100e_{name}.py",
+        config=f"bam_mm::cls/vit-base-p16_8xb128-amp-coslr-100e_{name}.py",
         metrics={metric: dict(label=label, main=True, published=f"finetune.{name}")},
         data=dict(title=title, root=root, check=name),
         cost="hours on 8 GPUs",
@@ -66,27 +66,27 @@ tasks = [
         "linear",
         "Linear probe",
         "BAM's protocol: [CLS] and mean patch, or the pooled map of a CNN, 100 epochs (Table 2)",
-        vit="configs/cls/vit-base-p16_8xb128-linear-coslr-100e_in1k.py",
-        cnn="configs/cls/resnet50_8xb128-linear-coslr-100e_in1k.py",
+        vit="bam_mm::cls/vit-base-p16_8xb128-linear-coslr-100e_in1k.py",
+        cnn="bam_mm::cls/resnet50_8xb128-linear-coslr-100e_in1k.py",
     ),
     _linear(
         "linear-dino",
         "Linear probe (DINO)",
         "DINO's protocol for ViT-B: [CLS] and mean patch, no BatchNorm, 100 epochs (Table 2)",
-        any="configs/cls/vit-base-p16_8xb128-linear-dino-coslr-100e_in1k.py",
+        any="bam_mm::cls/vit-base-p16_8xb128-linear-dino-coslr-100e_in1k.py",
     ),
     _linear(
         "linear-mocov3",
         "Linear probe (MoCo v3)",
         "MoCo v3's protocol: [CLS], 90 epochs (Table 2)",
-        any="configs/cls/vit-base-p16_8xb128-linear-mocov3-coslr-90e_in1k.py",
+        any="bam_mm::cls/vit-base-p16_8xb128-linear-mocov3-coslr-90e_in1k.py",
     ),
     dict(
         name="finetune",
         title="Fine-tuning",
         about="all layers are trained, DeiT's recipe, 150 epochs (Table 3)",
         kind="train",
-        config="configs/cls/vit-base-p16_8xb128-amp-coslr-150e_in1k.py",
+        config="bam_mm::cls/vit-base-p16_8xb128-amp-coslr-150e_in1k.py",
         metrics={
             "accuracy/top1": dict(label="top-1", main=True, published="finetune"),
             "accuracy/top1_origin": "top-1 without the model average",
@@ -106,8 +106,8 @@ tasks = [
         about="labels of the first frame propagated to similar patches, 7 frames (DINO; Table 6)",
         kind="test",
         config=dict(
-            vit="configs/vos/vit-base-p16_label-propagation_davis2017.py",
-            cnn="configs/vos/resnet50_label-propagation_davis2017.py",
+            vit="bam_mm::vos/vit-base-p16_label-propagation_davis2017.py",
+            cnn="bam_mm::vos/resnet50_label-propagation_davis2017.py",
         ),
         options={"model.topk": [5, 3, 7, 10]},
         metrics={
@@ -129,8 +129,8 @@ tasks = [
         about="Cascade Mask R-CNN, 12 epochs (iBOT; Table 7)",
         kind="train",
         config=dict(
-            vit="configs/det/vit-base-p16_cascade-mask-rcnn_8xb2-amp-12e_coco.py",
-            cnn="configs/det/resnet50_cascade-mask-rcnn_8xb2-amp-12e_coco.py",
+            vit="bam_mm::det/vit-base-p16_cascade-mask-rcnn_8xb2-amp-12e_coco.py",
+            cnn="bam_mm::det/resnet50_cascade-mask-rcnn_8xb2-amp-12e_coco.py",
         ),
         metrics={
             **_base_.detection,
@@ -147,8 +147,8 @@ tasks = [
         about="UPerNet, 160,000 iterations of 16 crops of 512 px (iBOT; Table 7)",
         kind="train",
         config=dict(
-            vit="configs/seg/vit-base-p16_upernet_8xb2-amp-160k_ade20k-512x512.py",
-            cnn="configs/seg/resnet50_upernet_8xb2-amp-160k_ade20k-512x512.py",
+            vit="bam_mm::seg/vit-base-p16_upernet_8xb2-amp-160k_ade20k-512x512.py",
+            cnn="bam_mm::seg/resnet50_upernet_8xb2-amp-160k_ade20k-512x512.py",
         ),
         metrics={
             **_base_.segmentation,

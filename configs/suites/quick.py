@@ -18,8 +18,8 @@ _transfer = [
         about="logistic regression on features, penalty chosen on validation images (Table 5)",
         kind="test",
         config=dict(
-            vit=f"configs/cls/vit-base-p16_logreg_{_name}.py",
-            cnn=f"configs/cls/resnet50_logreg_{_name}.py",
+            vit=f"bam_mm::cls/vit-base-p16_logreg_{_name}.py",
+            cnn=f"bam_mm::cls/resnet50_logreg_{_name}.py",
         ),
         metrics={
             f"logreg/{_metric}": dict(
@@ -55,7 +55,7 @@ tasks = [
         about="weighted vote of the nearest training images (DINO)",
         kind="test",
         config=dict(
-            vit="configs/cls/vit-base-p16_knn_in1k.py", cnn="configs/cls/resnet50_knn_in1k.py"
+            vit="bam_mm::cls/vit-base-p16_knn_in1k.py", cnn="bam_mm::cls/resnet50_knn_in1k.py"
         ),
         metrics={
             "knn_k20/top1": dict(label="top-1, k=20", main=True),
@@ -74,8 +74,8 @@ tasks = [
         about="k-means on features of validation images of random classes, 10 draws each (Fig. 7)",
         kind="test",
         config=dict(
-            vit="configs/cls/vit-base-p16_cluster_in1k.py",
-            cnn="configs/cls/resnet50_cluster_in1k.py",
+            vit="bam_mm::cls/vit-base-p16_cluster_in1k.py",
+            cnn="bam_mm::cls/resnet50_cluster_in1k.py",
         ),
         metrics={
             "clustering_k100/nmi": dict(label="NMI, 100 classes", main=True),

@@ -25,7 +25,8 @@ def own_python_of_a_checkout(monkeypatch):
     set_place(monkeypatch, checkout=True, own=True, installed=True)
 
 
-def set_place(monkeypatch, *, checkout, own, installed):
+def set_place(monkeypatch, *, checkout, own, installed, environment=False):
+    monkeypatch.setattr(remedies, "ENVIRONMENT", environment)
     monkeypatch.setattr(remedies, "CHECKOUT", checkout)
     monkeypatch.setattr(remedies, "OWN", own)
     monkeypatch.setattr(remedies, "INSTALLED", installed)
@@ -170,7 +171,7 @@ def test_torch_and_torchvision_must_match():
         (True, False, False, "make install"),
         # Here make would find that everything is up to date.
         (True, True, True, "python -m pip install -c constraints.txt -e '.[onedl]'"),
-        (True, False, True, "python -m pip install -c constraints.txt '.[onedl]'"),
+        (True, False, True, "python -m pip install -c constraints.txt -e '.[onedl]'"),
         (
             False,
             False,
@@ -184,6 +185,21 @@ def test_the_command_that_installs_depends_on_the_place(
 ):
     set_place(monkeypatch, checkout=checkout, own=own, installed=installed)
     assert doctor.check_import("no_such_package_here", "no-such-package").remedy == remedy
+
+
+def test_make_is_no_remedy_for_another_virtual_environment(monkeypatch):
+    set_place(monkeypatch, checkout=True, own=False, installed=False, environment=True)
+    assert remedies.install() == "python -m pip install -c constraints.txt -e '.[onedl]'"
+
+
+def test_remedies_work_outside_the_checkout(monkeypatch):
+    set_place(monkeypatch, checkout=True, own=True, installed=True)
+    for name, value in (("PROJECT", "/src/bam"), ("CONSTRAINTS", "/src/bam/constraints.txt")):
+        monkeypatch.setattr(remedies, name, value)
+    monkeypatch.setattr(remedies, "MAKE", "make -C /src/bam")
+    pip = "python -m pip install -c /src/bam/constraints.txt -e '/src/bam[onedl]'"
+    assert remedies.install() == pip
+    assert remedies.compile_operators() == "make -C /src/bam ops"
 
 
 def test_python(monkeypatch):

@@ -176,7 +176,21 @@ def test_a_gpu_older_than_the_kernels(monkeypatch):
     usable(monkeypatch, TORCH_2_11, (9, 0), (6, 1))
     fault = gpu.kernel_fault()
     assert "GPU 1 (Model 1, compute capability 6.1): it has sm_75 sm_80" in fault
-    assert "GPU 0" not in fault and fault.endswith("that still has kernels for it")
+    assert "GPU 0" not in fault and "that still has kernels for it, or use only" in fault
+    assert fault.endswith("CUDA_VISIBLE_DEVICES=0")
+
+
+def test_a_run_is_warned_of_its_own_gpu_only(monkeypatch, logged):
+    usable(monkeypatch, TORCH_2_11, (9, 0), (6, 1))
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    gpu.warn_of_unused_gpu()
+    assert logged == []
+    usable(monkeypatch, TORCH_2_11, (6, 1))
+    gpu.warn_of_unused_gpu()
+    [(text, _)] = logged
+    assert text.startswith("the run will fail on its GPU: ") and text.endswith(
+        "has kernels for it."
+    )
 
 
 def test_a_gpu_newer_than_the_kernels(monkeypatch):

@@ -50,7 +50,9 @@ def test_among_several_bases_and_others_of_mmengine_keep_their_scope(tmp_path):
 def test_an_unknown_name_is_answered_with_the_nearest(tmp_path):
     own = tmp_path / "own.py"
     own.write_text("_base_ = 'bam_mm::cls/vit-toy-p8_kn_toy.py'\n")
-    with pytest.raises(InputError, match=r"own\.py.*does not exist; did you mean vit-toy-p8_knn"):
+    with pytest.raises(
+        InputError, match=r"own\.py.*does not exist; did you mean bam_mm::cls/vit-toy-p8_knn"
+    ):
         Config.fromfile(str(own))
 
 

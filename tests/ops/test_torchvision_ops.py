@@ -169,7 +169,9 @@ def test_regions_that_torchvision_would_read_from_foreign_memory():
 def test_what_torchvision_lacks_is_an_error_at_its_use():
     softnms = torchvision_ops.softnms
     for call in (lambda: softnms(1, dets=2), lambda: torchvision_ops.carafe_forward()):
-        with pytest.raises(InputError, match=r"MMCV_WITH_OPS=1 pip install .* (onedl-)?mmcv "):
+        with pytest.raises(
+            InputError, match=r"MMCV_WITH_OPS=1 pip install .* (onedl-)?mmcv==[0-9.]+` "
+        ):
             call()
     with pytest.raises(InputError, match="'softnms' needs mmcv's compiled operators"):
         softnms()

@@ -128,3 +128,12 @@ def load_and_choose(text, choose=None):
         path = Path(folder) / "small.py"
         path.write_text(text)
         load_suite(path).choose(choose)
+
+
+def test_a_folder_with_configs_of_the_same_names_does_not_replace_the_protocols(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "configs/cls").mkdir(parents=True)
+    (tmp_path / "configs/cls/vit-toy-p8_knn_toy.py").write_text("another = 1")
+    monkeypatch.chdir(tmp_path)
+    assert load_suite("toy").tasks[0].config == {"any": KNN}
