@@ -189,7 +189,7 @@ def test_faulty_images_and_folders(world, tool, tmp_path):
     victim.write_bytes(whole[:300])
     result = tool("train.py", LINEAR, "--work-dir", tmp_path / "w", options=options)
     one_message(result, victim.name, "truncated")
-    code, text, _ = tool("check-data", "folder", copy, "--deep")
+    code, text, _ = tool("check_data.py", "folder", copy, "--deep")
     assert code == 1 and f"{victim} is truncated" in text and "fix: replace" in text
     victim.write_bytes(whole)
 
@@ -216,9 +216,9 @@ def test_an_incomplete_data_set(tool, tmp_path):
         options=[f"data_root={tmp_path}", "checkpoint=random"],
     )  # fmt: skip
     one_message(result, "flowers: 4,000 of 8,189 images", "102flowers.tgz", "check-data flowers")
-    code, text, _ = tool("check-data", "flowers", tmp_path)
+    code, text, _ = tool("check_data.py", "flowers", tmp_path)
     assert code == 1 and text.count("FAULT") == 3 and "setid.mat is missing" in text
-    one_message(tool("check-data", "flours", tmp_path), "'flours': choose one of imagenet")
+    one_message(tool("check_data.py", "flours", tmp_path), "'flours': choose one of imagenet")
 
 
 def test_semi_supervised_from_a_balanced_list(world, checkpoints, tool, tmp_path):
