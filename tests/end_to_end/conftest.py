@@ -23,7 +23,8 @@ def tool(monkeypatch, capfd):
         # State that normally ends with the process must not reach the next tool: an earlier logger
         # writes to a closed stream, and two runs of a config within one second have the same
         # experiment name, so that mmengine would reuse the first visualizer (and its folder).
-        for kind in (MMLogger, MessageHub, Visualizer):
+        # Each class has instances of its own, also mmdet's and mmseg's visualizers.
+        for kind in (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__()):
             kind._instance_dict.clear()
         with pytest.raises(SystemExit) as stop:
             runpy.run_path(argv[0], run_name="__main__")
