@@ -13,7 +13,7 @@ from tests.reference.slow_ops import (
     slow_roi_align_gradient,
 )
 
-# One position in one float32 case differs by a rounding (a fused multiply-add): 1.8e-6.
+# One float32 case of the 200 (seed 146, gradient) differs by 1.8e-6, all others by less than 1e-6.
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}
 HALF_TYPES = (torch.float16, torch.bfloat16)
 
