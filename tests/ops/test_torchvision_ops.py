@@ -13,8 +13,9 @@ from tests.reference.slow_ops import (
     slow_roi_align_gradient,
 )
 
-# One float32 case of the 200 (seed 146, gradient) differs by 1.8e-6, all others by less than 1e-6.
-TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}
+# Relative to the sum of the magnitudes of the terms: a sum of large terms that cancel rounds like
+# its terms.
+TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-12}
 HALF_TYPES = (torch.float16, torch.bfloat16)
 
 
@@ -38,14 +39,16 @@ def test_nms_equals_the_slow_one(seed):
 @pytest.mark.parametrize("seed", range(COUNT))
 def test_roi_align_equals_the_slow_one(seed):
     case = roi_align_case(seed)
-    slow = slow_roi_align(array(case.features), array(case.rois), *case.settings)
-    output = forward(torchvision_ops, case)
+    output, gradient = forward(torchvision_ops, case), backward(torchvision_ops, case)
     assert output.dtype == case.features.dtype
-    assert difference(output, slow) < TOLERANCE[output.dtype]
-    slow = slow_roi_align_gradient(
-        array(case.gradient), case.features.shape, array(case.rois), *case.settings
-    )
-    assert difference(backward(torchvision_ops, case), slow) < TOLERANCE[output.dtype]
+    for got, slow, given in (
+        (output, slow_roi_align, [array(case.features)]),
+        (gradient, slow_roi_align_gradient, [array(case.gradient), case.features.shape]),
+    ):
+        expected = slow(*given, array(case.rois), *case.settings)
+        magnitudes = slow(abs(given[0]), *given[1:], array(case.rois), *case.settings)
+        scale = max(1.0, abs(expected).max(initial=0)) / max(1.0, magnitudes.max(initial=0))
+        assert difference(got, expected) * scale < TOLERANCE[output.dtype]
 
 
 def test_the_cases_hold_what_they_should():
