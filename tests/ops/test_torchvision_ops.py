@@ -13,7 +13,7 @@ from tests.reference.slow_ops import (
     slow_roi_align_gradient,
 )
 
-# Relative to the largest entry of the result. One float32 case of the 200 (seed 146, gradient) is off
+# Relative to the largest entry of the result. One float32 case of 200 (seed 146, gradient) is off
 # by 1.8e-6, all others by less than 1e-6.
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-12}
 # Relative to the sum of the magnitudes of the terms: terms that cancel round like themselves.
