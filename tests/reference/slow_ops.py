@@ -1,6 +1,7 @@
 """Non-maximum suppression and RoIAlign by their definitions, in loops.
 
-Positions are computed in the type of the boxes, and sums in float64.
+RoIAlign is computed in the type of its input, one term after the other: where terms cancel, a sum
+in float32 depends on their order.
 """
 
 import math
@@ -44,16 +45,17 @@ def slow_roi_align(features, rois, output_size, spatial_scale, sampling_ratio, a
 
     Args:
         features: ``(B, C, H, W)``.
-        rois: ``(N, 5)``, a float32 or float64 array.
+        rois: ``(N, 5)``, of the type of the features.
 
     Returns:
         ``(N, C, *output_size)``.
     """
-    output = np.zeros((len(rois), features.shape[1], *output_size))
-    for n, c, p, q, b, weights in _bins(
+    output = np.zeros((len(rois), features.shape[1], *output_size), features.dtype)
+    for n, c, p, q, terms in _bins(
         features.shape, rois, output_size, spatial_scale, sampling_ratio, aligned
     ):
-        output[n, c, p, q] = (weights * features[b, c]).sum()
+        for pixel, weight, samples in terms:
+            output[n, c, p, q] += features[pixel] * weight / samples
     return output
 
 
@@ -61,42 +63,59 @@ def slow_roi_align_gradient(
     gradient, shape, rois, output_size, spatial_scale, sampling_ratio, aligned
 ):
     """Scatter the gradient of ``slow_roi_align`` to the features, with the same weights."""
-    scattered = np.zeros(shape)
-    for n, c, p, q, b, weights in _bins(
+    scattered = np.zeros(shape, gradient.dtype)
+    for n, c, p, q, terms in _bins(
         shape, rois, output_size, spatial_scale, sampling_ratio, aligned
     ):
-        scattered[b, c] += weights * gradient[n, c, p, q]
+        for pixel, weight, samples in terms:
+            scattered[pixel] += gradient[n, c, p, q] * weight / samples
     return scattered
 
 
 def _bins(shape, rois, output_size, spatial_scale, sampling_ratio, aligned):
-    """Yield each bin of each region and channel, with its weights of the pixels, ``(H, W)``."""
+    """Yield each bin of each region and channel, with its terms.
+
+    A term is a pixel of the features, its weight in one sample, and the number of samples.
+    """
+    number = rois.dtype.type
     for n, (image, x1, y1, x2, y2) in enumerate(rois):
-        rows = _axis_weights(
-            y1, y2, output_size[0], spatial_scale, sampling_ratio, aligned, shape[2]
-        )
-        columns = _axis_weights(
-            x1, x2, output_size[1], spatial_scale, sampling_ratio, aligned, shape[3]
-        )
+        rows = _samples(y1, y2, output_size[0], spatial_scale, sampling_ratio, aligned, shape[2])
+        columns = _samples(x1, x2, output_size[1], spatial_scale, sampling_ratio, aligned, shape[3])
         for c in range(shape[1]):
             for p in range(output_size[0]):
                 for q in range(output_size[1]):
-                    yield n, c, p, q, int(image), np.outer(rows[p], columns[q])
+                    samples = number(len(rows[p]) * len(columns[q]))
+                    yield n, c, p, q, [
+                        ((int(image), c, y, x), weight_y * weight_x, samples)
+                        for row in rows[p]
+                        for column in columns[q]
+                        for y, weight_y in row
+                        for x, weight_x in column
+                    ]
 
 
-def _axis_weights(start, end, bins, spatial_scale, sampling_ratio, aligned, pixels):
-    """Return the weight of each pixel of an axis in each bin, ``(bins, pixels)``."""
-    start = start * spatial_scale - (0.5 if aligned else 0)
-    end = end * spatial_scale - (0.5 if aligned else 0)
-    size = end - start if aligned else max(end - start, type(start)(1))
-    step = size / bins
-    samples = sampling_ratio or math.ceil(step)
-    weights = np.zeros((bins, pixels))
+def _samples(start, end, bins, spatial_scale, sampling_ratio, aligned, pixels):
+    """Return, for each bin of an axis, its samples: each a list of two pixels with their weights.
+
+    A sample outside the features is an empty list.
+    """
+    number = type(start)
+    half = number(0.5 if aligned else 0)
+    start = start * number(spatial_scale) - half
+    end = end * number(spatial_scale) - half
+    size = end - start if aligned else max(end - start, number(1))
+    step = size / number(bins)
+    count = sampling_ratio or math.ceil(step)
+    samples = [[] for _ in range(bins)]
     for p in range(bins):
-        for s in range(samples):
-            position = start + p * step + (s + 0.5) * step / samples
-            if -1 <= position <= pixels:
-                position = min(max(position, 0), pixels - 1)
-                for i in range(pixels):
-                    weights[p, i] += max(0, 1 - abs(position - i)) / samples
-    return weights
+        for s in range(count):
+            position = start + number(p) * step + number(s + 0.5) * step / number(count)
+            if not -1 <= position <= pixels:
+                samples[p].append([])
+                continue
+            position = min(max(position, number(0)), number(pixels - 1))
+            lower = int(position)
+            rest = position - number(lower)
+            upper = min(lower + 1, pixels - 1)
+            samples[p].append([(lower, number(1) - rest), (upper, rest)])
+    return samples
