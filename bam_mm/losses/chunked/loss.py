@@ -62,7 +62,7 @@ def bam_loss(
         loss  /= G * G * (V - 1)
 
     so that neither attention nor balance flows from one view to another: a row attends with weight
-    1/G to each key view, however unlike it is, and further rows of the teacher change nothing.
+    1/G to each key view, however unlike it is, and rows that are no targets change nothing.
 
     ``target_views="all"`` (the paper's text: all pairs but local with local) takes the rows of the
     local views as targets too, in the loops of either form::
@@ -71,11 +71,12 @@ def bam_loss(
             for v in range(V):                                        # source views
                 if v != t and (t < G or v < G):                       # not local with local
                     loss += mean over images i of  -sum_j P[t, i, j] * A[v, i, j]
-        loss  /= G * (V - 1) + G * (V - G)                            # the number of pairs
+        loss  /= pairs                                                # G * (V - 1) + G * (V - G)
 
-    The keys remain the global views', and P remains the same: the targets of the global views equal
-    those of ``target_views="global"`` with a teacher of V * B rows. ``top_k`` alone is different,
-    since it averages the rows of all target views. Without local views both are the same loss.
+    (by G * pairs without global normalisation). The keys remain the global views', and P remains
+    the same: the targets of the global views equal those of ``target_views="global"`` with a
+    teacher of V * B rows. ``top_k`` alone is different, since it averages the rows of all target
+    views. Without local views both are the same loss.
 
     Over a process group every process holds the rows of its B images; keys and balancing span all
     processes. The value is that of the whole batch on every process, and the gradients' *mean over
