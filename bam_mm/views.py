@@ -18,7 +18,8 @@ class ViewLayout:
 
     Args:
         num_global: Number of global views, at least 1. Their teacher features are the keys.
-        num_local: Number of local views, which are used as sources only.
+        num_local: Number of local views. They are sources, and targets only if the head asks for it
+            (``target_views="all"``).
         global_size: Side of a global crop in pixels.
         local_size: Side of a local crop in pixels; ignored if ``num_local`` is 0.
 

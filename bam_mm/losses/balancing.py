@@ -42,16 +42,17 @@ def balance(scores: Tensor, iterations: int) -> Tensor:
 def keep_top_k(targets: Tensor, k: int) -> Tensor:
     """Sharpen targets to their k largest entries (an option of the released code).
 
-    The target rows of an image are averaged over its views, the k largest columns are kept, the
-    others are set to zero, and the row is normalised again. All views of the image share that row.
+    The target rows of an image are averaged over its target views, the k largest columns are kept,
+    the others are set to zero, and the row is normalised again. All target views of the image share
+    that row.
 
     Args:
-        targets: (G, B, ..., K) balanced rows of the G global views; dimensions before the last are
+        targets: (T, B, ..., K) balanced rows of the T target views; dimensions before the last are
             blocks of keys that are sharpened independently.
         k: Number of entries to keep, 1 <= k <= K.
 
     Returns:
-        (G, B, ..., K), the same for each view.
+        (T, B, ..., K), the same for each view.
 
     Raises:
         ValueError: If k is out of range.

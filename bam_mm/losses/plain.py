@@ -47,7 +47,7 @@ def plain_matching(
         log_A = attention((z @ keys.T / s.temperature).view(shape), excluded)
         with torch.no_grad():
             B = target((t @ keys.T / s.target_temperature).view(shape), excluded, G, s)
-        loss = match(log_A, B)
+        loss = match(log_A, B, G)
         # The gradient stays this process's own; only the value becomes that of the whole batch.
         loss = loss + (mean_over_processes(loss) - loss.detach())
         if not with_entropies:
@@ -77,17 +77,22 @@ def attention(scores: Tensor, excluded: Tensor | None) -> Tensor:
 
 
 def target(scores: Tensor, excluded: Tensor | None, G: int, s: LossSettings) -> Tensor:
-    """B: balanced attention of the G global views, sharpened to its largest entries if asked."""
+    """B: balanced attention of the target views, sharpened to its largest entries if asked."""
+    T = len(scores) if s.target_views == "all" else G
     if excluded is not None:
         scores = scores.masked_fill(excluded, -torch.inf)
     if s.global_normalisation:  # the rows of all views are one matrix
-        B = balance(scores.flatten(0, 1), s.sinkhorn_iters).view_as(scores)[:G]
+        B = balance(scores.flatten(0, 1), s.sinkhorn_iters).view_as(scores)[:T]
     else:  # a matrix for each pair (row view, key view)
-        B = balance(scores[:G].transpose(0, 1), s.sinkhorn_iters).transpose(0, 1)
+        B = balance(scores[:T].transpose(0, 1), s.sinkhorn_iters).transpose(0, 1)
     return keep_top_k(B, s.top_k) if s.top_k else B
 
 
-def match(log_A: Tensor, B: Tensor) -> Tensor:
-    """Mean cross-entropy -sum_j B_g log A_v over all pairs of different views (g, v)."""
-    pairs = [(g, v) for g in range(len(B)) for v in range(len(log_A)) if v != g]
-    return torch.stack([-(B[g] * log_A[v]).sum(dim=-1).mean() for g, v in pairs]).mean()
+def match(log_A: Tensor, B: Tensor, G: int | None = None) -> Tensor:
+    """Mean cross-entropy -sum_j B_t log A_v over all pairs of different views (t, v).
+
+    At least one view of a pair is among the first G, the global views; None stands for len(B).
+    """
+    G, T, V = G or len(B), len(B), len(log_A)
+    pairs = [(t, v) for t in range(T) for v in range(V) if v != t and min(t, v) < G]
+    return torch.stack([-(B[t] * log_A[v]).sum(dim=-1).mean() for t, v in pairs]).mean()

@@ -25,9 +25,13 @@ class LossSettings:
             normalisation it counts within each key view.
         global_normalisation: Whether softmax and balancing span all global views at once. False
             treats every pair (row view, key view) as a matrix of its own.
+        target_views: Views whose balanced rows serve as targets: ``global``, or ``all`` for the
+            local views too. A local view is never matched with a local view, so the targets of
+            local views only reach the global views' attention. ``all`` needs the teacher's rows of
+            all views.
 
     Raises:
-        ValueError: If a temperature is not positive.
+        ValueError: If a temperature is not positive, or ``target_views`` is unknown.
     """
 
     temperature: float = 0.1
@@ -36,6 +40,7 @@ class LossSettings:
     mask_positives: bool = True
     top_k: int = 0
     global_normalisation: bool = True
+    target_views: str = "global"
 
     def __post_init__(self) -> None:
         if not (self.temperature > 0 and self.target_temperature > 0):
@@ -43,6 +48,8 @@ class LossSettings:
                 f"temperature={self.temperature}, target_temperature={self.target_temperature}: "
                 "both must be positive (the paper: 0.1 and 0.05)"
             )
+        if self.target_views not in ("global", "all"):
+            raise ValueError(f"target_views={self.target_views!r}: choose 'global' or 'all'")
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,9 @@ def check_shapes(
         Number of images in this process (B) and in all processes (N).
 
     Raises:
-        ValueError: If the shapes do not fit the views, fewer than two images are in the whole batch
-            while positives are masked, or ``top_k`` exceeds the number of keys of a row.
+        ValueError: If the shapes do not fit the views, the teacher lacks the local views' rows
+            while they are targets, fewer than two images are in the whole batch while positives are
+            masked, or ``top_k`` exceeds the number of keys of a row.
     """
     if num_views < 2 or not 1 <= num_global <= num_views:
         raise ValueError(
@@ -101,6 +109,13 @@ def check_shapes(
         raise ValueError(
             f"teacher has shape {tuple(rows.shape)}: with {batch} images it must have "
             f"{num_global * batch} rows (global views) or {num_views * batch} rows (all views)"
+        )
+    if settings.target_views == "all" and rows.shape[0] != num_views * batch:
+        raise ValueError(
+            f"teacher has {rows.shape[0]} rows, those of the {num_global} global views, but "
+            f"target_views='all' takes targets from all {num_views} views: pass the teacher's "
+            f"{num_views * batch} rows of all views (model.teacher_views=all), or choose "
+            "target_views='global'"
         )
     if rows.shape[1] != student.shape[1]:
         raise ValueError(

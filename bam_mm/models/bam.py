@@ -13,6 +13,7 @@ from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.models.activation_checkpointing import checkpoint_blocks
 from bam_mm.models.compilation import compile_blocks as compile_each_block
+from bam_mm.models.head import BAMHead
 from bam_mm.models.teacher import MomentumTeacher
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
@@ -29,7 +30,8 @@ class BAM(BaseSelfSupervisor):
         layout: Views of an image; the pipeline and the preprocessor must use the same layout.
         use_teacher: Whether a momentum teacher provides the target. If not, the student does.
         teacher_views: Views that the teacher sees: ``global`` for the global views only (the
-            paper's square matrix), or ``all`` for every view, as in the released code.
+            paper's square matrix), or ``all`` for every view, as in the released code. The head's
+            ``target_views="all"`` needs ``all``.
         activation_checkpointing: Whether the student's blocks recompute their activations in the
             backward pass instead of storing them. This saves memory and costs one more forward
             pass of the student.
@@ -40,7 +42,8 @@ class BAM(BaseSelfSupervisor):
         init_cfg: Config of ``BaseModule``'s initialisation.
 
     Raises:
-        InputError: If ``teacher_views`` is unknown.
+        InputError: If ``teacher_views`` is unknown, or the head takes targets from local views that
+            the teacher does not see.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class BAM(BaseSelfSupervisor):
             self.backbone.pos_embed.requires_grad_(False)
         self.layout = ViewLayout.of(layout)
         self.teacher_views = teacher_views
+        self._check_targets(use_teacher)
         self.teacher = MomentumTeacher(self.backbone, self.neck) if use_teacher else None
         if compile_blocks is not False:
             options = {} if compile_blocks is True else compile_blocks
@@ -80,6 +84,17 @@ class BAM(BaseSelfSupervisor):
             # Only after the teacher was copied: it runs without gradients and stores nothing.
             checkpoint_blocks(self.backbone)
         self.last_projection: Tensor | None = None
+
+    def _check_targets(self, use_teacher: bool) -> None:
+        """Check that the teacher sees every view whose rows the head takes as targets."""
+        if not isinstance(self.head, BAMHead) or self.head.settings.target_views != "all":
+            return
+        if use_teacher and self.layout.num_local and self.teacher_views != "all":
+            raise InputError(
+                f"model.head.target_views='all' with model.teacher_views={self.teacher_views!r}: "
+                f"the teacher does not see the {self.layout.num_local} local views that are to be "
+                "targets; set model.teacher_views='all', or model.head.target_views='global'"
+            )
 
     def init_weights(self) -> None:
         """Initialise the student and copy its weights to the teacher."""

@@ -24,7 +24,8 @@ class BAMHead(BaseModule):
             memory, or ``plain``, the readable definition. Both return the same numbers.
         init_cfg: Config of ``BaseModule``'s initialisation.
         **settings: Fields of :class:`~bam_mm.losses.settings.LossSettings`, such as
-            ``temperature``, ``target_temperature`` and ``sinkhorn_iters``.
+            ``temperature``, ``target_temperature`` and ``sinkhorn_iters``. ``target_views="all"``
+            needs a teacher that sees all views (``model.teacher_views="all"``), or none.
 
     Attributes:
         monitor: Set to True to have ``entropies`` computed in the next calls (one more pass).

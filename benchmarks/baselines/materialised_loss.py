@@ -24,7 +24,7 @@ def materialised_loss(
     global_normalisation: bool = True,
     with_entropies: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-    """Compute the differentiable loss; same arguments as ``bam_mm.losses.bam_loss``.
+    """Compute the differentiable loss of global targets; arguments as ``bam_mm.losses.bam_loss``.
 
     Returns:
         The loss; with ``with_entropies`` also the mean entropies of the attention and the targets.

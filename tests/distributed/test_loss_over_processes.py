@@ -1,4 +1,4 @@
-"""Two gloo processes with half the batch each equal one process with the whole batch."""
+"""Two or three gloo processes with equal shares of a batch equal one process with all of it."""
 
 import os
 import socket
@@ -23,7 +23,15 @@ CASES = [
     for kind in ("all", None)
     for normalised in (True, False)
 ]
+EVERY_TARGET = [
+    dict(views=5, rows=kind, top_k=top_k, normalised=normalised, cold=cold, targets="all")
+    for kind in ("all", None)
+    for normalised in (True, False)
+    for top_k, cold in ((0, 0.05), (5, 0.05), (0, 0.004))
+]
+CASES += EVERY_TARGET
 RUNS = [(implementation, case) for implementation in IMPLEMENTATIONS for case in CASES]
+RUNS_OF_THREE = [run for run in RUNS if run[1] in EVERY_TARGET]
 BATCH, DIM, GLOBAL = 12, 16, 2
 
 
@@ -39,6 +47,7 @@ def loss_of(case, student, teacher, weight, batch, implementation="chunked"):
             top_k=case["top_k"],
             global_normalisation=case["normalised"],
             target_temperature=case["cold"],
+            target_views=case.get("targets", "global"),
         ),
         with_entropies=True,
     )
@@ -59,10 +68,10 @@ def rows_of_rank(x, views, rank, world):
 def work(rank, world, port, out):
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=world)
-    # Several chunks of the 6 images here, but a single chunk in the reference process.
+    # Several chunks of the images here, but a single chunk in the reference process.
     rows.BUDGETS["cpu"] = rows.Budget(chunk=6000, kept=6000)
     results = []
-    for implementation, case in RUNS:
+    for implementation, case in RUNS if world == 2 else RUNS_OF_THREE:
         student, teacher, weight = data_of(case)
         views = case["views"]
         weight.requires_grad_()
@@ -94,22 +103,38 @@ def free_port():
         return s.getsockname()[1]
 
 
+def results_of(world, folder):
+    mp.spawn(work, args=(world, free_port(), str(folder)), nprocs=world)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world)]
+
+
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
-    out = tmp_path_factory.mktemp("ranks")
-    mp.spawn(work, args=(2, free_port(), str(out)), nprocs=2)
-    return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return results_of(2, tmp_path_factory.mktemp("ranks"))
+
+
+@pytest.fixture(scope="module")
+def three_processes(tmp_path_factory):
+    return results_of(3, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("index", range(len(RUNS)), ids=lambda i: str(RUNS[i]))
 def test_loss_gradient_and_entropies(two_processes, index):
-    case = RUNS[index][1]
+    compare(RUNS[index][1], [results[index] for results in two_processes])
+
+
+@pytest.mark.parametrize("index", range(len(RUNS_OF_THREE)), ids=lambda i: str(RUNS_OF_THREE[i]))
+def test_three_processes(three_processes, index):
+    compare(RUNS_OF_THREE[index][1], [results[index] for results in three_processes])
+
+
+def compare(case, results):
+    """Compare the results of every rank with those of one process."""
     student, teacher, weight = data_of(case)
     weight.requires_grad_()
     whole = loss_of(case, student, teacher, weight, BATCH)
     whole.loss.backward()
-    for rank in range(2):
-        loss, gradient, attention, target = two_processes[rank][index]
+    for loss, gradient, attention, target in results:
         assert loss == pytest.approx(whole.loss.item(), abs=1e-10)
         torch.testing.assert_close(gradient, weight.grad, atol=1e-10, rtol=0)
         assert attention == pytest.approx(whole.attention_entropy.item(), abs=1e-10)

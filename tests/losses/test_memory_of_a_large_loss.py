@@ -4,6 +4,8 @@ Counted, not measured: fake tensors have shapes and storages, and nothing in the
 rounding and what libraries take for themselves are not in it.
 """
 
+from functools import partial
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -18,11 +20,11 @@ from tests.losses.counted_memory import CountedMemory
 VIEWS, GLOBAL, MIB = 8, 2, 2**20
 
 
-def extra_mib(loss, images, dim, dtype):
+def extra_mib(loss, images, dim, dtype, teacher_views=GLOBAL):
     """Peak of forward and backward pass, the gradient included, and operations."""
     with FakeTensorMode():
         student = torch.empty(VIEWS * images, dim, dtype=dtype).requires_grad_()
-        teacher = torch.empty(GLOBAL * images, dim, dtype=dtype)
+        teacher = torch.empty(teacher_views * images, dim, dtype=dtype)
         with CountedMemory(student, teacher) as memory:
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
                 value = loss(student, teacher, num_views=VIEWS, num_global=GLOBAL)
@@ -65,6 +67,14 @@ def test_a_sixth_of_the_matrices_on_a_gpu(like_a_gpu):
     assert ours < matrices / 6
     # The gradient twice (formed, then scaled), and little beside it.
     assert ours < 3 * (VIEWS * 4096 * 4096 * 2) / MIB
+
+
+def test_targets_of_local_views_take_less_than_one_more_chunk(like_a_gpu):
+    every = partial(bam_loss, target_views="all")
+    all_targets, all_rows = (
+        extra_mib(loss, 1024, 4096, torch.bfloat16, VIEWS) for loss in (every, bam_loss)
+    )
+    assert 0 < all_targets - all_rows < rows.BUDGETS["cuda"].chunk / MIB
 
 
 def test_chunks_not_matrices_on_a_cpu():

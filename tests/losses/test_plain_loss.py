@@ -23,15 +23,18 @@ def evaluate(function, student, teacher, **settings):
 
 
 @pytest.mark.parametrize("normalised", [True, False])
-@pytest.mark.parametrize("which", ["global", "all", None])
+@pytest.mark.parametrize(
+    "which,targets",
+    [("global", "global"), ("all", "global"), (None, "global"), ("all", "all"), (None, "all")],
+)
 @pytest.mark.parametrize("views,glob", [(2, 2), (2, 1), (5, 2), (4, 3)])
 @pytest.mark.parametrize("iters,masked,top_k,cold", WAYS)
 def test_plain_and_chunked_are_equal(
-    monkeypatch, which, views, glob, iters, masked, top_k, cold, normalised
+    monkeypatch, which, targets, views, glob, iters, masked, top_k, cold, normalised
 ):
     student, teacher = inputs(51, 7, views, 6)
     teacher = {"all": teacher, "global": teacher[: glob * 7], None: None}[which]
-    settings = LossSettings(0.2, cold, iters, masked, top_k, normalised)
+    settings = LossSettings(0.2, cold, iters, masked, top_k, normalised, targets)
     arguments = dict(num_views=views, num_global=glob, settings=settings)
     plain = evaluate(plain_matching, student, teacher, **arguments)
     small_chunks(monkeypatch, 3, keys=7 * glob, views=views)

@@ -62,9 +62,12 @@ def test_released_behaviour_shows_the_teacher_every_view():
     assert teacher.sizes == [(10, 3, 16, 16), (10, 3, 8, 8)]
 
 
-@pytest.mark.parametrize("teacher_views", ["global", "all"])
-def test_loss_is_bam_loss_of_view_major_rows(teacher_views):
-    model = build(teacher_views=teacher_views)
+@pytest.mark.parametrize(
+    "teacher_views,target_views", [("global", "global"), ("all", "global"), ("all", "all")]
+)
+def test_loss_is_bam_loss_of_view_major_rows(teacher_views, target_views):
+    head = dict(type="bam_mm.BAMHead", target_views=target_views)
+    model = build(teacher_views=teacher_views, head=head)
     with torch.no_grad():
         for p in model.teacher.parameters():
             p.add_(0.01 * torch.randn(p.shape, generator=torch.Generator().manual_seed(2)))
@@ -74,16 +77,19 @@ def test_loss_is_bam_loss_of_view_major_rows(teacher_views):
         torch.cat([model.teacher(v) for v in (inputs if teacher_views == "all" else inputs[:2])]),
         num_views=4,
         num_global=2,
+        target_views=target_views,
     )
     assert model.loss(inputs)["loss"].item() == pytest.approx(wanted.item(), abs=1e-5)
 
 
-def test_without_teacher_gradients_flow_through_the_keys():
-    model = build(use_teacher=False)
+@pytest.mark.parametrize("target_views", ["global", "all"])
+def test_without_teacher_gradients_flow_through_the_keys(target_views):
+    head = dict(type="bam_mm.BAMHead", target_views=target_views)
+    model = build(use_teacher=False, head=head)
     assert model.teacher is None and not any("teacher" in k for k in model.state_dict())
     inputs = views()
     rows = torch.cat([model.neck(model.backbone(v)) for v in inputs])
-    wanted = bam_loss(rows, None, num_views=4, num_global=2)
+    wanted = bam_loss(rows, None, num_views=4, num_global=2, target_views=target_views)
     gradient = torch.autograd.grad(wanted, model.neck.layers[0].weight)[0]
     model.loss(inputs)["loss"].backward()
     torch.testing.assert_close(model.neck.layers[0].weight.grad, gradient, atol=1e-5, rtol=1e-4)
@@ -164,6 +170,19 @@ def test_wrong_input():
         build(teacher_views="local")
     with pytest.raises(InputError, match="branch 'mean'"):
         model.branch("mean")
+
+
+def test_targets_from_views_that_the_teacher_does_not_see():
+    head = dict(type="bam_mm.BAMHead", target_views="all")
+    words = (
+        r"model\.head\.target_views='all' with model\.teacher_views='global': .* the 2 local views "
+        r".*; set model\.teacher_views='all', or model\.head\.target_views='global'"
+    )
+    with pytest.raises(InputError, match=words):
+        build(head=head)
+    two_views = dict(layout=dict(LAYOUT, num_local=0))
+    two_views["data_preprocessor"] = dict(type="bam_mm.MultiViewPreprocessor", **two_views)
+    assert build(head=head, **two_views).loss(views()[:2])["loss"].isfinite()
 
 
 def test_warning_of_a_target_that_is_not_sharper(monkeypatch):

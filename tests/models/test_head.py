@@ -33,6 +33,7 @@ def test_both_implementations_return_the_same_loss_and_entropies():
     [
         (dict(implementation="quick"), "implementation='quick': choose one of chunked, plain"),
         (dict(temperature=0.0), r"model\.head: temperature=0\.0"),
+        (dict(target_views="none"), r"model\.head: target_views='none': choose 'global' or 'all'"),
         (dict(temprature=0.2), "model.head has no setting 'temprature': it has temperature, "),
     ],
 )

@@ -47,10 +47,11 @@ def on_gpu(mode, module):
         dict(use_teacher=False),
         dict(head=dict(type="bam_mm.BAMHead", top_k=2)),
         dict(head=dict(type="bam_mm.BAMHead", global_normalisation=False)),
+        dict(teacher_views="all", head=dict(type="bam_mm.BAMHead", target_views="all")),
         # Temperatures so low that the balancing works in log space.
         dict(head=dict(type="bam_mm.BAMHead", temperature=0.02, target_temperature=0.01)),
     ],
-    ids=["default", "all views", "no teacher", "top k", "by block", "cold"],
+    ids=["default", "all views", "no teacher", "top k", "by block", "all targets", "cold"],
 )
 def test_the_step(request, autocast, change):
     model = build(**change)

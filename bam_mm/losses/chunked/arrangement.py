@@ -40,6 +40,7 @@ class Arrangement:
     Attributes:
         num_views: V, number of views among the student's rows.
         num_global: G, number of views among the keys.
+        num_targets: T, number of views whose rows serve as targets: the first G, or all V.
         batch: B, number of images in this process.
         total: N, number of images in all processes.
         first: Index of this process's first image among the N.
@@ -49,6 +50,7 @@ class Arrangement:
 
     num_views: int
     num_global: int
+    num_targets: int
     batch: int
     total: int
     first: int
@@ -59,6 +61,11 @@ class Arrangement:
     def keys(self) -> int:
         """Number of keys, K."""
         return self.num_global * self.total
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs (target view, source view): different views, at least one global."""
+        return self.num_global * (self.num_views - 1 + self.num_targets - self.num_global)
 
     def chunks(self, dtype: torch.dtype, device: torch.device) -> Iterator[slice]:
         """Split the images so that the scores of all their views fit the budget.

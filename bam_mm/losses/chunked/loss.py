@@ -27,6 +27,7 @@ def bam_loss(
     mask_positives: bool = True,
     top_k: int = 0,
     global_normalisation: bool = True,
+    target_views: str = "global",
 ) -> Tensor:
     r"""Balanced Self-Attention Matching (BAM, ECCV 2024, section 3).
 
@@ -61,7 +62,21 @@ def bam_loss(
         loss  /= G * G * (V - 1)
 
     so that neither attention nor balance flows from one view to another: a row attends with weight
-    1/G to each key view, however unlike it is, and further rows of the teacher change nothing.
+    1/G to each key view, however unlike it is, and rows that are no targets change nothing.
+
+    ``target_views="all"`` (the paper's text: all pairs but local with local) takes the rows of the
+    local views as targets too, in the loops of either form::
+
+        for t in range(V):                                            # target views
+            for v in range(V):                                        # source views
+                if v != t and (t < G or v < G):                       # not local with local
+                    loss += mean over images i of  -sum_j P[t, i, j] * A[v, i, j]
+        loss  /= pairs                                                # G * (V - 1) + G * (V - G)
+
+    (by G * pairs without global normalisation). The keys remain the global views', and P remains
+    the same: the targets of the global views equal those of ``target_views="global"`` with a
+    teacher of V * B rows. ``top_k`` alone is different, since it averages the rows of all target
+    views. Without local views both are the same loss.
 
     Over a process group every process holds the rows of its B images; keys and balancing span all
     processes. The value is that of the whole batch on every process, and the gradients' *mean over
@@ -80,7 +95,8 @@ def bam_loss(
     Args:
         student: (V * B, D) features, view-major, not normalised.
         teacher: (G * B, D): only the global rows are balanced, a square matrix; (V * B, D): all
-            rows are balanced and the global ones used, as in the released code; or None.
+            rows are balanced and the global ones used, as in the released code, or all of them with
+            ``target_views="all"``; or None.
         num_views: V, number of views of an image, at least 2.
         num_global: G, number of global views, 1 <= G <= V.
         temperature: Softmax temperature of the student's attention.
@@ -91,14 +107,16 @@ def bam_loss(
         top_k: Number of largest entries kept in an image's target; 0 keeps all. Without global
             normalisation it counts within each key view.
         global_normalisation: Whether softmax and balancing span all key views and all rows.
+        target_views: Views whose rows serve as targets, ``global`` or ``all``.
 
     Returns:
         Scalar tensor.
 
     Raises:
         ValueError: If the shapes do not fit the views, a temperature is not positive, fewer than
-            two images are in the whole batch while positives are masked, or ``top_k`` exceeds the
-            number of keys that are not masked.
+            two images are in the whole batch while positives are masked, ``top_k`` exceeds the
+            number of keys that are not masked, ``target_views`` is unknown, or it is ``all`` and
+            the teacher has the rows of the global views only.
 
     Example:
         >>> student, teacher = torch.randn(8 * 16, 32), torch.randn(2 * 16, 32)
@@ -112,6 +130,7 @@ def bam_loss(
         mask_positives=mask_positives,
         top_k=top_k,
         global_normalisation=global_normalisation,
+        target_views=target_views,
     )
     return match_attention(
         student, teacher, num_views=num_views, num_global=num_global, settings=settings
@@ -155,6 +174,7 @@ def match_attention(
         arrangement = Arrangement(
             num_views=num_views,
             num_global=num_global,
+            num_targets=num_views if settings.target_views == "all" else num_global,
             batch=batch,
             total=total,
             first=rank() * batch,
@@ -173,8 +193,8 @@ def match_attention(
         trained_keys = keys if keys.requires_grad else None
         del keys
         targets = BalancedTargets(
-            # Rows of other views influence the balance only where it spans the views.
-            rows if settings.global_normalisation else rows[: num_global * batch],
+            # Rows that are no targets influence the balance only where it spans the views.
+            rows if settings.global_normalisation else rows[: arrangement.num_targets * batch],
             factors,
             arrangement,
             settings,

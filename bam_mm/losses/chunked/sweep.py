@@ -16,15 +16,17 @@ class ChunkedLoss(torch.autograd.Function):
     r"""This process's part of the loss, with the gradient formed in the forward pass.
 
     For a row of source view v, let z be its cosines divided by the temperature, p = softmax(z) its
-    attention, T_g the targets of its image, and w_v the number of target views other than v::
+    attention, and T_t the targets of its image that v is matched with, w_v in number: those of the
+    other global views, and of the local views too if these are targets and v is global::
 
-        loss    = scale * sum over rows of (w_v * logsumexp(z) - sum over g != v of <T_g, z>)
-        dl/dz   = scale * (w_v * p - sum over g != v of T_g)
-        scale   = 1 / (G * (V - 1) * B * H)
+        loss    = scale * sum over rows of (w_v * logsumexp(z) - sum over t of <T_t, z>)
+        dl/dz   = scale * (w_v * p - sum over t of T_t)
+        scale   = 1 / (sum of all w_v * B * H)            # G * (V - 1) pairs, or G * (2V - G - 1)
 
     A chunk's matrix therefore serves both at once and is then discarded. A chunk holds all views of
-    its images: they share the targets, and the local views share the sum of the targets too. Only
-    the gradient remains, which has the size of the features.
+    its images: they share the targets, the local views share the sum of the global targets too, and
+    the global views that of the local targets. Only the gradient remains, which has the size of the
+    features.
     """
 
     @staticmethod
@@ -104,25 +106,26 @@ class _Sweep:
         self.keys_gradient: Tensor | None = None
         self.losses: list[Tensor] = []
         self.entropies: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self.scale = 1 / (arrangement.pairs * arrangement.batch * arrangement.blocks)
+        # Number of target views of each source view, w_v.
         v, g = arrangement.num_views, arrangement.num_global
-        self.scale = 1 / (g * (v - 1) * arrangement.batch * arrangement.blocks)
-        # Number of target views of each source view.
-        self.weights = student.new_full((v, 1, 1), float(g), dtype=keys.dtype)
-        self.weights[:g] -= 1
+        self.of_global, self.of_local = arrangement.num_targets - 1, g
+        self.weights = student.new_full((v, 1, 1), float(self.of_local), dtype=keys.dtype)
+        self.weights[:g] = self.of_global
 
     def visit(self, images: slice, targets: Tensor, with_entropies: bool) -> None:
         """Add the contribution of a chunk.
 
         Args:
             images: The chunk's b images.
-            targets: (G, b, K) targets of these images.
+            targets: (T, b, K) targets of these images, the global views first.
             with_entropies: Whether to add entropies too.
         """
         units, norms = unit_rows(self.student, self.of.batch, images, self.keys.dtype)
         logits = self.keys.scores(units / self.temperature)
-        shared = targets.sum(dim=0)
+        shared, others = self._sums(targets)
         attention = torch.empty_like(logits)
-        matched = self._matched(logits, targets, shared, scratch=attention)
+        matched = self._matched(logits, shared, others, scratch=attention)
         self.of.exclude_positives(logits, images, -math.inf)
         torch.softmax(self.of.by_block(logits), dim=-1, out=self.of.by_block(attention))
         log_partition = self._log_partition(logits, attention)
@@ -131,7 +134,7 @@ class _Sweep:
             self._add_entropies(attention, targets)
         if self.gradient is None and self.keys_gradient is None:
             return
-        difference = self._subtract(attention, targets, shared)
+        difference = self._subtract(attention, shared, others)
         if self.keys_gradient is not None:
             # The small common factor is applied at the end, so that half-precision factors keep
             # their range.
@@ -144,15 +147,28 @@ class _Sweep:
             pulled.addcmul_(units, along, value=-1).mul_(factors)
             self.gradient.unflatten(0, (-1, self.of.batch))[:, images] = pulled
 
-    def _matched(self, logits: Tensor, targets: Tensor, shared: Tensor, scratch: Tensor) -> Tensor:
-        """Sum <T_g, z_v> over all pairs of different views, before positives are excluded."""
-        g = len(targets)
+    def _sums(self, targets: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+        """Add up the targets that a source view is matched with, as far as views share the sum.
+
+        Returns:
+            (b, K) sum of the targets of every local view, and for each global view the (b, K)
+            summands of its targets: those of the other global views, and the sum of the local ones.
+        """
+        g = self.of.num_global
+        local = [targets[g:].sum(dim=0)] if len(targets) > g else []
+        return targets[:g].sum(dim=0), [
+            [targets[other] for other in range(g) if other != view] + local for view in range(g)
+        ]
+
+    def _matched(
+        self, logits: Tensor, shared: Tensor, others: list[list[Tensor]], scratch: Tensor
+    ) -> Tensor:
+        """Sum <T_t, z_v> over all pairs of matched views, before positives are excluded."""
+        g = len(others)
         total = torch.mul(logits[g:], shared, out=scratch[g:]).sum()
-        for view in range(g):
-            for other in range(g):
-                if other != view:
-                    out = scratch[view]
-                    total = total + torch.mul(logits[view], targets[other], out=out).sum()
+        for view, summands in enumerate(others):
+            for summand in summands:
+                total = total + torch.mul(logits[view], summand, out=scratch[view]).sum()
         return total
 
     def _log_partition(self, logits: Tensor, attention: Tensor) -> Tensor:
@@ -160,14 +176,12 @@ class _Sweep:
         largest, share = (self.of.by_block(x).amax(dim=-1) for x in (logits, attention))
         return largest - share.log()
 
-    def _subtract(self, attention: Tensor, targets: Tensor, shared: Tensor) -> Tensor:
-        """Subtract the mean of T_g over g != v from p in place: dl/dz up to a factor."""
-        g = len(targets)
-        attention[g:].sub_(shared, alpha=1 / g)
-        for view in range(g):
-            for other in range(g):
-                if other != view:
-                    attention[view].sub_(targets[other], alpha=1 / (g - 1))
+    def _subtract(self, attention: Tensor, shared: Tensor, others: list[list[Tensor]]) -> Tensor:
+        """Subtract the mean of T_t over the targets of v from p in place: dl/dz up to a factor."""
+        attention[len(others) :].sub_(shared, alpha=1 / self.of_local)
+        for view, summands in enumerate(others):
+            for summand in summands:
+                attention[view].sub_(summand, alpha=1 / self.of_global)
         return attention
 
     def _add_entropies(self, attention: Tensor, targets: Tensor) -> None:

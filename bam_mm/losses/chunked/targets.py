@@ -36,11 +36,12 @@ class BalancedTargets:
 
     Args:
         rows: (R * B, D) features of this process, view-major, not normalised; the global views
-            first. If the keys form one block, the R views are balanced together; otherwise each
-            pair (row view, key view) is balanced independently.
+            first. With global normalisation the R views are balanced together; otherwise each pair
+            (row view, key view) is balanced independently.
         keys: Keys of all processes.
         arrangement: Arrangement of the keys; its ``num_views`` sets the size of the chunks.
-        settings: Settings of the loss; only target temperature, iterations and ``top_k`` are used.
+        settings: Settings of the loss; only target temperature, iterations, ``top_k`` and global
+            normalisation are used.
 
     Attributes:
         chunks: Slices of the images for which targets can be requested.
@@ -55,6 +56,8 @@ class BalancedTargets:
     ) -> None:
         self._rows, self._keys, self._of = rows, keys, arrangement
         self._temperature, self._top_k = settings.target_temperature, settings.top_k
+        # One view and one block of keys are a single matrix with or without global normalisation.
+        self._together = settings.global_normalisation or len(rows) == arrangement.batch
         self.chunks = tuple(arrangement.chunks(keys.dtype, keys.rows.device))
         self._kept: dict[int, Tensor] = {}
         self._space = budget(keys.rows.device).kept
@@ -72,13 +75,13 @@ class BalancedTargets:
             images: The chunk's b images, one of ``chunks``.
 
         Returns:
-            (G, b, K), non-negative, zero at positives; rows sum to one in each block of keys.
+            (T, b, K), non-negative, zero at positives; rows sum to one in each block of keys.
         """
-        num_global, batch = self._of.num_global, self._of.batch
+        num_targets, batch = self._of.num_targets, self._of.batch
         scores = self._kept.pop(images.start, None)
         if scores is None:
-            scores = self._scores(self._rows[: num_global * batch], images)
-        targets = self._of.by_block(scores[:num_global])
+            scores = self._scores(self._rows[: num_targets * batch], images)
+        targets = self._of.by_block(scores[:num_targets])
         if self._linear:
             targets = targets if self._v is None else targets.mul_(self._v)
             targets = targets.div_(targets.sum(dim=-1, keepdim=True))
@@ -97,7 +100,7 @@ class BalancedTargets:
 
     def _shares(self, matrix: Tensor, v: Tensor) -> Tensor:
         """Compute u @ P of each block in two passes, without a second matrix of its size."""
-        if self._of.blocks == 1:
+        if self._together:
             flat = matrix.flatten(0, 2)
             return torch.mv(flat.T, torch.mv(flat, v.flatten()).reciprocal_()).view_as(v)
         u = torch.einsum("rbhk,rhk->rbh", matrix, v.squeeze(1)).reciprocal_()
@@ -119,7 +122,7 @@ class BalancedTargets:
     @property
     def _summed(self) -> tuple[int, ...]:
         # Dimensions of (R, b, H, K / H) over which the sum of a key extends.
-        return (0, 1) if self._of.blocks == 1 else (1,)
+        return (0, 1) if self._together else (1,)
 
     def _all_scores(self) -> Iterator[Tensor]:
         """Yield (R, b, H, K / H) scores of each chunk; those that fit are kept."""
