@@ -126,7 +126,9 @@ def user_errors_unwrapped() -> Iterator[None]:
 
 
 def scale_batch(config: Config) -> None:
-    """Enable mmengine's scaling of the learning rate with the batch size.
+    """Enable the scaling of the learning rate and its schedule with the batch size.
+
+    :func:`~bam_mm.launch.learning_rate.set_up_learning_rate` then scales them.
 
     Args:
         config: Config to change.
