@@ -33,8 +33,7 @@ def train(config: Config, args: Namespace) -> None:
     """
     config = prepare(config, args)
     if args.amp and config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":
-        config.optim_wrapper.type = "AmpOptimWrapper"
-        config.optim_wrapper.setdefault("loss_scale", "dynamic")
+        config.optim_wrapper.type = "bam_mm.AmpOptimWrapper"
     if args.resume is not None:
         config.load_from = resume_from(config.work_dir) if args.resume == "auto" else args.resume
         config.resume = config.load_from is not None

@@ -39,7 +39,7 @@ def test_names_match_the_settings(path):
         assert config.auto_scale_lr.base_batch_size == gpus * batch
     assert f"-{config.train_cfg.max_epochs}e_" in name
     assert config.train_cfg.max_epochs == config.max_epochs == config.param_scheduler[1].end
-    assert ("amp" in name) == (config.optim_wrapper.type == "AmpOptimWrapper")
+    assert ("amp" in name) == (config.optim_wrapper.type == "bam_mm.AmpOptimWrapper")
     layouts = [
         config.layout,
         config.model.get("layout", config.layout),  # SimCLR has no layout of its own.
@@ -252,8 +252,7 @@ def schedule(stem, steps_per_epoch=2):
     layers = nn.ModuleDict({"fc": nn.Linear(2, 2, bias=False), "bn": nn.LayerNorm(2)})
     model = nn.ModuleDict({"backbone": layers})
     wrapper = dict(config.optim_wrapper, type="OptimWrapper")
-    for key in ("dtype", "loss_scale"):
-        wrapper.pop(key, None)
+    wrapper.pop("dtype", None)
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         wrapper = build_optim_wrapper(model, wrapper)
         schedulers = []
@@ -311,7 +310,7 @@ def test_lars_scales_weights_but_not_biases_and_norms():
     model.backbone = MODELS.build(backbone)
     model.neck = MODELS.build(dict(config.model.neck, in_channels=128, hid_channels=8))
     wrapper = dict(config.optim_wrapper, type="OptimWrapper", clip_grad=None)
-    del wrapper["dtype"], wrapper["loss_scale"]
+    del wrapper["dtype"]
     wrapper = build_optim_wrapper(model, wrapper)
     groups = {id(p): g for g in wrapper.param_groups for p in g["params"]}
     before = {}
@@ -336,11 +335,8 @@ def test_lars_scales_weights_but_not_biases_and_norms():
 @pytest.mark.parametrize(
     "path", [p for p in PRETRAIN if p.stem.endswith(("in1k", "released"))], ids=lambda p: p.stem
 )
-def test_a_step_on_imagenet_needs_no_synchronization(path):
+def test_batches_of_imagenet_are_copied_in_the_background(path):
     config = load_config(path)
-    adamw = config.optim_wrapper.optimizer.type == "AdamW"
-    assert config.optim_wrapper.optimizer.get("fused", False) == adamw
-    assert config.default_hooks.runtime_info.type == "bam_mm.DeferredRuntimeInfoHook"
     assert config.model.data_preprocessor.non_blocking and config.train_dataloader.pin_memory
     hooks = [hook.type for hook in config.custom_hooks]
     assert ("bam_mm.ChannelsLastHook" in hooks) == (config.model.backbone.type == "ResNet")
