@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, HOOKS, MODELS
+from mmengine.runner import Runner
 
 from bam_mm import InputError
 from bam_mm.launch import learning_rate
@@ -169,6 +170,14 @@ def test_the_runner_of_other_strategies_scales_the_same(tmp_path, messages):
     seen = run(tmp_path, [WARMUP, COSINE], base=4, options=options, auto_scale_lr=True)
     assert of(seen, "lr") == pytest.approx(schedule(LR / 2, END / 2))
     assert [level for level, _ in messages] == [logging.INFO]
+
+
+@pytest.mark.parametrize("base, factor", [(4, 1), (8, 0.5)])
+def test_the_batches_of_all_processes_count(base, factor, tmp_path, messages, monkeypatch):
+    monkeypatch.setattr(Runner, "world_size", property(lambda runner: 2))
+    seen = run(tmp_path, [WARMUP, COSINE], base=base, auto_scale_lr=True)
+    assert of(seen, "lr") == pytest.approx(schedule(LR * factor, END * factor))
+    assert len(messages) == (factor != 1)
 
 
 def test_accumulated_steps_count(tmp_path, messages):
