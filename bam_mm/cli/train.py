@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--auto-scale-lr",
         action="store_true",
-        help="scale the learning rate by the actual batch size divided by "
+        help="scale the learning rate and its schedule by the actual batch size divided by "
         "auto_scale_lr.base_batch_size",
     )
     add_trust_argument(parser)

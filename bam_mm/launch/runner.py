@@ -49,7 +49,8 @@ def prepare(config: Config, args: Namespace) -> Config:
 def fit_precision_to_machine(config: Config) -> None:
     """Train ``amp`` configs in float32 if there is no GPU, which mmengine's wrapper needs."""
     wrapper = config.get("optim_wrapper")
-    if not wrapper or wrapper.get("type") != "AmpOptimWrapper" or torch.cuda.is_available():
+    kind = str((wrapper or {}).get("type")).rpartition(".")[2]  # with or without a scope
+    if kind != "AmpOptimWrapper" or torch.cuda.is_available():
         return
     print_log(
         f"no GPU: {wrapper.get('dtype', 'mixed')} precision is off, training runs in float32",
@@ -126,7 +127,9 @@ def user_errors_unwrapped() -> Iterator[None]:
 
 
 def scale_batch(config: Config) -> None:
-    """Enable mmengine's scaling of the learning rate with the batch size.
+    """Enable the scaling of the learning rate and its schedule with the batch size.
+
+    :func:`~bam_mm.launch.learning_rate.set_up_learning_rate` then scales them.
 
     Args:
         config: Config to change.

@@ -16,6 +16,7 @@ from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
+from bam_mm.launch.learning_rate import set_up_learning_rate
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
 
@@ -32,8 +33,7 @@ def train(config: Config, args: Namespace) -> None:
     """
     config = prepare(config, args)
     if args.amp and config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":
-        config.optim_wrapper.type = "AmpOptimWrapper"
-        config.optim_wrapper.setdefault("loss_scale", "dynamic")
+        config.optim_wrapper.type = "bam_mm.AmpOptimWrapper"
     if args.resume is not None:
         config.load_from = resume_from(config.work_dir) if args.resume == "auto" else args.resume
         config.resume = config.load_from is not None
@@ -45,6 +45,7 @@ def train(config: Config, args: Namespace) -> None:
     _check_accumulation(config)
     _compare_lengths(config)
     runner = build_runner(config)
+    set_up_learning_rate(runner)
     # mmengine builds loops and dataloaders lazily, in train(), and wraps their exceptions.
     with user_errors_unwrapped():
         if config.get("default_scope") in SCOPES:

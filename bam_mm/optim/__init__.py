@@ -1,7 +1,13 @@
 """Optimizers and parameter groups; importing this package registers them."""
 
+from bam_mm.optim.amp_wrapper import AmpOptimWrapper
 from bam_mm.optim.lars import LARS
 from bam_mm.optim.layer_decay import LayerDecayOptimWrapperConstructor
 from bam_mm.optim.student_groups import StudentOptimWrapperConstructor
 
-__all__ = ["LARS", "LayerDecayOptimWrapperConstructor", "StudentOptimWrapperConstructor"]
+__all__ = [
+    "LARS",
+    "AmpOptimWrapper",
+    "LayerDecayOptimWrapperConstructor",
+    "StudentOptimWrapperConstructor",
+]

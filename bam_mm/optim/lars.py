@@ -21,7 +21,20 @@ class LARS(OneByOneLARS):
     norms stay on the device, and all tensors of a group are processed at once where possible.
     Arguments, group settings (``lars_exclude``) and state are the same, so with the same groups
     each implementation can resume from the other's state. The values differ by rounding.
+
+    With a ``GradScaler`` (float16), a step with infinite gradients is skipped on the device:
+    parameters and momentum keep every bit. With dampening, the first update depends on whether
+    earlier steps were skipped, so ``GradScaler`` reads that from the device.
     """
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether ``GradScaler`` leaves unscaling and skipping to :meth:`step`, as torch names it.
+
+        The first update of a tensor is the one without a momentum buffer. A skipped step creates
+        the buffer, which makes no difference without dampening.
+        """
+        return not any(group["dampening"] for group in self.param_groups)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -37,11 +50,39 @@ class LARS(OneByOneLARS):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        # Set by GradScaler during a step: scalars on the device. Without a scale, the gradients are
+        # already unscaled.
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
+        scale: Tensor | None = getattr(self, "grad_scale", None)
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
-            if parameters:
+            if not parameters:
+                continue
+            if scale is not None:
+                gradients = [p.grad for p in parameters if p.grad is not None]
+                torch._foreach_mul_(gradients, scale.double().reciprocal().float())
+            if found_inf is None:
                 self._step_group(group, parameters)
+            else:
+                self._step_group_unless(found_inf != 0, group, parameters)
         return loss
+
+    def _step_group_unless(self, skip: Tensor, group: dict, parameters: list[Tensor]) -> None:
+        """Perform the step unless the scalar ``skip`` on the device is true.
+
+        Only the device knows it, so the step is always computed, and undone where it is skipped.
+        """
+        tensors = [*parameters]
+        if group["momentum"]:
+            for parameter in parameters:
+                buffer = self.state[parameter].get("momentum_buffer")
+                tensors.append(torch.zeros_like(parameter) if buffer is None else buffer)
+        before = [tensor.clone() for tensor in tensors]
+        self._step_group(group, parameters)
+        if group["momentum"]:  # The buffers of first steps are new.
+            tensors[len(parameters) :] = [self.state[p]["momentum_buffer"] for p in parameters]
+        for tensor, old in zip(tensors, before, strict=True):
+            tensor.copy_(torch.where(skip, old, tensor))
 
     def _step_group(self, group: dict, parameters: list[Tensor]) -> None:
         gradients = [p.grad for p in parameters if p.grad is not None]

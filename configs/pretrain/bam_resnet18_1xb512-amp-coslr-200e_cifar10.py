@@ -32,10 +32,9 @@ model = dict(
 train_dataloader = dict(batch_size=512, num_workers=8)
 
 optim_wrapper = dict(
-    type="AmpOptimWrapper",
+    type="bam_mm.AmpOptimWrapper",
     dtype="bfloat16",
-    loss_scale="dynamic",
-    optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.999), weight_decay=0.04),
+    optimizer=dict(type="AdamW", lr=1e-3, betas=(0.9, 0.999), weight_decay=0.04, fused=True),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     constructor="bam_mm.StudentOptimWrapperConstructor",
     clip_grad=dict(max_norm=3.0),
@@ -61,7 +60,11 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
-default_hooks = dict(checkpoint=dict(interval=10), boxes=_base_.boxes)
+default_hooks = dict(
+    checkpoint=dict(interval=10),
+    boxes=_base_.boxes,
+    runtime_info=dict(type="bam_mm.DeferredRuntimeInfoHook"),
+)
 
 custom_hooks = [
     dict(type="bam_mm.TeacherUpdateHook", momentum=0.99, end_momentum=1.0),

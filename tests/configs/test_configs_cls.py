@@ -28,7 +28,7 @@ def test_names_match_the_settings(path):
     epochs = int(re.search(r"-(\d+)e_", path.stem)[1])
     assert config.train_cfg.max_epochs == config.param_scheduler[-1].end == epochs
     assert config.param_scheduler[-1].T_max == epochs - config.param_scheduler[-1].begin
-    assert ("amp" in path.stem) == (config.optim_wrapper.type == "AmpOptimWrapper")
+    assert ("amp" in path.stem) == (config.optim_wrapper.type == "bam_mm.AmpOptimWrapper")
     assert config.checkpoint is None and config.branch == "teacher"
     assert config.lr == config.optim_wrapper.optimizer.lr
     assert config.custom_hooks[0].type == "bam_mm.LoadBackboneHook"

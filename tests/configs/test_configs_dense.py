@@ -30,7 +30,7 @@ def test_names_match_the_settings(path):
     steps = int(length) * (1000 if unit == "k" else 1)
     assert config.train_cfg["max_epochs" if unit == "e" else "max_iters"] == steps
     assert config.param_scheduler[-1].end == steps
-    assert ("amp" in path.stem) == (config.optim_wrapper.type == "AmpOptimWrapper")
+    assert ("amp" in path.stem) == (config.optim_wrapper.type == "bam_mm.AmpOptimWrapper")
     assert config.checkpoint is None and config.branch == "teacher"
     assert config.lr == config.optim_wrapper.optimizer.lr
     assert config.layer_decay_rate == config.optim_wrapper.paramwise_cfg.layer_decay_rate

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
 from mmpretrain.registry import MODELS, PARAM_SCHEDULERS
@@ -16,6 +15,7 @@ pytestmark = pytest.mark.slow
 FOLDER = Path(__file__).resolve().parents[2] / "configs/pretrain"
 PRETRAIN = sorted(FOLDER.glob("*.py"))
 SMALL_150 = "bam_vit-small-p16_16xb256-amp-coslr-150e_in1k"
+RESNET = "bam_resnet50_16xb256-amp-coslr-300e_in1k"
 TOY = "bam_vit-toy-p8_1xb64-coslr-12e_toy"
 NO_TEACHER = {
     "model.use_teacher": (None, False),
@@ -39,7 +39,7 @@ def test_names_match_the_settings(path):
         assert config.auto_scale_lr.base_batch_size == gpus * batch
     assert f"-{config.train_cfg.max_epochs}e_" in name
     assert config.train_cfg.max_epochs == config.max_epochs == config.param_scheduler[1].end
-    assert ("amp" in name) == (config.optim_wrapper.type == "AmpOptimWrapper")
+    assert ("amp" in name) == (config.optim_wrapper.type == "bam_mm.AmpOptimWrapper")
     layouts = [
         config.layout,
         config.model.get("layout", config.layout),  # SimCLR has no layout of its own.
@@ -69,14 +69,17 @@ def test_simclr_differs_from_bam_only_in_the_algorithm():
         ("bam_vit-small-p16_16xb256-amp-coslr-300e_in1k", 300),
         ("bam_vit-base-p16_16xb256-amp-coslr-300e_in1k", 300),
         ("bam_caformer-m36_16xb256-amp-coslr-300e_in1k", 300),
-        ("bam_resnet50_16xb256-amp-coslr-300e_in1k", 300),
+        (RESNET, 300),
+        (f"{RESNET}-lr0.3", 300),
     ],
 )
 def test_table_9a_of_the_paper(stem, epochs):
     config = settings(stem)
     resnet = "resnet" in stem
     optimizer = config.optim_wrapper.optimizer
-    assert (optimizer.type, optimizer.lr) == (("bam_mm.LARS", 0.3) if resnet else ("AdamW", 3e-3))
+    assert optimizer.type == ("bam_mm.LARS" if resnet else "AdamW")
+    # MoCo v3's and SimCLR's .3 belongs to 256 images, see docs/faithfulness.md.
+    assert optimizer.lr == {RESNET: 0.3 * 4096 / 256, f"{RESNET}-lr0.3": 0.3}.get(stem, 3e-3)
     assert optimizer.weight_decay == (1e-6 if resnet else 0.04)
     assert config.optim_wrapper.clip_grad.max_norm == 0.3
     assert config.auto_scale_lr.base_batch_size == 4096
@@ -228,7 +231,7 @@ def test_vit_sizes(stem, heads, width, depth, millions):
 
 def test_other_sizes():
     # ResNet-50 without the classifier (2048 * 1000 + 1000 of torchvision's 25,557,032).
-    resnet = backbone_of("bam_resnet50_16xb256-amp-coslr-300e_in1k")
+    resnet = backbone_of(RESNET)
     assert sum(p.numel() for p in resnet.parameters()) == 25_557_032 - 2_049_000
     # ResNet-18 without the classifier (512 * 1000 + 1000 of torchvision's 11,689,512), 3x3 stem.
     small = backbone_of("bam_resnet18_1xb512-amp-coslr-200e_cifar10")
@@ -252,8 +255,7 @@ def schedule(stem, steps_per_epoch=2):
     layers = nn.ModuleDict({"fc": nn.Linear(2, 2, bias=False), "bn": nn.LayerNorm(2)})
     model = nn.ModuleDict({"backbone": layers})
     wrapper = dict(config.optim_wrapper, type="OptimWrapper")
-    for key in ("dtype", "loss_scale"):
-        wrapper.pop(key, None)
+    wrapper.pop("dtype", None)
     with DefaultScope.overwrite_default_scope("mmpretrain"):
         wrapper = build_optim_wrapper(model, wrapper)
         schedulers = []
@@ -282,7 +284,8 @@ def schedule(stem, steps_per_epoch=2):
         (SMALL_150, 40, 3e-3, 1e-6, (0.04, 0.4)),
         ("bam_vit-base-p16_16xb256-amp-coslr-300e_in1k", 40, 3e-3, 1e-6, (0.04, 0.4)),
         ("bam_vit-base-p16_16xb256-amp-coslr-400e_in1k_released", 40, 4.8e-3, 1e-3, (0.04, 0.4)),
-        ("bam_resnet50_16xb256-amp-coslr-300e_in1k", 10, 0.3, 1e-6, (1e-6, 1e-6)),
+        (RESNET, 10, 4.8, 1e-6, (1e-6, 1e-6)),
+        (f"{RESNET}-lr0.3", 10, 0.3, 1e-6, (1e-6, 1e-6)),
         ("bam_resnet18_1xb512-amp-coslr-200e_cifar10", 10, 1e-3, 1e-6, (0.04, 0.04)),
     ],
 )
@@ -303,44 +306,13 @@ def test_learning_rate_and_weight_decay_over_the_epochs(stem, warmup, peak, last
     assert {value[2] for value in values} == {0.0}
 
 
-def test_lars_scales_weights_but_not_biases_and_norms():
-    config = settings("bam_resnet50_16xb256-amp-coslr-300e_in1k")
-    init_default_scope("mmpretrain")
-    backbone = dict(config.model.backbone, stem_channels=4, base_channels=4)
-    model = nn.Module()
-    model.backbone = MODELS.build(backbone)
-    model.neck = MODELS.build(dict(config.model.neck, in_channels=128, hid_channels=8))
-    wrapper = dict(config.optim_wrapper, type="OptimWrapper", clip_grad=None)
-    del wrapper["dtype"], wrapper["loss_scale"]
-    wrapper = build_optim_wrapper(model, wrapper)
-    groups = {id(p): g for g in wrapper.param_groups for p in g["params"]}
-    before = {}
-    for name, parameter in model.named_parameters():
-        group = groups[id(parameter)]
-        excluded = parameter.ndim == 1
-        assert group.get("lars_exclude", False) == excluded, name
-        assert group["weight_decay"] == (0.0 if excluded else 1e-6), name
-        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
-        before[name] = parameter.detach().clone()
-    wrapper.step()
-    for name, parameter in model.named_parameters():
-        if parameter.ndim == 1:
-            expected = before[name] - 0.3 * parameter.grad
-        else:
-            old, gradient = before[name], parameter.grad
-            trust = 0.001 * old.norm() / (gradient.norm() + 1e-6 * old.norm() + 1e-8)
-            expected = old - 0.3 * trust * (gradient + 1e-6 * old)
-        torch.testing.assert_close(parameter.detach(), expected, atol=1e-6, rtol=1e-4, msg=name)
-
-
 @pytest.mark.parametrize(
-    "path", [p for p in PRETRAIN if p.stem.endswith(("in1k", "released"))], ids=lambda p: p.stem
+    "path",
+    [p for p in PRETRAIN if "_in1k" in p.stem and "-150e_" not in p.stem],
+    ids=lambda p: p.stem,
 )
-def test_a_step_on_imagenet_needs_no_synchronization(path):
+def test_batches_of_imagenet_are_copied_in_the_background(path):
     config = load_config(path)
-    adamw = config.optim_wrapper.optimizer.type == "AdamW"
-    assert config.optim_wrapper.optimizer.get("fused", False) == adamw
-    assert config.default_hooks.runtime_info.type == "bam_mm.DeferredRuntimeInfoHook"
     assert config.model.data_preprocessor.non_blocking and config.train_dataloader.pin_memory
     hooks = [hook.type for hook in config.custom_hooks]
     assert ("bam_mm.ChannelsLastHook" in hooks) == (config.model.backbone.type == "ResNet")

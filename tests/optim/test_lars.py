@@ -137,3 +137,75 @@ def test_a_closure_is_evaluated_with_gradients():
 
     first, second = optimizer.step(closure), optimizer.step(closure)
     assert second < first
+
+
+class WaitingLARS(LARS):
+    """LARS whose steps ``GradScaler`` skips itself, after reading the check from the device."""
+
+    _step_supports_amp_scaling = False
+
+
+def bits(optimizer, made):
+    """Return the bits of all parameters and momentum; no momentum yet is the same as 0."""
+    buffers = [
+        optimizer.state[p].get("momentum_buffer", torch.zeros_like(p))
+        for p in made
+        if optimizer.defaults["momentum"]
+    ]
+    return [tensor.detach().view(torch.int32).clone() for tensor in [*made, *buffers]]
+
+
+def scaled_steps(kind, change, unscale, infinite):
+    """Take six steps with a dynamic scale; return the bits after each of them, and the scales."""
+    made = parameters()
+    made[0].data[0, 0, 0] = -0.0  # A sign that adding 0 would lose.
+    optimizer = kind(groups(made), **{**SETTINGS, **change})
+    scaler, history = torch.amp.GradScaler("cpu", growth_interval=2), []
+    for step in range(6):
+        scale = scaler.scale(torch.ones(()))
+        set_gradients(made, step)
+        for parameter in made:
+            if parameter.grad is not None:
+                parameter.grad *= scale
+        if step in infinite:
+            made[1].grad[2] = torch.inf if step % 2 else torch.nan
+        if unscale:
+            scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+        history.append(bits(optimizer, made))
+    return history, scaler.get_scale()
+
+
+@pytest.mark.parametrize("unscale", [False, True], ids=["", "unscaled before"])
+@pytest.mark.parametrize(
+    "change",
+    [{}, dict(momentum=0.0), dict(nesterov=True), dict(dampening=0.2)],
+    ids=str,
+)
+def test_infinite_gradients_change_no_bit(change, unscale):
+    infinite = (0, 3, 4)
+    ours, scale = scaled_steps(LARS, change, unscale, infinite)
+    theirs, wanted = scaled_steps(WaitingLARS, change, unscale, infinite)
+    assert scale == wanted == 65536.0 / 8 * 2  # halved three times, doubled after two good steps
+    for step in range(6):
+        assert all(torch.equal(*pair) for pair in zip(ours[step], theirs[step], strict=True))
+        if step:
+            same = all(torch.equal(*pair) for pair in zip(ours[step], ours[step - 1], strict=True))
+            assert same == (step in infinite)
+
+
+def test_a_scaled_step_reads_nothing_from_the_device():
+    class Reads(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.count += function is torch.ops.aten._local_scalar_dense.default
+            return function(*args, **(kwargs or {}))
+
+    counts = []
+    for kind, change in ((LARS, {}), (LARS, dict(dampening=0.2)), (WaitingLARS, {})):
+        with Reads() as reads:
+            scaled_steps(kind, change, False, ())
+        counts.append(reads.count - 1)  # get_scale
+    assert counts == [0, 6, 6]

@@ -7,8 +7,7 @@ layer_decay_rate = 0.75
 max_epochs = 12
 
 optim_wrapper = dict(
-    type="AmpOptimWrapper",
-    loss_scale="dynamic",
+    type="bam_mm.AmpOptimWrapper",
     optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.05),
     constructor="bam_mm.LayerDecayOptimWrapperConstructor",
     paramwise_cfg=dict(layer_decay_rate=layer_decay_rate),

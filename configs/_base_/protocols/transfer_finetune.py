@@ -22,7 +22,7 @@ model = dict(
 )
 
 optim_wrapper = dict(
-    type="AmpOptimWrapper",
+    type="bam_mm.AmpOptimWrapper",
     dtype="bfloat16",
     optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1),
     paramwise_cfg=dict(
