@@ -88,6 +88,7 @@ def as_one_of(processes: int) -> Iterator[None]:
         mock.patch("torch.distributed.is_initialized", lambda: True),
         mock.patch("torch.distributed.get_world_size", lambda *args: processes),
         mock.patch("torch.distributed.get_rank", lambda *args: 0),
+        mock.patch("torch.distributed.get_backend", lambda *args: "gloo"),
         mock.patch("torch.distributed.all_reduce", lambda *args, **kwargs: None),
         mock.patch("bam_mm.distributed._all_gather_with_gradient", gather),
     ):

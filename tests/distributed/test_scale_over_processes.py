@@ -172,7 +172,7 @@ def test_gathered_rows_are_padded_to_the_longest_part(counts):
 
 @pytest.mark.slow
 def test_a_hand_count_of_a_step(counts):
-    """Without the formulas: 16 rows of keys are too many, 10 of width 12 are right."""
+    # Two global views of 5 images, 12 wide; one sum for each key in each of three iterations.
     processes, ranks = counts
     calls = Counter(ranks[0]["step"][0])
     assert calls[Call("all_gather", torch.float32, 2 * BATCH * WIDTH)] == 1
