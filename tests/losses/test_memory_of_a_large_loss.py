@@ -11,11 +11,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bam_mm.losses import bam_loss
-from bam_mm.losses.chunked import arrangement as rows
-from bam_mm.losses.chunked import loss as attention_matching
-from bam_mm.losses.chunked import products
 from benchmarks.baselines.materialised_loss import materialised_loss
-from tests.losses.counted_memory import CountedMemory
+from benchmarks.counted_memory import CountedMemory, like_a_gpu
 
 VIEWS, GLOBAL, MIB = 8, 2, 2**20
 
@@ -34,15 +31,9 @@ def extra_mib(loss, images, dim, dtype, teacher_views=GLOBAL):
 
 
 @pytest.fixture
-def like_a_gpu(monkeypatch):
-    """Chunks and half products of a GPU, on the CPU's operators (fake CUDA has no backward)."""
-
-    def float32_sums(a, b):
-        return torch.empty(len(a), b.shape[1], dtype=torch.float32)
-
-    monkeypatch.setattr(attention_matching, "half_type", lambda *args: torch.bfloat16)
-    monkeypatch.setattr(products, "multiply_half", float32_sums)
-    monkeypatch.setitem(rows.BUDGETS, "cpu", rows.BUDGETS["cuda"])
+def on_a_gpu():
+    with like_a_gpu():
+        yield
 
 
 def test_counting_by_hand():
@@ -58,7 +49,7 @@ def test_counting_by_hand():
             assert memory.now == MIB // 2
 
 
-def test_a_sixth_of_the_matrices_on_a_gpu(like_a_gpu):
+def test_a_sixth_of_the_matrices_on_a_gpu(on_a_gpu):
     ours, matrices = (
         extra_mib(loss, 4096, 4096, torch.bfloat16) for loss in (bam_loss, materialised_loss)
     )
