@@ -110,6 +110,23 @@ def mean_over_processes(x: Tensor) -> Tensor:
     return sum_over_processes(x).div_(world_size()) if world_size() > 1 else x.detach().clone()
 
 
+def mean_where_different(x: Tensor) -> Tensor:
+    """Average ``x`` over all processes, without a gradient, except where all of them agree.
+
+    Args:
+        x: Floating-point tensor of the same shape on every process.
+
+    Returns:
+        Tensor of the same shape. Entries that are equal on all processes are returned as they are:
+        the mean of three equal numbers can differ from them in the last bit.
+    """
+    x = x.detach()
+    if world_size() == 1:
+        return x.clone()
+    largest, negated_smallest = _reduce(torch.stack([x, -x]), dist.ReduceOp.MAX)
+    return torch.where(largest == -negated_smallest, x, mean_over_processes(x))
+
+
 def sum_over_processes(x: Tensor) -> Tensor:
     """Sum ``x`` over all processes, without a gradient."""
     x = x.detach().clone()
