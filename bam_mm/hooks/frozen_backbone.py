@@ -82,7 +82,8 @@ class FrozenBackboneHook(Hook):
             raise InputError(
                 f"iteration {runner.iter}: the backbone is not frozen: {len(changed)} of its "
                 f"tensors changed, the first is backbone.{changed[0]}; remove hooks that change it "
-                "(mmengine's SyncBuffersHook, EMA, PreciseBN), or remove FrozenBackboneHook to train it"
+                "(mmengine's SyncBuffersHook, EMA, PreciseBN), or remove FrozenBackboneHook to "
+                "train it"
             )
 
 

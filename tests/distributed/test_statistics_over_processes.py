@@ -16,7 +16,7 @@ from torch import nn
 from bam_mm import InputError
 from bam_mm.hooks import FrozenBackboneHook
 from bam_mm.models.teacher import MomentumTeacher
-from bam_mm.registry import HOOKS, MODELS
+from bam_mm.registry import HOOKS
 from tests.distributed.test_loss_over_processes import free_port
 
 RUNTIME = Path(__file__).resolve().parents[2] / "configs/_base_/default_runtime.py"
