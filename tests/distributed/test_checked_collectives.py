@@ -1,5 +1,6 @@
 """The check of collectives finds every function of torch.distributed that communicates."""
 
+import builtins
 import inspect
 from types import FunctionType
 
@@ -77,7 +78,7 @@ def two_processes(monkeypatch):
 def call(text, file):
     """Evaluate an expression as if it stood in a file of the package."""
     names = {"x": torch.ones(1), "two": torch.ones(2), "dist": dist, "functional": functional}
-    names |= {"gather_with_gradient": gather_with_gradient}
+    names |= {"gather_with_gradient": gather_with_gradient, "__builtins__": builtins}
     with CheckedCollectives():
         FunctionType(compile(text, str(PACKAGE / file), "eval"), names)()
 
