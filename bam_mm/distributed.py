@@ -3,14 +3,22 @@
 If no process group is initialised, or the group has a single process, every function is the
 identity or the plain local operation, so callers do not have to check. Gradients are propagated
 only where the docstring states it.
+
+Arguments may lie on any device, whatever the backend of the group supports (NCCL: GPU tensors
+only). Every tensor passes through :func:`communicable` before a collective, and every result is
+returned on the device of the argument.
 """
 
 from __future__ import annotations
 
+import io
+import pickle
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather as _all_gather_with_gradient
+from torch.autograd import Function
 
 
 def world_size() -> int:
@@ -29,6 +37,24 @@ def start_on_cpu() -> None:
         dist.init_process_group("gloo")
 
 
+def communicable(x: Tensor) -> Tensor:
+    """Return ``x`` in a form that the default group can communicate.
+
+    Args:
+        x: Tensor on any device.
+
+    Returns:
+        ``x`` itself if it is contiguous and on a device that a backend of the group supports.
+        Otherwise a contiguous copy: on the CPU if a backend supports it, else on the device of the
+        group, for NCCL the current GPU.
+    """
+    supported = [pair.split(":")[0] for pair in dist.get_backend_config().split(",")]
+    if x.device.type not in supported:
+        bound = dist.distributed_c10d._get_default_group().bound_device_id
+        x = x.to("cpu" if "cpu" in supported else bound or supported[0])
+    return x.contiguous()
+
+
 def gather_equal(x: Tensor) -> Tensor:
     """Stack ``x`` of all processes. The gradient is propagated to every process.
 
@@ -40,7 +66,7 @@ def gather_equal(x: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return x.unsqueeze(0)
-    return torch.stack(list(_all_gather_with_gradient(x.contiguous())))
+    return _Stack.apply(x)
 
 
 def gather_rows(x: Tensor) -> Tensor:
@@ -54,15 +80,12 @@ def gather_rows(x: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return x
-    count = torch.tensor([x.shape[0]], device=x.device)
-    counts = [torch.zeros_like(count) for _ in range(world_size())]
-    dist.all_gather(counts, count)
-    longest = int(max(counts))
-    padded = x.new_zeros((longest, *x.shape[1:]))
-    padded[: x.shape[0]] = x
-    parts = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)])
+    x = x.detach()
+    counts = _stack(torch.tensor(len(x))).tolist()
+    padded = x.new_zeros((max(counts), *x.shape[1:]))
+    padded[: len(x)] = x
+    parts = _stack(padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
 
 def logsumexp_rows(x: Tensor) -> Tensor:
@@ -76,56 +99,121 @@ def logsumexp_rows(x: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return x.logsumexp(dim=0, keepdim=True)
-    largest = x.amax(dim=0, keepdim=True)
-    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    largest = _reduce(x.amax(dim=0, keepdim=True), dist.ReduceOp.MAX)
     # A column that is -inf everywhere has no finite maximum to subtract.
     largest = torch.where(largest.isfinite(), largest, torch.zeros_like(largest))
-    total = (x - largest).exp().sum(dim=0, keepdim=True)
-    dist.all_reduce(total)
-    return total.log() + largest
+    return _reduce((x - largest).exp().sum(dim=0, keepdim=True)).log() + largest
 
 
 def mean_over_processes(x: Tensor) -> Tensor:
     """Average ``x`` over all processes, without a gradient."""
-    x = x.detach().clone()
-    if world_size() > 1:
-        dist.all_reduce(x)
-        x /= world_size()
-    return x
+    return sum_over_processes(x).div_(world_size()) if world_size() > 1 else x.detach().clone()
+
+
+def mean_where_different(x: Tensor) -> Tensor:
+    """Average ``x`` over all processes, without a gradient, except where all of them agree.
+
+    Args:
+        x: Floating-point tensor of the same shape on every process.
+
+    Returns:
+        Tensor of the same shape. Entries that are equal on all processes are returned as they are:
+        the mean of three equal numbers can differ from them in the last bit.
+    """
+    x = x.detach()
+    if world_size() == 1:
+        return x.clone()
+    largest, negated_smallest = _reduce(torch.stack([x, -x]), dist.ReduceOp.MAX)
+    return torch.where(largest == -negated_smallest, x, mean_over_processes(x))
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
     """Sum ``x`` over all processes, without a gradient."""
     x = x.detach().clone()
-    if world_size() > 1:
-        dist.all_reduce(x)
-    return x
+    return _reduce(x) if world_size() > 1 else x
 
 
 def gather_objects(x: object) -> list:
-    """Gather a small picklable object of every process, in the order of their ranks."""
-    if world_size() == 1:
-        return [x]
-    everything = [None] * world_size()
-    dist.all_gather_object(everything, x)
-    return everything
+    """Gather a small picklable object of every process, in the order of their ranks.
+
+    Args:
+        x: Object. Tensors inside it may lie on any device.
+
+    Returns:
+        Copies of the objects, whose tensors are on the CPU: a GPU tensor would otherwise be
+        restored on the GPU of the process that it comes from.
+    """
+    file = io.BytesIO()
+    _CPUPickler(file).dump(x)
+    data = torch.frombuffer(file.getbuffer(), dtype=torch.uint8)
+    counts = gather_rows(torch.tensor([len(data)])).tolist()
+    parts = gather_rows(data).split(counts)
+    # They come from the processes of this run, as in torch.distributed.all_gather_object.
+    return [pickle.loads(part.numpy().tobytes()) for part in parts]  # noqa: S301
 
 
 def true_on_all(flag: bool) -> bool:
     """Return whether ``flag`` is true on every process. The result is the same on every process."""
     if world_size() == 1:
         return flag
-    # NCCL supports GPU tensors only.
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    count = torch.tensor([int(flag)], device=device)
-    dist.all_reduce(count, op=dist.ReduceOp.MIN)
-    return bool(count)
+    return bool(_reduce(torch.tensor(int(flag)), dist.ReduceOp.MIN))
 
 
 def barrier() -> None:
     """Wait until every process has reached this point."""
-    if world_size() > 1:
-        dist.barrier()
+    # Reading the result waits for the device too, and NCCL cannot guess a wrong one.
+    true_on_all(True)
+
+
+class _Stack(Function):
+    """Stack the tensors of all processes; the gradient of a tensor is summed over processes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _stack(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _SumOfRank.apply(grad)
+
+
+class _SumOfRank(Function):
+    """Sum (P, ...) tensors over the processes, and return the row of this process."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        sent = communicable(x.flatten())
+        own = communicable(sent.new_empty(x[0].numel()))
+        dist.reduce_scatter_tensor(own, sent)
+        return own.view(x.shape[1:]).to(x.device)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _Stack.apply(grad)
+
+
+class _CPUPickler(pickle.Pickler):
+    """Pickler that moves all tensors to the CPU."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, Tensor) and obj.device.type != "cpu":
+            return obj.cpu().__reduce_ex__(pickle.DEFAULT_PROTOCOL)
+        return NotImplemented
+
+
+def _stack(x: Tensor) -> Tensor:
+    """Gather tensors (...) of the same shape on all processes: (P, ...) on the device of ``x``."""
+    sent = communicable(x.flatten())
+    gathered = communicable(sent.new_empty(world_size() * sent.numel()))
+    dist.all_gather_into_tensor(gathered, sent)
+    return gathered.view(world_size(), *x.shape).to(x.device)
+
+
+def _reduce(x: Tensor, op: Any = dist.ReduceOp.SUM) -> Tensor:
+    """Reduce ``x`` over all processes, in place where possible: use the returned tensor only."""
+    reduced = communicable(x)
+    dist.all_reduce(reduced, op=op)
+    return reduced.to(x.device)
 
 
 def unwrap_model(model: nn.Module) -> nn.Module:

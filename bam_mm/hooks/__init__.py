@@ -11,6 +11,7 @@ from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.hooks.online_knn import OnlineKNNHook
 from bam_mm.hooks.random_state import RandomStateHook
 from bam_mm.hooks.skipped_images import SkippedImagesHook
+from bam_mm.hooks.sync_statistics import SyncStatisticsHook
 from bam_mm.hooks.teacher_update import TeacherUpdateHook
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "OnlineKNNHook",
     "RandomStateHook",
     "SkippedImagesHook",
+    "SyncStatisticsHook",
     "TeacherUpdateHook",
     "WholeCheckpointHook",
 ]

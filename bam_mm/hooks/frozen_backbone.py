@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from torch import nn
 
-from bam_mm.distributed import mean_over_processes, unwrap_model
+from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.models.linear_probe import tensor_digests
 from bam_mm.registry import HOOKS
@@ -23,8 +23,7 @@ class FrozenBackboneHook(Hook):
 
     The hook digests all parameters and buffers before training, after every epoch and at the end.
     It saves the digest in each checkpoint, so that a run can only be resumed with the same
-    backbone. After each epoch, it also averages the BatchNorm statistics of the neck over the
-    processes, because each process collects them from its own batches.
+    backbone.
     """
 
     # After the training of an epoch, before its checkpoint is written.
@@ -57,11 +56,7 @@ class FrozenBackboneHook(Hook):
             )
 
     def after_train_epoch(self, runner) -> None:
-        """Average the statistics of the neck over the processes, and check the backbone."""
-        neck = getattr(unwrap_model(runner.model), "neck", None)
-        for buffer in neck.buffers() if neck is not None else ():
-            if buffer.is_floating_point():
-                buffer.copy_(mean_over_processes(buffer))
+        """Check the backbone."""
         self._check_backbone(runner)
 
     def after_train(self, runner) -> None:
@@ -87,7 +82,8 @@ class FrozenBackboneHook(Hook):
             raise InputError(
                 f"iteration {runner.iter}: the backbone is not frozen: {len(changed)} of its "
                 f"tensors changed, the first is backbone.{changed[0]}; remove hooks that change it "
-                "(SyncBuffers, EMA, PreciseBN), or remove FrozenBackboneHook to train it"
+                "(mmengine's SyncBuffersHook, EMA, PreciseBN), or remove FrozenBackboneHook to "
+                "train it"
             )
 
 

@@ -18,7 +18,7 @@ class SkippedImagesHook(Hook):
         counters = [t.skipped for t in getattr(pipeline, "transforms", ()) if hasattr(t, "skipped")]
         if not counters:
             return
-        # The counters lie in memory shared with the workers, where NCCL cannot read them.
+        # The counters lie in memory shared with the workers.
         count = sum(gather_objects(sum(int(counter) for counter in counters)))
         if count:
             runner.logger.warning(

@@ -13,18 +13,20 @@ from bam_mm.checkpoint import write_whole
 from bam_mm.distributed import gather_objects, world_size
 
 
-def write_facts(work_dir: str | Path, part: str) -> None:
+def write_facts(work_dir: str | Path, part: str, peak_gpu_mb: float | None) -> None:
     """Write ``<part>_facts.json`` at the end of a run; every process must call this function.
 
     Args:
         work_dir: Work folder of the run.
         part: Part of the run, ``train`` or ``test``.
+        peak_gpu_mb: Peak GPU memory of this process in MiB, None without a GPU; see
+            :class:`~bam_mm.launch.gpu_memory.PeakGPUMemory`.
     """
     gpu = torch.cuda.is_available()
     mine = {
         "peak_mb": peak_mb(),
         "device": torch.cuda.get_device_name() if gpu else "cpu",
-        "peak_gpu_mb": torch.cuda.max_memory_allocated() / 2**20 if gpu else None,
+        "peak_gpu_mb": peak_gpu_mb,
     }
     every = gather_objects(mine)
     if not is_main_process():

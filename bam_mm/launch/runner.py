@@ -71,7 +71,9 @@ def fit_processes_to_machine(config: Config) -> None:
         "model_wrapper_cfg",
         dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False),
     )
-    if replace(config.get("model"), ["type"], lambda kind: "BN" if kind == "SyncBN" else kind):
+    converted = config.pop("sync_bn", None)  # mmengine converts every BatchNorm of the model.
+    named = replace(config.get("model"), ["type"], lambda kind: "BN" if kind == "SyncBN" else kind)
+    if converted or named:
         print_log(
             "no GPU: SyncBN needs one, so each process normalises with its own images (BN)",
             logger="current",

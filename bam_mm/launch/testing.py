@@ -16,6 +16,7 @@ from bam_mm.data.checks.labels import check_labels
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
+from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, user_errors_unwrapped
 
@@ -45,26 +46,27 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
         if name.startswith(("train_", "val_")) or name in ("optim_wrapper", "param_scheduler"):
             config[name] = None
     config.custom_hooks = []
-    runner = build_runner(config)
-    model: Any = unwrap_model(runner.model)
-    trust = getattr(args, "trust_checkpoint", False)
-    if hasattr(model, "load_pretrained"):
-        # The model loads a part of the checkpoint, and proves itself that this part is complete.
-        report = model.load_pretrained(args.checkpoint, **({"trust": True} if trust else {}))
-        if report is not None and is_main_process():
-            write_proof(runner.work_dir, report)
-    else:
-        load_weights(model, args.checkpoint, trust=trust)
-    with user_errors_unwrapped():
-        if config.get("default_scope") in SCOPES:
-            check_dense_data(model, runner.test_loop.dataloader.dataset, "test")
-        _check_test_labels(model, runner.test_loop.dataloader.dataset)
-        metrics = runner.test()
+    with PeakGPUMemory() as memory:
+        runner = build_runner(config)
+        model: Any = unwrap_model(runner.model)
+        trust = getattr(args, "trust_checkpoint", False)
+        if hasattr(model, "load_pretrained"):
+            # The model loads a part of the checkpoint, and proves that this part is complete.
+            report = model.load_pretrained(args.checkpoint, **({"trust": True} if trust else {}))
+            if report is not None and is_main_process():
+                write_proof(runner.work_dir, report)
+        else:
+            load_weights(model, args.checkpoint, trust=trust)
+        with user_errors_unwrapped():
+            if config.get("default_scope") in SCOPES:
+                check_dense_data(model, runner.test_loop.dataloader.dataset, "test")
+            _check_test_labels(model, runner.test_loop.dataloader.dataset)
+            metrics = runner.test()
     if args.out and is_main_process():
         # mmseg returns NumPy scalars, which JSON cannot store.
         plain = {key: getattr(value, "item", lambda v=value: v)() for key, value in metrics.items()}
         Path(args.out).write_text(json.dumps(plain, indent=2) + "\n")
-    write_facts(runner.work_dir, "test")
+    write_facts(runner.work_dir, "test", memory.mb())
     left_out = int(sum(v for k, v in metrics.items() if k.split("/")[-1] == "left_out"))
     if left_out:
         raise InputError(

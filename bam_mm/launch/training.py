@@ -16,6 +16,7 @@ from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
+from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.learning_rate import set_up_learning_rate
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
@@ -44,14 +45,15 @@ def train(config: Config, args: Namespace) -> None:
     _check_batch(config)
     _check_accumulation(config)
     _compare_lengths(config)
-    runner = build_runner(config)
-    set_up_learning_rate(runner)
-    # mmengine builds loops and dataloaders lazily, in train(), and wraps their exceptions.
-    with user_errors_unwrapped():
-        if config.get("default_scope") in SCOPES:
-            _check_data(runner)
-        runner.train()
-    write_facts(runner.work_dir, "train")
+    with PeakGPUMemory() as memory:
+        runner = build_runner(config)
+        set_up_learning_rate(runner)
+        # mmengine builds loops and dataloaders lazily, in train(), and wraps their exceptions.
+        with user_errors_unwrapped():
+            if config.get("default_scope") in SCOPES:
+                _check_data(runner)
+            runner.train()
+    write_facts(runner.work_dir, "train", memory.mb())
 
 
 def resume_from(work_dir: str) -> str | None:

@@ -8,8 +8,8 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="bam_mm.WholeCheckpointHook", interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type="DistSamplerSeedHook"),
-    # Averages BatchNorm statistics over the processes before evaluation and saving.
-    sync_buffers=dict(type="SyncBuffersHook"),
+    # Averages BatchNorm statistics over the processes after each epoch and before validation.
+    sync_buffers=dict(type="bam_mm.SyncStatisticsHook"),
     random_state=dict(type="bam_mm.RandomStateHook"),
 )
 

@@ -21,6 +21,27 @@ def run(path, world, work_dir):
     if feature_protocols.protocol_of(path):
         feature_protocols.run(path, world, work_dir)
         return
+    config = reduced(path, world, work_dir)
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    config.default_hooks.checkpoint = None
+    if "ResNet" not in config.model.backbone.type and "toy" not in path.stem:
+        shrink(config.model)
+    runner = build_runner(config)
+    snapshot = Snapshot()
+    runner.register_hook(snapshot, priority="LOWEST")
+    runner.train()
+    assert runner.iter == 1
+    assert torch.isfinite(torch.tensor(runner.message_hub.get_scalar("train/loss").current()))
+    before = snapshot.state
+    now = runner.model.state_dict()
+    moved = {k for k in before if not torch.equal(before[k], now[k])}
+    assert "head.fc.weight" in moved
+    assert any(k.startswith("backbone.") for k in moved) == ("linear" not in path.stem)
+    assert all(torch.isfinite(v).all() for v in now.values())
+
+
+def reduced(path, world, work_dir):
+    """Load a config that trains, with four images of the toy world."""
     options = {
         "checkpoint": "random",
         "data_root": str(world / "images"),
@@ -39,22 +60,7 @@ def run(path, world, work_dir):
         config.train_dataloader.dataset.pop("name")
     config.train_dataloader.update(num_workers=0, persistent_workers=False)
     config.train_cfg.update(max_epochs=1)
-    config.val_dataloader = config.val_cfg = config.val_evaluator = None
-    config.default_hooks.checkpoint = None
-    if "ResNet" not in config.model.backbone.type and "toy" not in path.stem:
-        shrink(config.model)
-    runner = build_runner(config)
-    snapshot = Snapshot()
-    runner.register_hook(snapshot, priority="LOWEST")
-    runner.train()
-    assert runner.iter == 1
-    assert torch.isfinite(torch.tensor(runner.message_hub.get_scalar("train/loss").current()))
-    before = snapshot.state
-    now = runner.model.state_dict()
-    moved = {k for k in before if not torch.equal(before[k], now[k])}
-    assert "head.fc.weight" in moved
-    assert any(k.startswith("backbone.") for k in moved) == ("linear" not in path.stem)
-    assert all(torch.isfinite(v).all() for v in now.values())
+    return config
 
 
 class Snapshot(Hook):

@@ -6,6 +6,14 @@ from tests.configs.running.dense import shrink, train_once
 
 def run(path, world, work_dir):
     """Train for one iteration on two images of 96x128 pixels."""
+    config = reduced(path, world, work_dir)
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    config.default_hooks.checkpoint = None
+    train_once(config)
+
+
+def reduced(path, world, work_dir):
+    """Load a config with narrow parts and two images for training."""
     toy = load_config(path.parent / "vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy.py")
     config = load_config(
         path,
@@ -30,14 +38,12 @@ def run(path, world, work_dir):
             step.scales = [(96, 160), (128, 192)]
         elif step.type == "RandomCrop":
             step.crop_size = (64, 96)
-    config.val_dataloader = config.val_cfg = config.val_evaluator = None
-    config.default_hooks.checkpoint = None
     model = config.model
     narrow(model, shrink(model.backbone), width=32)
     model.train_cfg.rpn_proposal.update(nms_pre=50, max_per_img=20)
     for stage in model.train_cfg.rcnn:
         stage.sampler.num = 16
-    train_once(config)
+    return config
 
 
 def narrow(model, maps, width):

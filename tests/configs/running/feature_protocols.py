@@ -15,7 +15,7 @@ def protocol_of(path):
     return next((p for p in PROTOCOLS if f"_{p}_" in path.stem), None)
 
 
-def run(path, world, work_dir):
+def run(path, world, work_dir, launcher="none"):
     """Extract features of a few images of the toy world with a small backbone and evaluate them."""
     protocol = protocol_of(path)
     images = world / "images"
@@ -41,7 +41,7 @@ def run(path, world, work_dir):
         backbone.arch = dict(embed_dims=96, num_layers=2, num_heads=12, feedforward_channels=96)
         backbone.img_size = 64
     args = Namespace(
-        config=str(path), checkpoint="random", work_dir=str(work_dir), launcher="none", out=None
+        config=str(path), checkpoint="random", work_dir=str(work_dir), launcher=launcher, out=None
     )
     metrics = run_test(config, args)
     assert metrics and all(math.isfinite(value) for value in metrics.values())

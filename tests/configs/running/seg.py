@@ -6,6 +6,14 @@ from tests.configs.running.dense import shrink, train_once
 
 def run(path, world, work_dir):
     """Train for one iteration on two crops of 64x64 pixels."""
+    config = reduced(path, world, work_dir)
+    config.val_dataloader = config.val_cfg = config.val_evaluator = None
+    config.default_hooks.checkpoint = None
+    train_once(config)
+
+
+def reduced(path, world, work_dir):
+    """Load a config with narrow parts and two images for training."""
     toy = load_config(path.parent / "vit-toy-p8_upernet_1xb4-400i_toy.py")
     config = load_config(
         path,
@@ -30,10 +38,8 @@ def run(path, world, work_dir):
         data_prefix=toy.train_dataloader.dataset.data_prefix,
     )
     config.train_cfg.max_iters = 1
-    config.val_dataloader = config.val_cfg = config.val_evaluator = None
-    config.default_hooks.checkpoint = None
     narrow(config.model, shrink(config.model.backbone))
-    train_once(config)
+    return config
 
 
 def narrow(model, maps):

@@ -5,7 +5,7 @@ from bam_mm.launch.runner import build_runner
 from tests.models.davis_stubs import write_videos
 
 
-def run(path, world, work_dir):
+def run(path, world, work_dir, launcher="none"):
     """Score a video of three frames instead of the longer ones of the toy world."""
     data = world / "one-video"
     if not data.exists():
@@ -17,6 +17,7 @@ def run(path, world, work_dir):
         "work_dir": str(work_dir),
     }
     config = load_config(path, options)
+    config.launcher = launcher
     config.test_evaluator.overlays = 0
     metrics = build_runner(config).test()
     scores = [value for key, value in metrics.items() if "J&F" in key]
