@@ -10,7 +10,12 @@ from torch.utils._pytree import tree_leaves
 
 # Index of the argument that holds what a process contributes.
 _CONTRIBUTION = {"allgather_": 1, "_allgather_base_": 1, "reduce_scatter_": 1, "scatter_": 1}
-_NAMES = {"allreduce_": "all_reduce", "allgather_": "all_gather", "broadcast_": "broadcast"}
+_NAMES = {
+    "allreduce_": "all_reduce",
+    "allgather_": "all_gather",
+    "_allgather_base_": "all_gather",
+    "broadcast_": "broadcast",
+}
 
 
 class Call(NamedTuple):

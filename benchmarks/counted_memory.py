@@ -1,7 +1,7 @@
 """Memory of a computation that is not carried out, counted on tensors without contents."""
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from unittest import mock
 
@@ -81,15 +81,16 @@ def as_one_of(processes: int) -> Iterator[None]:
         processes: Number of processes.
     """
 
-    def gather(x: Tensor) -> Iterable[Tensor]:
-        return [torch.empty_like(x) for _ in range(processes)]
+    def nothing(*args: object, **kwargs: object) -> None:
+        return None
 
     with (
         mock.patch("torch.distributed.is_initialized", lambda: True),
         mock.patch("torch.distributed.get_world_size", lambda *args: processes),
         mock.patch("torch.distributed.get_rank", lambda *args: 0),
-        mock.patch("torch.distributed.get_backend", lambda *args: "gloo"),
-        mock.patch("torch.distributed.all_reduce", lambda *args, **kwargs: None),
-        mock.patch("bam_mm.distributed._all_gather_with_gradient", gather),
+        mock.patch("torch.distributed.get_backend_config", lambda *args: "cpu:gloo"),
+        mock.patch("torch.distributed.all_reduce", nothing),
+        mock.patch("torch.distributed.all_gather_into_tensor", nothing),
+        mock.patch("torch.distributed.reduce_scatter_tensor", nothing),
     ):
         yield
