@@ -94,7 +94,7 @@ def test_fine_tuning_matches_deit(size):
     assert augments(config) == {"Mixup": 0.8, "CutMix": 1.0}
     assert config.model.backbone.drop_path_rate == 0.1
     assert config.model.backbone.arch.num_heads == 12
-    assert config.train_dataloader.sampler.type == "RepeatAugSampler"
+    assert config.train_dataloader.sampler.type == "bam_mm.RepeatAugSampler"
     assert config.train_dataloader.sampler.num_repeats == 3
     steps = {t.type: t for t in config.train_dataloader.dataset.pipeline}
     rand = steps["RandAugment"]
