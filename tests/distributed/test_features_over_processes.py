@@ -93,7 +93,8 @@ def look_at_files(rank, world, port, images, out):
     if rank == 1:
         bench.model.backbone.conv1.weight.data[0, 0, 0, 0] += 1e-6
     faults = []
-    for bench.cache in (bench.cache, None):
+    for folder in (bench.cache, None):
+        bench.cache = folder
         with pytest.raises(InputError, match="processes 0 and 1 hold different weights") as error:
             bench.run()
         faults.append(str(error.value))
