@@ -16,6 +16,7 @@ from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
+from bam_mm.launch.epoch_length import report_epoch
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
 
@@ -49,6 +50,7 @@ def train(config: Config, args: Namespace) -> None:
     with user_errors_unwrapped():
         if config.get("default_scope") in SCOPES:
             _check_data(runner)
+        report_epoch(runner)
         runner.train()
     write_facts(runner.work_dir, "train")
 
