@@ -111,9 +111,10 @@ def _few_steps(epoch: Epoch, config: Config) -> str:
         f"epoch of {epoch.images:,} images, fewer than {FEW_STEPS}"
     )
     share = epoch.images // (FEW_STEPS * epoch.processes * epoch.accumulated)
-    smaller = 2 ** (share.bit_length() - 1) if share else 1
+    # A power of two; BAM and BatchNorm need two images.
+    smaller = 2 ** max(share.bit_length() - 1, 1)
     if smaller >= epoch.batch:
-        return f"{found}: train on fewer processes, unless this is intended"
+        return f"{found}: train on more images or fewer processes, unless this is intended"
     scaled = config.get("auto_scale_lr") or {}
     if scaled.get("enable"):
         rate = "--auto-scale-lr lowers the learning rate accordingly"

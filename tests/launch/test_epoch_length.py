@@ -142,7 +142,7 @@ def test_the_remedy_leads_to_ten_steps(tmp_path, monkeypatch):
     assert "batch_size=2 and multiply the learning rate by 0.5" in warning[0]
     warning = report(tmp_path, monkeypatch, count=30, batch=1, processes=8)[1]
     assert "batch_size=1 on 8 processes leaves 4 steps" in warning[0]
-    assert "train on fewer processes" in warning[0]
+    assert "train on more images or fewer processes" in warning[0]
 
 
 def test_iteration_based_runs_have_no_epochs(tmp_path, monkeypatch):
