@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import LOOPS as MMENGINE_LOOPS
@@ -44,6 +45,7 @@ def _child(parent: Registry, *packages: str) -> Registry:
 MODELS = _child(MMENGINE_MODELS, "models")
 MODEL_WRAPPERS = _child(MMENGINE_MODEL_WRAPPERS, "models")
 DATASETS = _child(MMENGINE_DATASETS, "data")
+DATA_SAMPLERS = _child(MMENGINE_DATA_SAMPLERS, "data")
 TRANSFORMS = _child(MMENGINE_TRANSFORMS, "data")
 HOOKS = _child(MMENGINE_HOOKS, "hooks", "figures")
 LOOPS = _child(MMENGINE_LOOPS, "protocols")

@@ -1,4 +1,4 @@
-"""Data sets and transforms. Importing this package registers them."""
+"""Data sets, samplers and transforms. Importing this package registers them."""
 
 from bam_mm.data.checks.semantic_maps import CheckSemanticMap
 from bam_mm.data.contrastive_crop.box_store import BoxStore
@@ -7,6 +7,7 @@ from bam_mm.data.davis import DAVISDataset
 from bam_mm.data.image_folder import ImageFolder
 from bam_mm.data.loading import CheckImage, LoadImage
 from bam_mm.data.multi_crop import MultiCrop, Photometric
+from bam_mm.data.samplers import InfiniteSampler, RepeatAugSampler
 from bam_mm.data.transfer import transfer_dataset
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "ContrastiveCrop",
     "DAVISDataset",
     "ImageFolder",
+    "InfiniteSampler",
     "LoadImage",
     "MultiCrop",
     "Photometric",
+    "RepeatAugSampler",
     "transfer_dataset",
 ]

@@ -58,13 +58,17 @@ class ImageFolder(CustomDataset):
         )
 
     def set_epoch(self, seed: int, epoch: int) -> None:
-        """Set seed and epoch, which determine a sample's random draws together with its index."""
+        """Set seed and epoch, which determine a sample's random draws with its index and visit."""
         self.clock.set(seed, epoch)
 
     def __getitem__(self, index: int) -> dict:
-        """Run the pipeline on an image, with random draws seeded for this image."""
-        with seeded_sample(self.clock, int(index)):
-            return super().__getitem__(index)
+        """Run the pipeline on an image, with random draws seeded for this visit of the image.
+
+        Args:
+            index: Index of the image, or a :class:`~bam_mm.data.seeding.Visit`.
+        """
+        with seeded_sample(self.clock, index):
+            return super().__getitem__(int(index))
 
     def _find_samples(self) -> list:
         folder = Path(self.img_prefix)

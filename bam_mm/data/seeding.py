@@ -1,4 +1,8 @@
-"""Random draws of a sample that depend only on the seed, the epoch and the sample's index."""
+"""Random draws of a sample that depend only on the seed, the epoch, its index and its visit.
+
+A visit is one loading of an image. Most samplers visit an image once in an epoch; those that visit
+it more often (:mod:`bam_mm.data.samplers`) number the visits, so that each has its own draws.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,28 @@ import torch
 from torch.utils.data import get_worker_info
 
 
+class Visit(int):
+    """Index of an image, with the number of its visit in the epoch.
+
+    It is a plain int for data sets and transforms. The number survives pickling, because samplers
+    run in the main process and the indices are sent to the workers.
+
+    Args:
+        index: Index of the image in its data set.
+        number: Number of earlier visits of the image in the epoch, over all processes.
+    """
+
+    number: int
+
+    def __new__(cls, index: int, number: int) -> Visit:  # noqa: D102
+        visit = super().__new__(cls, index)
+        visit.number = number
+        return visit
+
+    def __reduce__(self) -> tuple[type[Visit], tuple[int, int]]:
+        return Visit, (int(self), self.number)
+
+
 class EpochClock:
     """Seed and epoch in shared memory, where running (persistent) workers see every change."""
 
@@ -21,6 +47,8 @@ class EpochClock:
 
     def set(self, seed: int, epoch: int) -> None:
         """Set the seed and the epoch for all processes that share this clock."""
+        # Copies of a data set (get_subset) copy its clock out of shared memory.
+        self._state.share_memory_()
         self._state.copy_(torch.tensor([1, seed, epoch]))
 
     def read(self) -> tuple[int, int] | None:
@@ -33,15 +61,17 @@ class EpochClock:
 def seeded_sample(clock: EpochClock, index: int) -> Iterator[None]:
     """Seed Python, NumPy and torch (CPU) for one sample.
 
-    Draws inside this context depend only on (seed, epoch, index), not on the number of workers or
-    processes or on earlier draws. A resumed epoch therefore sees the views of an uninterrupted one,
-    and every epoch sees different views. (mmengine seeds a worker once by its number, so workers
-    that are started in every epoch would repeat their draws.) In the main process the three states
-    are restored afterwards, so that loading without workers does not change the model's draws.
+    Draws inside this context depend only on (seed, epoch, index, number of the visit), not on the
+    number of workers or processes or on earlier draws. A resumed epoch therefore sees the views of
+    an uninterrupted one, and every epoch sees different views. (mmengine seeds a worker once by its
+    number, so workers that are started in every epoch would repeat their draws.) In the main
+    process the three states are restored afterwards, so that loading without workers does not
+    change the model's draws.
 
     Args:
         clock: Clock with the seed and the epoch; if they are not set, nothing is seeded.
-        index: Index of the sample in its data set.
+        index: Index of the sample in its data set. A plain int is the first visit of the sample in
+            the epoch; a :class:`Visit` has its number.
     """
     now = clock.read()
     if now is None:
@@ -49,7 +79,10 @@ def seeded_sample(clock: EpochClock, index: int) -> Iterator[None]:
         return
     in_main_process = get_worker_info() is None
     saved = cpu_random_states() if in_main_process else None
-    words = np.random.SeedSequence([*now, index]).generate_state(3)
+    number = index.number if isinstance(index, Visit) else 0
+    # The first visit has no word for its number, so its draws are those of a run without repeats.
+    entropy = [*now, int(index), *([number] if number else [])]
+    words = np.random.SeedSequence(entropy).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(words[1])
     # torch.manual_seed would seed the GPU as well.

@@ -6,9 +6,8 @@ from typing import Any
 
 from mmengine.hooks import Hook
 
-from bam_mm.data.checks.labels import check_labels, check_same_classes
+from bam_mm.data.checks.labels import check_iterations, check_labels, check_same_classes
 from bam_mm.distributed import unwrap_model
-from bam_mm.errors import InputError
 from bam_mm.registry import HOOKS
 
 
@@ -28,12 +27,7 @@ class CheckLabelsHook(Hook):
         model: Any = unwrap_model(runner.model)
         loader = runner.train_loop.dataloader
         train = loader.dataset
-        if not len(loader):
-            raise InputError(
-                f"an epoch has no iteration: {len(train)} training images are fewer than a batch "
-                f"of {loader.batch_size} on every process, and incomplete batches are dropped; set "
-                "a smaller one with --cfg-options train_dataloader.batch_size=N"
-            )
+        check_iterations(loader)
         check_labels(train, model.head.num_classes, part="train")
         if runner.val_loop is not None:
             val = runner.val_loop.dataloader.dataset

@@ -16,6 +16,7 @@ from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
+from bam_mm.launch.epoch_length import report_epoch
 from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.learning_rate import set_up_learning_rate
 from bam_mm.launch.run_facts import write_facts
@@ -52,6 +53,7 @@ def train(config: Config, args: Namespace) -> None:
         with user_errors_unwrapped():
             if config.get("default_scope") in SCOPES:
                 _check_data(runner)
+            report_epoch(runner)
             runner.train()
     write_facts(runner.work_dir, "train", memory.mb())
 

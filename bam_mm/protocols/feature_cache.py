@@ -1,9 +1,28 @@
 """Cache of extracted features.
 
-The name of a cache file is a digest of everything that the features depend on: every weight, the
-config of the backbone and which of its outputs is used, the list of images with their sizes,
-modification times and labels, the transforms, the normalisation, and the versions of the libraries.
-A change of any of them leads to another file, so a cache file is never out of date.
+The name of a cache file is a digest of what the features depend on: every weight, the config of the
+backbone and which of its outputs is used, the images, the transforms, the normalisation, and the
+versions of the libraries. A change of any of them leads to another file.
+
+Images are not read, and most of their files are not even looked at, as a large data set has
+millions of them. Of the images, the digest covers:
+
+- the list: the path and the label of each image in their order, and the names of the classes;
+- the modification time of each folder that directly contains an image;
+- size and modification time of at most ``CHECKED_FILES`` files, at even intervals in the list;
+- every pixel of images that are in memory.
+
+Images that are added, removed, renamed, moved or relabelled are therefore always noticed. So is a
+file that is replaced by a new one under the same name, as most programs save files (the time of its
+folder changes), and any other change to a file of a data set of at most ``CHECKED_FILES`` images.
+In a larger data set, a file that is rewritten in place (opened and overwritten, or behind a link
+into another folder) is noticed only if it is one of the checked files: re-encoding all images is,
+changing a few of them may not be. A file whose size and time are restored is never noticed. On the
+other hand, any other file that appears in a folder of images, or is deleted there, leads to another
+digest, and the features are extracted again.
+
+The first process computes the digest of the images and shares it. On several machines, it looks
+only at the files of its own.
 """
 
 from __future__ import annotations
@@ -29,12 +48,16 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bam_mm.distributed import true_on_all
+from bam_mm.distributed import gather_objects, true_on_all, world_size
+from bam_mm.errors import InputError
 from bam_mm.models.feature_extraction import extract_features
 from bam_mm.version import __version__
 
 FORMAT = "1"
 """Version of the file format; part of the key."""
+
+CHECKED_FILES = 1000
+"""Largest number of image files whose size and modification time are looked at."""
 
 
 def cached_features(
@@ -61,25 +84,16 @@ def cached_features(
         process, on the model's device.
 
     Raises:
-        InputError: Same as in :func:`~bam_mm.models.feature_extraction.extract_features`.
+        InputError: If the weights of the processes differ, and as in
+            :func:`~bam_mm.models.feature_extraction.extract_features`.
     """
     options: dict[str, Any] = dict(description=description, gather=True)
+    weights = None if folder is None and world_size() == 1 else _common_digest(model)
     if folder is None:
         return extract_features(model, preprocess, loader, **options)
     dataset: BaseDataset = loader.dataset
-    facts = {
-        "format": FORMAT,
-        "weights": weights_digest(model),
-        "images": images_digest(dataset),
-        "settings": settings,
-        "device": next(model.parameters()).device.type,
-        "versions": {
-            "bam_mm": __version__,
-            "torch": torch.__version__,
-            "mmpretrain": mmpretrain.__version__,
-        },
-    }
-    key = key_of(facts)
+    facts = _facts(model, weights, dataset, settings) if is_main_process() else {}
+    key = gather_objects(key_of(facts) if facts else None)[0]
     path = Path(folder).expanduser() / f"{key}.safetensors"
     found = read_features(path, rows=len(dataset))
     # If one process cannot read the file, all of them extract, as extraction is collective.
@@ -94,6 +108,37 @@ def cached_features(
     return features, labels
 
 
+def _common_digest(model: nn.Module) -> str:
+    # Each process has read its own copy of the checkpoint, or drawn its own random weights. Hashing
+    # takes as long in all processes as in one of them.
+    digests = gather_objects(weights_digest(model))
+    for process, digest in enumerate(digests):
+        if digest != digests[0]:
+            raise InputError(
+                f"processes 0 and {process} hold different weights of the backbone, so their "
+                "features would be those of two models: use the same checkpoint file on all "
+                "machines, and with random weights randomness.diff_rank_seed=False"
+            )
+    return digests[0]
+
+
+def _facts(
+    model: nn.Module, weights: str | None, dataset: BaseDataset, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "weights": weights,
+        "images": images_digest(dataset),
+        "settings": settings,
+        "device": next(model.parameters()).device.type,
+        "versions": {
+            "bam_mm": __version__,
+            "torch": torch.__version__,
+            "mmpretrain": mmpretrain.__version__,
+        },
+    }
+
+
 def weights_digest(module: nn.Module) -> str:
     """Return the SHA-256 of a module's tensors: names, types, shapes and every byte."""
     digest = hashlib.sha256()
@@ -104,28 +149,45 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def images_digest(dataset: BaseDataset) -> str:
-    """Return the SHA-256 of a data set's list of images.
+    """Return the SHA-256 of a data set's images, without reading their files.
 
-    The digest of an image file covers its path, size, modification time and label, but not its
-    contents: the cache exists to avoid reading them. For images in memory, every pixel counts.
+    The module's docstring lists what the digest covers.
 
     Args:
         dataset: Data set that the features are extracted from.
     """
     digest = hashlib.sha256(str(dataset.metainfo.get("classes")).encode())
-    for index in range(len(dataset)):
+    count = len(dataset)
+    checked = min(count, CHECKED_FILES)
+    files = {number * count // checked for number in range(checked)}
+    folders = set()
+    for index in range(count):
         info = dataset.get_data_info(index)
-        digest.update(f"{info.get('gt_label')} {info.get('img_path')} ".encode())
+        path = info.get("img_path")
+        digest.update(f"{info.get('gt_label')} {path} ".encode())
         if isinstance(info.get("img"), np.ndarray):
             digest.update(np.ascontiguousarray(info["img"]).data)
-        elif info.get("img_path"):
-            try:
-                facts = os.stat(info["img_path"])
-            except OSError:
-                # Loading the image reports the fault, with its remedy.
-                continue
-            digest.update(f"{facts.st_size} {facts.st_mtime_ns};".encode())
+        elif path:
+            folders.add(os.path.dirname(path))
+            if index in files:
+                digest.update(_size_and_time(path))
+    for folder in sorted(folders):
+        digest.update(_time(folder or os.curdir))
     return digest.hexdigest()
+
+
+def _size_and_time(path: str) -> bytes:
+    # If the file is missing, loading the image reports it, with the remedy.
+    with suppress(OSError):
+        facts = os.stat(path)
+        return f"{facts.st_size} {facts.st_mtime_ns};".encode()
+    return b""
+
+
+def _time(folder: str) -> bytes:
+    with suppress(OSError):
+        return f"{folder} {os.stat(folder).st_mtime_ns};".encode()
+    return b""
 
 
 def key_of(facts: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ model = dict(
     head=dict(num_classes=_base_.num_classes, in_channels=768),
 )
 train_dataloader = dict(
-    sampler=dict(_delete_=True, type="RepeatAugSampler", shuffle=True, num_repeats=3),
+    sampler=dict(_delete_=True, type="bam_mm.RepeatAugSampler", shuffle=True, num_repeats=3),
     dataset=dict(pipeline=_base_.deit_pipeline),
 )
 

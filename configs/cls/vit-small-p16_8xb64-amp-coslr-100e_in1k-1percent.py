@@ -22,7 +22,7 @@ model = dict(
 )
 train_dataloader = dict(
     batch_size=64,
-    sampler=dict(_delete_=True, type="RepeatAugSampler", shuffle=True, num_repeats=3),
+    sampler=dict(_delete_=True, type="bam_mm.RepeatAugSampler", shuffle=True, num_repeats=3),
     dataset=dict(subset=subset, pipeline=_base_.deit_pipeline),
 )
 

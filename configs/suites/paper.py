@@ -31,13 +31,13 @@ def _semi(percent):
     )
 
 
-def _finetune(name, title, root, metric, label):
+def _finetune(name, title, root, metric, label, batch):
     return dict(
         name=f"finetune-{name}",
         title=f"Fine-tuning: {title}",
         about="all layers are trained, 100 epochs, MoCo v3's settings (Table 5)",
         kind="train",
-        config=f"bam_mm::cls/vit-base-p16_8xb128-amp-coslr-100e_{name}.py",
+        config=f"bam_mm::cls/vit-base-p16_8xb{batch}-amp-coslr-100e_{name}.py",
         metrics={metric: dict(label=label, main=True, published=f"finetune.{name}")},
         data=dict(title=title, root=root, check=name),
         cost="hours on 8 GPUs",
@@ -96,10 +96,10 @@ tasks = [
     ),
     _semi(1),
     _semi(10),
-    _finetune("cifar10", "CIFAR-10", "cifar", "accuracy/top1", "top-1"),
-    _finetune("cifar100", "CIFAR-100", "cifar", "accuracy/top1", "top-1"),
-    _finetune("pets", "Pets", "pets", "single-label/recall", "mean per class"),
-    _finetune("flowers", "Flowers", "flowers", "single-label/recall", "mean per class"),
+    _finetune("cifar10", "CIFAR-10", "cifar", "accuracy/top1", "top-1", batch=128),
+    _finetune("cifar100", "CIFAR-100", "cifar", "accuracy/top1", "top-1", batch=128),
+    _finetune("pets", "Pets", "pets", "single-label/recall", "mean per class", batch=16),
+    _finetune("flowers", "Flowers", "flowers", "single-label/recall", "mean per class", batch=16),
     dict(
         name="davis",
         title="Video",

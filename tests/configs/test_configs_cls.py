@@ -94,7 +94,7 @@ def test_fine_tuning_matches_deit(size):
     assert augments(config) == {"Mixup": 0.8, "CutMix": 1.0}
     assert config.model.backbone.drop_path_rate == 0.1
     assert config.model.backbone.arch.num_heads == 12
-    assert config.train_dataloader.sampler.type == "RepeatAugSampler"
+    assert config.train_dataloader.sampler.type == "bam_mm.RepeatAugSampler"
     assert config.train_dataloader.sampler.num_repeats == 3
     steps = {t.type: t for t in config.train_dataloader.dataset.pipeline}
     rand = steps["RandAugment"]
@@ -121,17 +121,21 @@ def test_semi_supervised_table_9c(size, percent):
 
 
 @pytest.mark.parametrize(
-    "name, classes, decay, mixing, erasing, drop_path",
+    "name, images, batch, classes, decay, mixing, erasing, drop_path",
     [
-        ("cifar10", 10, 0.1, {"Mixup": 0.8, "CutMix": 1.0}, 0, 0.1),
-        ("cifar100", 100, 0.1, {"Mixup": 0.5, "CutMix": 1.0}, 0, 0.1),
-        ("flowers", 102, 0.3, {}, 0.25, 0.1),
-        ("pets", 37, 0.1, {"Mixup": 0.8}, 0, 0.0),
+        ("cifar10", 50000, 1024, 10, 0.1, {"Mixup": 0.8, "CutMix": 1.0}, 0, 0.1),
+        ("cifar100", 50000, 1024, 100, 0.1, {"Mixup": 0.5, "CutMix": 1.0}, 0, 0.1),
+        ("flowers", 2040, 128, 102, 0.3, {}, 0.25, 0.1),
+        ("pets", 3680, 128, 37, 0.1, {"Mixup": 0.8}, 0, 0.0),
     ],
 )
-def test_transfer_matches_the_table_of_mocov3(name, classes, decay, mixing, erasing, drop_path):
-    config = settings(f"vit-base-p16_8xb128-amp-coslr-100e_{name}")
-    check_deit(config, lr=3e-4 * 1024 / 512, decay=decay, epochs=100, warmup=3, batch=1024)
+def test_transfer_matches_the_table_of_mocov3(
+    name, images, batch, classes, decay, mixing, erasing, drop_path
+):
+    config = settings(f"vit-base-p16_8xb{batch // 8}-amp-coslr-100e_{name}")
+    check_deit(config, lr=3e-4 * batch / 512, decay=decay, epochs=100, warmup=3, batch=batch)
+    assert images // batch >= 15 and images % batch <= 0.06 * images
+    assert config.lr > config.param_scheduler[-1].eta_min
     assert augments(config) == mixing
     assert config.model.backbone.drop_path_rate == drop_path
     assert config.model.head.num_classes == classes

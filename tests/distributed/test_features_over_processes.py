@@ -9,9 +9,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
+from bam_mm import InputError
 from bam_mm.data.toy import make_world
 from tests.distributed.test_loss_over_processes import free_port
 from tests.protocols.feature_runs import evaluate
+from tests.protocols.test_feature_cache import Bench
 
 PROTOCOLS = ("knn", "logreg", "cluster")
 
@@ -66,3 +68,45 @@ def test_one_process_equals_two(images, tmp_path):
     assert one.keys() == two.keys() and {"knn.json", "logreg.json", "cluster.json"} <= one.keys()
     for name in ("knn.json", "knn/knn.csv", "logreg.json", "cluster.json"):
         assert one[name] == two[name], name
+
+
+def look_at_files(rank, world, port, images, out):
+    """Save how often this process looks at an image or its folder when the features are cached."""
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank)
+    )
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=world)
+    bench = Bench(images, out / "cache")
+    features = bench.run()[0]
+    loader, stat, seen = bench.loader(), os.stat, []
+
+    def counted(path, *args, **kwargs):
+        seen.append(str(path))
+        return stat(path, *args, **kwargs)
+
+    os.stat = counted
+    again, _, calls = bench.run(loader)
+    os.stat = stat
+    assert calls == 0 and torch.equal(again, features)
+    seen = [path for path in seen if path.startswith(str(images / "train"))]
+    if rank == 1:
+        bench.model.backbone.conv1.weight.data[0, 0, 0, 0] += 1e-6
+    faults = []
+    for folder in (bench.cache, None):
+        bench.cache = folder
+        with pytest.raises(InputError, match="processes 0 and 1 hold different weights") as error:
+            bench.run()
+        faults.append(str(error.value))
+    torch.save(dict(seen=seen, faults=faults), out / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_one_process_looks_at_the_files_and_different_weights_are_reported(images, tmp_path):
+    mp.spawn(look_at_files, args=(2, free_port(), images, tmp_path), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    files = [str(path) for path in (images / "train").rglob("*.jpg")]
+    folders = [str(path) for path in (images / "train").iterdir()]
+    assert sorted(first["seen"]) == sorted([*files, *folders]) and len(files) == 76
+    assert second["seen"] == []
+    assert "diff_rank_seed=False" in first["faults"][0] and first["faults"] == second["faults"]

@@ -56,25 +56,27 @@ class Bench:
     def count(self):
         self.calls += 1
 
-    def run(self):
-        """Return features, labels and the number of batches that the backbone has processed."""
-        steps = pipeline(self.crop)
-        loader = Runner.build_dataloader(
+    def loader(self):
+        return Runner.build_dataloader(
             dict(
                 batch_size=5,
                 num_workers=0,
                 sampler=dict(EVALUATION_SAMPLER),
                 collate_fn=dict(type="default_collate"),
-                dataset=ImageFolder(str(self.root), split="train", pipeline=steps),
+                dataset=ImageFolder(str(self.root), split="train", pipeline=pipeline(self.crop)),
             )
         )
+
+    def run(self, loader=None):
+        """Return features, labels and the number of batches that the backbone has processed."""
+        loader = loader or self.loader()
         before = self.calls
         features, labels = cached_features(
             self.model,
             self.model.data_preprocessor,
             loader,
             folder=self.cache,
-            settings={**self.settings, "pipeline": steps},
+            settings={**self.settings, "pipeline": pipeline(self.crop)},
             description="test",
         )
         return features, labels, self.calls - before

@@ -1,10 +1,37 @@
-"""Checks that the labels fit the head, before a long run starts."""
+"""Checks that images and labels fit the batch and the head, before a long run starts."""
 
 from __future__ import annotations
 
+from collections.abc import Sized
+from typing import cast
+
 import numpy as np
+from torch.utils.data import DataLoader
 
 from bam_mm.errors import InputError, listing
+
+
+def check_iterations(loader: DataLoader) -> None:
+    """Check that an epoch has an iteration.
+
+    Args:
+        loader: Loader of the training images of this process.
+
+    Raises:
+        InputError: If incomplete batches are dropped and there is no complete one.
+    """
+    if not len(loader):
+        raise InputError(
+            f"an epoch has no iteration: {len(cast(Sized, loader.dataset))} training images are "
+            f"fewer than a batch of {batch_size_of(loader)} on every process, and incomplete "
+            "batches are dropped; set a smaller one with --cfg-options "
+            "train_dataloader.batch_size=N"
+        )
+
+
+def batch_size_of(loader: DataLoader) -> int:
+    """Return the number of images of a batch, also with a batch sampler such as mmdet's."""
+    return getattr(loader.batch_sampler, "batch_size", None) or loader.batch_size or 1
 
 
 def check_labels(dataset, num_classes: int, *, part: str) -> None:

@@ -39,7 +39,8 @@ class BoxStore:
     def allocate(self, count: int) -> None:
         """Allocate boxes of ``count`` images, each the whole image, and deactivate the store."""
         self.boxes = torch.tensor(WHOLE_IMAGE).repeat(count, 1).share_memory_()
-        self._active.zero_()
+        # Copies of a data set (get_subset) copy the flag out of shared memory.
+        self._active.zero_().share_memory_()
 
     def update(self, indices: Tensor, boxes: Tensor) -> None:
         """Write boxes, and activate the store.

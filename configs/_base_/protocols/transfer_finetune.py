@@ -1,6 +1,7 @@
 # Transfer by fine-tuning: DeiT's settings with MoCo v3's table for each data set. 100 epochs, crop
-# and flip, no repeated augmentation, no RandAugment. ViT-B at batch 1024. BAM multiplies the
-# learning rate by a factor that is not known; set the product with --cfg-options lr=...
+# and flip, no repeated augmentation, no RandAugment. ViT-B at batch 1024; data sets of a few
+# thousand images use transfer_finetune_bs128.py. BAM multiplies the learning rate by a factor that
+# is not known; set the product with --cfg-options lr=...
 checkpoint = None
 branch = "teacher"
 lr = 6e-4  # 3e-4 x 1024 / 512

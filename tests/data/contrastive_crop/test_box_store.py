@@ -1,5 +1,6 @@
 """The box store: its contents, its errors, and its updates in running workers."""
 
+import copy
 import os
 
 import numpy as np
@@ -38,9 +39,11 @@ class Images(Dataset):
         return index, os.getpid(), np.stack(views).mean(axis=(1, 2, 3))
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_a_running_worker_uses_the_new_boxes_in_the_next_epoch(start):
+@pytest.mark.parametrize("start, copied", [("fork", False), ("spawn", False), ("fork", True)])
+def test_a_running_worker_uses_the_new_boxes_in_the_next_epoch(start, copied):
     images = Images(16)
+    if copied:  # as BaseDataset.get_subset does
+        images = copy.deepcopy(images)
     store = images.crop.boxes
     store.allocate(len(images))
     loader = DataLoader(

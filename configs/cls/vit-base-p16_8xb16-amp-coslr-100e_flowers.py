@@ -1,7 +1,7 @@
-# Flowers: weight decay .3, erasing .25, no mixing, drop path .1.
+# Flowers: batch 128, weight decay .3, erasing .25, no mixing, drop path .1.
 _base_ = [
     "../_base_/datasets/flowers.py",
-    "../_base_/protocols/transfer_finetune.py",
+    "../_base_/protocols/transfer_finetune_bs128.py",
     "../_base_/default_runtime.py",
 ]
 
@@ -17,5 +17,6 @@ _erasing = dict(
     fill_std=[57.375, 57.12, 58.395],
 )
 train_dataloader = dict(
-    dataset=dict(pipeline=[*_base_.train_pipeline[:-1], _erasing, _base_.train_pipeline[-1]])
+    batch_size=16,
+    dataset=dict(pipeline=[*_base_.train_pipeline[:-1], _erasing, _base_.train_pipeline[-1]]),
 )
