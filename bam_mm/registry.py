@@ -18,6 +18,7 @@ from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
 )
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
@@ -48,6 +49,7 @@ HOOKS = _child(MMENGINE_HOOKS, "hooks", "figures")
 LOOPS = _child(MMENGINE_LOOPS, "protocols")
 METRICS = _child(MMENGINE_METRICS, "protocols")
 OPTIMIZERS = _child(MMENGINE_OPTIMIZERS, "optim")
+STRATEGIES = _child(MMENGINE_STRATEGIES, "optim")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, "optim")
 
 

@@ -2,6 +2,12 @@
 
 from bam_mm.optim.lars import LARS
 from bam_mm.optim.layer_decay import LayerDecayOptimWrapperConstructor
+from bam_mm.optim.sharding import ShardedStrategy
 from bam_mm.optim.student_groups import StudentOptimWrapperConstructor
 
-__all__ = ["LARS", "LayerDecayOptimWrapperConstructor", "StudentOptimWrapperConstructor"]
+__all__ = [
+    "LARS",
+    "LayerDecayOptimWrapperConstructor",
+    "ShardedStrategy",
+    "StudentOptimWrapperConstructor",
+]
