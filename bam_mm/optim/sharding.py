@@ -90,9 +90,11 @@ class ShardedStrategy(DDPStrategy):
     def load_model_state_dict(self, state_dict: dict, **kwargs: Any) -> None:
         """Load the model's state from whole tensors, the same on every process."""
         own = self.model.state_dict()
+        # Names in the checkpoints of mmengine's DDPStrategy have this prefix.
+        plain = {name.removeprefix("module."): value for name, value in state_dict.items()}
         parts = {
             name: shard_like(value, own[name]) if name in own else value
-            for name, value in state_dict.items()
+            for name, value in plain.items()
         }
         super().load_model_state_dict(parts, **kwargs)
 

@@ -111,7 +111,12 @@ def sharded(run, tmp_path_factory):
 
 
 def finals(*works):
-    return [read_checkpoint(work / f"epoch_{EPOCHS}.pth") for work in works]
+    found = [read_checkpoint(work / f"epoch_{EPOCHS}.pth") for work in works]
+    for checkpoint in found:
+        # mmengine's DDPStrategy saves the names of its wrapper.
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {k.removeprefix("module."): v for k, v in state.items()}
+    return found
 
 
 def check_close(one, two, after=0):
