@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import io
 import pickle
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -219,3 +221,44 @@ def _reduce(x: Tensor, op: Any = dist.ReduceOp.SUM) -> Tensor:
 def unwrap_model(model: nn.Module) -> nn.Module:
     """Return the model inside a wrapper such as DistributedDataParallel, or the model itself."""
     return getattr(model, "module", model)
+
+
+def whole_tensors(x: Any) -> Any:
+    """Gather every sharded tensor in a nested structure; every process must call this function.
+
+    Args:
+        x: Dicts, lists and tuples of any values; their order must be the same on every process.
+
+    Returns:
+        The same structure. The first process gets the gathered tensors on the CPU; elsewhere they
+        are empty, because whole copies of a sharded model may not fit.
+    """
+    if isinstance(x, _dtensors().DTensor):
+        whole = x.full_tensor()
+        # A copy, because a gathered tensor may be a view of a longer one.
+        return whole.to("cpu", copy=True) if rank() == 0 else whole.new_empty(0)
+    if isinstance(x, dict):
+        return type(x)((key, whole_tensors(value)) for key, value in x.items())
+    if isinstance(x, (list, tuple)):
+        return type(x)(whole_tensors(value) for value in x)
+    return x
+
+
+def shard_like(x: Tensor, other: Tensor) -> Tensor:
+    """Divide a tensor among the processes like another one, or return it if that one is whole.
+
+    Args:
+        x: (...) tensor, the same on every process.
+        other: (...) tensor of the same shape.
+    """
+    if not isinstance(other, _dtensors().DTensor):
+        return x
+    sharded: Any = other
+    return _dtensors().distribute_tensor(
+        x.to(other.device), sharded.device_mesh, sharded.placements
+    )
+
+
+def _dtensors() -> ModuleType:
+    # Importing it takes as long as the rest of this module's imports, and few runs need it.
+    return import_module("torch.distributed.tensor")

@@ -20,6 +20,7 @@ from mmengine.registry import (
 )
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
@@ -52,6 +53,7 @@ LOOPS = _child(MMENGINE_LOOPS, "protocols")
 METRICS = _child(MMENGINE_METRICS, "protocols")
 OPTIMIZERS = _child(MMENGINE_OPTIMIZERS, "optim")
 OPTIM_WRAPPERS = _child(MMENGINE_OPTIM_WRAPPERS, "optim")
+STRATEGIES = _child(MMENGINE_STRATEGIES, "optim")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, "optim")
 
 

@@ -56,7 +56,11 @@ def parse_args() -> argparse.Namespace:
         )
     running = commands.choices["run"]
     running.add_argument(
-        "--jobs", type=int, default=1, help="number of runs in parallel; they share the CPU cores"
+        "--jobs",
+        type=int,
+        default=1,
+        help="maximum number of runs in parallel; they share the CPU cores, and each has its own "
+        "GPUs, one for each process",
     )
     reporting = commands.add_parser("report", help="write the tables and the HTML page again")
     reporting.add_argument("suite", help=SUITE_HELP)

@@ -67,10 +67,12 @@ def fit_processes_to_machine(config: Config) -> None:
         return
     start_on_cpu()
     # By default, mmengine places the model on GPU number LOCAL_RANK.
-    config.setdefault(
-        "model_wrapper_cfg",
-        dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False),
-    )
+    wrapper = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
+    config.setdefault("model_wrapper_cfg", wrapper)
+    if config.get("runner_type") == "FlexibleRunner":
+        strategy = config.get("strategy") or dict(type="DDPStrategy")
+        if strategy.get("type") == "DDPStrategy":
+            config.strategy = {"model_wrapper": wrapper, **strategy}
     converted = config.pop("sync_bn", None)  # mmengine converts every BatchNorm of the model.
     named = replace(config.get("model"), ["type"], lambda kind: "BN" if kind == "SyncBN" else kind)
     if converted or named:
@@ -78,6 +80,36 @@ def fit_processes_to_machine(config: Config) -> None:
             "no GPU: SyncBN needs one, so each process normalises with its own images (BN)",
             logger="current",
             level=logging.WARNING,
+        )
+
+
+def check_strategy(config: Config) -> None:
+    """Check that the ``strategy`` of mmengine's ``FlexibleRunner`` can train the config's model.
+
+    Args:
+        config: Config returned by :func:`prepare`.
+
+    Raises:
+        InputError: If the runner would ignore the strategy, or if it would fail.
+    """
+    kind = (config.get("strategy") or {}).get("type", "")
+    if kind and config.get("runner_type") != "FlexibleRunner":
+        raise InputError(
+            f"strategy.type={kind!r}: the default runner ignores strategies; set "
+            "runner_type='FlexibleRunner' too, or remove strategy"
+        )
+    if kind.rpartition(".")[2] != "FSDPStrategy":
+        return
+    if config.model.get("type", "").endswith("BAM"):
+        raise InputError(
+            f"strategy.type={kind!r}: mmengine's FSDP cannot update the teacher of BAM, and each "
+            "process clips by the norm of its own part of the gradient; use "
+            "strategy.type='bam_mm.ShardedStrategy'"
+        )
+    if not torch.accelerator.is_available():
+        raise InputError(
+            f"strategy.type={kind!r}: mmengine's FSDP needs a GPU, and torch finds none; remove "
+            "runner_type and strategy to train on the CPU"
         )
 
 
@@ -97,6 +129,7 @@ def build_runner(config: Config) -> Runner:
         InputError: If something in the config or the data is wrong.
     """
     forbid_unpickling()
+    check_strategy(config)
     check_data_folders(config)
     # Every process of a machine sees the same GPUs; one of them warns.
     local_rank = "SLURM_LOCALID" if config.get("launcher") == "slurm" else "LOCAL_RANK"

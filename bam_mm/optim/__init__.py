@@ -3,11 +3,13 @@
 from bam_mm.optim.amp_wrapper import AmpOptimWrapper
 from bam_mm.optim.lars import LARS
 from bam_mm.optim.layer_decay import LayerDecayOptimWrapperConstructor
+from bam_mm.optim.sharding import ShardedStrategy
 from bam_mm.optim.student_groups import StudentOptimWrapperConstructor
 
 __all__ = [
     "LARS",
     "AmpOptimWrapper",
     "LayerDecayOptimWrapperConstructor",
+    "ShardedStrategy",
     "StudentOptimWrapperConstructor",
 ]

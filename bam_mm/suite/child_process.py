@@ -16,6 +16,7 @@ from pathlib import Path
 from bam_mm.errors import InputError
 from bam_mm.launch.paths import child_environment, module_command
 from bam_mm.launch.watching import WATCHED
+from bam_mm.suite.devices import VISIBLE
 
 LAUNCHERS = ("none", "pytorch", "slurm")
 """Ways to start the processes of a run."""
@@ -75,6 +76,7 @@ def run_child(
     *,
     on_wait: Callable[[float], None] | None = None,
     share: int = 1,
+    gpus: Sequence[str] = (),
 ) -> Outcome:
     """Run a command and wait until it ends.
 
@@ -87,14 +89,20 @@ def run_child(
             exception that it raises ends the child.
         share: Number of children that share the CPU cores. Each gets an equal part of the threads,
             unless ``OMP_NUM_THREADS`` is set.
+        gpus: GPUs that the child may use, as entries for ``CUDA_VISIBLE_DEVICES``; empty for those
+            that this process sees. The log names them first.
 
     Returns:
         The outcome.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    visible = {VISIBLE: ",".join(gpus)} if gpus else {}
+    if visible:
+        with log.open("a") as file:
+            file.write(f"{VISIBLE}={visible[VISIBLE]}\n")
     offset = log.stat().st_size if log.exists() else 0
     start = time.monotonic()
-    environment = child_environment({WATCHED: str(os.getpid())})
+    environment = child_environment({WATCHED: str(os.getpid()), **visible})
     if share > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // share, 1)))
     with log.open("ab") as output:

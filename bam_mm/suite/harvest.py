@@ -1,20 +1,73 @@
-"""Collect the curves and pictures of a run for its record."""
+"""Collect the metrics, curves and pictures of a run for its record."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+from bam_mm.checkpoint import read_proof
 from bam_mm.errors import InputError
 from bam_mm.figures.curves import read_scalars
+from bam_mm.launch.run_facts import read_facts
 from bam_mm.suite.definitions import Task
+from bam_mm.suite.planning import Run
+from bam_mm.suite.records import read_json
 
 POINTS = 200
 """Maximum number of points of a curve."""
 
 LOGGED = ("loss", "lr")
 """Logged values in a training's curves, in addition to ``loss_*`` and validation metrics."""
+
+
+class RunFailed(Exception):
+    """A failure of a run; its message goes into the record."""
+
+
+def collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
+    """Add what a finished run has written to its record.
+
+    Args:
+        run: The run.
+        record: Record, extended in place.
+        metrics_file: File with the metrics that ``bam-mm test --out`` has written.
+
+    Raises:
+        RunFailed: If a metric is missing or not finite, or if the weights were not proven to be
+            loaded.
+    """
+    metrics = read_json(metrics_file) or {}
+    wanted = [metric.key for metric in run.task.metrics]
+    absent = [key for key in wanted if key not in metrics]
+    if absent and run.settings.limit is None:
+        raise RunFailed(f"no metric {', '.join(absent)}; available: {', '.join(metrics) or 'none'}")
+    wrong = [key for key in wanted if key in metrics and not math.isfinite(metrics[key])]
+    if wrong:
+        raise RunFailed(f"{', '.join(wrong)} is not a finite number")
+    proof = read_proof(run.folder)
+    if run.model.trained and (proof is None or proof["file_sha256"] != run.model.sha256):
+        raise RunFailed(
+            f"{run.model.checkpoint} was not proven to be loaded"
+            + (": the file has changed since the start" if proof else "")
+        )
+    parts = [read_facts(run.folder, part) for part in ("train", "test")]
+    memory = {
+        key: max((facts[key] for facts in parts if facts.get(key) is not None), default=None)
+        for key in ("peak_mb", "peak_gpu_mb")
+    }
+    record.update(
+        metrics=metrics,
+        proof=proof,
+        checkpoint={"path": run.model.checkpoint, "sha256": run.model.sha256},
+        processes=parts[1].get("processes"),
+        devices=parts[1].get("devices"),
+        memory=memory,
+        curves=curves(run.task, run.folder),
+        training=training_curves(run.folder) if run.task.kind == "train" else {},
+        pictures=pictures(run.task, run.folder, run.settings.folder),
+    )
 
 
 def curves(task: Task, folder: Path) -> list[dict[str, Any]]:

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bam_mm.checkpoint import newest_checkpoint, read_proof
+from bam_mm.checkpoint import newest_checkpoint
 from bam_mm.checkpoint.proof import PROOF
 from bam_mm.errors import InputError
 from bam_mm.launch.config import plain
-from bam_mm.launch.run_facts import read_facts
 from bam_mm.suite.child_process import Outcome, command, run_child
-from bam_mm.suite.harvest import curves, pictures, training_curves
+from bam_mm.suite.devices import VISIBLE, DevicePool, gpu_names
+from bam_mm.suite.harvest import RunFailed, collect
 from bam_mm.suite.machine import commit, hardware, versions
-from bam_mm.suite.planning import Run, write_config
+from bam_mm.suite.planning import Run, Settings, write_config
 from bam_mm.suite.protocol import differences, digest_of
 from bam_mm.suite.records import (
     DONE,
     FAILED,
     FORMAT,
     PLAN,
+    locked,
     read_json,
     read_records,
     refuse_other_model,
@@ -41,35 +40,33 @@ _CONFIGS = threading.Lock()
 """Guards the reading of configs: mmengine's default scope is global to the process."""
 
 
-class _Failed(Exception):
-    """A failure of a run; its message goes into the record."""
-
-
 def run_all(runs: Sequence[Run], log: Log = print, *, jobs: int = 1) -> int:
     """Run everything that has no result yet.
 
     Args:
         runs: Runs listed by :func:`~bam_mm.suite.planning.plan`.
         log: Function that receives progress messages.
-        jobs: Number of runs in parallel. They share the CPU cores and, if there is one, the GPU.
+        jobs: Maximum number of runs in parallel. They share the CPU cores. Each has its own GPUs,
+            one for each of its processes, so that their number limits the runs in parallel.
 
     Returns:
         The number of runs without a result.
 
     Raises:
-        InputError: If ``jobs`` is not positive, or if the work folder has results of other
-            protocols, data or models. Nothing is run in either case.
+        InputError: If ``jobs`` is not positive, if a run needs more GPUs than the machine has, or
+            if the work folder has results of other protocols, data or models. Nothing is run then.
     """
     if jobs < 1:
         raise InputError(f"--jobs {jobs}: must be at least 1")
     check_mixing(runs)
+    devices, jobs = _devices(runs, jobs, log)
     stop = threading.Event()
     models = list(dict.fromkeys(run.model.slug for run in runs))
 
     def one(number: int) -> bool:
         try:
             return not stop.is_set() and _run_and_record(
-                runs[number], f"[{number + 1}/{len(runs)}]", log, stop, jobs, models
+                runs[number], f"[{number + 1}/{len(runs)}]", log, stop, jobs, models, devices
             )
         except BaseException:
             # Stop the other runs at once: the loop over the futures may still wait for an earlier
@@ -89,8 +86,27 @@ def run_all(runs: Sequence[Run], log: Log = print, *, jobs: int = 1) -> int:
             raise
 
 
+def _devices(runs: Sequence[Run], jobs: int, log: Log) -> tuple[DevicePool, int]:
+    """Return the GPUs that the runs share out, and the number of runs in parallel."""
+    settings = runs[0].settings if runs else Settings(Path())
+    pool = DevicePool.of_machine(launcher=settings.launcher, processes=settings.processes)
+    parallel = pool.limit(jobs)
+    if parallel < min(jobs, len(runs)):
+        log(
+            f"--jobs {jobs}: at most {parallel} in parallel, because a run has {pool.per_run} of "
+            f"the {len(pool.gpus)} GPUs ({VISIBLE}={','.join(pool.gpus)}) for itself"
+        )
+    return pool, parallel
+
+
 def _run_and_record(
-    run: Run, position: str, log: Log, stop: threading.Event, jobs: int, models: list[str]
+    run: Run,
+    position: str,
+    log: Log,
+    stop: threading.Event,
+    jobs: int,
+    models: list[str],
+    devices: DevicePool,
 ) -> bool:
     head = f"{position} {run}"
     record = read_json(run.record)
@@ -98,9 +114,11 @@ def _run_and_record(
         log(f"{head}: already done, {_scores(run, record)}")
         return True
     try:
-        with _locked(run.folder):
-            log(f"{head}: {'failed before, retrying' if record else 'running'} ({run.task.cost})")
-            record = run_one(run, stop, jobs=jobs)
+        with locked(run.folder), devices.take() as gpus:
+            where = f" on {gpu_names(gpus)}" if gpus else ""
+            verb = "failed before, retrying" if record else "running"
+            log(f"{head}: {verb}{where} ({run.task.cost})")
+            record = run_one(run, stop, jobs=jobs, gpus=gpus)
             # Order of the models in the tables: parallel runs end in any order.
             record["place"] = models.index(run.model.slug)
             write_json(run.record, record)
@@ -141,13 +159,21 @@ def check_mixing(runs: Sequence[Run]) -> None:
                 )
 
 
-def run_one(run: Run, stop: threading.Event | None = None, *, jobs: int = 1) -> dict[str, Any]:
+def run_one(
+    run: Run,
+    stop: threading.Event | None = None,
+    *,
+    jobs: int = 1,
+    gpus: Sequence[str] = (),
+) -> dict[str, Any]:
     """Run one task for one model and seed.
 
     Args:
         run: The run.
         stop: Event that ends the child process; KeyboardInterrupt is then raised.
         jobs: Number of runs that share the CPU cores.
+        gpus: GPUs of the run as entries for ``CUDA_VISIBLE_DEVICES``; empty for those that this
+            process sees.
 
     Returns:
         The record of the result or of the failure.
@@ -173,12 +199,13 @@ def run_one(run: Run, stop: threading.Event | None = None, *, jobs: int = 1) -> 
         "versions": versions(),
         "git": commit(),
         "hardware": hardware(),
+        "gpus": list(gpus),
     }
     progress: dict[str, Any] = {"seconds": 0.0, "starts": 0}
     try:
         _run(run, record, progress, stop or threading.Event(), jobs)
         record["status"] = DONE
-    except (_Failed, InputError) as error:
+    except (RunFailed, InputError) as error:
         record["message"] = str(error)
     record["time"] = {**progress, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     return plain(record)
@@ -224,11 +251,13 @@ def _run(
                 raise KeyboardInterrupt
             write_json(plan_file, {**identity, **progress, "seconds": spent + seconds})
 
-        outcome: Outcome = run_child(line, run.folder / "run.log", on_wait=update_plan, share=jobs)
+        outcome: Outcome = run_child(
+            line, run.folder / "run.log", on_wait=update_plan, share=jobs, gpus=record["gpus"]
+        )
         progress["seconds"] = spent + time.monotonic() - start
         write_json(plan_file, {**identity, **progress})
         if outcome.code:
-            raise _Failed(outcome.message)
+            raise RunFailed(outcome.message)
 
     checkpoint = run.model.checkpoint
     if run.task.kind == "train":
@@ -238,64 +267,12 @@ def _run(
         step("train", options, "train")
         trained, _ = newest_checkpoint(run.folder)
         if trained is None:
-            raise _Failed(f"the training saved no checkpoint in {run.folder}")
+            raise RunFailed(f"the training saved no checkpoint in {run.folder}")
         checkpoint = str(trained)
     else:
         (run.folder / PROOF).unlink(missing_ok=True)
     step("test", [checkpoint, "--out", str(metrics_file)], "test")
-    _collect(run, record, metrics_file)
-
-
-def _collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
-    metrics = read_json(metrics_file) or {}
-    wanted = [metric.key for metric in run.task.metrics]
-    absent = [key for key in wanted if key not in metrics]
-    if absent and run.settings.limit is None:
-        raise _Failed(f"no metric {', '.join(absent)}; available: {', '.join(metrics) or 'none'}")
-    wrong = [key for key in wanted if key in metrics and not math.isfinite(metrics[key])]
-    if wrong:
-        raise _Failed(f"{', '.join(wrong)} is not a finite number")
-    proof = read_proof(run.folder)
-    if run.model.trained and (proof is None or proof["file_sha256"] != run.model.sha256):
-        raise _Failed(
-            f"{run.model.checkpoint} was not proven to be loaded"
-            + (": the file has changed since the start" if proof else "")
-        )
-    parts = [read_facts(run.folder, part) for part in ("train", "test")]
-    memory = {
-        key: max((facts[key] for facts in parts if facts.get(key) is not None), default=None)
-        for key in ("peak_mb", "peak_gpu_mb")
-    }
-    record.update(
-        metrics=metrics,
-        proof=proof,
-        checkpoint={"path": run.model.checkpoint, "sha256": run.model.sha256},
-        processes=parts[1].get("processes"),
-        devices=parts[1].get("devices"),
-        memory=memory,
-        curves=curves(run.task, run.folder),
-        training=training_curves(run.folder) if run.task.kind == "train" else {},
-        pictures=pictures(run.task, run.folder, run.settings.folder),
-    )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lock a run's folder: several calls may work on the same plan in parallel."""
-    folder.mkdir(parents=True, exist_ok=True)
-    # The lock is next to the folder, which may be deleted to start over.
-    with folder.with_name(folder.name + ".lock").open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # This system has no file locks.
-            pass
-        except OSError as error:
-            raise InputError(
-                f"another process works on {folder}: wait until it ends, then run this again"
-            ) from error
-        yield
+    collect(run, record, metrics_file)
 
 
 def _scores(run: Run, record: dict[str, Any]) -> str:

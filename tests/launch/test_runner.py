@@ -1,9 +1,11 @@
-"""User errors inside the exceptions of libraries."""
+"""User errors inside the exceptions of libraries, and strategies of the runner."""
 
 import pytest
+import torch
+from mmengine.config import Config
 
 from bam_mm import InputError
-from bam_mm.launch.runner import user_errors_unwrapped
+from bam_mm.launch.runner import build_runner, user_errors_unwrapped
 
 
 def test_the_message_for_the_user_is_found_below_what_wraps_it():
@@ -23,3 +25,31 @@ def test_other_exceptions_pass_unchanged(kind):
     with pytest.raises(kind) as raised, user_errors_unwrapped():
         raise error
     assert raised.value is error and error.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "model,runner,strategy,message",
+    [
+        ("bam_mm.BAM", "FlexibleRunner", "FSDPStrategy", "use strategy.type='bam_mm.ShardedStr"),
+        ("bam_mm.BAM", "FlexibleRunner", "mmengine.FSDPStrategy", "cannot update the teacher"),
+        ("ImageClassifier", "FlexibleRunner", "FSDPStrategy", "needs a GPU, and torch finds none"),
+        ("bam_mm.BAM", None, "bam_mm.ShardedStrategy", "the default runner ignores strategies"),
+    ],
+)
+def test_strategies_that_cannot_work(monkeypatch, model, runner, strategy, message):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    config = Config(dict(model=dict(type=model), strategy=dict(type=strategy)))
+    if runner is not None:
+        config.runner_type = runner
+    with pytest.raises(InputError, match=message):
+        build_runner(config)
+
+
+def test_fsdp_of_other_models_is_left_to_mmengine(monkeypatch):
+    from bam_mm.launch.runner import check_strategy
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    strategy = dict(type="FSDPStrategy")
+    check_strategy(
+        Config(dict(runner_type="FlexibleRunner", model=dict(type="X"), strategy=strategy))
+    )

@@ -58,7 +58,7 @@ class FakeTools:
     def __init__(self):
         self.calls, self.fault = [], None
 
-    def __call__(self, line, log, on_wait=None, share=1):
+    def __call__(self, line, log, on_wait=None, share=1, gpus=()):
         assert line[1:4] == ["-u", "-m", "bam_mm"]
         tool, arguments = line[4], line[5:]
         work = Path(arguments[arguments.index("--work-dir") + 1])
@@ -216,7 +216,7 @@ def test_limit_keeps_images_of_every_class(tools, data, tmp_path):
 def test_parallel_runs_make_the_same_records_as_sequential_runs(tools, data, tmp_path, monkeypatch):
     barrier, messages = threading.Barrier(2, timeout=60), []
 
-    def run_in_pairs(line, log, on_wait=None, share=1):
+    def run_in_pairs(line, log, on_wait=None, share=1, gpus=()):
         shares.add(share)
         barrier.wait()  # Breaks unless two runs are active at the same time.
         return tools(line, log)
@@ -237,7 +237,7 @@ def test_parallel_runs_make_the_same_records_as_sequential_runs(tools, data, tmp
 def test_after_an_interrupt_no_other_parallel_run_starts(tools, data, tmp_path, monkeypatch):
     started = []
 
-    def child(line, log, on_wait=None, share=1):
+    def child(line, log, on_wait=None, share=1, gpus=()):
         started.append(line)
         if len(started) == 1:
             raise KeyboardInterrupt
@@ -282,7 +282,7 @@ def test_the_width_of_the_maps_is_set_in_neck_and_heads(tools, data, tmp_path, c
 
 def test_two_calls_do_not_work_in_the_same_folder(tools, data, tmp_path):
     work, messages = runs(tmp_path, data), []
-    with running._locked(work[0].folder):
+    with running.locked(work[0].folder):
         assert running.run_all(work, messages.append) == 1
     assert "another process works on" in messages[-1] and not work[0].record.exists()
 
