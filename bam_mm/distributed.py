@@ -12,6 +12,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_gather as _all_gather_with_gradient
 
+PIECE_BYTES = 1 << 24
+"""Number of bytes that a large table is sent in at a time, of all processes together."""
+
 
 def world_size() -> int:
     """Return the number of processes in the default group, 1 without a group."""
@@ -63,6 +66,34 @@ def gather_rows(x: Tensor) -> Tensor:
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
     return torch.cat([part[: int(n)] for part, n in zip(parts, counts, strict=True)])
+
+
+def fill_rows(table: Tensor) -> None:
+    """Fill a table in place, of which each process has every P-th row, without a gradient.
+
+    In addition to the table, the memory is that of ``PIECE_BYTES``, whatever its size.
+
+    Args:
+        table: (N, ...) contiguous tensor of the same shape on every process. Of P processes, the
+            one with rank r has computed the rows r, r + P, r + 2 P and so on; the others are
+            overwritten, so that the tables are then equal.
+    """
+    processes = world_size()
+    if processes == 1 or not len(table):
+        return
+    row_bytes = max(1, table[0].numel() * table.element_size())
+    step = max(1, PIECE_BYTES // (row_bytes * processes))
+    for first in range(0, len(table), step * processes):
+        block = table[first : first + step * processes]
+        # The shares differ by at most one row: every process sends as many rows as the longest.
+        mine = block.new_zeros((-(-len(block) // processes), *block.shape[1:]))
+        share = block[rank() :: processes]
+        mine[: len(share)] = share
+        parts = [torch.empty_like(mine) for _ in range(processes)]
+        dist.all_gather(parts, mine)
+        for number, part in enumerate(parts):
+            share = block[number::processes]
+            share.copy_(part[: len(share)])
 
 
 def logsumexp_rows(x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from bam_mm.data.contrastive_crop import BoxStore, extract_boxes
 from bam_mm.data.multi_crop import MultiCrop
 from bam_mm.errors import InputError
 from bam_mm.models.bam import bam_of
-from bam_mm.models.feature_extraction import EVALUATION_SAMPLER
+from bam_mm.models.feature_table import EVALUATION_SAMPLER
 from bam_mm.models.saliency import saliency
 from bam_mm.registry import HOOKS, TRANSFORMS
 

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-from bam_mm.distributed import unwrap_model
+from bam_mm.distributed import rank, sum_over_processes, unwrap_model, world_size
 from bam_mm.errors import InputError, listing
-from bam_mm.evaluation import balanced_subset, knn_predict
+from bam_mm.evaluation import balanced_subset, knn_predict_shards
 from bam_mm.models.encoders import branches_of
-from bam_mm.models.feature_extraction import EVALUATION_SAMPLER, extract_together
+from bam_mm.models.feature_extraction import extract_shards
+from bam_mm.models.feature_table import EVALUATION_SAMPLER
 from bam_mm.registry import HOOKS
 
 
@@ -114,27 +115,32 @@ class OnlineKNNHook(Hook):
         bank_loader, query_loader = self.built
         model: Any = unwrap_model(runner.model)
         available = branches_of(runner.model)
-        (banks, bank_labels), (queries, labels) = (
-            extract_together(
+        banks, queries = (
+            extract_shards(
                 {branch: available[branch] for branch in self.branches},
                 model.data_preprocessor,
                 loader,
                 description=f"kNN {what}",
-                gather=True,
+                whole=what == "queries",
             )
             for loader, what in ((bank_loader, "bank"), (query_loader, "queries"))
         )
         scores = {}
         for branch in self.branches:
-            votes = knn_predict(
-                banks[branch],
+            bank, places, bank_labels = banks[branch]
+            rows, _, labels = queries[branch]
+            votes = knn_predict_shards(
+                bank,
+                places,
                 bank_labels,
-                queries[branch],
+                rows,
                 num_classes=len(bank_loader.dataset.CLASSES),
-                k=self.k,
+                ks=[self.k],
                 temperature=self.temperature,
-            )
-            scores[branch] = 100.0 * (votes.argmax(dim=1) == labels).double().mean().item()
+            )[self.k]
+            # Each process has the votes of its share of the queries.
+            right = (votes.argmax(dim=1) == labels[rank() :: world_size()]).sum()
+            scores[branch] = 100.0 * sum_over_processes(right).item() / len(labels)
             runner.message_hub.update_scalar(f"knn/{branch}_top1", scores[branch])
         runner.visualizer.add_scalars(
             {f"knn/{branch}_top1": score for branch, score in scores.items()}, step=runner.iter

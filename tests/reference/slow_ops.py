@@ -85,13 +85,19 @@ def _bins(shape, rois, output_size, spatial_scale, sampling_ratio, aligned):
             for p in range(output_size[0]):
                 for q in range(output_size[1]):
                     samples = number(len(rows[p]) * len(columns[q]))
-                    yield n, c, p, q, [
-                        ((int(image), c, y, x), weight_y * weight_x, samples)
-                        for row in rows[p]
-                        for column in columns[q]
-                        for y, weight_y in row
-                        for x, weight_x in column
-                    ]
+                    yield (
+                        n,
+                        c,
+                        p,
+                        q,
+                        [
+                            ((int(image), c, y, x), weight_y * weight_x, samples)
+                            for row in rows[p]
+                            for column in columns[q]
+                            for y, weight_y in row
+                            for x, weight_x in column
+                        ],
+                    )
 
 
 def _samples(start, end, bins, spatial_scale, sampling_ratio, aligned, pixels):
