@@ -82,14 +82,14 @@ def fill_rows(table: Tensor) -> None:
     if processes == 1 or not len(table):
         return
     row_bytes = max(1, table[0].numel() * table.element_size())
-    step = max(1, PIECE_BYTES // (row_bytes * processes))
+    step = min(max(1, PIECE_BYTES // (row_bytes * processes)), -(-len(table) // processes))
+    mine = table.new_zeros((step, *table.shape[1:]))
+    parts = [torch.empty_like(mine) for _ in range(processes)]
     for first in range(0, len(table), step * processes):
         block = table[first : first + step * processes]
-        # The shares differ by at most one row: every process sends as many rows as the longest.
-        mine = block.new_zeros((-(-len(block) // processes), *block.shape[1:]))
         share = block[rank() :: processes]
+        # In the last block, shares are shorter: what follows them is sent and ignored.
         mine[: len(share)] = share
-        parts = [torch.empty_like(mine) for _ in range(processes)]
         dist.all_gather(parts, mine)
         for number, part in enumerate(parts):
             share = block[number::processes]

@@ -117,8 +117,9 @@ class FeatureTables:
         if self.whole:
             for table in self.tables.values():
                 fill_rows(table)
-        held = range(self.images) if self.whole else self.mine
-        rows = torch.arange(held.start, held.stop, held.step, device=device)
+        rows = torch.arange(self.images, device=device)
+        if not self.whole:
+            rows = rows[rank() :: world_size()].contiguous()
         labels = labels[order.argsort()]
         return {name: FeatureShard(table, rows, labels) for name, table in self.tables.items()}
 
