@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bam_mm.precision import exact_products
+
 BANK_ROWS_AT_ONCE = 1 << 12
 """Number of rows in a block of the bank on a CPU, chosen so that a tile stays in its cache."""
 
@@ -111,8 +113,8 @@ def multiplier(block: Tensor) -> Callable[[Tensor], Tensor]:
     keys = block.to_mkldnn() if by_onednn else block
 
     def multiply(rows: Tensor) -> Tensor:
-        # The neighbours must not depend on the caller's autocast.
-        with torch.autocast(device, enabled=False):
+        # The neighbours must not depend on the caller's autocast and TF32.
+        with exact_products(block.device):
             if by_onednn:
                 return F.linear(rows.to_mkldnn(), keys).to_dense()
             return torch.mm(rows, keys.T)

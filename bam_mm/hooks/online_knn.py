@@ -15,6 +15,7 @@ from bam_mm.evaluation import balanced_subset, knn_predict_shards
 from bam_mm.models.encoders import branches_of
 from bam_mm.models.feature_extraction import extract_shards
 from bam_mm.models.feature_table import EVALUATION_SAMPLER
+from bam_mm.precision import check_precision
 from bam_mm.registry import HOOKS
 
 
@@ -35,6 +36,8 @@ class OnlineKNNHook(Hook):
         interval: Number of epochs between two scores; the last epoch is always scored.
         branches: Branches to score if the model has them, out of ``teacher`` and ``student``.
         first: Whether to score the untrained network as well.
+        precision: Precision in which the backbones compute, ``float32``, ``tf32`` or ``bfloat16``;
+            None is ``tf32`` on a GPU and ``float32`` on a CPU.
     """
 
     priority = "LOW"
@@ -49,10 +52,12 @@ class OnlineKNNHook(Hook):
         interval: int = 20,
         branches: Sequence[str] = ("teacher", "student"),
         first: bool = False,
+        precision: str | None = None,
     ) -> None:
         self.loaders = (bank, queries)
         self.k, self.temperature, self.bank_fraction = k, temperature, bank_fraction
         self.interval, self.branches, self.first = interval, tuple(branches), first
+        self.precision = check_precision(precision, "OnlineKNNHook precision")
         self.built: tuple | None = None
 
     def before_train(self, runner) -> None:
@@ -122,6 +127,7 @@ class OnlineKNNHook(Hook):
                 loader,
                 description=f"kNN {what}",
                 whole=what == "queries",
+                precision=self.precision,
             )
             for loader, what in ((bank_loader, "bank"), (query_loader, "queries"))
         )

@@ -13,12 +13,13 @@ from bam_mm.checkpoint import write_whole
 from bam_mm.distributed import gather_objects, world_size
 
 
-def write_facts(work_dir: str | Path, part: str) -> None:
+def write_facts(work_dir: str | Path, part: str, precision: str | None = None) -> None:
     """Write ``<part>_facts.json`` at the end of a run; every process must call this function.
 
     Args:
         work_dir: Work folder of the run.
         part: Part of the run, ``train`` or ``test``.
+        precision: Precision in which a frozen backbone computed; None if there was none.
     """
     gpu = torch.cuda.is_available()
     mine = {
@@ -36,6 +37,7 @@ def write_facts(work_dir: str | Path, part: str) -> None:
         "devices": sorted({facts["device"] for facts in every}),
         "peak_mb": max(memory, default=None),
         "peak_gpu_mb": max(peaks, default=None),
+        "precision": precision,
     }
     write_whole(Path(work_dir) / f"{part}_facts.json", (json.dumps(facts) + "\n").encode())
 

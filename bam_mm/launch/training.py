@@ -18,6 +18,7 @@ from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
+from bam_mm.precision import precision_used
 
 
 def train(config: Config, args: Namespace) -> None:
@@ -50,7 +51,7 @@ def train(config: Config, args: Namespace) -> None:
         if config.get("default_scope") in SCOPES:
             _check_data(runner)
         runner.train()
-    write_facts(runner.work_dir, "train")
+    write_facts(runner.work_dir, "train", precision_used(unwrap_model(runner.model)))
 
 
 def resume_from(work_dir: str) -> str | None:

@@ -17,6 +17,7 @@ from bam_mm.errors import InputError
 from bam_mm.models.bam import features_of
 from bam_mm.models.feature_table import EVALUATION_SAMPLER as EVALUATION_SAMPLER  # exported
 from bam_mm.models.feature_table import FeatureShard, FeatureTables
+from bam_mm.precision import computing_in
 
 SMALLEST_HALF = torch.finfo(torch.float16).tiny
 """Smallest number that float16 stores with all its digits, 6.1e-5."""
@@ -29,6 +30,7 @@ def extract_features(
     *,
     description: str,
     gather: bool,
+    precision: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute the features of a data set with one backbone.
 
@@ -39,6 +41,8 @@ def extract_features(
         description: Text of the progress bar, which appears on terminals only.
         gather: Whether every process gets all rows, in the order of the data set, instead of its
             own rows only.
+        precision: Precision in which the backbone computes, see
+            :func:`~bam_mm.precision.computing_in`.
 
     Returns:
         Features (N, C) float32 and labels (N,) int64, on the device of the model.
@@ -48,7 +52,12 @@ def extract_features(
             the rows do not hold each image of the data set exactly once.
     """
     features, labels = extract_together(
-        {"": backbone}, preprocess, loader, description=description, gather=gather
+        {"": backbone},
+        preprocess,
+        loader,
+        description=description,
+        gather=gather,
+        precision=precision,
     )
     return features[""], labels
 
@@ -60,6 +69,7 @@ def extract_together(
     *,
     description: str,
     gather: bool,
+    precision: str | None = None,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Compute the features of a data set with several backbones, reading each image once.
 
@@ -70,6 +80,7 @@ def extract_together(
         loader: Same as in :func:`extract_features`.
         description: Same as in :func:`extract_features`.
         gather: Same as in :func:`extract_features`.
+        precision: Same as in :func:`extract_features`.
 
     Returns:
         Features (N, C) float32 by name of the backbone, and labels (N,) int64, on the device of
@@ -78,7 +89,9 @@ def extract_together(
     Raises:
         InputError: Same as in :func:`extract_features`.
     """
-    found = extract_shards(backbones, preprocess, loader, description=description, whole=gather)
+    found = extract_shards(
+        backbones, preprocess, loader, description=description, whole=gather, precision=precision
+    )
     _, rows, labels = next(iter(found.values()))
     return {name: shard.features for name, shard in found.items()}, labels[rows]
 
@@ -92,6 +105,7 @@ def extract_shards(
     description: str,
     whole: bool,
     dtype: torch.dtype = torch.float32,
+    precision: str | None = None,
 ) -> dict[str, FeatureShard]:
     """Compute the features of a data set, of which each process may keep its own rows only.
 
@@ -106,6 +120,7 @@ def extract_shards(
         whole: Whether every process gets all rows, instead of every P-th row on P processes.
         dtype: Type in which features are stored, float32 or float16; computing does not depend on
             it.
+        precision: Same as in :func:`extract_features`.
 
     Returns:
         The rows of this process by name of the backbone, on the device of the model.
@@ -136,7 +151,8 @@ def extract_shards(
             before, unread = unread, []
             batch = {}
             for name, backbone in backbones.items():
-                feature = features_of(backbone, data["inputs"])
+                with computing_in(precision, device):
+                    feature = features_of(backbone, data["inputs"])
                 batch[name] = feature.to(dtype)
                 unread.append((_stored(feature, batch[name]), backbone, samples))
             labels = torch.cat([sample.gt_label for sample in samples])

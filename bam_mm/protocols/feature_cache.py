@@ -2,7 +2,8 @@
 
 The name of a cache file is a digest of everything that the features depend on: every weight, the
 config of the backbone and which of its outputs is used, the list of images with their sizes,
-modification times and labels, the transforms, the normalisation, and the versions of the libraries.
+modification times and labels, the transforms, the normalisation, the precision in which they are
+computed and stored, and the versions of the libraries.
 A change of any of them leads to another file, so a cache file is never out of date.
 """
 
@@ -30,6 +31,7 @@ from torch.utils.data import DataLoader
 from bam_mm.distributed import rank, true_on_all, world_size
 from bam_mm.models.feature_extraction import extract_shards
 from bam_mm.models.feature_table import FeatureShard
+from bam_mm.precision import effective_precision
 from bam_mm.protocols.feature_files import (
     DamagedFile,
     bytes_of,
@@ -91,6 +93,7 @@ def cached_shard(
     description: str,
     whole: bool,
     dtype: torch.dtype = torch.float32,
+    precision: str | None = None,
 ) -> FeatureShard:
     """Read the features of a data set from the cache, or extract and cache them.
 
@@ -104,6 +107,8 @@ def cached_shard(
         whole: Whether every process gets all rows. Otherwise the rows are distributed over the
             processes, and no process ever holds all of them.
         dtype: Type in which the features are stored, float32 or float16.
+        precision: Precision in which the backbone computes, see
+            :func:`~bam_mm.precision.computing_in`.
 
     Returns:
         The rows of this process, on the model's device.
@@ -113,7 +118,8 @@ def cached_shard(
     """
 
     def extract() -> FeatureShard:
-        options: dict[str, Any] = dict(description=description, whole=whole, dtype=dtype)
+        options: dict[str, Any] = dict(whole=whole, dtype=dtype, precision=precision)
+        options.update(description=description)
         return extract_shards({"": model}, preprocess, loader, **options)[""]
 
     if folder is None:
@@ -126,6 +132,7 @@ def cached_shard(
         "images": images_digest(dataset),
         "settings": settings,
         "dtype": str(dtype),
+        "precision": effective_precision(precision, device),
         "device": device.type,
         "versions": {
             "bam_mm": __version__,

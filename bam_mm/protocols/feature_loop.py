@@ -18,6 +18,7 @@ from bam_mm.evaluation.feature_checks import check_labels, check_rows
 from bam_mm.models.bam import bam_of
 from bam_mm.models.feature_table import EVALUATION_SAMPLER, FeatureShard, feature_dtype_of
 from bam_mm.models.frozen_features import FrozenFeatures
+from bam_mm.precision import check_precision, effective_precision
 from bam_mm.protocols.feature_cache import cached_shard
 
 SETTINGS = ("backbone", "feature", "blocks", "data_preprocessor")
@@ -37,6 +38,8 @@ class FeatureLoop(BaseLoop):
         branch: Branch of a BAM model to evaluate, ``teacher`` or ``student``. Not used for
             ``bam_mm.FrozenFeatures``, which has this option itself.
         feature_dtype: Type in which features are stored, ``float32`` or ``float16``.
+        precision: Precision in which the backbone computes, ``float32``, ``tf32`` or ``bfloat16``;
+            None is ``tf32`` on a GPU and ``float32`` on a CPU.
 
     Raises:
         InputError: If the data sets have no classes, or different ones, or an option is wrong.
@@ -55,6 +58,7 @@ class FeatureLoop(BaseLoop):
         cache_dir: str | None = None,
         branch: str = "teacher",
         feature_dtype: str = "float32",
+        precision: str | None = None,
     ) -> None:
         configs = {"test": dataloader, **loaders}
         self.configs = {name: _exact(config) for name, config in configs.items()}
@@ -67,12 +71,18 @@ class FeatureLoop(BaseLoop):
             self.loaders[name] = runner.build_dataloader(self.configs[name])
         self.cache_dir, self.branch = cache_dir, branch
         self.feature_dtype = feature_dtype_of(feature_dtype)
+        self.precision = check_precision(precision, "test_cfg.precision")
         self._check_classes()
 
     @property
     def num_classes(self) -> int:
         """Number of classes, the same in all data sets."""
         return len(self.dataloader.dataset.CLASSES)
+
+    @property
+    def precision_used(self) -> str:
+        """Precision in which the backbone computes on its device."""
+        return effective_precision(self.precision, next(self._source()[0].parameters()).device)
 
     @property
     def out_dir(self) -> Path:
@@ -144,6 +154,7 @@ class FeatureLoop(BaseLoop):
             description=f"{self.name} {name}",
             whole=whole,
             dtype=self.feature_dtype,
+            precision=self.precision,
         )
         check_rows(name, shard.features)
         check_labels(name, shard.labels, None, num_classes=self.num_classes)

@@ -39,6 +39,8 @@ class KNNTestLoop(FeatureLoop):
         cache_dir: Folder of the feature cache; None disables the cache.
         feature_dtype: Type in which features are stored, ``float32`` or ``float16``, which needs
             half the memory. Similarities are always computed in float32.
+        precision: Precision in which the backbone computes, see
+            :class:`~bam_mm.protocols.feature_loop.FeatureLoop`.
 
     Raises:
         InputError: If k exceeds the size of the bank, a class has no image in the bank, or the
@@ -59,6 +61,7 @@ class KNNTestLoop(FeatureLoop):
         branch: str = "teacher",
         cache_dir: str | None = None,
         feature_dtype: str = "float32",
+        precision: str | None = None,
     ) -> None:
         super().__init__(
             runner,
@@ -68,6 +71,7 @@ class KNNTestLoop(FeatureLoop):
             cache_dir=cache_dir,
             branch=branch,
             feature_dtype=feature_dtype,
+            precision=precision,
         )
         self.k = numbers("k", k)
         self.temperature, self.chunk = temperature, chunk
