@@ -1,6 +1,7 @@
 """Tables, cache files and kNN over shards on one, two and three gloo processes."""
 
 import os
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -11,13 +12,15 @@ from safetensors.torch import load_file
 
 from bam_mm import InputError
 from bam_mm.distributed import barrier, rank, world_size
-from bam_mm.evaluation import knn_predict_many, knn_predict_shards
+from bam_mm.evaluation import knn_predict, knn_predict_many, knn_predict_shards
+from bam_mm.hooks import OnlineKNNHook
 from bam_mm.launch.run_facts import peak_mb
 from bam_mm.models.feature_extraction import extract_shards
 from bam_mm.protocols import feature_files
 from bam_mm.protocols.feature_cache import cached_shard, read_features
 from tests.distributed.test_loss_over_processes import free_port
 from tests.models.fake_features import TABLE_MB, Loader, Wide, resident_mb, unchanged
+from tests.models.test_bam import build
 
 WORLDS = (1, 2, 3)
 WIDTH = 5
@@ -140,6 +143,26 @@ def check_neighbours():
         check_knn(random[:40], random[40:], labels, owners[2], exact=False)
 
 
+def check_online_knn():
+    """The hook's score is that of a whole bank, whatever the number of queries of a process."""
+    scores, model = {}, build()
+    model.backbone, model.teacher.backbone = Wide(WIDTH), Wide(3)
+    model.data_preprocessor.forward = unchanged
+    quiet = SimpleNamespace(add_scalars=lambda *args, **kwargs: None, info=lambda text: None)
+    hub = SimpleNamespace(update_scalar=scores.__setitem__)
+    runner = SimpleNamespace(model=model, iter=0, visualizer=quiet, logger=quiet, message_hub=hub)
+    hook = OnlineKNNHook({}, {}, k=3)
+    hook.built = Loader(13, batch=4), Loader(7, batch=4)
+    for loader in hook.built:
+        loader.dataset.CLASSES = ["a", "b"]
+    hook._score(runner)
+    for branch, width in (("student", WIDTH), ("teacher", 3)):
+        bank = torch.arange(13)[:, None] + torch.arange(1.0, 1 + width)
+        votes = knn_predict(bank, torch.arange(13) % 2, bank[:7], num_classes=2, k=3)
+        right = (votes.argmax(1) == torch.arange(7) % 2).double().mean().item()
+        assert 0 < right < 1 and scores[f"knn/{branch}_top1"] == pytest.approx(100 * right)
+
+
 def check_memory(folder):
     """A shard takes its share of the table; a whole table is there once, read or computed."""
     model, alone = Wide(), world_size() == 1
@@ -176,6 +199,7 @@ def work(number, ports, folder):
         check_tables()
         check_wrong_samplers()
         check_neighbours()
+        check_online_knn()
         with patch.object(feature_files, "PIECE_BYTES", 4 * 3 * WIDTH):  # Three rows in a piece.
             check_cache(folder / str(world))
         dist.destroy_process_group()
