@@ -43,40 +43,24 @@ def flags():
     return *old_flags(), read(torch.get_float32_matmul_precision), *new
 
 
-def default():
-    pass
+def switch(value):
+    """Set TF32 by the old names."""
+    MATMUL.allow_tf32 = CUDNN.allow_tf32 = value
 
 
-def high():
-    torch.set_float32_matmul_precision("high")
-
-
-def medium():
-    torch.set_float32_matmul_precision("medium")
-
-
-def old_names_on():
-    MATMUL.allow_tf32 = CUDNN.allow_tf32 = True
-
-
-def old_names_off():
-    MATMUL.allow_tf32 = CUDNN.allow_tf32 = False
-
-
-def new_name_of_products():
-    MATMUL.fp32_precision = "tf32"
-
-
-def new_name_of_convolutions():
-    CUDNN.conv.fp32_precision = "ieee"
-
-
-def new_name_of_everything():
-    torch.backends.fp32_precision = "tf32"
-
-
-STATES = [default, high, medium, old_names_on, old_names_off]
-STATES += [new_name_of_products, new_name_of_convolutions, new_name_of_everything] if NEW else []
+STATES = {
+    "default": lambda: None,
+    "high": lambda: torch.set_float32_matmul_precision("high"),
+    "medium": lambda: torch.set_float32_matmul_precision("medium"),
+    "old names, on": lambda: switch(True),
+    "old names, off": lambda: switch(False),
+}
+if NEW:
+    STATES |= {
+        "new name, products": lambda: setattr(MATMUL, "fp32_precision", "tf32"),
+        "new name, convolutions": lambda: setattr(CUDNN.conv, "fp32_precision", "ieee"),
+        "new name, all": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+    }
 
 
 @pytest.fixture
@@ -101,7 +85,7 @@ def restored():
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("precision, allowed", [(None, True), ("tf32", True), ("float32", False)])
 def test_flags_in_and_after_the_context(state, precision, allowed, restored):
-    state()
+    STATES[state]()
     before = flags()
     with computing_in(precision, GPU):
         assert old_flags() == (allowed, allowed)
