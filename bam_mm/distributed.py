@@ -22,6 +22,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd import Function
 
+PIECE_BYTES = 1 << 24
+"""Number of bytes that a large table is sent in at a time, of all processes together."""
+
 
 def world_size() -> int:
     """Return the number of processes in the default group, 1 without a group."""
@@ -88,6 +91,34 @@ def gather_rows(x: Tensor) -> Tensor:
     padded[: len(x)] = x
     parts = _stack(padded)
     return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+def fill_rows(table: Tensor) -> None:
+    """Fill a table in place, of which each process has every P-th row, without a gradient.
+
+    In addition to the table, the memory is that of ``PIECE_BYTES``, whatever its size.
+
+    Args:
+        table: (N, ...) contiguous tensor of the same shape on every process. Of P processes, the
+            one with rank r has computed the rows r, r + P, r + 2 P and so on; the others are
+            overwritten, so that the tables are then equal.
+    """
+    processes = world_size()
+    if processes == 1 or not len(table):
+        return
+    row_bytes = max(1, table[0].numel() * table.element_size())
+    step = min(max(1, PIECE_BYTES // (row_bytes * processes)), -(-len(table) // processes))
+    mine = table.new_zeros((step, *table.shape[1:]))
+    parts = [torch.empty_like(mine) for _ in range(processes)]
+    for first in range(0, len(table), step * processes):
+        block = table[first : first + step * processes]
+        share = block[rank() :: processes]
+        # In the last block, shares are shorter: what follows them is sent and ignored.
+        mine[: len(share)] = share
+        dist.all_gather(parts, mine)
+        for number, part in enumerate(parts):
+            share = block[number::processes]
+            share.copy_(part[: len(share)])
 
 
 def logsumexp_rows(x: Tensor) -> Tensor:

@@ -16,7 +16,12 @@ from bam_mm.evaluation.jaccard_boundary import (
     object_measures,
     score_object,
 )
-from bam_mm.evaluation.knn import balanced_subset, knn_predict, knn_predict_many
+from bam_mm.evaluation.knn import (
+    balanced_subset,
+    knn_predict,
+    knn_predict_many,
+    knn_predict_shards,
+)
 from bam_mm.evaluation.label_propagation import propagate_labels, transfer_labels
 from bam_mm.evaluation.logistic_regression import LogisticModel, fit_logistic_regression
 from bam_mm.evaluation.patch_matching import PatchMatches, match_patches
@@ -44,6 +49,7 @@ __all__ = [
     "fit_logistic_regression",
     "knn_predict",
     "knn_predict_many",
+    "knn_predict_shards",
     "logistic_regression_sweep",
     "match_patches",
     "mean_per_class_accuracy",

@@ -35,12 +35,28 @@ def check_rows(
             f"{what}: {len(bad)} of {len(features)} rows are not finite, the first is row "
             f"{int(bad[0])}: check the checkpoint, and extract the features in float32"
         )
-    if labels is None:
-        return
-    if labels.shape != features.shape[:1]:
+    if labels is not None:
+        check_labels(what, labels, len(features), num_classes=num_classes)
+
+
+def check_labels(
+    what: str, labels: Tensor, rows: int | None, *, num_classes: int | None = None
+) -> None:
+    """Check the labels of a table of features.
+
+    Args:
+        what: Name of the table in error messages.
+        labels: (N,) integer labels in [0, num_classes).
+        rows: Number of rows N of the table; None accepts any number.
+        num_classes: Number of classes; None does not check the range of the labels.
+
+    Raises:
+        InputError: If shapes do not agree, or a label is out of range or no integer.
+    """
+    if labels.ndim != 1 or rows not in (None, len(labels)):
         raise InputError(
             f"{what}_labels {tuple(labels.shape)} must hold one label for each of the "
-            f"{len(features)} rows of the {what}"
+            f"{labels.numel() if rows is None else rows} rows of the {what}"
         )
     if not len(labels):
         return

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bam_mm.errors import InputError, listing
 from bam_mm.evaluation.feature_checks import check_rows
+from bam_mm.precision import exact_products
 
 ROWS_AT_ONCE = 1 << 17
 """Number of rows of logits computed at once. All logits of ImageNet would not fit on a GPU."""
@@ -52,7 +53,8 @@ class LogisticModel:
 
     def scores(self, features: Tensor) -> Tensor:
         """Return the logits (N, K) of features (N, D), in the dtype of the features."""
-        return torch.addmm(self.bias.to(features), features, self.weight.to(features).T)
+        with exact_products(features.device):
+            return torch.addmm(self.bias.to(features), features, self.weight.to(features).T)
 
     def predict(self, features: Tensor) -> Tensor:
         """Return the most likely class of each row, (N,) int64."""
@@ -133,7 +135,9 @@ def fit_logistic_regression(
     options = dict(
         maxiter=max_iter, maxls=LINE_SEARCH, gtol=tolerance, ftol=SMALLEST_GAIN[features.dtype]
     )
-    found = minimize(objective, first, method="L-BFGS-B", jac=True, options=options)
+    # The fit must not depend on the caller's autocast and TF32.
+    with exact_products(features.device):
+        found = minimize(objective, first, method="L-BFGS-B", jac=True, options=options)
     both = torch.from_numpy(found.x).view(num_classes, width + 1).to(features.device)
     return LogisticModel(
         weight=both[:, :-1].clone(),

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bam_mm.precision import exact_products
+
 BANK_ROWS_AT_ONCE = 1 << 12
 """Number of rows in a block of the bank on a CPU, chosen so that a tile stays in its cache."""
 
@@ -42,25 +44,62 @@ def nearest_rows(
         Equal similarities are in the order of the bank. If rows tie for the last place, the first
         ones are taken.
     """
+    values, rows = nearest_products(bank, queries, k=k, chunk=chunk, dtype=dtype)
+    return divide_by_norms(values, queries, chunk=chunk), rows
+
+
+@torch.no_grad()
+def nearest_products(
+    bank: Tensor, queries: Tensor, *, k: int, chunk: int, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Find the k nearest rows, with the products of the queries and the normalised rows.
+
+    The norm of a query does not change the order of its similarities. Without the division, whose
+    rounding can make different products equal, lists of several banks can be merged exactly.
+
+    Args:
+        bank: Same as in :func:`nearest_rows`.
+        queries: Same as in :func:`nearest_rows`; not normalised.
+        k: Same as in :func:`nearest_rows`; 0 is allowed.
+        chunk: Same as in :func:`nearest_rows`.
+        dtype: Same as in :func:`nearest_rows`.
+
+    Returns:
+        Products and rows, both (Q, k), in the order of :func:`nearest_rows`.
+    """
     step = BANK_ROWS_AT_ONCE * (1 if bank.device.type == "cpu" else GPU_FACTOR)
     starts = range(0, len(queries), chunk)
     found: list[tuple[Tensor, Tensor] | None] = [None] * len(starts)
-    for first in range(0, len(bank), step):
+    for first in range(0, len(bank) if k else 0, step):
         # The loop over the queries is the inner one, so that each block is normalised only once.
         block = F.normalize(bank[first : first + step].to(dtype), dim=1)
         multiply = multiplier(block)
         for number, start in enumerate(starts):
             part = queries[start : start + chunk].to(dtype)
             found[number] = _fold(found[number], multiply(part), first, k)
-    if not found:
-        empty = torch.empty(0, k, dtype=dtype, device=bank.device)
+    if not starts or not k:
+        empty = torch.empty(len(queries), k, dtype=dtype, device=bank.device)
         return empty, empty.long()
     values, rows = map(torch.cat, zip(*found, strict=True))
-    # The norm of a query does not change the order of its similarities, so only the results are
-    # divided by it.
-    for part, value in zip(queries.split(chunk), values.split(chunk), strict=True):
-        value /= torch.linalg.vector_norm(part.to(dtype), dim=1, keepdim=True).clamp_min(1e-12)
     return values, rows
+
+
+def divide_by_norms(values: Tensor, queries: Tensor, *, chunk: int) -> Tensor:
+    """Divide products in place by the norms of the queries, which makes them cosines.
+
+    Args:
+        values: (Q, k) products of :func:`nearest_products`.
+        queries: (Q, D) features.
+        chunk: Number of queries at a time.
+
+    Returns:
+        ``values``.
+    """
+    if len(values):
+        for part, value in zip(queries.split(chunk), values.split(chunk), strict=True):
+            norms = torch.linalg.vector_norm(part.to(values.dtype), dim=1, keepdim=True)
+            value /= norms.clamp_min(1e-12)
+    return values
 
 
 def multiplier(block: Tensor) -> Callable[[Tensor], Tensor]:
@@ -74,8 +113,8 @@ def multiplier(block: Tensor) -> Callable[[Tensor], Tensor]:
     keys = block.to_mkldnn() if by_onednn else block
 
     def multiply(rows: Tensor) -> Tensor:
-        # The neighbours must not depend on the caller's autocast.
-        with torch.autocast(device, enabled=False):
+        # The neighbours must not depend on the caller's autocast and TF32.
+        with exact_products(block.device):
             if by_onednn:
                 return F.linear(rows.to_mkldnn(), keys).to_dense()
             return torch.mm(rows, keys.T)

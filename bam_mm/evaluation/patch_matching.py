@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bam_mm.evaluation.patch_window import WindowBand, banded_products, window_bands
+from bam_mm.precision import exact_products
 
 SMALLEST_NORM = 1e-12
 """Lower bound of the norm by which a feature is divided, as in ``F.normalize``."""
@@ -176,8 +177,8 @@ def _match_group(
 
 def _products(query: Tensor, keys: Tensor, band: WindowBand, radius: int) -> Tensor:
     # -> (w, rows, slots, key rows, n)
-    # Under the caller's autocast, the products would be in half precision.
-    with torch.autocast(query.device.type, enabled=False):
+    # Under the caller's autocast and TF32, the products would be rounded.
+    with exact_products(query.device):
         if radius:
             return banded_products(query, keys, band, radius)
         query = query[:, slice(*band.rows)]

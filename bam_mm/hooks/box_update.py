@@ -16,8 +16,9 @@ from bam_mm.data.contrastive_crop import BoxStore, extract_boxes
 from bam_mm.data.multi_crop import MultiCrop
 from bam_mm.errors import InputError
 from bam_mm.models.bam import bam_of
-from bam_mm.models.feature_extraction import EVALUATION_SAMPLER
+from bam_mm.models.feature_table import EVALUATION_SAMPLER
 from bam_mm.models.saliency import saliency
+from bam_mm.precision import check_precision
 from bam_mm.registry import HOOKS, TRANSFORMS
 
 CHECKPOINT_KEY = "boxes"
@@ -40,6 +41,8 @@ class BoxUpdateHook(Hook):
         interval: Number of epochs between two computations.
         threshold: Value in the heat map, scaled to [0, 1], above which a pixel belongs to the box.
         branch: Branch that computes the heat maps, ``teacher`` or ``student``.
+        precision: Precision in which it computes, ``float32``, ``tf32`` or ``bfloat16``; None is
+            ``tf32`` on a GPU and ``float32`` on a CPU.
 
     Raises:
         InputError: If an argument is out of range, or the pipeline crops or flips images.
@@ -54,6 +57,7 @@ class BoxUpdateHook(Hook):
         interval: int = 20,
         threshold: float = 0.1,
         branch: str = "teacher",
+        precision: str | None = None,
     ) -> None:
         if (start is not None and start < 0) or interval < 1:
             raise InputError(
@@ -68,6 +72,7 @@ class BoxUpdateHook(Hook):
         _check_whole_image(loader.get("pipeline"))
         self.loader, self.start, self.interval = loader, start, interval
         self.threshold, self.branch = threshold, branch
+        self.precision = check_precision(precision, "BoxUpdateHook precision")
         self.store: BoxStore | None = None
         self.images: DataLoader | None = None
         self.saved: Tensor | None = None
@@ -148,6 +153,7 @@ class BoxUpdateHook(Hook):
             heat_maps=saliency,
             threshold=self.threshold,
             description=f"boxes of the {self.branch}",
+            precision=self.precision,
         )
         boxes = boxes.cpu()
         self.store.update(indices.cpu(), boxes)

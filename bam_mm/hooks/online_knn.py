@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-from bam_mm.distributed import unwrap_model
+from bam_mm.distributed import rank, sum_over_processes, unwrap_model, world_size
 from bam_mm.errors import InputError, listing
-from bam_mm.evaluation import balanced_subset, knn_predict
+from bam_mm.evaluation import balanced_subset, knn_predict_shards
 from bam_mm.models.encoders import branches_of
-from bam_mm.models.feature_extraction import EVALUATION_SAMPLER, extract_together
+from bam_mm.models.feature_extraction import extract_shards
+from bam_mm.models.feature_table import EVALUATION_SAMPLER
+from bam_mm.precision import check_precision
 from bam_mm.registry import HOOKS
 
 
@@ -34,6 +36,8 @@ class OnlineKNNHook(Hook):
         interval: Number of epochs between two scores; the last epoch is always scored.
         branches: Branches to score if the model has them, out of ``teacher`` and ``student``.
         first: Whether to score the untrained network as well.
+        precision: Precision in which the backbones compute, ``float32``, ``tf32`` or ``bfloat16``;
+            None is ``tf32`` on a GPU and ``float32`` on a CPU.
     """
 
     priority = "LOW"
@@ -48,10 +52,12 @@ class OnlineKNNHook(Hook):
         interval: int = 20,
         branches: Sequence[str] = ("teacher", "student"),
         first: bool = False,
+        precision: str | None = None,
     ) -> None:
         self.loaders = (bank, queries)
         self.k, self.temperature, self.bank_fraction = k, temperature, bank_fraction
         self.interval, self.branches, self.first = interval, tuple(branches), first
+        self.precision = check_precision(precision, "OnlineKNNHook precision")
         self.built: tuple | None = None
 
     def before_train(self, runner) -> None:
@@ -114,27 +120,33 @@ class OnlineKNNHook(Hook):
         bank_loader, query_loader = self.built
         model: Any = unwrap_model(runner.model)
         available = branches_of(runner.model)
-        (banks, bank_labels), (queries, labels) = (
-            extract_together(
+        banks, queries = (
+            extract_shards(
                 {branch: available[branch] for branch in self.branches},
                 model.data_preprocessor,
                 loader,
                 description=f"kNN {what}",
-                gather=True,
+                whole=what == "queries",
+                precision=self.precision,
             )
             for loader, what in ((bank_loader, "bank"), (query_loader, "queries"))
         )
         scores = {}
         for branch in self.branches:
-            votes = knn_predict(
-                banks[branch],
+            bank, places, bank_labels = banks[branch]
+            rows, _, labels = queries[branch]
+            votes = knn_predict_shards(
+                bank,
+                places,
                 bank_labels,
-                queries[branch],
+                rows,
                 num_classes=len(bank_loader.dataset.CLASSES),
-                k=self.k,
+                ks=[self.k],
                 temperature=self.temperature,
-            )
-            scores[branch] = 100.0 * (votes.argmax(dim=1) == labels).double().mean().item()
+            )[self.k]
+            # Each process has the votes of its share of the queries.
+            right = (votes.argmax(dim=1) == labels[rank() :: world_size()]).sum()
+            scores[branch] = 100.0 * sum_over_processes(right).item() / len(labels)
             runner.message_hub.update_scalar(f"knn/{branch}_top1", scores[branch])
         runner.visualizer.add_scalars(
             {f"knn/{branch}_top1": score for branch, score in scores.items()}, step=runner.iter

@@ -13,7 +13,9 @@ from bam_mm.checkpoint import write_whole
 from bam_mm.distributed import gather_objects, world_size
 
 
-def write_facts(work_dir: str | Path, part: str, peak_gpu_mb: float | None) -> None:
+def write_facts(
+    work_dir: str | Path, part: str, *, peak_gpu_mb: float | None, precision: str | None
+) -> None:
     """Write ``<part>_facts.json`` at the end of a run; every process must call this function.
 
     Args:
@@ -21,6 +23,7 @@ def write_facts(work_dir: str | Path, part: str, peak_gpu_mb: float | None) -> N
         part: Part of the run, ``train`` or ``test``.
         peak_gpu_mb: Peak GPU memory of this process in MiB, None without a GPU; see
             :class:`~bam_mm.launch.gpu_memory.PeakGPUMemory`.
+        precision: Precision in which a frozen backbone computed; None if there was none.
     """
     gpu = torch.cuda.is_available()
     mine = {
@@ -38,6 +41,7 @@ def write_facts(work_dir: str | Path, part: str, peak_gpu_mb: float | None) -> N
         "devices": sorted({facts["device"] for facts in every}),
         "peak_mb": max(memory, default=None),
         "peak_gpu_mb": max(peaks, default=None),
+        "precision": precision,
     }
     write_whole(Path(work_dir) / f"{part}_facts.json", (json.dumps(facts) + "\n").encode())
 

@@ -19,6 +19,7 @@ from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, user_errors_unwrapped
+from bam_mm.precision import precision_used
 
 
 def test(config: Config, args: Namespace) -> dict[str, float]:
@@ -66,7 +67,8 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
         # mmseg returns NumPy scalars, which JSON cannot store.
         plain = {key: getattr(value, "item", lambda v=value: v)() for key, value in metrics.items()}
         Path(args.out).write_text(json.dumps(plain, indent=2) + "\n")
-    write_facts(runner.work_dir, "test", memory.mb())
+    precision = precision_used(runner.test_loop, model)
+    write_facts(runner.work_dir, "test", peak_gpu_mb=memory.mb(), precision=precision)
     left_out = int(sum(v for k, v in metrics.items() if k.split("/")[-1] == "left_out"))
     if left_out:
         raise InputError(

@@ -21,6 +21,7 @@ from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.learning_rate import set_up_learning_rate
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
+from bam_mm.precision import precision_used
 
 
 def train(config: Config, args: Namespace) -> None:
@@ -55,7 +56,8 @@ def train(config: Config, args: Namespace) -> None:
                 _check_data(runner)
             report_epoch(runner)
             runner.train()
-    write_facts(runner.work_dir, "train", memory.mb())
+    precision = precision_used(unwrap_model(runner.model))
+    write_facts(runner.work_dir, "train", peak_gpu_mb=memory.mb(), precision=precision)
 
 
 def resume_from(work_dir: str) -> str | None:

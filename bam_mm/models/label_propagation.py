@@ -20,6 +20,8 @@ from bam_mm.evaluation import first_frame_labels, propagate_video, read_out
 from bam_mm.models.frozen_features import RANDOM, start_untrained
 from bam_mm.models.overlapping_patches import lay_patches_closer
 from bam_mm.models.patch_features import build_map_backbone, feature_map, pixels_per_patch
+from bam_mm.models.video_input import input_size
+from bam_mm.precision import check_precision, computing_in, effective_precision
 from bam_mm.registry import MODELS
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -47,8 +49,11 @@ class LabelPropagation(BaseModel):
             :func:`~bam_mm.models.patch_features.build_map_backbone`; None is the last one.
         stride: Distance between two patches of a transformer in pixels, see
             :func:`~bam_mm.models.overlapping_patches.lay_patches_closer`; None is the patch size.
-        dtype: Precision of the backbone and the stored features: ``float32``, ``float16`` or
-            ``bfloat16``. Similarities are always computed in float32.
+        dtype: Type of the stored features: ``float32``, ``float16`` or ``bfloat16``. Similarities
+            are always computed in float32.
+        precision: Precision in which the backbone computes: ``float32``, ``tf32`` or ``bfloat16``.
+            None is that of ``dtype`` if it is a half precision, otherwise ``tf32`` on a GPU and
+            ``float32`` on a CPU.
         batch_size: Number of frames in a batch of the backbone.
         branch: Branch of a BAM checkpoint to load, ``teacher`` or ``student``.
         init_cfg: Config of ``BaseModule``'s initialisation.
@@ -71,6 +76,7 @@ class LabelPropagation(BaseModel):
         stage: int | None = None,
         stride: int | None = None,
         dtype: str = "float32",
+        precision: str | None = None,
         batch_size: int = 8,
         branch: str = "teacher",
         init_cfg: dict | None = None,
@@ -96,6 +102,8 @@ class LabelPropagation(BaseModel):
         self.short_side, self.divisor, self.batch_size = short_side, divisor, batch_size
         self.radius, self.temperature = radius, temperature
         self.stage, self.dtype, self.branch = stage, DTYPES[dtype], branch
+        self.precision = check_precision(precision, "model.precision")
+        self.half = self.dtype if precision is None and dtype != "float32" else None
         self.backbone = build_map_backbone(backbone, stage)
         if stride is not None:
             lay_patches_closer(self.backbone, stride)
@@ -223,11 +231,17 @@ class LabelPropagation(BaseModel):
                 predictions[setting][t] = frame.cpu().numpy()
         return predictions
 
+    @property
+    def precision_used(self) -> str:
+        """Precision in which the backbone computes on its device."""
+        half = str(self.half).removeprefix("torch.") if self.half else None
+        return half or effective_precision(self.precision, self.mean.device)
+
     def _extract(self, frames: Tensor) -> Tensor:
         # (B, 3, H, W) uint8 BGR -> (B, D, h, w)
         images = (frames.to(self.mean.device).float() / 255 - self.mean) / self.std
-        half = self.dtype != torch.float32
-        with torch.autocast(images.device.type, dtype=self.dtype, enabled=half):
+        half = torch.autocast(images.device.type, self.half, enabled=self.half is not None)
+        with half, computing_in(self.precision, images.device):
             maps = feature_map(self.backbone, images.flip(1), self.stage)
         size, grid = (images.shape[2], images.shape[3]), (maps.shape[2], maps.shape[3])
         pixels_per_patch(size, grid, self.backbone)
@@ -238,32 +252,6 @@ class LabelPropagation(BaseModel):
                 "checkpoint, or set model.dtype=float32 instead of half precision"
             )
         return maps
-
-
-def input_size(size: tuple[int, int], short_side: int, divisor: int) -> tuple[int, int]:
-    """Return the size of the backbone's input for a frame, as in DINO's script.
-
-    The long side keeps the aspect ratio, rounded down to a multiple of ``divisor``.
-
-    Args:
-        size: Size (H, W) of the frame.
-        short_side: Short side of the input in pixels.
-        divisor: Number of which the long side is a multiple.
-
-    Returns:
-        Size (H, W) of the input.
-
-    Raises:
-        InputError: If the long side is rounded down to 0.
-    """
-    height, width = size
-    long = int(short_side * max(size) / min(size)) // divisor * divisor
-    if not long:
-        raise InputError(
-            f"model.short_side={short_side} with model.divisor={divisor} leaves no pixels of a "
-            f"{width}x{height} frame: lower the divisor to the backbone's patch size"
-        )
-    return (long, short_side) if height > width else (short_side, long)
 
 
 def _read(video: Video, frames: Sequence[int], size: tuple[int, int]) -> Tensor:

@@ -17,6 +17,7 @@ from bam_mm.models.probe_features import (
     prefix_tokens,
     probe_feature,
 )
+from bam_mm.precision import check_precision, computing_in, effective_precision
 from bam_mm.registry import MODELS
 
 
@@ -35,10 +36,12 @@ class FrozenBackboneClassifier(ImageClassifier):
             :func:`~bam_mm.models.probe_features.probe_feature`.
         blocks: Number of last blocks whose [CLS] tokens are used.
         neck: Config of a neck, such as ``ClsBatchNormNeck`` (BatchNorm without affine parameters).
+        precision: Precision in which the backbone computes, ``float32``, ``tf32`` or ``bfloat16``;
+            None is ``tf32`` on a GPU and ``float32`` on a CPU. Neck and head are not affected.
         **kwargs: Arguments of mmpretrain's ``ImageClassifier``.
 
     Raises:
-        InputError: If ``feature`` is unknown or ``blocks`` is less than 1.
+        InputError: If ``feature`` or ``precision`` is unknown, or ``blocks`` is less than 1.
     """
 
     def __init__(
@@ -48,17 +51,24 @@ class FrozenBackboneClassifier(ImageClassifier):
         feature: str = "cls",
         blocks: int = 1,
         neck: dict | None = None,
+        precision: str | None = None,
         **kwargs,
     ) -> None:
         if feature not in FEATURES:
             raise InputError(f"model.feature={feature!r}: choose one of {', '.join(FEATURES)}")
         if blocks < 1:
             raise InputError(f"model.blocks={blocks}: the number of last blocks must be at least 1")
+        check_precision(precision, "model.precision")
         if isinstance(backbone, Mapping):
             backbone = build_token_backbone(backbone, blocks)
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
-        self.feature, self.blocks = feature, blocks
+        self.feature, self.blocks, self.precision = feature, blocks, precision
         self.backbone.requires_grad_(False)
+
+    @property
+    def precision_used(self) -> str:
+        """Precision in which the backbone computes on its device."""
+        return effective_precision(self.precision, next(self.parameters()).device)
 
     def train(self, mode: bool = True) -> FrozenBackboneClassifier:
         """Set the mode of neck and head; the backbone stays in evaluation mode."""
@@ -75,14 +85,14 @@ class FrozenBackboneClassifier(ImageClassifier):
                 ``neck`` for the output of the neck.
 
         Returns:
-            Tuple of one tensor (N, D).
+            Tuple of one tensor (N, D), for the stage ``backbone`` in float32.
 
         Raises:
             InputError: If the head expects another width than D.
         """
-        with torch.no_grad():
+        with torch.no_grad(), computing_in(self.precision, inputs.device):
             outputs = block_outputs(self.backbone, inputs, self.blocks)
-            x = probe_feature(outputs, self.feature, prefix=prefix_tokens(self.backbone))
+            x = probe_feature(outputs, self.feature, prefix=prefix_tokens(self.backbone)).float()
         wanted = getattr(self.head, "in_channels", x.shape[1])
         if x.shape[1] != wanted:
             raise InputError(

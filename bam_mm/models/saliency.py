@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bam_mm.errors import InputError
 from bam_mm.models.patch_features import feature_map
+from bam_mm.precision import exact_products
 
 
 @torch.no_grad()
@@ -80,7 +81,8 @@ def class_attention(attention: nn.Module, tokens: Tensor) -> Tensor:
     if hasattr(layer, "q_norm"):  # An option of timm; the identity if it is off.
         query, keys = layer.q_norm(query), layer.k_norm(keys)
     exact = torch.promote_types(query.dtype, torch.float32)
-    similar = torch.einsum("nhd,nlhd->nhl", query.to(exact), keys.to(exact))
+    with exact_products(query.device):  # Under autocast, a softmax of rounded products.
+        similar = torch.einsum("nhd,nlhd->nhl", query.to(exact), keys.to(exact))
     return (similar * query.shape[-1] ** -0.5).softmax(dim=-1)
 
 

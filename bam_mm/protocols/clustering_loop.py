@@ -41,6 +41,8 @@ class ClusteringLoop(FeatureLoop):
         normalise: Whether features are scaled to length 1 first.
         branch: Branch of a BAM model to evaluate, ``teacher`` or ``student``.
         cache_dir: Folder of the feature cache; None disables the cache.
+        precision: Precision in which the backbone computes, see
+            :class:`~bam_mm.protocols.feature_loop.FeatureLoop`.
 
     Raises:
         InputError: If the data set has too few classes, or a class too few images.
@@ -61,9 +63,16 @@ class ClusteringLoop(FeatureLoop):
         normalise: bool = False,
         branch: str = "teacher",
         cache_dir: str | None = None,
+        precision: str | None = None,
     ) -> None:
         super().__init__(
-            runner, dataloader, evaluator, loaders={}, cache_dir=cache_dir, branch=branch
+            runner,
+            dataloader,
+            evaluator,
+            loaders={},
+            cache_dir=cache_dir,
+            branch=branch,
+            precision=precision,
         )
         self.counts = numbers("num_classes", num_classes)
         self.draws, self.seed = draws, seed

@@ -14,11 +14,12 @@ from torch.utils.data import DataLoader
 
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError, listing
-from bam_mm.evaluation.feature_checks import check_rows
+from bam_mm.evaluation.feature_checks import check_labels, check_rows
 from bam_mm.models.bam import bam_of
-from bam_mm.models.feature_extraction import EVALUATION_SAMPLER
+from bam_mm.models.feature_table import EVALUATION_SAMPLER, FeatureShard, feature_dtype_of
 from bam_mm.models.frozen_features import FrozenFeatures
-from bam_mm.protocols.feature_cache import cached_features
+from bam_mm.precision import check_precision, effective_precision
+from bam_mm.protocols.feature_cache import cached_shard
 
 SETTINGS = ("backbone", "feature", "blocks", "data_preprocessor")
 """Keys of a model's config that its features depend on, in addition to the weights."""
@@ -36,9 +37,12 @@ class FeatureLoop(BaseLoop):
         cache_dir: Folder of the feature cache; None disables the cache.
         branch: Branch of a BAM model to evaluate, ``teacher`` or ``student``. Not used for
             ``bam_mm.FrozenFeatures``, which has this option itself.
+        feature_dtype: Type in which features are stored, ``float32`` or ``float16``.
+        precision: Precision in which the backbone computes, ``float32``, ``tf32`` or ``bfloat16``;
+            None is ``tf32`` on a GPU and ``float32`` on a CPU.
 
     Raises:
-        InputError: If the data sets have no classes, or different ones.
+        InputError: If the data sets have no classes, or different ones, or an option is wrong.
     """
 
     name = "features"
@@ -53,6 +57,8 @@ class FeatureLoop(BaseLoop):
         loaders: Mapping[str, dict],
         cache_dir: str | None = None,
         branch: str = "teacher",
+        feature_dtype: str = "float32",
+        precision: str | None = None,
     ) -> None:
         configs = {"test": dataloader, **loaders}
         self.configs = {name: _exact(config) for name, config in configs.items()}
@@ -64,12 +70,19 @@ class FeatureLoop(BaseLoop):
         for name in loaders:
             self.loaders[name] = runner.build_dataloader(self.configs[name])
         self.cache_dir, self.branch = cache_dir, branch
+        self.feature_dtype = feature_dtype_of(feature_dtype)
+        self.precision = check_precision(precision, "test_cfg.precision")
         self._check_classes()
 
     @property
     def num_classes(self) -> int:
         """Number of classes, the same in all data sets."""
         return len(self.dataloader.dataset.CLASSES)
+
+    @property
+    def precision_used(self) -> str:
+        """Precision in which the backbone computes on its device."""
+        return effective_precision(self.precision, next(self._source()[0].parameters()).device)
 
     @property
     def out_dir(self) -> Path:
@@ -104,11 +117,27 @@ class FeatureLoop(BaseLoop):
             name: Name of the dataloader: ``test``, or a key of ``loaders``.
 
         Returns:
-            Features (N, C) float32 and labels (N,) int64.
+            Features (N, C) in the loop's ``feature_dtype`` and labels (N,) int64.
 
         Raises:
             InputError: If an image has no label, a label is out of range, or a feature is not
                 finite.
+        """
+        features, _, labels = self.shard(name, whole=True)
+        return features, labels
+
+    def shard(self, name: str, *, whole: bool = False) -> FeatureShard:
+        """Return the features of one dataloader, distributed over the processes.
+
+        Args:
+            name: Name of the dataloader: ``test``, or a key of ``loaders``.
+            whole: Whether every process gets all rows.
+
+        Returns:
+            The rows of this process in the loop's ``feature_dtype``.
+
+        Raises:
+            InputError: Same as in :meth:`features`.
         """
         module, preprocess, config = self._source()
         loader, loader_config = self.loaders[name], self.configs[name]
@@ -116,16 +145,20 @@ class FeatureLoop(BaseLoop):
             dataset = loader_config["dataset"]
         else:
             dataset = repr(getattr(loader.dataset, "pipeline", loader.dataset))
-        features, labels = cached_features(
+        shard = cached_shard(
             module,
             preprocess,
             loader,
             folder=self.cache_dir,
             settings={"model": config, "dataset": dataset},
             description=f"{self.name} {name}",
+            whole=whole,
+            dtype=self.feature_dtype,
+            precision=self.precision,
         )
-        check_rows(name, features, labels, num_classes=self.num_classes)
-        return features, labels
+        check_rows(name, shard.features)
+        check_labels(name, shard.labels, None, num_classes=self.num_classes)
+        return shard
 
     def check_every_class(self, name: str, labels: Tensor) -> None:
         """Check that every class has an image.

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from bam_mm.distributed import rank, world_size
 from bam_mm.errors import InputError
-from bam_mm.evaluation import knn_predict_many
+from bam_mm.evaluation import knn_predict_shards
 from bam_mm.protocols.feature_loop import FeatureLoop, numbers
 from bam_mm.protocols.tables import print_rows, write_rows
 from bam_mm.registry import LOOPS
@@ -21,10 +21,10 @@ from bam_mm.registry import LOOPS
 class KNNTestLoop(FeatureLoop):
     """DINO's kNN protocol on frozen features.
 
-    The training images are the bank, the test images the queries. The bank is gathered on every
-    process. Each process classifies its share of the queries and the evaluator collects the
-    predictions, so the metrics do not depend on the number of processes. The table is written to
-    ``WORK_DIR/knn/knn.csv`` and ``.json``.
+    The training images are the bank, the test images the queries. The bank is distributed over the
+    processes: each one compares all queries with its rows, the lists of the nearest rows are
+    merged, and the evaluator collects the predictions. The metrics do not depend on the number of
+    processes. The table is written to ``WORK_DIR/knn/knn.csv`` and ``.json``.
 
     Args:
         runner: Runner of a :class:`~bam_mm.models.bam.BAM` or a
@@ -37,6 +37,10 @@ class KNNTestLoop(FeatureLoop):
         chunk: Number of queries to compare at a time, see :func:`~bam_mm.evaluation.knn_predict`.
         branch: Branch of a BAM model to evaluate, ``teacher`` or ``student``.
         cache_dir: Folder of the feature cache; None disables the cache.
+        feature_dtype: Type in which features are stored, ``float32`` or ``float16``, which needs
+            half the memory. Similarities are always computed in float32.
+        precision: Precision in which the backbone computes, see
+            :class:`~bam_mm.protocols.feature_loop.FeatureLoop`.
 
     Raises:
         InputError: If k exceeds the size of the bank, a class has no image in the bank, or the
@@ -56,6 +60,8 @@ class KNNTestLoop(FeatureLoop):
         chunk: int = 1024,
         branch: str = "teacher",
         cache_dir: str | None = None,
+        feature_dtype: str = "float32",
+        precision: str | None = None,
     ) -> None:
         super().__init__(
             runner,
@@ -64,6 +70,8 @@ class KNNTestLoop(FeatureLoop):
             loaders={"bank": bank},
             cache_dir=cache_dir,
             branch=branch,
+            feature_dtype=feature_dtype,
+            precision=precision,
         )
         self.k = numbers("k", k)
         self.temperature, self.chunk = temperature, chunk
@@ -76,13 +84,13 @@ class KNNTestLoop(FeatureLoop):
 
     def score(self) -> dict[str, float]:
         """Compute the similarities once and evaluate the predictions of every k."""
-        bank, bank_labels = self.features("bank")
+        bank, places, bank_labels = self.shard("bank")
         self.check_every_class("bank", bank_labels)
         queries, labels = self.features("test")
         images = len(queries)
-        queries, labels = queries[rank() :: world_size()], labels[rank() :: world_size()]
-        scores = knn_predict_many(
+        scores = knn_predict_shards(
             bank,
+            places,
             bank_labels,
             queries,
             num_classes=self.num_classes,
@@ -90,6 +98,7 @@ class KNNTestLoop(FeatureLoop):
             temperature=self.temperature,
             chunk=self.chunk,
         )
+        labels = labels[rank() :: world_size()]
         metrics, rows = {}, []
         for k in self.k:
             samples = [
@@ -105,5 +114,5 @@ class KNNTestLoop(FeatureLoop):
             rows.append({"k": k, **named})
         if is_main_process():
             write_rows(self.out_dir / "knn.csv", rows)
-            print_rows(f"kNN, bank {len(bank)}, queries {images} (%)", rows)
+            print_rows(f"kNN, bank {len(bank_labels)}, queries {images} (%)", rows)
         return metrics

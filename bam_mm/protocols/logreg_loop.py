@@ -58,6 +58,8 @@ class LogisticRegressionLoop(FeatureLoop):
         max_iter: Maximum number of solver iterations for each penalty.
         branch: Branch of a BAM model to evaluate, ``teacher`` or ``student``.
         cache_dir: Folder of the feature cache; None disables the cache.
+        precision: Precision in which the backbone computes, see
+            :class:`~bam_mm.protocols.feature_loop.FeatureLoop`.
 
     Raises:
         InputError: If an option is wrong, a class has no image, or the classes of the data sets
@@ -82,6 +84,7 @@ class LogisticRegressionLoop(FeatureLoop):
         max_iter: int = 1000,
         branch: str = "teacher",
         cache_dir: str | None = None,
+        precision: str | None = None,
     ) -> None:
         if metric not in METRICS:
             raise InputError(f"test_cfg.metric={metric!r}: choose one of {', '.join(METRICS)}")
@@ -92,7 +95,13 @@ class LogisticRegressionLoop(FeatureLoop):
             )
         loaders = {"train": train} if val is None else {"train": train, "val": val}
         super().__init__(
-            runner, dataloader, evaluator, loaders=loaders, cache_dir=cache_dir, branch=branch
+            runner,
+            dataloader,
+            evaluator,
+            loaders=loaders,
+            cache_dir=cache_dir,
+            branch=branch,
+            precision=precision,
         )
         self.val_fraction, self.split_seed, self.metric = val_fraction, split_seed, metric
         self.settings: dict[str, Any] = dict(

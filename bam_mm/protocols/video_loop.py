@@ -8,7 +8,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.runner import TestLoop
 from torch.utils.data import DataLoader
 
-from bam_mm.models.feature_extraction import EVALUATION_SAMPLER
+from bam_mm.models.feature_table import EVALUATION_SAMPLER
 from bam_mm.registry import LOOPS
 
 

@@ -63,6 +63,7 @@ def collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
         checkpoint={"path": run.model.checkpoint, "sha256": run.model.sha256},
         processes=parts[1].get("processes"),
         devices=parts[1].get("devices"),
+        precision=parts[1].get("precision"),
         memory=memory,
         curves=curves(run.task, run.folder),
         training=training_curves(run.folder) if run.task.kind == "train" else {},

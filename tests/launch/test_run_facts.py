@@ -30,14 +30,14 @@ GIB = 2**30
 
 def test_peak_memory_is_that_of_this_process(tmp_path):
     assert read_facts(tmp_path, "test") == {}
-    write_facts(tmp_path, "test", None)
+    write_facts(tmp_path, "test", peak_gpu_mb=None, precision=None)
     before = read_facts(tmp_path, "test")
     assert before["processes"] == 1 and before["peak_mb"] > 50
     assert before["peak_gpu_mb"] is None
     # Larger than the peak so far, so the peak has to rise by at least 64 MiB.
     block = bytearray(int((before["peak_mb"] + 64) * 2**20))
     block[::4096] = b"x" * len(block[::4096])
-    write_facts(tmp_path, "test", None)
+    write_facts(tmp_path, "test", peak_gpu_mb=None, precision=None)
     assert read_facts(tmp_path, "test")["peak_mb"] > before["peak_mb"] + 60
 
 
@@ -105,9 +105,10 @@ def test_the_largest_peak_of_all_processes(tmp_path, available, monkeypatch):
     available()
     others = [{"peak_mb": 5.0, "device": "other GPU", "peak_gpu_mb": peak} for peak in (70.0, 7.0)]
     monkeypatch.setattr(run_facts, "gather_objects", lambda mine: [mine, *others])
-    write_facts(tmp_path, "train", 8.0)
+    write_facts(tmp_path, "train", peak_gpu_mb=8.0, precision="tf32")
     facts = read_facts(tmp_path, "train")
-    assert facts["peak_gpu_mb"] == 70.0 and facts["devices"] == ["other GPU", "some GPU"]
+    assert facts["precision"] == "tf32" and facts["peak_gpu_mb"] == 70.0
+    assert facts["devices"] == ["other GPU", "some GPU"]
 
 
 @HOOKS.register_module()

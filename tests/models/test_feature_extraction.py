@@ -6,7 +6,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from bam_mm import InputError
-from bam_mm.models.feature_extraction import extract_features, extract_together
+from bam_mm.models.feature_extraction import extract_features, extract_shards, extract_together
 
 IMAGES, BATCH = 11, 4
 
@@ -87,3 +87,25 @@ def test_at_most_one_batch_is_read_after_the_bad_one():
     with pytest.raises(InputError, match=rf"{first}\.jpg"):
         together({"student": Backbone(1.0)}, loader)
     assert loader.read == 2 * BATCH
+
+
+@pytest.mark.parametrize("scale, kept", [(1e6, False), (1e-6, False), (0.0, True), (10.0, True)])
+def test_features_that_float16_cannot_hold(scale, kept):
+    options = dict(description="all", whole=True, dtype=torch.float16)
+
+    def extract():
+        return extract_shards({"": Backbone(scale)}, lambda d, _: d, Loader(), **options)[""]
+
+    if kept:
+        wanted = scale * torch.stack([image(i).mean(dim=(1, 2)) for i in range(IMAGES)])
+        assert torch.equal(extract().features, wanted.half())
+        return
+    with pytest.raises(InputError, match=r"float16 cannot hold .* set feature_dtype='float32'"):
+        extract()
+
+
+def test_a_data_set_without_images():
+    loader = Loader()
+    loader.dataset = range(0)
+    with pytest.raises(InputError, match="all: the data set has no images"):
+        together({"one": Backbone(1.0)}, loader)

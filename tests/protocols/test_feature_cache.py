@@ -13,7 +13,8 @@ from bam_mm import FrozenFeatures, ImageFolder
 from bam_mm.data.toy import make_world
 from bam_mm.models.feature_extraction import EVALUATION_SAMPLER
 from bam_mm.protocols import feature_cache
-from bam_mm.protocols.feature_cache import cached_features, key_of, read_features
+from bam_mm.protocols.feature_cache import cached_features, read_features
+from bam_mm.protocols.feature_digests import key_of
 
 pytestmark = pytest.mark.slow
 

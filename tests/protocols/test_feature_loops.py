@@ -58,6 +58,32 @@ def test_knn_matches_knn_predict(runs):
     assert json.loads((out / "knn.json").read_text()) == metrics["knn"]
 
 
+@pytest.mark.parametrize(
+    "option, stored, precision",
+    [
+        ({"test_cfg.feature_dtype": "float16"}, torch.float16, "float32"),
+        ({"test_cfg.precision": "bfloat16"}, torch.float32, "bfloat16"),
+    ],
+)
+def test_features_in_other_precisions(option, stored, precision, runs, images, tmp_path):
+    out, _, (bank, bank_labels), (queries, _) = runs
+    shutil.copytree(out / "cache", tmp_path / "cache")
+    exact = {path.name for path in (tmp_path / "cache").glob("*.safetensors")}
+    metrics = evaluate("knn", images, tmp_path, option)
+    tables = [p for p in (tmp_path / "cache").glob("*.safetensors") if p.name not in exact]
+    assert len(tables) == 2  # Features of another precision are others.
+    test, train = sorted(map(load_file, tables), key=lambda table: len(table["labels"]))
+    for table, wanted in ((train, bank), (test, queries)):
+        assert table["features"].dtype == stored
+        torch.testing.assert_close(table["features"].float(), wanted, atol=0.05, rtol=0)
+        assert not torch.equal(table["features"].float(), wanted)
+    scores = knn_predict(train["features"], bank_labels, test["features"], num_classes=9, k=5)
+    top1 = 100 * (scores.argmax(1) == test["labels"]).double().mean().item()
+    assert metrics["knn_k5/top1"] == pytest.approx(top1)
+    assert json.loads((tmp_path / "test_facts.json").read_text())["precision"] == precision
+    assert json.loads((out / "test_facts.json").read_text())["precision"] == "float32"
+
+
 def test_logistic_regression_matches_the_sweep(runs):
     out, metrics, (features, labels), test = runs
     held_out = balanced_subset(labels, 0.25, seed=0)
@@ -116,6 +142,8 @@ def without_class(images, out, split, keep=0):
     [
         ("knn", {"test_cfg.k": [3, 73]}, "kNN with k=73, but the bank holds 72 images"),
         ("knn", {"test_cfg.k": [5, 5]}, "several different ones"),
+        ("knn", {"test_cfg.feature_dtype": "half"}, "feature_dtype='half': choose one of float32"),
+        ("cluster", {"test_cfg.precision": "fp16"}, "test_cfg.precision='fp16': choose one of"),
         ("cluster", {"test_cfg.num_classes": [10]}, "but the data set has 9"),
         ("cluster", {"test_cfg.images_per_class": 3}, "has 2 images, 3 are needed"),
         ("logreg", {"test_cfg.metric": "f1"}, "test_cfg.metric='f1'"),

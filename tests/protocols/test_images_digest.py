@@ -8,8 +8,8 @@ import pytest
 from mmengine.dataset import BaseDataset
 
 from bam_mm import ImageFolder
-from bam_mm.protocols import feature_cache
-from bam_mm.protocols.feature_cache import CHECKED_FILES, images_digest
+from bam_mm.protocols import feature_digests
+from bam_mm.protocols.feature_digests import CHECKED_FILES, images_digest
 
 FOLDERS, EACH = 3, 6
 
@@ -17,7 +17,7 @@ FOLDERS, EACH = 3, 6
 @pytest.fixture(params=[CHECKED_FILES, 4], ids=["small", "large"])
 def root(request, tmp_path, monkeypatch):
     """Folder of 18 images, in a data set of which all or only four files are looked at."""
-    monkeypatch.setattr(feature_cache, "CHECKED_FILES", request.param)
+    monkeypatch.setattr(feature_digests, "CHECKED_FILES", request.param)
     write(tmp_path, FOLDERS, EACH)
     return tmp_path
 
@@ -121,7 +121,7 @@ def test_files_that_are_changed_in_place_are_noticed_if_they_are_checked(root, c
         change(one(root, number))
         if images_digest(dataset) != before:
             noticed.add(number)
-    checked = feature_cache.CHECKED_FILES
+    checked = feature_digests.CHECKED_FILES
     assert noticed == ({0, 4, 9, 13} if checked == 4 else set(range(FOLDERS * EACH)))
 
 
@@ -153,7 +153,7 @@ class InMemory(BaseDataset):
 
 
 def test_every_pixel_of_images_in_memory_counts(monkeypatch):
-    monkeypatch.setattr(feature_cache, "CHECKED_FILES", 2)
+    monkeypatch.setattr(feature_digests, "CHECKED_FILES", 2)
 
     def of(images):
         dataset = InMemory(lazy_init=True, metainfo=dict(classes=("a", "b")))

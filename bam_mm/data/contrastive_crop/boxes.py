@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from bam_mm.distributed import gather_rows
 from bam_mm.errors import InputError
+from bam_mm.precision import computing_in
 
 
 def boxes_from_heat_maps(maps: Tensor, size: tuple[int, int], threshold: float = 0.1) -> Tensor:
@@ -67,6 +68,7 @@ def extract_boxes(
     heat_maps: Callable[[nn.Module, Tensor], Tensor],
     threshold: float,
     description: str,
+    precision: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Compute boxes from a backbone's heat maps of a data set, distributed over all processes.
 
@@ -78,6 +80,8 @@ def extract_boxes(
             maps (N, h, w), such as :func:`~bam_mm.models.saliency.saliency`.
         threshold: Threshold of the scaled heat maps; see :func:`boxes_from_heat_maps`.
         description: Text next to the progress bar, which is shown on a terminal only.
+        precision: Precision in which the backbone computes, see
+            :func:`~bam_mm.precision.computing_in`.
 
     Returns:
         Indices (n,) int64 in the data set, in ascending order, and boxes (n, 4) float32. They are
@@ -94,7 +98,8 @@ def extract_boxes(
         for data in track(loader, description=description, disable=quiet, transient=True):
             data = preprocess(data, False)
             images = data["inputs"]
-            maps = heat_maps(backbone, images).float()
+            with computing_in(precision, images.device):
+                maps = heat_maps(backbone, images).float()
             boxes.append(boxes_from_heat_maps(maps, tuple(images.shape[-2:]), threshold))
             found = [sample.sample_idx for sample in data["data_samples"]]
             indices.append(torch.tensor(found, device=device))
