@@ -1,5 +1,6 @@
 """Settings and fixtures of all tests."""
 
+import gc
 import os
 
 import pytest
@@ -20,6 +21,15 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if SLOW_FOLDERS.intersection(item.path.parts):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish():
+    """Keep the imported modules out of garbage collection.
+
+    mmengine collects garbage whenever it builds a data set, which takes a quarter of a second with
+    all libraries imported.
+    """
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -62,6 +62,7 @@ def train(hook, world, work_dir):
     return history, lines, lengths
 
 
+@pytest.mark.slow
 def test_history_log_and_checkpoint_equal_mmengines(world, tmp_path):
     wanted, found = (
         train(hook, world, tmp_path / hook) for hook in ("mmengine.RuntimeInfoHook", OURS)

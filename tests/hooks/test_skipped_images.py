@@ -3,6 +3,7 @@
 import os
 from types import SimpleNamespace
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -43,6 +44,7 @@ def work(rank, port, out):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_without_a_collective_of_cpu_tensors(tmp_path):
     mp.spawn(work, args=(free_port(), str(tmp_path)), nprocs=2)
     for rank in range(2):
