@@ -12,7 +12,6 @@ returned on the device of the argument.
 from __future__ import annotations
 
 import io
-import pickle
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -109,14 +108,12 @@ def fill_rows(table: Tensor) -> None:
     row_bytes = max(1, table[0].numel() * table.element_size())
     step = min(max(1, PIECE_BYTES // (row_bytes * processes)), -(-len(table) // processes))
     mine = table.new_zeros((step, *table.shape[1:]))
-    parts = [torch.empty_like(mine) for _ in range(processes)]
     for first in range(0, len(table), step * processes):
         block = table[first : first + step * processes]
         share = block[rank() :: processes]
         # In the last block, shares are shorter: what follows them is sent and ignored.
         mine[: len(share)] = share
-        dist.all_gather(parts, mine)
-        for number, part in enumerate(parts):
+        for number, part in enumerate(_stack(mine)):
             share = block[number::processes]
             share.copy_(part[: len(share)])
 
@@ -167,22 +164,22 @@ def sum_over_processes(x: Tensor) -> Tensor:
 
 
 def gather_objects(x: object) -> list:
-    """Gather a small picklable object of every process, in the order of their ranks.
+    """Gather a small object of every process, in the order of their ranks.
 
     Args:
-        x: Object. Tensors inside it may lie on any device.
+        x: Numbers, strings, tensors on any device, and dicts, lists and tuples of these.
 
     Returns:
         Copies of the objects, whose tensors are on the CPU: a GPU tensor would otherwise be
         restored on the GPU of the process that it comes from.
     """
     file = io.BytesIO()
-    _CPUPickler(file).dump(x)
+    torch.save(x, file)
     data = torch.frombuffer(file.getbuffer(), dtype=torch.uint8)
     counts = gather_rows(torch.tensor([len(data)])).tolist()
     parts = gather_rows(data).split(counts)
-    # They come from the processes of this run, as in torch.distributed.all_gather_object.
-    return [pickle.loads(part.numpy().tobytes()) for part in parts]  # noqa: S301
+    files = [io.BytesIO(part.numpy().tobytes()) for part in parts]
+    return [torch.load(file, map_location="cpu", weights_only=True) for file in files]
 
 
 def true_on_all(flag: bool) -> bool:
@@ -223,15 +220,6 @@ class _SumOfRank(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         return _Stack.apply(grad)
-
-
-class _CPUPickler(pickle.Pickler):
-    """Pickler that moves all tensors to the CPU."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, Tensor) and obj.device.type != "cpu":
-            return obj.cpu().__reduce_ex__(pickle.DEFAULT_PROTOCOL)
-        return NotImplemented
 
 
 def _stack(x: Tensor) -> Tensor:

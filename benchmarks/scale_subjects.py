@@ -31,7 +31,8 @@ BOX_CORE_RATE, KNN_CORE_RATE = 250.0, 225.0
 
 # Assumed.
 RESNET_UTILISATION = 0.07  # share of the H100's peak; 5 to 10 % is usual for convolutions
-FROZEN_FLOPS = 40e12  # operations/s of a forward pass in float32 without TF32
+FROZEN_FLOPS = 100e12  # operations/s of a forward pass in TF32, a fifth of the H100's peak
+EXACT_FLOPS = 40e12  # operations/s of products in float32 without TF32
 LATENCY = 30e-6  # seconds of a collective beside those of its bytes
 FILE_BYTES = 110e3  # mean size of a file of ImageNet
 DISK_BANDWIDTH = 1e9  # bytes/s
@@ -97,10 +98,13 @@ class Subject:
         """Bytes of a checkpoint; it has a box of four float32 for each image."""
         return self.state + 16 * IMAGES
 
-    @property
-    def knn_table(self) -> int:
-        """Bytes of the online kNN's features of one branch, on every process."""
-        rows = round(BANK_FRACTION * IMAGES) + VALIDATION
+    def knn_table(self, processes: int) -> int:
+        """Return the bytes of the online kNN's features of one branch on a process.
+
+        Args:
+            processes: Number of processes, which share the rows of the bank; all have the queries.
+        """
+        rows = -(-round(BANK_FRACTION * IMAGES) // processes) + VALIDATION
         return 4 * self.parameters.features * rows
 
 
@@ -159,14 +163,14 @@ def box_seconds(subject: Subject, processes: int) -> float:
 def knn_seconds(subject: Subject, processes: int) -> float:
     """Return the time of an online kNN score of student and teacher.
 
-    The processes share the images, but each compares all queries with the whole bank.
+    The processes share the images, and each compares all queries with its part of the bank.
     """
     bank = round(BANK_FRACTION * IMAGES)
     device = FROZEN_FLOPS / (2 * subject.operations.view)
     loading = WORKERS * KNN_CORE_RATE
     features = formulas.pass_seconds(bank + VALIDATION, processes, device, loading)
-    products = 2 * (2 * bank * VALIDATION * subject.parameters.features)
-    return features + products / FROZEN_FLOPS
+    products = 2 * (2 * bank * VALIDATION * subject.parameters.features) / processes
+    return features + products / EXACT_FLOPS
 
 
 def checkpoint_seconds(subject: Subject, processes: int) -> float:

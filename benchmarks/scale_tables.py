@@ -162,7 +162,7 @@ def between_epochs(subjects: Sequence[Subject]) -> str:
         for what, seconds, growth in (
             ("Epoch", s.epoch_seconds, "1/P"),
             ("Box update", s.box_seconds, "1/P"),
-            ("Online kNN", s.knn_seconds, "1/P, and a constant"),
+            ("Online kNN", s.knn_seconds, "1/P"),
             ("Checkpoint", s.checkpoint_seconds, "constant"),
         )
         for subject in subjects
@@ -189,11 +189,15 @@ def _notes(subject: Subject) -> str:
         f"{subject.name}: {subject.operations.step / 1e9:.1f} GFLOP an image, "
         f"{subject.parameters.trained:,} trained parameters, {subject.parameters.buffers:,} "
         f"numbers in buffers. Checkpoint {subject.checkpoint / GB:.2f} GB, kNN features "
-        f"{subject.knn_table / GB:.2f} GB a branch, prepared batches {shared / GB:.2f} GB a GPU. "
+        f"{_knn_tables(subject)} GB a branch, prepared batches {shared / GB:.2f} GB a GPU. "
         f"Gradients are hidden down to {hidden / GB:.1f} GB/s. Augmentation in the workers needs "
         f"{in_workers:.0f} cores a GPU. Memory of {measured['batch']} images in float32 on a CPU: "
         f"{counted_bytes / MIB:.0f} MiB counted, {measured['extra MiB']['ours']:.0f} measured."
     )
+
+
+def _knn_tables(subject: Subject) -> str:
+    return " / ".join(f"{subject.knn_table(p) / GB:.2f}" for p in GPUS)
 
 
 def _both(values) -> str:

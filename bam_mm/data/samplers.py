@@ -1,4 +1,4 @@
-"""Samplers that visit an image more than once, and give each visit its own random draws.
+"""Samplers that visit an image more than once, with other random draws in each visit.
 
 The draws of a sample follow from its index (:func:`~bam_mm.data.seeding.seeded_sample`), so two
 visits of an image in one epoch would return the same pixels. The samplers here yield

@@ -1,6 +1,6 @@
 # BAM, ResNet-50, 300 epochs on ImageNet-1k: LARS, learning rate .3, weight decay 1e-6 and a warm-up
 # of 10 epochs (Table 9a). These are the settings of MoCo v3 and SimCLR, where .3 belongs to 256
-# images, which makes .3 x 4096 / 256 = 4.8 for the batch of 4096. The paper only says "linear
+# images, which makes .3 x 4096 / 256 = 4.8 for the batch of 4096. The paper only has "linear
 # scaling rule", and there is no released script for ResNet-50; the config that ends in -lr0.3 takes
 # .3 literally. docs/faithfulness.md has the reasons. Momentum (.9) and the exclusion of biases and
 # norms from decay and scaling are those of these methods. The gradient clipping of the table is

@@ -266,7 +266,7 @@ def test_resuming_scales_no_second_time(option, tmp_path, messages):
     [(level, text)] = messages
     if option:
         assert level == logging.INFO and "0.3 -> 0.01875" in text
-    else:  # The checkpoint's are used, so nothing is said of an unscaled learning rate.
+    else:  # The checkpoint's are used, so no warning about an unscaled learning rate.
         assert level == logging.WARNING
         assert "checkpoint (0.01875, eta_min 0.00625), not" in text
         assert "config (0.3, eta_min 0.1)" in text
