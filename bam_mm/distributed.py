@@ -12,6 +12,7 @@ returned on the device of the argument.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -174,12 +175,12 @@ def gather_objects(x: object) -> list:
         restored on the GPU of the process that it comes from.
     """
     file = io.BytesIO()
-    torch.save(x, file)
+    torch.save(_map_tensors(Tensor.cpu, x), file)
     data = torch.frombuffer(file.getbuffer(), dtype=torch.uint8)
     counts = gather_rows(torch.tensor([len(data)])).tolist()
     parts = gather_rows(data).split(counts)
     files = [io.BytesIO(part.numpy().tobytes()) for part in parts]
-    return [torch.load(file, map_location="cpu", weights_only=True) for file in files]
+    return [torch.load(file, weights_only=True) for file in files]
 
 
 def true_on_all(flag: bool) -> bool:
@@ -252,15 +253,7 @@ def whole_tensors(x: Any) -> Any:
         The same structure. The first process gets the gathered tensors on the CPU; elsewhere they
         are empty, because whole copies of a sharded model may not fit.
     """
-    if isinstance(x, _dtensors().DTensor):
-        whole = x.full_tensor()
-        # A copy, because a gathered tensor may be a view of a longer one.
-        return whole.to("cpu", copy=True) if rank() == 0 else whole.new_empty(0)
-    if isinstance(x, dict):
-        return type(x)((key, whole_tensors(value)) for key, value in x.items())
-    if isinstance(x, (list, tuple)):
-        return type(x)(whole_tensors(value) for value in x)
-    return x
+    return _map_tensors(_whole_tensor, x)
 
 
 def shard_like(x: Tensor, other: Tensor) -> Tensor:
@@ -276,6 +269,25 @@ def shard_like(x: Tensor, other: Tensor) -> Tensor:
     return _dtensors().distribute_tensor(
         x.to(other.device), sharded.device_mesh, sharded.placements
     )
+
+
+def _whole_tensor(x: Tensor) -> Tensor:
+    if not isinstance(x, _dtensors().DTensor):
+        return x
+    whole = x.full_tensor()
+    # A copy, because a gathered tensor may be a view of a longer one.
+    return whole.to("cpu", copy=True) if rank() == 0 else whole.new_empty(0)
+
+
+def _map_tensors(change: Callable[[Tensor], Tensor], x: Any) -> Any:
+    """Change every tensor in nested dicts, lists and tuples, in their order."""
+    if isinstance(x, Tensor):
+        return change(x)
+    if isinstance(x, dict):
+        return type(x)((key, _map_tensors(change, value)) for key, value in x.items())
+    if isinstance(x, (list, tuple)):
+        return type(x)(_map_tensors(change, value) for value in x)
+    return x
 
 
 def _dtensors() -> ModuleType:
