@@ -12,7 +12,8 @@ returned on the device of the argument.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -269,6 +270,43 @@ def shard_like(x: Tensor, other: Tensor) -> Tensor:
     return _dtensors().distribute_tensor(
         x.to(other.device), sharded.device_mesh, sharded.placements
     )
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Return whether parameters of a module are divided among the processes."""
+    return any(True for _ in _sharded_parts(module))
+
+
+@contextmanager
+def whole_parameters(*modules: nn.Module) -> Iterator[None]:
+    """Hold all parameters of sharded modules on every process; do nothing with other modules.
+
+    A forward pass of a sharded module gathers its parameters, for which every process must run it
+    equally often. In this context, no process waits for another one.
+
+    Args:
+        *modules: Modules that run without gradients; every process must enter the context.
+    """
+    parts = [part for module in modules for part in _sharded_parts(module)]
+    for part in parts:
+        part.unshard()
+        part.set_reshard_after_forward(False, recurse=False)
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.set_reshard_after_forward(True, recurse=False)
+            part.reshard()
+
+
+def whole_everywhere(x: Tensor) -> Tensor:
+    """Return a sharded tensor as a whole one on every process, and another one as it is."""
+    return x.full_tensor() if isinstance(x, _dtensors().DTensor) else x
+
+
+def _sharded_parts(module: nn.Module) -> Iterator[Any]:
+    # torch gives the class of each module that it shards this method.
+    return (part for part in module.modules() if hasattr(part, "set_reshard_after_forward"))
 
 
 def _whole_tensor(x: Tensor) -> Tensor:

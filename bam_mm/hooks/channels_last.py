@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from mmengine.hooks import Hook
 
+from bam_mm.distributed import is_sharded
 from bam_mm.registry import HOOKS
 
 
@@ -13,7 +14,8 @@ class ChannelsLastHook(Hook):
     """Store the weights of convolutions channels-last in memory; their outputs follow.
 
     Shapes, names and values in checkpoints stay the same, and results differ only by the order of
-    additions. Use it for convolutional networks; a ViT has a single convolution.
+    additions. Use it for convolutional networks; a ViT has a single convolution. Sharded weights
+    (:class:`~bam_mm.optim.sharding.ShardedStrategy`) stay as they are, with a warning.
     """
 
     # Before any other hook runs the model.
@@ -21,6 +23,9 @@ class ChannelsLastHook(Hook):
 
     def before_train(self, runner) -> None:
         """Convert student and teacher, wrapped or not, and the state of the optimizer."""
+        if is_sharded(runner.model):
+            runner.logger.warning("ChannelsLastHook: sharded weights keep their memory format")
+            return
         # Not earlier, because random weights are drawn in memory order.
         runner.model.to(memory_format=torch.channels_last)
         follow_memory_format(getattr(runner, "optim_wrapper", None))

@@ -8,6 +8,7 @@ import torch
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from torch import Tensor
 
+from bam_mm.distributed import whole_everywhere
 from bam_mm.registry import HOOKS
 
 
@@ -98,4 +99,5 @@ class _UnreadClip:
 
     def __call__(self, *args, **kwargs) -> None:
         norm = self.clip(*args, **kwargs)
-        self.norm = norm.detach() if isinstance(norm, Tensor) else norm
+        # Every process clips, but only the first one reads the values before a checkpoint.
+        self.norm = whole_everywhere(norm.detach()) if isinstance(norm, Tensor) else norm

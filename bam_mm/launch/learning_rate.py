@@ -146,19 +146,28 @@ class _LearningRateHook(Hook):
 
     def __init__(self, factor: float | None) -> None:
         self.factor = factor
-        self.configured: list[tuple] = []
+        self.configured: list[tuple] | None = None
 
     def before_run(self, runner) -> None:
         """Keep the learning rates of the config, before a checkpoint replaces them."""
-        self.configured = _rates(runner)
+        if self.configured is None:
+            self.configured = _rates(runner)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Keep the learning rates of the config: ``FlexibleRunner`` resumes before ``before_run``.
+
+        The optimizer and the schedules are loaded later.
+        """
+        self.before_run(runner)
 
     def before_train(self, runner) -> None:
         """Compare the learning rates with the batch size, the checkpoint and the schedules."""
         resumed = _rates(runner)
-        if resumed != self.configured:
+        configured = self.configured or []
+        if resumed != configured:
             _warn(
                 "resuming with the learning rates and schedules of the checkpoint "
-                f"({_shown(resumed)}), not with those of the config ({_shown(self.configured)}): "
+                f"({_shown(resumed)}), not with those of the config ({_shown(configured)}): "
                 "start a new run to change them"
             )
         elif self.factor not in (None, 1):
@@ -179,11 +188,14 @@ class _LearningRateHook(Hook):
 
 
 def _rates(runner) -> list[tuple]:
-    """Return peak, end and all initial learning rates of each schedule of the learning rate."""
+    """Return peak, end and all initial learning rates of each schedule of the learning rate.
+
+    ``ReduceOnPlateauLR`` has no initial values, as it changes the optimizer's at any time.
+    """
     return [
         (max(scheduler.base_values), getattr(scheduler, "eta_min", None), scheduler.base_values)
         for _, scheduler in _schedulers(runner.param_schedulers, "")
-        if _is_of_learning_rate(scheduler)
+        if _is_of_learning_rate(scheduler) and hasattr(scheduler, "base_values")
     ]
 
 

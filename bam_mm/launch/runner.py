@@ -71,7 +71,7 @@ def fit_processes_to_machine(config: Config) -> None:
     config.setdefault("model_wrapper_cfg", wrapper)
     if config.get("runner_type") == "FlexibleRunner":
         strategy = config.get("strategy") or dict(type="DDPStrategy")
-        if strategy.get("type") == "DDPStrategy":
+        if str(strategy.get("type")).rpartition(".")[2] == "DDPStrategy":
             config.strategy = {"model_wrapper": wrapper, **strategy}
     converted = config.pop("sync_bn", None)  # mmengine converts every BatchNorm of the model.
     named = replace(config.get("model"), ["type"], lambda kind: "BN" if kind == "SyncBN" else kind)
@@ -81,6 +81,19 @@ def fit_processes_to_machine(config: Config) -> None:
             logger="current",
             level=logging.WARNING,
         )
+
+
+def pass_sync_bn(config: Config) -> None:
+    """Pass ``sync_bn`` to the strategy of mmengine's ``FlexibleRunner``, which ignores it itself.
+
+    Args:
+        config: Config to change.
+    """
+    if config.get("runner_type") != "FlexibleRunner" or config.get("launcher") == "none":
+        return
+    if sync_bn := config.get("sync_bn"):
+        strategy = config.get("strategy") or dict(type="DDPStrategy")
+        config.strategy = {"sync_bn": sync_bn, **strategy}
 
 
 def check_strategy(config: Config) -> None:
@@ -137,6 +150,7 @@ def build_runner(config: Config) -> Runner:
         warn_of_unused_gpu()
     fit_precision_to_machine(config)
     fit_processes_to_machine(config)
+    pass_sync_bn(config)
     import_custom_modules(config)
     with user_errors_unwrapped():
         if "runner_type" in config:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Collection, Iterator, Mapping, Sized
+from contextlib import contextmanager
 from itertools import chain
 from typing import cast
 
@@ -13,6 +14,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from bam_mm.distributed import whole_parameters
 from bam_mm.errors import InputError
 from bam_mm.models.bam import features_of
 from bam_mm.models.feature_table import EVALUATION_SAMPLER as EVALUATION_SAMPLER  # exported
@@ -132,14 +134,11 @@ def extract_shards(
     images = len(cast(Sized, loader.dataset))
     if not images:
         raise InputError(f"{description}: the data set has no images")
-    were_training = {name: backbone.training for name, backbone in backbones.items()}
-    for backbone in backbones.values():
-        backbone.eval()
     tables = FeatureTables(backbones, images, whole=whole, dtype=dtype)
     unread: list[tuple[Tensor, nn.Module, list]] = []
     device = _device(backbones)
     quiet = not (is_main_process() and sys.stdout.isatty())
-    try:
+    with _evaluated(backbones.values()):
         for data in track(loader, description=description, disable=quiet, transient=True):
             data = preprocess(data, False)
             samples, device = data["data_samples"], data["inputs"].device
@@ -160,10 +159,21 @@ def extract_shards(
             # One batch late: reading waits for the device, which already has the next batch to do.
             _check_stored(before, dtype)
         _check_stored(unread, dtype)
-    finally:
-        for name, backbone in backbones.items():
-            backbone.train(were_training[name])
     return tables.finish(description, device)
+
+
+@contextmanager
+def _evaluated(backbones: Collection[nn.Module]) -> Iterator[None]:
+    """Hold backbones in evaluation mode, and whole if they are sharded."""
+    were_training = [backbone.training for backbone in backbones]
+    for backbone in backbones:
+        backbone.eval()
+    try:
+        with whole_parameters(*backbones):
+            yield
+    finally:
+        for backbone, mode in zip(backbones, were_training, strict=True):
+            backbone.train(mode)
 
 
 def _device(backbones: Mapping[str, nn.Module]) -> torch.device:

@@ -90,7 +90,8 @@ class FrozenBackboneClassifier(ImageClassifier):
         Raises:
             InputError: If the head expects another width than D.
         """
-        with torch.no_grad(), computing_in(self.precision, inputs.device):
+        # Never the caller's autocast, so that training with --amp and testing see equal features.
+        with torch.no_grad(), computing_in(self.precision_used, inputs.device):
             outputs = block_outputs(self.backbone, inputs, self.blocks)
             x = probe_feature(outputs, self.feature, prefix=prefix_tokens(self.backbone)).float()
         wanted = getattr(self.head, "in_channels", x.shape[1])

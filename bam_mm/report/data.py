@@ -253,6 +253,7 @@ def provenance(suite: Suite, records: Sequence[Record]) -> Data:
             f"{r['hardware']['cpu']}, {r['hardware']['cores']} cores" for r in records
         ),
         "devices": _distinct(device for r in records for device in r.get("devices") or ()),
+        "precision of frozen backbones": _precisions(records),
         "versions": _distinct(
             ", ".join(f"{name} {number}" for name, number in r["versions"].items()) for r in records
         ),
@@ -261,6 +262,15 @@ def provenance(suite: Suite, records: Sequence[Record]) -> Data:
         "models": table("Models", heads, rows, name="models"),
         "facts": {name: value for name, value in facts.items() if value},
     }
+
+
+def _precisions(records: Sequence[Record]) -> str:
+    """Name the precisions of frozen backbones with their tasks, as the device decides them."""
+    tasks: dict[str, dict[str, None]] = {}
+    for record in records:
+        if record.get("precision"):
+            tasks.setdefault(record["precision"], {})[record["task"]] = None
+    return " | ".join(f"{precision} ({', '.join(names)})" for precision, names in tasks.items())
 
 
 def _metric_table(task: Task, done: Sequence[Record], records: Sequence[Record]) -> Data | None:

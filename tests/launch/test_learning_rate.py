@@ -1,5 +1,6 @@
 """The learning rate at every step of small runs, for the config's batch size and for others."""
 
+import copy
 import logging
 from itertools import pairwise
 from math import cos, pi
@@ -256,10 +257,25 @@ def test_the_released_schedule_does_not_rise_on_one_gpu(tmp_path, messages):
     assert [level for level, _ in messages] == [logging.INFO]
 
 
+@pytest.mark.parametrize("base, lowest", [(2, 0.02), (4, 0.01)])
+def test_a_schedule_that_follows_a_metric(base, lowest, tmp_path, messages):
+    plateau = dict(
+        type="ReduceOnPlateauLR", monitor="loss", factor=0.1, patience=0, min_value=0.02
+    )  # fmt: skip
+    seen = run(tmp_path, [plateau], base=base, auto_scale_lr=True)
+    assert of(seen, "lr")[0] == pytest.approx(LR * 2 / base)
+    assert all(f"min_value 0.02 -> {lowest}" in text for _, text in messages)
+    assert len(messages) == (base != 2)
+
+
 @pytest.mark.parametrize("option", [False, True], ids=["without", "with"])
-def test_resuming_scales_no_second_time(option, tmp_path, messages):
-    settings = dict(base=32, checkpoint=dict(type="CheckpointHook", interval=1))
-    run(tmp_path, [WARMUP, COSINE], epochs=2, auto_scale_lr=True, **settings)
+@pytest.mark.parametrize("runner", ["Runner", "FlexibleRunner"])
+def test_resuming_scales_no_second_time(option, runner, tmp_path, messages):
+    options = {"env_cfg": dict(cudnn_benchmark=False)}
+    if runner == "FlexibleRunner":
+        options["runner_type"] = runner
+    settings = dict(base=32, checkpoint=dict(type="CheckpointHook", interval=1), options=options)
+    run(tmp_path, [WARMUP, COSINE], epochs=2, auto_scale_lr=True, **copy.deepcopy(settings))
     messages.clear()
     seen = run(tmp_path, [WARMUP, COSINE], auto_scale_lr=option, resume="auto", **settings)
     assert of(seen, "lr") == pytest.approx(schedule(LR / 16, END / 16)[8:])

@@ -5,7 +5,7 @@ import torch
 from mmengine.config import Config
 
 from bam_mm import InputError
-from bam_mm.launch.runner import build_runner, user_errors_unwrapped
+from bam_mm.launch.runner import build_runner, pass_sync_bn, user_errors_unwrapped
 
 
 def test_the_message_for_the_user_is_found_below_what_wraps_it():
@@ -53,3 +53,15 @@ def test_fsdp_of_other_models_is_left_to_mmengine(monkeypatch):
     check_strategy(
         Config(dict(runner_type="FlexibleRunner", model=dict(type="X"), strategy=strategy))
     )
+
+
+def test_sync_bn_reaches_the_strategy_that_converts_the_model():
+    config = Config(dict(runner_type="FlexibleRunner", launcher="pytorch", sync_bn="torch"))
+    pass_sync_bn(config)
+    assert config.strategy == dict(type="DDPStrategy", sync_bn="torch")
+    config.strategy = dict(type="bam_mm.ShardedStrategy", sync_bn="mmcv")
+    pass_sync_bn(config)
+    assert config.strategy == dict(type="bam_mm.ShardedStrategy", sync_bn="mmcv")
+    config = Config(dict(launcher="pytorch", sync_bn="torch"))
+    pass_sync_bn(config)
+    assert "strategy" not in config  # The default runner reads sync_bn itself.

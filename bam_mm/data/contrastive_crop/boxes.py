@@ -12,7 +12,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bam_mm.distributed import gather_rows
+from bam_mm.distributed import gather_rows, whole_parameters
 from bam_mm.errors import InputError
 from bam_mm.precision import computing_in
 
@@ -95,14 +95,15 @@ def extract_boxes(
     backbone.eval()
     quiet = not (is_main_process() and sys.stdout.isatty())
     try:
-        for data in track(loader, description=description, disable=quiet, transient=True):
-            data = preprocess(data, False)
-            images = data["inputs"]
-            with computing_in(precision, images.device):
-                maps = heat_maps(backbone, images).float()
-            boxes.append(boxes_from_heat_maps(maps, tuple(images.shape[-2:]), threshold))
-            found = [sample.sample_idx for sample in data["data_samples"]]
-            indices.append(torch.tensor(found, device=device))
+        with whole_parameters(backbone):
+            for data in track(loader, description=description, disable=quiet, transient=True):
+                data = preprocess(data, False)
+                images = data["inputs"]
+                with computing_in(precision, images.device):
+                    maps = heat_maps(backbone, images).float()
+                boxes.append(boxes_from_heat_maps(maps, tuple(images.shape[-2:]), threshold))
+                found = [sample.sample_idx for sample in data["data_samples"]]
+                indices.append(torch.tensor(found, device=device))
     finally:
         for module, mode in modes:
             module.training = mode
