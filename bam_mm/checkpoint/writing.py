@@ -17,20 +17,21 @@ PARTIAL = ".partial"
 _CHECKPOINT = re.compile(r"(epoch|iter)_(\d+)\.pth")
 
 
-def write_whole(path: str | Path, content: bytes) -> None:
+def write_whole(path: str | Path, content: bytes, *, writer: str = "") -> None:
     """Write a file atomically: at any moment, ``path`` has its complete old or new content.
 
-    The content is written to ``<path>.partial``, flushed to the disk, and then renamed.
+    The content is written to ``<path><writer>.partial``, flushed to the disk, and then renamed.
 
     Args:
         path: File to write. Its folder is created if necessary.
         content: Complete content of the file.
+        writer: Suffix for files that several processes write at the same time.
 
     Raises:
         InputError: If the file cannot be written. A previous file at ``path`` stays intact.
     """
     path = Path(path)
-    partial = path.with_name(path.name + PARTIAL)
+    partial = path.with_name(path.name + writer + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
@@ -65,8 +66,8 @@ class WholeFilesBackend(LocalBackend):
         write_whole(filepath, obj)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
-        """Write text."""
-        write_whole(filepath, obj.encode(encoding))
+        """Write text. mmengine's logger writes the metrics of a test on every process."""
+        write_whole(filepath, obj.encode(encoding), writer=f".{os.getpid()}")
 
 
 def write_whole_files() -> None:

@@ -10,7 +10,12 @@ import torch
 from mmengine.fileio import get_file_backend
 
 from bam_mm.checkpoint import newest_checkpoint, write_whole
-from bam_mm.checkpoint.writing import checkpoint_fault, remove_partial_files, write_whole_files
+from bam_mm.checkpoint.writing import (
+    WholeFilesBackend,
+    checkpoint_fault,
+    remove_partial_files,
+    write_whole_files,
+)
 from bam_mm.errors import InputError
 
 
@@ -105,3 +110,21 @@ def test_partial_files_are_deleted(tmp_path):
     (tmp_path / "notes.partial").write_bytes(b"not a checkpoint")
     assert remove_partial_files(tmp_path) == [tmp_path / "epoch_3.pth.partial"]
     assert [p.name for p in tmp_path.iterdir()] == ["notes.partial"]
+
+
+def write_often(path, number):
+    backend = WholeFilesBackend()
+    for _ in range(60):
+        backend.put_text(str(number) * 1000, path)
+
+
+def test_processes_that_write_the_same_text(tmp_path):
+    path = tmp_path / "metrics.json"
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=write_often, args=(path, n)) for n in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert path.read_text() in ("0" * 1000, "1" * 1000) and list(tmp_path.iterdir()) == [path]
