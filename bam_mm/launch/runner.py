@@ -7,12 +7,15 @@ import os
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
+from mmengine._strategy import DDPStrategy
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.runner import Runner
 
 from bam_mm.checkpoint import forbid_unpickling
@@ -21,6 +24,7 @@ from bam_mm.errors import InputError
 from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.launch.data_folders import check_data_folders
 from bam_mm.launch.gpu import warn_of_unused_gpu
+from bam_mm.registry import STRATEGIES
 
 
 def prepare(config: Config, args: Namespace) -> Config:
@@ -88,12 +92,26 @@ def pass_sync_bn(config: Config) -> None:
 
     Args:
         config: Config to change.
+
+    Raises:
+        InputError: If the strategy cannot synchronise BatchNorm.
     """
     if config.get("runner_type") != "FlexibleRunner" or config.get("launcher") == "none":
         return
     if sync_bn := config.get("sync_bn"):
         strategy = config.get("strategy") or dict(type="DDPStrategy")
+        kind = _strategy_of(strategy["type"])
+        if kind is not None and not issubclass(kind, DDPStrategy):
+            raise InputError(
+                f"sync_bn={sync_bn!r}: strategy {kind.__name__} cannot synchronise BatchNorm; set "
+                "sync_bn=None, or a strategy that can, such as DDPStrategy"
+            )
         config.strategy = {"sync_bn": sync_bn, **strategy}
+
+
+def _strategy_of(kind: str | type) -> type | None:
+    """Return the class of a strategy, None if no strategy has this name."""
+    return STRATEGIES.get(kind) if isinstance(kind, str) else kind
 
 
 def check_strategy(config: Config) -> None:
@@ -103,13 +121,24 @@ def check_strategy(config: Config) -> None:
         config: Config returned by :func:`prepare`.
 
     Raises:
-        InputError: If the runner would ignore the strategy, or if it would fail.
+        InputError: If the runner would ignore the strategy, it does not exist, or it would fail.
     """
     kind = (config.get("strategy") or {}).get("type", "")
+    found = _strategy_of(kind) if kind else None
+    kind = kind if isinstance(kind, str) else kind.__name__
     if kind and config.get("runner_type") != "FlexibleRunner":
         raise InputError(
             f"strategy.type={kind!r}: the default runner ignores strategies; set "
             "runner_type='FlexibleRunner' too, or remove strategy"
+        )
+    if kind and found is None:
+        known = {
+            name.rpartition(".")[2]: name
+            for name in (*MMENGINE_STRATEGIES.module_dict, "bam_mm.ShardedStrategy")
+        }
+        close = get_close_matches(kind.rpartition(".")[2], known, n=1) or known
+        raise InputError(
+            f"strategy.type={kind!r} does not exist; choose {' or '.join(known[c] for c in close)}"
         )
     if kind.rpartition(".")[2] != "FSDPStrategy":
         return
@@ -142,7 +171,6 @@ def build_runner(config: Config) -> Runner:
         InputError: If something in the config or the data is wrong.
     """
     forbid_unpickling()
-    check_strategy(config)
     check_data_folders(config)
     # Every process of a machine sees the same GPUs; one of them warns.
     local_rank = "SLURM_LOCALID" if config.get("launcher") == "slurm" else "LOCAL_RANK"
@@ -150,8 +178,9 @@ def build_runner(config: Config) -> Runner:
         warn_of_unused_gpu()
     fit_precision_to_machine(config)
     fit_processes_to_machine(config)
-    pass_sync_bn(config)
     import_custom_modules(config)
+    check_strategy(config)
+    pass_sync_bn(config)
     with user_errors_unwrapped():
         if "runner_type" in config:
             return RUNNERS.build(config)

@@ -42,7 +42,7 @@ def feature_dtype_of(name: str) -> torch.dtype:
         InputError: If ``name`` is anything else.
     """
     if name not in DTYPES:
-        raise InputError(f"feature_dtype={name!r}: choose one of {', '.join(DTYPES)}")
+        raise InputError(f"test_cfg.feature_dtype={name!r}: choose one of {', '.join(DTYPES)}")
     return DTYPES[name]
 
 

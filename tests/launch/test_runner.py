@@ -34,6 +34,9 @@ def test_other_exceptions_pass_unchanged(kind):
         ("bam_mm.BAM", "FlexibleRunner", "mmengine.FSDPStrategy", "cannot update the teacher"),
         ("ImageClassifier", "FlexibleRunner", "FSDPStrategy", "needs a GPU, and torch finds none"),
         ("bam_mm.BAM", None, "bam_mm.ShardedStrategy", "the default runner ignores strategies"),
+        ("X", "FlexibleRunner", "bam_mm.ShardedStratgy", "choose bam_mm.ShardedStrategy$"),
+        ("X", "FlexibleRunner", "DPStrategy", "'DPStrategy' does not exist; choose DDPStrategy$"),
+        ("X", "FlexibleRunner", "?", "choose .* or DDPStrategy or .* or bam_mm.ShardedStrategy$"),
     ],
 )
 def test_strategies_that_cannot_work(monkeypatch, model, runner, strategy, message):
@@ -62,6 +65,9 @@ def test_sync_bn_reaches_the_strategy_that_converts_the_model():
     config.strategy = dict(type="bam_mm.ShardedStrategy", sync_bn="mmcv")
     pass_sync_bn(config)
     assert config.strategy == dict(type="bam_mm.ShardedStrategy", sync_bn="mmcv")
+    config.strategy = dict(type="SingleDeviceStrategy")
+    with pytest.raises(InputError, match="SingleDeviceStrategy cannot synchronise BatchNorm; set"):
+        pass_sync_bn(config)
     config = Config(dict(launcher="pytorch", sync_bn="torch"))
     pass_sync_bn(config)
     assert "strategy" not in config  # The default runner reads sync_bn itself.
