@@ -37,27 +37,14 @@ def read_indexed(path: str | Path) -> tuple[np.ndarray, list[int]]:
         OSError: If the file is missing, damaged or not an image.
     """
     with Image.open(path) as image:
-        check_indexed(image, path)
+        if image.mode != "P":
+            raise ValueError(
+                f"{path} has no palette (its mode is {image.mode}, not P): save it as an indexed "
+                "PNG with one id per pixel and 0 for the background, as "
+                "bam_mm.data.indexed_png.write_indexed does"
+            )
         palette = image.getpalette()
         return np.asarray(image, dtype=np.uint8), palette
-
-
-def check_indexed(image: Image.Image, path: str | Path) -> None:
-    """Check that an opened image has a palette, without decoding it.
-
-    Args:
-        image: Opened image.
-        path: Path of the image, for the message.
-
-    Raises:
-        ValueError: If the image's mode is not P.
-    """
-    if image.mode != "P":
-        raise ValueError(
-            f"{path} has no palette (its mode is {image.mode}, not P): save it as an indexed PNG "
-            "with one id per pixel and 0 for the background, as "
-            "bam_mm.data.indexed_png.write_indexed does"
-        )
 
 
 def write_indexed(path: str | Path, ids: np.ndarray, palette: list[int] | None = None) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from bam_mm.data.indexed_png import check_indexed, read_indexed
 from bam_mm.data.loading import decode_image
+from bam_mm.data.object_ids import VOID, IdRule, first_ids, next_ids
+from bam_mm.data.video_files import annotation_files, frame_files
 from bam_mm.errors import InputError
 
-FRAME_ENDINGS = (".jpg", ".jpeg", ".png")
+_ORIENTATION = 0x0112  # tag in Exif
 
 
 class FaultyVideo(InputError):
@@ -31,7 +33,9 @@ class Video:
         frames: Paths of the T frames.
         annotations: Path of each frame's annotation, or None if it has no annotation.
         size: Height and width of every frame and annotation in pixels.
-        scored: Whether every frame has an annotation to score with.
+        scored: Whether there are annotations to score with.
+        rule: How the pixels of the annotations become ids.
+        notes: What differs from the layout of DAVIS-2017 and how it was read, for the log.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Video:
     annotations: tuple[str | None, ...]
     size: tuple[int, int]
     scored: bool = True
+    rule: IdRule = field(default_factory=IdRule)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -73,34 +79,49 @@ class Video:
         """Read the annotation of frame t, which must have one.
 
         Returns:
-            (H, W) uint8 ids.
+            (H, W) uint8 ids, in which 255 is void.
 
         Raises:
             FaultyVideo: If the annotation cannot be read.
         """
-        return self._indexed(t)[0]
+        path = cast(str, self.annotations[t])
+        ids = _ids(self.name, path, self.rule)[0]
+        if ids.shape != self.size:
+            raise FaultyVideo(
+                f"video {self.name}: annotation {path} is {ids.shape[1]}x{ids.shape[0]}, but the "
+                f"first frame is {self.size[1]}x{self.size[0]}; restore the file from its source"
+            )
+        return ids
 
     def palette(self) -> list[int]:
-        """Return the palette of the first annotation, a flat list of red, green and blue per id."""
-        return self._indexed(0)[1]
+        """Return the colours of the ids, a flat list of red, green and blue per id."""
+        return list(self.rule.palette)
+
+    @property
+    def annotated(self) -> list[int]:
+        """Indices of the frames that have an annotation."""
+        return [t for t, path in enumerate(self.annotations) if path is not None]
 
     def truth(self) -> np.ndarray:
         """Read all annotations of a scored video.
 
         Returns:
-            (T, H, W) uint8 ids.
+            (A, H, W) uint8 ids of the frames in :attr:`annotated`.
         """
-        return np.stack([self.annotation(t) for t in range(len(self))])
+        return np.stack([self.annotation(t) for t in self.annotated])
 
-    def _indexed(self, t: int) -> tuple[np.ndarray, list[int]]:
-        path = cast(str, self.annotations[t])
-        try:
-            return read_indexed(path)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise FaultyVideo(
-                f"video {self.name}: annotation {path} cannot be read ({error}); restore the file "
-                "from its source"
-            ) from error
+
+def _ids(name: str, path: str | Path, rule: IdRule | None) -> tuple[np.ndarray, IdRule]:
+    """Read the first annotation (without a rule), or another one."""
+    try:
+        return first_ids(path) if rule is None else (next_ids(path, rule), rule)
+    except ValueError as error:  # The message names the file, the value and the remedy.
+        raise FaultyVideo(f"video {name}: annotation {error}") from error
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FaultyVideo(
+            f"video {name}: annotation {path} cannot be read ({error}); restore the file from its "
+            "source"
+        ) from error
 
 
 def open_video(
@@ -113,18 +134,19 @@ def open_video(
         annotations: Folder of the annotations, PNG files with the names of the frames.
         name: Name of the sequence.
         index: Index of the video in the data set.
-        scored: Whether every frame needs an annotation; otherwise only the first one does.
+        scored: Whether the annotations are for scoring; otherwise only the first one is needed.
 
     Raises:
         FaultyVideo: If the folder or an annotation is missing, there are too few frames, sizes
-            differ, an annotation has no palette, or the first annotation shows no object.
+            differ, a frame is to be turned, the first annotation holds no ids (see
+            :func:`~bam_mm.data.object_ids.first_ids`) or shows no object.
     """
     if not frames.is_dir():
         raise FaultyVideo(
             f"video {name}: {frames} does not exist; unpack its frames there, or remove the name "
             "from the list"
         )
-    paths = _in_order(p for p in frames.iterdir() if p.suffix.lower() in FRAME_ENDINGS)
+    paths, notes = frame_files(frames)
     needed = 3 if scored else 2
     if len(paths) < needed:
         why = ", as the first and the last are not scored" if scored else ""
@@ -132,58 +154,68 @@ def open_video(
             f"video {name}: {len(paths)} frame{'s' * (len(paths) != 1)} in {frames}, but {needed} "
             f"are needed{why}; add frames, or remove the name from the list"
         )
-    masks = [annotations / f"{path.stem}.png" for path in paths]
-    if not masks[0].is_file():
+    masks, more = annotation_files(annotations, paths)
+    if masks[0] is None:
         raise FaultyVideo(
-            f"video {name}: the first annotation {masks[0]} is missing, so no object is known; add "
-            "an indexed PNG that shows every object in the first frame"
+            f"video {name}: the first annotation {annotations / paths[0].stem}.png is missing, so "
+            "no object is known; add an indexed PNG that shows every object in the first frame"
         )
-    missing = [mask for mask in masks if not mask.is_file()]
-    if scored and missing:
-        raise FaultyVideo(
-            f"video {name}: {len(missing)} of {len(masks)} frames have no annotation, the first "
-            f"{missing[0]}; add them, or propagate without scores "
-            "(test_dataloader.dataset.annotated=first)"
-        )
-    video = Video(
-        name=name,
-        index=index,
-        frames=tuple(map(str, paths)),
-        annotations=tuple(str(mask) if mask.is_file() else None for mask in masks),
-        size=_check_sizes(name, paths, masks if scored else masks[:1]),
-        scored=scored,
-    )
-    if not set(np.unique(video.annotation(0))) - {0, 255}:
+    if scored:
+        more += _check_coverage(name, paths, masks, annotations)
+    kept = masks if scored else [masks[0], *[None] * (len(masks) - 1)]
+    size = _check_sizes(name, paths, [mask for mask in kept if mask is not None])
+    ids, rule = _ids(name, masks[0], None)
+    if not set(np.unique(ids)) - {0, VOID}:
         raise FaultyVideo(
             f"video {name}: the first annotation {masks[0]} shows no object; start the video at a "
             "frame whose annotation shows every object"
         )
-    return video
+    return Video(
+        name=name,
+        index=index,
+        frames=tuple(map(str, paths)),
+        annotations=tuple(None if mask is None else str(mask) for mask in kept),
+        size=size,
+        scored=scored,
+        rule=rule,
+        notes=(*notes, *more, *filter(None, [rule.note])),
+    )
 
 
-def _in_order(paths) -> list[Path]:
-    # Names that are plain numbers are sorted by value: 9.jpg comes before 10.jpg.
-    paths = sorted(paths)
-    if all(path.stem.isdigit() for path in paths):
-        paths.sort(key=lambda path: int(path.stem))
-    return paths
+def _check_coverage(
+    name: str, frames: Sequence[Path], masks: Sequence[Path | None], folder: Path
+) -> list[str]:
+    """Check that all frames have an annotation, or every n-th one from the first on."""
+    found = [t for t, mask in enumerate(masks) if mask is not None]
+    missing = [t for t, mask in enumerate(masks) if mask is None]
+    if not missing:
+        return []
+    steps = set(np.diff(found).tolist())
+    regular = len(found) >= 3 and len(steps) == 1 and len(masks) - 1 - found[-1] < min(steps)
+    if regular and min(steps) > 1:
+        return [f"annotated in every {min(steps)}th frame, and scored in these frames"]
+    raise FaultyVideo(
+        f"video {name}: {len(missing)} of {len(masks)} frames have no annotation, the first "
+        f"{folder / frames[missing[0]].stem}.png; add them, or propagate without scores "
+        "(test_dataloader.dataset.annotated=first)"
+    )
 
 
 def _check_sizes(name: str, frames: Sequence[Path], masks: Sequence[Path]) -> tuple[int, int]:
     first: tuple[int, int] | None = None
     for path in (*frames, *masks):
         try:
-            with Image.open(path) as image:
-                width, height = image.size
-                if path in masks:
-                    check_indexed(image, path)
-        except (UnidentifiedImageError, OSError) as error:
+            width, height, turned = _header(path)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise FaultyVideo(
-                f"video {name}: {path} is not a readable image ({path.stat().st_size} bytes); "
-                "restore the file from its source"
+                f"video {name}: {path} is not a readable image ({_bytes(path)} bytes); restore the "
+                "file from its source"
             ) from error
-        except ValueError as error:
-            raise FaultyVideo(f"video {name}: {error}") from error
+        if turned:
+            raise FaultyVideo(
+                f"video {name}: {path} has the EXIF orientation {turned}, so that frames and "
+                "annotations may be turned against each other; save the frames upright, without it"
+            )
         first = first or (height, width)
         if (height, width) != first:
             kind = "annotation" if path in masks else "frame"
@@ -198,3 +230,17 @@ def _check_sizes(name: str, frames: Sequence[Path], masks: Sequence[Path]) -> tu
             )
     assert first is not None  # there is at least one frame
     return first
+
+
+def _header(path: Path) -> tuple[int, int, int]:
+    """Return width, height and the EXIF orientation, 0 for an image that is not to be turned."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            exif = image.getexif() if "exif" in image.info else {}
+            turned = exif.get(_ORIENTATION, 1)
+            return *image.size, turned if turned in range(2, 9) else 0
+
+
+def _bytes(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

@@ -87,7 +87,12 @@ class DAVISMetric(BaseMetric):
             if fault is None:
                 try:
                     if video.scored:
-                        objects = self._score(video.truth(), sample["predictions"])
+                        shown = video.annotated
+                        predictions = {
+                            s: p if len(shown) == len(p) else p[shown]
+                            for s, p in sample["predictions"].items()
+                        }
+                        objects = self._score(video.truth(), predictions)
                     self._write(video, sample["predictions"])
                 except FaultyVideo as error:
                     fault = str(error)

@@ -51,7 +51,7 @@ def compare_features(
     init_default_scope(config.default_scope)
     log_only_warnings()
     videos = DATASETS.build(config.test_dataloader.dataset).videos
-    if not all(video.scored for video in videos):
+    if not all(len(video.annotated) == len(video) for video in videos):
         raise InputError(
             "the bounds need the annotation of every frame: leave "
             "test_dataloader.dataset.annotated at 'all'"

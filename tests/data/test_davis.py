@@ -122,13 +122,11 @@ FAULTS = {
         one_frame,
         ("1 frame in", "but 3 are needed", "first and the last", "remove the name"),
     ),
-    "annotation without a palette": (
-        lambda root: (
-            Image.open(files(root, "Annotations")[0])
-            .convert("RGB")
-            .save(files(root, "Annotations")[0])
-        ),
-        ("00000.png has no palette", "RGB", "indexed PNG"),
+    "annotation in colours": (
+        lambda root: Image.fromarray(
+            np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+        ).save(files(root, "Annotations")[0]),
+        ("00000.png shows colours, not ids", "indexed PNG"),
     ),
     "annotation without an object": (
         lambda root: write_indexed(

@@ -23,7 +23,7 @@ FAULTY = (
     "frames of different sizes",
     "annotation of another size",
     "one frame",
-    "annotation without a palette",
+    "annotation in colours",
 )
 
 

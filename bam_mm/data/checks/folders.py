@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bam_mm.data.file_names import is_hidden
 from bam_mm.data.image_folder import EXTENSIONS
 from bam_mm.data.loading import decode_image
+from bam_mm.data.video import FaultyVideo, open_video
 from bam_mm.errors import InputError, listing
 
 
@@ -132,22 +134,34 @@ def class_folders(split: str, classes: int, images: int) -> Check:
 
 
 def sequences(split: str, wanted: int) -> Check:
-    """Make a check that a DAVIS-2017 list has its expected number of videos, with all masks."""
+    """Make a check that a DAVIS-2017 list has its expected number of videos, with all masks.
+
+    Every video is opened as for scoring, which reads the headers of its files.
+    """
 
     def check(root: Path) -> Finding:
         path = root / "ImageSets/2017" / f"{split}.txt"
         if not path.is_file():
             return Finding(False, f"{path} is missing")
-        names = path.read_text().split()
-        faults = []
+        names = path.read_text("utf-8-sig", errors="surrogateescape").split()
+        incomplete, faults = [], []
         for name in names:
-            frames = _stems(root / "JPEGImages/480p" / name)
-            masks = _stems(root / "Annotations/480p" / name)
+            folders = (root / "JPEGImages/480p" / name, root / "Annotations/480p" / name)
+            frames, masks = map(_stems, folders)
             if not frames or frames != masks:
-                faults.append(f"{name} ({len(frames)} frames, {len(masks)} masks)")
-        text = f"{len(names) - len(faults)} of {wanted} sequences of {path}"
+                incomplete.append(f"{name} ({len(frames)} frames, {len(masks)} masks)")
+                continue
+            try:
+                open_video(*folders, name=name, index=0)
+            except FaultyVideo as error:
+                faults.append(str(error))
+        left = len(names) - len(incomplete) - len(faults)
+        text = f"{left} of {wanted} sequences of {path}"
+        if incomplete:
+            text += f"; incomplete: {listing(incomplete)}"
         if faults:
-            text += f"; incomplete: {listing(faults)}"
+            text += f"; faulty: {listing(faults, 3)}"
+        faults += incomplete
         return Finding(len(names) == wanted and not faults, text)
 
     return check
@@ -279,7 +293,8 @@ def _files_in(folders: set[Path]) -> set[Path]:
 
 
 def _stems(folder: Path) -> list[str]:
-    return sorted(p.stem for p in folder.iterdir()) if folder.is_dir() else []
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return sorted({p.stem for p in entries if not is_hidden(p)})
 
 
 def _md5(path: Path) -> str:

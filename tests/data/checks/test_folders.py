@@ -96,11 +96,15 @@ def test_davis_needs_a_mask_for_every_frame(tmp_path):
             for kind, ending in (("JPEGImages", "jpg"), ("Annotations", "png")):
                 folder = tmp_path / kind / "480p" / name
                 folder.mkdir(parents=True)
-                (folder / f"00000.{ending}").touch()
+                for t in range(3):
+                    Image.new("L", (4, 4), 1).save(folder / f"0000{t}.{ending}")
+                (folder / ".DS_Store").touch()
     assert not faults(check_data("davis2017", tmp_path))
-    (tmp_path / "Annotations/480p/val07/00000.png").unlink()
+    (tmp_path / "Annotations/480p/val07/00001.png").unlink()
+    Image.new("L", (4, 5), 1).save(tmp_path / "Annotations/480p/val09/00002.png")
     [fault] = faults(check_data("davis2017", tmp_path))
-    assert "29 of 30 sequences" in fault and "val07 (1 frames, 0 masks)" in fault
+    assert "28 of 30 sequences" in fault and "val07 (3 frames, 2 masks)" in fault
+    assert "video val09: annotation" in fault and "00002.png is 4x5" in fault
 
 
 def test_your_own_folders(tmp_path):
