@@ -18,8 +18,10 @@ def saliency(backbone: nn.Module, images: Tensor) -> Tensor:
     """Compute the heat maps that ContrastiveCrop uses (Peng et al., CVPR 2022; BAM, section 4.1).
 
     For a vision transformer of mmpretrain or timm, this is the attention of the class token to the
-    patches in the last block, summed over heads. For any other backbone (ResNet, CAFormer), it is
-    the last feature map, summed over channels.
+    patches in the last block, summed over heads. For any other backbone, it is the last feature
+    map: summed over channels where it is never negative (after the ReLU of a ResNet), as in the
+    code of Peng et al., and otherwise its L2 norm over channels. Where positive and negative
+    channels cancel, a sum says little about objects (CAFormer, ConvNeXt, EfficientNet).
 
     Args:
         backbone: Backbone with the interface of mmpretrain's; its mode does not change.
@@ -33,7 +35,10 @@ def saliency(backbone: nn.Module, images: Tensor) -> Tensor:
     """
     if is_transformer(backbone):
         return attention_maps(backbone, images).sum(dim=1)
-    return feature_map(backbone, images).sum(dim=1)
+    maps = feature_map(backbone, images)
+    # For each image, so that the map does not depend on the other images of the batch.
+    signed = (maps < 0).flatten(1).any(dim=1)[:, None, None]
+    return torch.where(signed, torch.linalg.vector_norm(maps, dim=1), maps.sum(dim=1))
 
 
 @torch.no_grad()

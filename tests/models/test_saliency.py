@@ -107,22 +107,59 @@ def test_only_the_class_token_s_attention_is_computed_and_no_hook_remains():
     assert class_attention(vit.layers[-1].attn, tokens).shape == (2, 3, 50)
 
 
-def test_feature_maps_are_summed_over_channels():
+MAPS = {
+    "resnet": (lambda: ResNet(depth=18), lambda m, x: m(x)[-1], False),
+    "resnet for CIFAR": (
+        lambda: ResNet_CIFAR(depth=18, stem_channels=8, base_channels=8),
+        lambda m, x: m(x)[-1],
+        False,
+    ),
+    "timm resnet": (
+        lambda: TIMMBackbone("resnet10t"),
+        lambda m, x: m.timm_model.forward_features(x),
+        False,
+    ),
+    "caformer": (
+        lambda: TIMMBackbone("caformer_s18"),
+        lambda m, x: m.timm_model.forward_features(x),
+        True,
+    ),
+    "efficientnet": (
+        lambda: TIMMBackbone("tf_efficientnet_lite0"),
+        lambda m, x: m.timm_model.blocks(m.timm_model.bn1(m.timm_model.conv_stem(x))),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_are_summed_after_a_relu_and_otherwise_their_norm_is_taken(name):
+    build, last, signed = MAPS[name]
     torch.manual_seed(0)
-    for backbone, last in (
-        (ResNet(depth=18), lambda m, x: m(x)[-1]),
-        (ResNet_CIFAR(depth=18, stem_channels=8, base_channels=8), lambda m, x: m(x)[-1]),
-        (
-            TIMMBackbone("caformer_s18"),
-            lambda m, x: m.timm_model.forward_features(x),
-        ),
-    ):
-        backbone.eval()
-        x = images(64, 96).float()
-        with torch.no_grad():
-            wanted = last(backbone, x)
-        assert wanted.ndim == 4 and wanted.shape[1] > wanted.shape[2]
-        torch.testing.assert_close(saliency(backbone, x), wanted.sum(dim=1))
+    backbone = build()
+    backbone.eval()
+    x = images(64, 96).float()
+    with torch.no_grad():
+        maps = last(backbone, x)
+    assert maps.ndim == 4 and maps.shape[1] > maps.shape[2] and bool((maps < 0).any()) == signed
+    wanted = maps.square().sum(dim=1).sqrt() if signed else maps.sum(dim=1)
+    torch.testing.assert_close(saliency(backbone, x), wanted)
+
+
+class Opposed(nn.Module):
+    """Two channels of opposite sign, whose sum over channels is zero everywhere."""
+
+    def forward(self, x):
+        mean = x.mean(dim=1, keepdim=True)
+        return (torch.cat([mean, -mean], dim=1),)
+
+
+def test_channels_that_cancel_still_show_the_object():
+    pictures, boxes = objects(count=4)
+    assert_within_one_patch(Opposed(), pictures, boxes, patch=1)
+    # An image's map does not depend on the other images of the batch.
+    together = saliency(Opposed(), pictures)
+    torch.testing.assert_close(together[1:2], saliency(Opposed(), pictures[1:2]), rtol=0, atol=0)
 
 
 # Objects: one bright rectangle on black, not aligned with the patches.
