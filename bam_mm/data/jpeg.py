@@ -1,0 +1,105 @@
+"""Header of a JPEG, and whether the file is whole."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from bam_mm.data.exif import orientation_of
+
+START, END = b"\xff\xd8", b"\xff\xd9"
+_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of the segment with height and width (start of frame)."""
+_WITHOUT_LENGTH = frozenset([0x00, 0x01, *range(0xD0, 0xD9), 0xFF])
+_SEGMENT = struct.Struct(">BBH").unpack_from
+_SIZE = struct.Struct(">HH").unpack_from
+_END, _SCAN, _EXIF = 0xD9, 0xDA, 0xE1
+
+
+class JpegHeader(NamedTuple):
+    """What precedes the pixels of a JPEG.
+
+    Attributes:
+        size: Height and width of the stored image in pixels, or None if they are not recorded.
+        orientation: Orientation in Exif, 1 to 8.
+        scan: Place of the first coded pixels in the file, or None if there are none.
+        cut: Whether the file ends within the header.
+    """
+
+    size: tuple[int, int] | None = None
+    orientation: int = 1
+    scan: int | None = None
+    cut: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Shape (H, W, 3) of the upright image, or None if there are no pixels to decode."""
+        if self.size is None or self.scan is None or 0 in self.size:
+            return None
+        height, width = self.size
+        return (width, height, 3) if self.orientation >= 5 else (height, width, 3)
+
+
+def read_jpeg_header(data: bytes) -> JpegHeader:
+    """Read the header of a JPEG.
+
+    Segments are passed by their length, so that an embedded thumbnail, which is a JPEG as well, is
+    not looked at.
+
+    Args:
+        data: Bytes of the file.
+    """
+    size, orientation, place = None, None, len(START)
+    try:
+        while True:
+            mark, kind, length = _SEGMENT(data, place)
+            if mark != 0xFF or kind in _WITHOUT_LENGTH:
+                place = _next_marker(data, place)
+                continue
+            if kind == _SCAN:
+                return JpegHeader(size, orientation or 1, place + 2 + length)
+            if kind in _SIZES:
+                size = _SIZE(data, place + 5)
+            elif kind == _EXIF and orientation is None and data[place + 4 : place + 8] == b"Exif":
+                orientation = orientation_of(data[place + 10 : place + 2 + length])
+            elif kind == _END:
+                return JpegHeader(size, orientation or 1)
+            place += 2 + length
+    except struct.error:  # beyond the end
+        ended = data.endswith(END) and place <= len(data) - 2
+        return JpegHeader(size, orientation or 1, cut=not ended)
+
+
+def _next_marker(data: bytes, place: int) -> int:
+    """Return the place of the next byte that may start a segment, as libjpeg looks for it."""
+    if data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xff":
+        place += 2  # a marker without a length
+    elif data[place : place + 1] == b"\xff":
+        place += 1  # any number of 0xFF may precede a marker
+    found = data.find(b"\xff", place)
+    return len(data) if found < 0 else found
+
+
+def jpeg_shape(data: bytes) -> tuple[int, int, int] | None:
+    """Return the shape (H, W, 3) of the upright image of a JPEG, or None for other files.
+
+    Args:
+        data: Bytes of the file.
+    """
+    return read_jpeg_header(data).shape if data.startswith(START) else None
+
+
+def is_cut(data: bytes, header: JpegHeader) -> bool:
+    """Return whether a JPEG ends before its end mark.
+
+    The coded pixels never hold the two bytes of the end mark, so it is the first such pair in
+    them. Whatever follows it (the video of a motion photo, further images, padding) does not
+    matter. The search is from the end of the file, where the mark usually is.
+
+    Args:
+        data: Bytes of the file.
+        header: Its header.
+    """
+    if header.scan is None:
+        return header.cut
+    return data.rfind(END, header.scan) < 0
