@@ -10,13 +10,13 @@ import torch
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
-from bam_mm.data.decoding import check_bytes, decode_image, decode_with_opencv, is_plain
+from bam_mm.data.decoding import SKIP, check_bytes, decode_image, decode_with_opencv, is_plain
 from bam_mm.data.jpeg import jpeg_shape
 from bam_mm.data.lazy_image import LazyImage
 from bam_mm.errors import InputError
 from bam_mm.registry import TRANSFORMS
 
-_RESTORE = "restore the file, or skip unreadable images with on_error='skip'"
+_RESTORE = f"restore the file ({SKIP})"
 _REMEDY_OF_LABELLED = "replace the file, or remove it from the data set together with its labels"
 
 _MOST_PIXELS = 1 << 30  # of an image, unless an environment variable of OpenCV says otherwise
