@@ -168,7 +168,7 @@ def _walk(
         left_out: Counts to add to.
         above: Real paths of ``root`` and of each link on the way to the folder.
     """
-    here = os.path.join(root, below)
+    here = os.path.join(root, below) if below else root
     for entry in _entries(here):
         path = os.path.join(below, entry.name)
         if is_hidden(entry.name):
