@@ -13,6 +13,9 @@ _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset([0x00, 0x01, *range(0xD0, 0xD9), 0xFF])
 _SEGMENT = struct.Struct(">BBH").unpack_from
 _SIZE = struct.Struct(">HH").unpack_from
+_SEQUENTIAL = frozenset([0xC0, 0xC1])
+_TABLES = 0xC4
+_HOLE = bytes(512)
 _END, _SCAN, _EXIF = 0xD9, 0xDA, 0xE1
 
 
@@ -103,3 +106,45 @@ def is_cut(data: bytes, header: JpegHeader) -> bool:
     if header.scan is None:
         return header.cut
     return data.rfind(END, header.scan) < 0
+
+
+def has_zeroed_part(data: bytes) -> bool:
+    """Return whether zero bytes replace a part of the coded pixels, as after a broken download.
+
+    Decoders return invented pixels for such a part. It is recognised in files of one scan unless
+    zero bits alone are the code of a flat part.
+
+    Args:
+        data: Bytes of a whole JPEG.
+    """
+    flat, channels, place = [], None, len(START)
+    try:
+        while True:
+            mark, kind, length = _SEGMENT(data, place)
+            if mark != 0xFF or kind in _WITHOUT_LENGTH:
+                place = _next_marker(data, place)
+                continue
+            if kind == _END or kind in _SIZES - _SEQUENTIAL:
+                return False
+            if kind in _SEQUENTIAL:
+                channels = data[place + 9]
+            elif kind == _TABLES:
+                flat += _zeros_end_a_block(data[place + 4 : place + 2 + length])
+            elif kind == _SCAN:
+                if all(flat) or data[place + 4] != channels:
+                    return False
+                place += 2 + length
+                return data.find(_HOLE, place, data.find(END, place)) >= 0
+            place += 2 + length
+    except (struct.error, IndexError):  # beyond the end
+        return False
+
+
+def _zeros_end_a_block(tables: bytes) -> list[bool]:
+    """Return whether the code of zero bits is the end of a block, in each table of AC codes."""
+    found, place = [], 0
+    while place < len(tables):
+        if tables[place] >> 4:
+            found.append(tables[place + 17] == 0)
+        place += 17 + sum(tables[place + 1 : place + 17])
+    return found

@@ -13,8 +13,12 @@ from pathlib import Path
 
 from bam_mm.data.file_names import is_hidden
 from bam_mm.data.image_files import LeftOut, find_class_folders, find_images
+from bam_mm.data.jpeg import START as JPEG_START
+from bam_mm.data.jpeg import has_zeroed_part
 from bam_mm.data.loading import read_image
 from bam_mm.errors import InputError, listing
+
+_REPLACE = "replace the file, or delete it"
 
 
 @dataclass(frozen=True)
@@ -233,7 +237,7 @@ def check_folder(root: str | Path) -> list[Finding]:
 
 
 def check_images(paths: Sequence[Path], progress: Callable = iter) -> list[Finding]:
-    """Decode every image.
+    """Decode every image, and look for damage that decoders do not report.
 
     Args:
         paths: Paths of the images.
@@ -245,9 +249,14 @@ def check_images(paths: Sequence[Path], progress: Callable = iter) -> list[Findi
     faults = []
     for path in progress(paths):
         try:
-            read_image(path, "replace the file, or delete it")
+            read_image(path, _REPLACE)
         except InputError as error:
             faults.append(_finding(error))
+            continue
+        data = path.read_bytes()
+        if data.startswith(JPEG_START) and has_zeroed_part(data):
+            text = f"{path} has zero bytes in place of a part of its pixels ({len(data)} bytes)"
+            faults.append(Finding(False, text, _REPLACE))
     return faults or [Finding(True, f"all {len(paths):,} images can be read")]
 
 
