@@ -8,8 +8,8 @@ from typing import NamedTuple
 from bam_mm.data.exif import orientation_of
 
 START, END = b"\xff\xd8", b"\xff\xd9"
-_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of the segment with height and width (start of frame)."""
+_SIZES = frozenset([0xC0, 0xC1, 0xC2, 0xC9, 0xCA])
+"""Markers of the segment with height and width, of the kinds that libjpeg decodes."""
 _WITHOUT_LENGTH = frozenset([0x00, 0x01, *range(0xD0, 0xD9), 0xFF])
 _SEGMENT = struct.Struct(">BBH").unpack_from
 _SIZE = struct.Struct(">HH").unpack_from
@@ -23,7 +23,8 @@ class JpegHeader(NamedTuple):
     """What precedes the pixels of a JPEG.
 
     Attributes:
-        size: Height and width of the stored image in pixels, or None if they are not recorded.
+        size: Height and width of the stored image in pixels, or None if they are not recorded or
+            the image is of a kind that libjpeg does not decode, such as 12 bits a sample.
         orientation: Orientation in Exif, 1 to 8.
         scan: Place of the first coded pixels in the file, or None if there are none.
         cut: Whether the file ends within the header.
@@ -61,14 +62,14 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
                 continue
             if kind == _SCAN:
                 return JpegHeader(size, orientation or 1, place + 2 + length)
-            if kind in _SIZES:
+            if kind in _SIZES and data[place + 4] == 8:  # bits a sample
                 size = _SIZE(data, place + 5)
             elif kind == _EXIF and orientation is None and data[place + 4 : place + 8] == b"Exif":
                 orientation = orientation_of(data[place + 10 : place + 2 + length])
             elif kind == _END:
                 return JpegHeader(size, orientation or 1)
             place += 2 + length
-    except struct.error:  # beyond the end
+    except (struct.error, IndexError):  # beyond the end
         ended = data.endswith(END) and place <= len(data) - 2
         return JpegHeader(size, orientation or 1, cut=not ended)
 

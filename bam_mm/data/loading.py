@@ -46,6 +46,12 @@ def _read(path: str, remedy: str) -> bytes:
         raise InputError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
 
 
+def _is_likely_readable(data: bytes) -> bool:
+    """Return whether a file is a JPEG whose header shows nothing that OpenCV might refuse."""
+    shape = jpeg_shape(data)
+    return shape is not None and math.prod(shape[:2]) <= _MOST_PIXELS
+
+
 @TRANSFORMS.register_module()
 class LoadImage(BaseTransform):
     """Load the image at ``results['img_path']`` into ``results['img']``, in BGR.
@@ -90,11 +96,7 @@ class LoadImage(BaseTransform):
 
     def _lazy(self, data: bytes, path: str) -> LazyImage | None:
         check_bytes(data, path)
-        shape = jpeg_shape(data)
-        # Other files are decoded at once, and so are JPEGs that OpenCV may refuse for their size.
-        if shape is None or math.prod(shape[:2]) > _MOST_PIXELS:
-            return None
-        return LazyImage(data, path, self._unreadable)
+        return LazyImage(data, path, self._unreadable) if _is_likely_readable(data) else None
 
     def _unreadable(self, error: InputError) -> None:
         if self.on_error == "stop":
@@ -139,7 +141,7 @@ class CheckImage(BaseTransform):
 
 def _check_for_library(data: bytes, path: str) -> None:
     check_bytes(data, path, _REMEDY_OF_LABELLED)
-    if jpeg_shape(data):
+    if _is_likely_readable(data):
         return
     theirs = decode_with_opencv(data, path, _REMEDY_OF_LABELLED)
     if not is_plain(data) and not np.array_equal(decode_image(data, path), theirs):

@@ -234,6 +234,20 @@ def test_images_beyond_the_limit_of_opencv(data, size, tmp_path):
             LoadImage(lazy=lazy)(dict(img_path=str(path)))
         load = LoadImage(on_error="skip", lazy=lazy)
         assert load(dict(img_path=str(path))) is None and load.skipped.item() == 1
+    with pytest.raises(InputError, match=words):
+        CheckImage()(str(path))
+
+
+@pytest.mark.parametrize("offset, value", [(1, 0xC3), (4, 12)], ids=["lossless", "12 bits"])
+def test_kinds_of_jpeg_that_are_not_decoded_stop_before_the_librarys_loader(
+    offset, value, tmp_path
+):
+    data, path = bytearray(JPEG), tmp_path / "a.jpg"
+    data[JPEG.index(b"\xff\xc0") + offset] = value
+    path.write_bytes(data)
+    for step in (CheckImage(), LoadImage(), LoadImage(lazy=True)):
+        with pytest.raises(InputError, match=r"a\.jpg is not a readable image"):
+            step(dict(img_path=str(path)))
 
 
 @pytest.mark.parametrize("kind", ["transparent GIF", "WebP of orientation 6", "PGM of 12 bits"])
@@ -279,6 +293,7 @@ def scratch(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz") / "x.jpg"
 
 
+@pytest.mark.filterwarnings("ignore")
 @fuzz_settings()
 @given(data=damaged())
 def test_fuzz_damaged_files_are_images_or_messages(scratch, data):
