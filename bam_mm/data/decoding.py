@@ -24,7 +24,7 @@ from bam_mm.data.jpeg import START as JPEG_START
 from bam_mm.data.jpeg import JpegHeader, read_jpeg_header
 from bam_mm.errors import InputError
 
-SKIP = "pretraining can skip unreadable images with on_error='skip'"
+SKIP = "pretraining without class folders can skip such images with on_error='skip'"
 REMEDY = f"replace the file, or delete it ({SKIP})"
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")

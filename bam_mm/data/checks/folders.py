@@ -200,7 +200,8 @@ def check_folder(root: str | Path) -> list[Finding]:
                 f"arrange the images as {root}/train/<class>/<image> and {root}/val/<class>/...",
             )
         ]
-    findings, classes = [], {}
+    findings: list[Finding] = []
+    classes: dict[str, set[str]] = {}
     for split in splits:
         try:
             counts, left_out = _count(root / split)
