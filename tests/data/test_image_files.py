@@ -242,5 +242,5 @@ def test_names_of_classes_must_be_as_many_as_folders(tmp_path):
     touch(tmp_path, "train/a/1.jpg", "train/b/1.jpg")
     data = ImageFolder(str(tmp_path), metainfo=dict(classes=("cat", "dog")))
     assert data.CLASSES == ("cat", "dog") and data.get_gt_labels().tolist() == [0, 1]
-    with pytest.raises(InputError, match=r"train has 2 class folders \(a, b\).*names 3 classes"):
+    with pytest.raises(InputError, match=r"names 3 classes|has 3 names"):
         ImageFolder(str(tmp_path), metainfo=dict(classes=("x", "y", "z")))
