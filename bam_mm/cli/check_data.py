@@ -29,7 +29,7 @@ def main() -> int:
 
     findings = check_data(args.name, args.path)
     if args.deep:
-        paths = sorted(images_in(args.path.expanduser()))
+        paths = list(images_in(args.path.expanduser()))
         findings += check_images(paths, lambda p: track(p, description="decoding", transient=True))
         if args.name == "ade20k":
             paths = [path for path in paths if path.suffix == ".png"]

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 
+from bam_mm.data.file_names import IMAGE_ENDINGS, is_hidden
+from bam_mm.data.image_files import LeftOut, find_class_folders, find_images, images_directly_in
 from bam_mm.data.seeding import EpochClock, seeded_sample
 from bam_mm.data.subsets import choose_listed, find_list
 from bam_mm.errors import InputError, listing
 from bam_mm.registry import DATASETS
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".webp")
-
 
 @DATASETS.register_module()
 class ImageFolder(CustomDataset):
     """Images in ``data_root/<split>/<class>/``, or in any folder without labels.
+
+    Images may lie in subfolders, and links are followed. Hidden files and folders
+    (:func:`~bam_mm.data.file_names.is_hidden`), files of other endings and dead links are left out,
+    counted and logged once.
 
     Args:
         data_root: Folder of the data set.
@@ -28,11 +36,12 @@ class ImageFolder(CustomDataset):
         subset: List of the images to keep, as a path or relative to ``data_root``, with one image
             per line. A line is ``<class>/<image>``, or the image's name alone if it is unique, as
             in SimCLR's lists of ImageNet (``n01440764_10026.JPEG``).
-        extensions: Endings of the image files.
+        extensions: Endings of the image files, in lower or upper case.
         **kwargs: Arguments of mmpretrain's ``CustomDataset``.
 
     Raises:
-        InputError: If a folder or the list is missing, a class is empty, or no image is found.
+        InputError: If a folder or the list is missing, a class is empty, a link to a class is dead,
+            or no image is found.
     """
 
     def __init__(
@@ -42,7 +51,7 @@ class ImageFolder(CustomDataset):
         with_label: bool | str = "auto",
         fallback: bool = False,
         subset: str | None = None,
-        extensions: tuple[str, ...] = EXTENSIONS,
+        extensions: tuple[str, ...] = IMAGE_ENDINGS,
         **kwargs,
     ) -> None:
         self.clock = EpochClock()
@@ -68,34 +77,89 @@ class ImageFolder(CustomDataset):
             index: Index of the image, or a :class:`~bam_mm.data.seeding.Visit`.
         """
         with seeded_sample(self.clock, index):
-            return super().__getitem__(int(index))
+            try:
+                return super().__getitem__(int(index))
+            except Exception as error:
+                # mmengine raises exactly this class if it has no image in place of a skipped one.
+                if type(error) is not Exception:
+                    raise
+                raise InputError(self._nothing_to_load(int(index))) from error
+
+    def _nothing_to_load(self, index: int) -> str:
+        path = self.get_data_info(index).get("img_path")
+        if self.test_mode:
+            return (
+                f"{path} cannot be read (the log says why), and an evaluation needs every image: "
+                "replace the file, or take it out of the data"
+            )
+        return (
+            f"{path} and {self.max_refetch:,} images drawn in its place cannot be read (the log "
+            "says why): restore the data set"
+        )
 
     def _find_samples(self) -> list:
         folder = Path(self.img_prefix)
-        if self.with_label:
-            classes = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-            if not classes:
-                raise InputError(
-                    f"{folder} has no class folders: put the images of each class into a "
-                    "subfolder, or load the folder without labels (with_label=False)"
-                )
-            empty = [c.name for c in classes if not any(map(self.is_valid_file, _files(c)))]
-            if empty:
-                raise InputError(
-                    f"{folder}: class folder{'s' * (len(empty) > 1)} without an image: "
-                    f"{listing(empty, 10)}; fill or delete "
-                    f"{'them' if len(empty) > 1 else 'it'} (known endings: "
-                    f"{' '.join(sorted(self.extensions))})"
-                )
-        elif not any(map(self.is_valid_file, _files(folder))):
-            raise InputError(
-                f"{folder} has no images (known endings: {' '.join(sorted(self.extensions))}): set "
-                "the folder of your images with --cfg-options data_root=FOLDER"
-            )
-        samples = super()._find_samples()
+        samples, left_out = self._labelled(folder) if self.with_label else self._plain(folder)
+        _report(folder, len(samples), left_out)
         if self.subset:
             samples = choose_listed(samples, self.subset, folder)
         return samples
+
+    def _plain(self, folder: Path) -> tuple[list, LeftOut]:
+        samples, left_out = find_images(folder, self.extensions)
+        if not samples:
+            raise InputError(
+                f"{folder} has no images ({self._known(left_out)}): set "
+                "the folder of your images with --cfg-options data_root=FOLDER"
+            )
+        return samples, left_out
+
+    def _labelled(self, folder: Path) -> tuple[list, LeftOut]:
+        """Find (``<class>/<image>``, label) pairs, in the order of the classes and the names."""
+        classes, left_out = find_class_folders(folder, self.extensions)
+        if not classes:
+            raise InputError(
+                f"{folder} has no class folders: put the images of each class into a "
+                "subfolder, or load the folder without labels (with_label=False)"
+            )
+        numbers = self._number(classes, folder)
+        samples, empty = [], []
+        for name in sorted(numbers):
+            images, more = find_images(folder / name, self.extensions)
+            left_out.add(more.below(name))
+            samples += [(os.path.join(name, image), numbers[name]) for image in images]
+            empty += [] if images else [name]
+        if empty:
+            raise InputError(
+                f"{folder}: class folder{'s' * (len(empty) > 1)} without an image: "
+                f"{listing(empty, 10)}; fill or delete "
+                f"{'them' if len(empty) > 1 else 'it'} ({self._known(left_out)})"
+            )
+        return samples, left_out
+
+    def _number(self, classes: list[str], folder: Path) -> dict[str, int]:
+        """Return the label of each class folder, and set the names of the classes."""
+        self.folder_to_idx = {name: label for label, name in enumerate(classes)}
+        if self.CLASSES is None:
+            self._metainfo["classes"] = tuple(classes)
+        elif len(self.CLASSES) != len(classes):
+            raise InputError(
+                f"{folder} has {len(classes)} class folders ({listing(classes)}), but metainfo "
+                f"names {len(self.CLASSES)} classes: name as many as there are folders"
+            )
+        return self.folder_to_idx
+
+    def _known(self, left_out: LeftOut) -> str:
+        known = f"known endings: {' '.join(sorted(self.extensions))}"
+        return f"{known}; left out: {left_out.text()}" if left_out else known
+
+
+def _report(folder: Path, count: int, left_out: LeftOut) -> None:
+    """Log once what was left out, as a warning if it includes links to nowhere or in a circle."""
+    if left_out and is_main_process():
+        level = logging.WARNING if left_out.dead or left_out.loops else logging.INFO
+        text = f"{folder}: {count:,} images; left out: {left_out.text()}"
+        print_log(text, logger="current", level=level)
 
 
 def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
@@ -121,19 +185,20 @@ def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
         return folder
     if fallback and not (root / "train").is_dir() and not (root / "val").is_dir():
         return root
+    present = listing(sorted(e.name for e in root.iterdir() if not is_hidden(e)), 8)
     raise InputError(
-        f"data folder {root} has no subfolder {split!r} (it has: "
-        f"{listing(sorted(e.name for e in root.iterdir()), 8) or 'nothing'}): arrange it as "
-        f"{root}/{split}/<class>/<image>"
+        f"data folder {root} has no subfolder {split!r} (it has: {present or 'nothing'}): arrange "
+        f"it as {root}/{split}/<class>/<image>"
     )
 
 
-def has_classes(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> bool:
+def has_classes(folder: Path, extensions: tuple[str, ...] = IMAGE_ENDINGS) -> bool:
     """Return whether a folder has subfolders and no loose images."""
-    entries = list(folder.iterdir())
-    loose = any(e.is_file() and e.name.lower().endswith(extensions) for e in entries)
-    return not loose and any(e.is_dir() for e in entries)
-
-
-def _files(folder: Path):
-    return (str(path) for path in folder.rglob("*") if path.is_file())
+    loose, beside = images_directly_in(folder, extensions)
+    if loose and beside.folders and is_main_process():
+        print_log(
+            f"{folder} holds {len(loose):,} images beside {beside.folders:,} folders, so the "
+            "folders are not taken for classes and its images have no labels",
+            logger="current",
+        )
+    return not loose and beside.folders > 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from io import BytesIO
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from bam_mm.data.decoding import decode_with_opencv, no_image
+from bam_mm.data.exif import upright
+from bam_mm.data.jpeg import read_jpeg_header
 from bam_mm.errors import InputError
 
 REDUCTIONS = (8, 4, 2)
@@ -19,16 +20,6 @@ _READ = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
-}
-_ORIENTATION = 0x0112  # tag in Exif
-_TURN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda image: cv2.flip(image, 1),
-    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
-    4: lambda image: cv2.flip(image, 0),
-    5: cv2.transpose,
-    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
-    7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
-    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 
 
@@ -49,21 +40,17 @@ class LazyImage:
         shape: (H, W, 3) of the image after its rotation according to Exif.
 
     Raises:
-        Exception: Any error of Pillow if it cannot read the header.
+        InputError: If the header has no size, or no pixels follow it.
     """
 
     def __init__(
         self, data: bytes, path: str, unreadable: Callable[[InputError], None] | None = None
     ) -> None:
         self.data, self.path, self.unreadable = data, path, unreadable
-        with Image.open(BytesIO(data)) as header:
-            width, height = header.size
-            exif = header.getexif() if "exif" in header.info else {}
-            orientation = exif.get(_ORIENTATION, 1)
-            self._turn = _TURN.get(orientation)
-            if orientation in (5, 6, 7, 8):
-                width, height = height, width
-        self.shape = (height, width, 3)
+        header = read_jpeg_header(data)
+        if header.shape is None:
+            raise InputError(no_image(data, path))
+        self.shape, self._orientation = header.shape, header.orientation
 
     def decode(self, reduction: int = 1) -> np.ndarray:
         """Decode the image.
@@ -77,15 +64,10 @@ class LazyImage:
         Raises:
             InputError: If the image cannot be decoded.
         """
-        data = np.frombuffer(self.data, np.uint8)
-        # ``shape`` follows Pillow's reading of Exif, so the rotation must follow it as well.
-        image = cv2.imdecode(data, _READ[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
-        if image is None:
-            raise InputError(
-                f"{self.path} is not a readable image ({len(self.data)} bytes): replace the file, "
-                "delete it, or skip unreadable images with on_error='skip'"
-            )
-        return self._turn(image) if self._turn else image
+        # The same flag and the same turn as in decode_image, so that the pixels are the same.
+        flags = _READ[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
+        image = decode_with_opencv(self.data, self.path, flags=flags)
+        return upright(image, self._orientation)
 
     def decode_or_report(self, reduction: int = 1) -> np.ndarray | None:
         """Decode the image, or return None if ``unreadable`` handles a failure."""

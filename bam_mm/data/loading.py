@@ -2,55 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from pathlib import Path
 
-import mmcv
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
+from bam_mm.data.decoding import SKIP, check_bytes, decode_image, decode_with_opencv, is_plain
+from bam_mm.data.jpeg import jpeg_shape
 from bam_mm.data.lazy_image import LazyImage
 from bam_mm.errors import InputError
 from bam_mm.registry import TRANSFORMS
 
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-_TAIL = 4096
-"""Number of bytes at the end of a JPEG to search for its end mark, as cameras append data."""
-_REMEDY = "replace the file, delete it, or skip unreadable images with on_error='skip'"
-_RESTORE = "restore the file, or skip unreadable images with on_error='skip'"
+_RESTORE = f"restore the file ({SKIP})"
 _REMEDY_OF_LABELLED = "replace the file, or remove it from the data set together with its labels"
 
+_MOST_PIXELS = 1 << 30  # of an image, unless an environment variable of OpenCV says otherwise
 
-def decode_image(data: bytes, path: str, remedy: str = _REMEDY) -> np.ndarray:
-    """Decode an image.
 
-    OpenCV silently fills a truncated JPEG with grey, so the end mark is checked first.
+def read_image(path: str | Path, remedy: str) -> np.ndarray:
+    """Read an image file.
 
     Args:
-        data: Bytes of the file.
-        path: Path of the file, for messages.
+        path: Path of the file.
         remedy: End of a message, which names what the user can do.
 
     Returns:
         (H, W, 3) uint8 BGR image.
 
     Raises:
-        InputError: If the file is empty, truncated or not an image.
+        InputError: If there is no such file, or :func:`~bam_mm.data.decoding.decode_image` cannot
+            decode it.
     """
-    _check_whole(data, path, remedy)
-    image = mmcv.imfrombytes(data, flag="color", backend="cv2")
-    if image is None:
-        raise InputError(f"{path} is not a readable image ({len(data)} bytes): {remedy}")
-    return image
-
-
-def _check_whole(data: bytes, path: str, remedy: str = _REMEDY) -> None:
-    if not data:
-        raise InputError(f"{path} is empty (0 bytes): {remedy}")
-    if data.startswith(_JPEG_START) and _JPEG_END not in data[-_TAIL:]:
-        raise InputError(f"{path} is truncated ({len(data)} bytes, no JPEG end mark): {remedy}")
+    return decode_image(_read(str(path), remedy), str(path), remedy)
 
 
 def _read(path: str, remedy: str) -> bytes:
@@ -60,16 +46,10 @@ def _read(path: str, remedy: str) -> bytes:
         raise InputError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
 
 
-def _lazy_jpeg(
-    data: bytes, path: str, unreadable: Callable[[InputError], None] | None = None
-) -> LazyImage | None:
-    """Return a JPEG with a valid header, or None for other files."""
-    if not data.startswith(_JPEG_START):
-        return None
-    try:
-        return LazyImage(data, path, unreadable)
-    except Exception:  # If Pillow cannot read the header, OpenCV decides.
-        return None
+def _is_likely_readable(data: bytes) -> bool:
+    """Return whether a file is a JPEG whose header shows nothing that OpenCV might refuse."""
+    shape = jpeg_shape(data)
+    return shape is not None and math.prod(shape[:2]) <= _MOST_PIXELS
 
 
 @TRANSFORMS.register_module()
@@ -115,8 +95,8 @@ class LoadImage(BaseTransform):
         return results
 
     def _lazy(self, data: bytes, path: str) -> LazyImage | None:
-        _check_whole(data, path)
-        return _lazy_jpeg(data, path, self._unreadable)
+        check_bytes(data, path)
+        return LazyImage(data, path, self._unreadable) if _is_likely_readable(data) else None
 
     def _unreadable(self, error: InputError) -> None:
         if self.on_error == "stop":
@@ -130,8 +110,10 @@ class CheckImage(BaseTransform):
     """Stop at an image that cannot be read, with the checks of :class:`LoadImage`.
 
     It precedes the library's ``LoadImageFromFile``, which returns the same pixels as ``LoadImage``
-    but fills a truncated JPEG with grey. The inferencers of mmdet and mmseg replace
-    ``LoadImageFromFile`` by a loader of paths and arrays; they look for exactly this name.
+    but, with some versions of OpenCV, fills a truncated JPEG with grey. Files of which it would
+    return other pixels (see :mod:`bam_mm.data.decoding`) end with a message. The inferencers of
+    mmdet and mmseg replace ``LoadImageFromFile`` by a loader of paths and arrays; they look for
+    exactly this name.
 
     A JPEG with a valid header and end is not decoded, so that it is decoded only once.
     """
@@ -148,15 +130,26 @@ class CheckImage(BaseTransform):
             The results, unchanged.
 
         Raises:
-            InputError: If the file is missing, empty, truncated or not an image.
+            InputError: If the file is missing, empty, truncated or not an image, or if the
+                library's loader would read it differently.
         """
         path = _path_of(results)
         if path and "://" not in path:
-            data = _read(path, _REMEDY_OF_LABELLED)
-            _check_whole(data, path, _REMEDY_OF_LABELLED)
-            if _lazy_jpeg(data, path) is None:
-                decode_image(data, path, _REMEDY_OF_LABELLED)
+            _check_for_library(_read(path, _REMEDY_OF_LABELLED), path)
         return results
+
+
+def _check_for_library(data: bytes, path: str) -> None:
+    check_bytes(data, path, _REMEDY_OF_LABELLED)
+    if _is_likely_readable(data):
+        return
+    theirs = decode_with_opencv(data, path, _REMEDY_OF_LABELLED)
+    if not is_plain(data) and not np.array_equal(decode_image(data, path), theirs):
+        raise InputError(
+            f"{path} is a GIF with transparency, a WebP with an orientation in Exif, or a PGM or "
+            "PPM with another white than 255 or 65535, which the loader of detection and "
+            "segmentation reads differently from other viewers: save it as PNG"
+        )
 
 
 def _path_of(results: dict | str | np.ndarray) -> str | None:

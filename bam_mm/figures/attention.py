@@ -9,18 +9,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from bam_mm.checkpoint import build_backbone, parse_backbone
-from bam_mm.data.image_folder import EXTENSIONS
-from bam_mm.data.loading import decode_image
+from bam_mm.data.file_names import IMAGE_ENDINGS
+from bam_mm.data.image_files import images_directly_in
+from bam_mm.data.loading import read_image as read_file
 from bam_mm.errors import InputError
 from bam_mm.models.saliency import attention_maps, is_transformer, saliency
 from bam_mm.protocols.plots import plt, save_figure
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 COLUMNS = 7
+MOST_ELONGATED = 20
+"""Largest ratio of the sides of an image; longer ones have too many patches for the memory."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,11 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in EXTENSIONS)
+            names, left_out = images_directly_in(path)
+            found += [path / name for name in names]
+            if left_out:
+                text = f"{path}: {len(names)} images; left out: {left_out.text()}"
+                print_log(text, logger="current")
         elif path.is_file():
             found.append(path)
         else:
@@ -111,7 +119,7 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     if not found:
         raise InputError(
             f"no image in {', '.join(map(str, paths))}: pass images with one of the endings "
-            f"{EXTENSIONS}"
+            f"{' '.join(IMAGE_ENDINGS)}"
         )
     return found
 
@@ -128,9 +136,14 @@ def read_image(path: Path, *, short_side: int, multiple: int) -> np.ndarray:
         Image (H, W, 3) uint8, RGB.
 
     Raises:
-        InputError: If the image cannot be read, or would be smaller than a patch.
+        InputError: If the image cannot be read, is too elongated, or would be smaller than a patch.
     """
-    image = decode_image(path.read_bytes(), str(path))
+    image = read_file(path, "replace the file, or leave it out")
+    if max(image.shape[:2]) > MOST_ELONGATED * min(image.shape[:2]):
+        raise InputError(
+            f"{path} has {image.shape[1]} x {image.shape[0]} pixels, and the short side is resized "
+            f"to {short_side}: crop it until a side is at most {MOST_ELONGATED} times the other"
+        )
     scale = short_side / min(image.shape[:2])
     height, width = (round(side * scale) // multiple * multiple for side in image.shape[:2])
     if min(height, width) < multiple:

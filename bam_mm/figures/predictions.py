@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from PIL import Image
 
-from bam_mm.data.loading import decode_image
+from bam_mm.data.loading import read_image
 from bam_mm.protocols.overlays import blend
 from bam_mm.registry import HOOKS
 
@@ -53,7 +53,7 @@ class ShowPredictionsHook(Hook):
             names = tuple(runner.test_dataloader.dataset.metainfo.get("classes") or ())
             path = Path(sample.img_path)
             out = Path(runner.work_dir) / self.out / f"{self._drawn:02d}_{path.stem}.png"
-            image = decode_image(path.read_bytes(), str(path))
+            image = read_image(path, "restore the file")
             write_panels(image, panels_of(image, sample, names, score=self.score), out)
             self._drawn += 1
 

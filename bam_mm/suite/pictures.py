@@ -9,6 +9,7 @@ from mmengine.config import Config
 
 from bam_mm.checkpoint import read_checkpoint
 from bam_mm.checkpoint.recorded_config import parse_settings
+from bam_mm.data.file_names import is_hidden
 from bam_mm.errors import InputError
 from bam_mm.figures.attention import build_attention_model, plot_attention, read_image
 from bam_mm.figures.similarities import measure_similarities, plot_similarities
@@ -54,7 +55,7 @@ def draw_pictures(runs: Sequence[Run], log: Callable[[str], None] = print) -> li
 
 
 def _first(data: Path, pattern: str) -> list[Path]:
-    return sorted(data.glob(pattern))[:1]
+    return sorted(path for path in data.glob(pattern) if not is_hidden(path))[:1]
 
 
 def _attention(model: Model, path: Path, out: Path, run: Run) -> Path:

@@ -64,6 +64,26 @@ def test_images_keep_their_shape_and_fit_the_patches(tmp_path):
         find_images([tmp_path / "none"])
 
 
+@pytest.mark.parametrize("size", [(3000, 1), (1, 3000), (1000, 40)])
+def test_images_that_are_too_elongated(size, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((*size[::-1], 3), np.uint8)).save(path)
+    with pytest.raises(InputError, match=rf"a\.png has {size[0]} x {size[1]} pixels.*20 times"):
+        read_image(path, short_side=48, multiple=8)
+
+
+def test_folders_stand_for_the_images_directly_in_them(tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr("bam_mm.figures.attention.print_log", lambda text, **_: logged.append(text))
+    for name in ("b.GIF", "a.tiff", "._a.png", ".cache/c.png", "sub/d.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_images([tmp_path]) == [tmp_path / "a.tiff", tmp_path / "b.GIF"]
+    assert logged == [f"{tmp_path}: 2 images; left out: 1 subfolder, 2 hidden, 1 .txt"]
+    with pytest.raises(InputError, match=r"a\.tiff is empty \(0 bytes\): replace the file"):
+        read_image(tmp_path / "a.tiff", short_side=48, multiple=8)
+
+
 def test_the_brightest_patch_is_where_the_map_is_highest():
     heat = np.zeros((2, 3), np.float32)
     heat[1, 2] = 0.01

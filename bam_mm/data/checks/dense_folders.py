@@ -11,6 +11,7 @@ from PIL import Image
 
 from bam_mm.data.checks.dense_labels import check_map
 from bam_mm.data.checks.folders import Check, Finding
+from bam_mm.data.file_names import is_hidden
 from bam_mm.errors import InputError, listing
 
 
@@ -67,8 +68,8 @@ def maps(images: str, annotations: str, wanted: int) -> Check:
     """
 
     def check(root: Path) -> Finding:
-        shown = {p.stem for p in (root / images).glob("*.jpg")}
-        labelled = {p.stem for p in (root / annotations).glob("*.png")}
+        shown = {p.stem for p in (root / images).glob("*.jpg") if not is_hidden(p)}
+        labelled = {p.stem for p in (root / annotations).glob("*.png") if not is_hidden(p)}
         without = sorted(shown - labelled)
         text = (
             f"{len(shown):,} of {wanted:,} images in {root / images}, {len(shown & labelled):,} "

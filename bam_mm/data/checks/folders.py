@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bam_mm.data.file_names import is_hidden
-from bam_mm.data.image_folder import EXTENSIONS
-from bam_mm.data.loading import decode_image
+from bam_mm.data.image_files import LeftOut, find_class_folders, find_images
+from bam_mm.data.jpeg import START as JPEG_START
+from bam_mm.data.jpeg import has_zeroed_part
+from bam_mm.data.loading import read_image
 from bam_mm.data.video import FaultyVideo, open_video
 from bam_mm.errors import InputError, listing
+
+_REPLACE = "replace the file, or delete it"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def count(pattern: str, wanted: int, what: str = "images") -> Check:
     """Make a check that the expected number of entries matches a pattern."""
 
     def check(root: Path) -> Finding:
-        found = sum(1 for _ in root.glob(pattern))
+        found = sum(1 for path in root.glob(pattern) if not is_hidden(path))
         text = f"{found:,} of {wanted:,} {what} in {root}/{pattern}"
         return Finding(found == wanted, text)
 
@@ -114,8 +118,11 @@ def class_folders(split: str, classes: int, images: int) -> Check:
         folder = root / split
         if not folder.is_dir():
             return Finding(False, f"{folder} is missing")
-        counts = {c.name: sum(1 for _ in images_in(c)) for c in _folders(folder)}
-        if not counts and any(images_in(folder)):
+        try:
+            counts, left_out = _count(folder)
+        except InputError as error:
+            return _finding(error)
+        if not counts and left_out.loose:
             return Finding(
                 False,
                 f"{folder} has loose images instead of a folder per class",
@@ -206,11 +213,15 @@ def check_folder(root: str | Path) -> list[Finding]:
                 f"arrange the images as {root}/train/<class>/<image> and {root}/val/<class>/...",
             )
         ]
-    findings, classes = [], {}
+    findings: list[Finding] = []
+    classes: dict[str, set[str]] = {}
     for split in splits:
-        counts = {c.name: sum(1 for _ in images_in(c)) for c in _folders(root / split)}
+        try:
+            counts, left_out = _count(root / split)
+        except InputError as error:
+            return [*findings, _finding(error)]
         classes[split] = set(counts)
-        findings.append(_check_split(root / split, counts))
+        findings.append(_check_split(root / split, counts, left_out))
     if splits == ["train"]:
         findings.append(
             Finding(
@@ -240,7 +251,7 @@ def check_folder(root: str | Path) -> list[Finding]:
 
 
 def check_images(paths: Sequence[Path], progress: Callable = iter) -> list[Finding]:
-    """Decode every image.
+    """Decode every image, and look for damage that decoders do not report.
 
     Args:
         paths: Paths of the images.
@@ -252,21 +263,39 @@ def check_images(paths: Sequence[Path], progress: Callable = iter) -> list[Findi
     faults = []
     for path in progress(paths):
         try:
-            decode_image(path.read_bytes(), str(path))
+            read_image(path, _REPLACE)
         except InputError as error:
-            text, _, remedy = str(error).rpartition(": ")
-            faults.append(Finding(False, text, remedy))
-        except OSError as error:
-            faults.append(Finding(False, f"{path} cannot be read ({error.strerror})", "restore it"))
+            faults.append(_finding(error))
+            continue
+        data = path.read_bytes()
+        if data.startswith(JPEG_START) and has_zeroed_part(data):
+            text = f"{path} has zero bytes in place of a part of its pixels ({len(data)} bytes)"
+            faults.append(Finding(False, text, _REPLACE))
     return faults or [Finding(True, f"all {len(paths):,} images can be read")]
 
 
 def images_in(folder: Path) -> Iterator[Path]:
-    """Iterate over all images below a folder, in no particular order."""
-    return (p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
+    """Iterate over all images below a folder that are not hidden, sorted by their paths."""
+    return (folder / path for path in find_images(folder)[0])
 
 
-def _check_split(folder: Path, counts: dict[str, int]) -> Finding:
+def _finding(error: InputError) -> Finding:
+    text, _, remedy = str(error).rpartition(": ")
+    return Finding(False, text, remedy)
+
+
+def _count(folder: Path) -> tuple[dict[str, int], LeftOut]:
+    """Count the images of each class of a split, and what is left out."""
+    classes, left_out = find_class_folders(folder)
+    counts = {}
+    for name in classes:
+        images, more = find_images(folder / name)
+        counts[name] = len(images)
+        left_out.add(more.below(name))
+    return counts, left_out
+
+
+def _check_split(folder: Path, counts: dict[str, int], left_out: LeftOut) -> Finding:
     if not counts:
         return Finding(
             False,
@@ -280,11 +309,15 @@ def _check_split(folder: Path, counts: dict[str, int]) -> Finding:
     )
     if empty:
         text += f"; without an image: {listing(empty)}"
-    return Finding(not empty, text, "fill or delete the empty class folders" if empty else "")
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir())
+    if left_out:
+        text += f"; left out: {left_out.text()}"
+    remedies = [
+        "fill or delete the empty class folders" if empty else "",
+        "put the images beside the class folders into one of them" if left_out.loose else "",
+        "correct or delete the links" if left_out.dead or left_out.loops else "",
+    ]
+    remedy = ", ".join(filter(None, remedies))
+    return Finding(not remedy, text, remedy)
 
 
 def _files_in(folders: set[Path]) -> set[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bam_mm.data.file_names import is_hidden
 from bam_mm.data.toy.ade20k import write_ade20k
 from bam_mm.data.toy.coco import write_coco
 from bam_mm.data.toy.davis import write_davis
@@ -50,7 +51,7 @@ def make_world(
         raise InputError(f"--scale {scale}: choose a positive factor, such as the default 1")
     wanted = {"format": FORMAT, "seed": int(seed), "scale": float(scale)}
     manifest = _read_manifest(out)
-    if manifest is None and out.exists() and any(out.iterdir()):
+    if manifest is None and out.exists() and any(not is_hidden(path) for path in out.iterdir()):
         raise InputError(
             f"{out} is not empty and contains no toy world ({MANIFEST} is missing): choose another "
             "folder, or empty this one"

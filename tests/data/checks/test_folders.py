@@ -130,6 +130,26 @@ def test_every_image_is_decoded(tmp_path):
     assert "a.jpg is truncated (100 bytes" in finding.text and "replace the file" in finding.remedy
 
 
+def test_zero_bytes_within_a_jpeg_are_damage_unless_they_are_a_flat_part(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3)).astype(np.uint8)
+    flat = np.full((2000, 2000), 255, np.uint8)
+    flat[:16, :16] = noise[:16, :16, 0]
+    for name, pixels, settings in (
+        ("noise", noise, {}),
+        ("flat", flat, dict(optimize=True)),
+        ("progressive", flat, dict(progressive=True)),
+    ):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.jpg", **settings)
+    assert bytes(512) in (tmp_path / "flat.jpg").read_bytes()
+    paths = sorted(tmp_path.iterdir())
+    assert [f.text for f in check_images(paths)] == ["all 3 images can be read"]
+    data = (tmp_path / "noise.jpg").read_bytes()
+    third = len(data) // 3
+    (tmp_path / "noise.jpg").write_bytes(data[:third] + bytes(third) + data[2 * third :])
+    [finding] = check_images(paths)
+    assert f"noise.jpg has zero bytes in place of a part of its pixels ({len(data)}" in finding.text
+
+
 def test_an_unknown_name_lists_the_known_ones():
     message = r"'imagenot': choose one of imagenet, food101, .*, folder"
     with pytest.raises(InputError, match=message):
