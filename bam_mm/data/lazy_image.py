@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from bam_mm.data.orientation import TURN, exif_orientation
 from bam_mm.errors import InputError
 
 REDUCTIONS = (8, 4, 2)
@@ -20,6 +19,16 @@ _READ = {
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+_ORIENTATION = 0x0112  # tag in Exif
+_TURN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
+    4: lambda image: cv2.flip(image, 0),
+    5: cv2.transpose,
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 
 
@@ -49,8 +58,9 @@ class LazyImage:
         self.data, self.path, self.unreadable = data, path, unreadable
         with Image.open(BytesIO(data)) as header:
             width, height = header.size
-            orientation = exif_orientation(header)
-            self._turn = TURN.get(orientation)
+            exif = header.getexif() if "exif" in header.info else {}
+            orientation = exif.get(_ORIENTATION, 1)
+            self._turn = _TURN.get(orientation)
             if orientation in (5, 6, 7, 8):
                 width, height = height, width
         self.shape = (height, width, 3)

@@ -1,8 +1,8 @@
 """Reading of semantic maps: the one rule for training, evaluation and checks.
 
 A map is an image file whose stored numbers are the ids of classes. What has one sensible reading is
-read; what would change ids without a word (lossy compression, colours, inverted or scaled greys) is
-an error.
+read; what would silently change ids (lossy compression, renumbered palettes, colours, inverted or
+scaled greys) is an error.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from PIL import Image
 from bam_mm.data.orientation import exif_orientation
 from bam_mm.errors import InputError
 
-LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
+LOSSLESS = ("PNG", "TIFF", "BMP", "PPM")
 """Pillow's names of the file formats that maps may have."""
 
-LOSSY = ("JPEG", "JPEG2000", "WEBP")
-"""Formats that are recognised only to name them."""
+LOSSY = ("JPEG", "JPEG2000", "WEBP", "GIF")
+"""Formats that are recognised only to name them: GIF's writers renumber palettes."""
 
 _LFS = b"version https://git-lfs"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -102,7 +102,7 @@ def _check_kind(image: Image.Image, data: bytes, path: str) -> None:
 
 
 def _fault_of_format(image: Image.Image) -> str:
-    lossy = f"is a {image.format} file, whose compression changes ids"
+    lossy = f"is a {image.format} file, in which ids may have changed"
     if image.format == "TIFF":
         return lossy if image.tag_v2.get(_COMPRESSION) in _TIFF_LOSSY else ""  # type: ignore[attr-defined]
     return "" if image.format in LOSSLESS else lossy
@@ -139,7 +139,7 @@ def _values(image: Image.Image, data: bytes) -> np.ndarray:
         depth = _png_depth(data)[0]
     elif image.mode == "L" and image.format == "TIFF":
         depth = (image.tag_v2.get(_BITS) or (8,))[0]  # type: ignore[attr-defined]
-    return values // _SCALES.get(depth, 1)
+    return values // _SCALES[depth] if depth in _SCALES else values
 
 
 def _one_channel(values: np.ndarray, path: str) -> np.ndarray:

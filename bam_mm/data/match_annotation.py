@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,14 @@ from mmcv.transforms import BaseTransform
 from bam_mm.data.map_files import read_map_file
 from bam_mm.data.orientation import (
     AUTO,
-    BACK,
     CHOICES,
-    TURN,
     UPRIGHT,
     Header,
     Size,
     choose_pixels,
     mismatch,
     read_header,
+    turn,
 )
 from bam_mm.errors import InputError
 from bam_mm.registry import TRANSFORMS
@@ -126,6 +126,28 @@ def map_size(path: str) -> Size:
     return height, width
 
 
+def as_evaluated(image: np.ndarray, path: str, shape: Size, steps: Mapping[str, Any]) -> np.ndarray:
+    """Turn an upright image to the pixels that a pipeline has evaluated.
+
+    Args:
+        image: Upright image (H, W, 3).
+        path: Path of its file.
+        shape: (H, W) of the evaluated image, before resizing.
+        steps: Transforms of the pipeline by name; without a ``MatchAnnotation``, nothing is turned.
+    """
+    matching, header = steps.get("MatchAnnotation"), read_header(path)
+    if matching is None or header is None or header.orientation == 1:
+        return image
+    info = dict(img_path=path, height=shape[0], width=shape[1])
+    return turned(image, header, path, matching.pixels(header, info))
+
+
+def steps_of(dataset: Any) -> dict[str, Any]:
+    """Return the transforms of a data set's pipeline by their names."""
+    transforms = getattr(getattr(dataset, "pipeline", None), "transforms", ())
+    return {type(transform).__name__: transform for transform in transforms}
+
+
 def turned(image: np.ndarray, header: Header, path: str, pixels: str) -> np.ndarray:
     """Turn a loaded image to its stored or its upright pixels, whichever of them it is.
 
@@ -144,20 +166,16 @@ def turned(image: np.ndarray, header: Header, path: str, pixels: str) -> np.ndar
     if header.stored != header.upright:
         # The sides tell what the loader did.
         is_upright = image.shape[:2] == header.upright
-    elif header.format in ("JPEG", "MPO"):
-        is_upright = True
     elif header.format == "TIFF":
         raise InputError(
             f"{path} is a TIFF file with Exif orientation {header.orientation}, which loaders treat "
             "differently: save it upright, without this tag"
         )
     else:
-        # Which other formats OpenCV turns depends on its version.
-        image = _stored_pixels(path, like=image)
-        is_upright = False
+        image, is_upright = _stored_pixels(path, like=image), False
     if is_upright == (pixels == UPRIGHT):
         return image
-    return (TURN if pixels == UPRIGHT else BACK)[header.orientation](image)
+    return turn(image, header.orientation, back=is_upright)
 
 
 def _stored_pixels(path: str, *, like: np.ndarray) -> np.ndarray:

@@ -33,11 +33,9 @@ TURN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 """Functions that turn stored pixels upright, by Exif orientation; 1 leaves them as they are."""
 
-BACK = {**TURN, 6: TURN[8], 8: TURN[6]}
-"""Functions that turn upright pixels back to the stored ones; all but two turn as their inverse."""
-
 _ORIENTATION = 0x0112  # tag in Exif
 _ACROSS = (5, 6, 7, 8)
+_INVERSE = {6: 8, 8: 6}
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,17 @@ def read_header(path: str | Path) -> Header | None:
             return Header((height, width), orientation, str(image.format))
     except Exception:
         return None
+
+
+def turn(image: np.ndarray, orientation: int, *, back: bool = False) -> np.ndarray:
+    """Turn the stored pixels of an image upright, or upright ones back to the stored ones.
+
+    Args:
+        image: Image (H, W) or (H, W, C).
+        orientation: Exif orientation, 2 to 8.
+        back: Whether the image is upright.
+    """
+    return TURN[_INVERSE.get(orientation, orientation) if back else orientation](image)
 
 
 def size_text(size: Size) -> str:

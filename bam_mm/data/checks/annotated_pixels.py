@@ -19,7 +19,7 @@ from bam_mm.data.checks.sampled_maps import (
     evenly_spaced,
 )
 from bam_mm.data.loading import decode_image
-from bam_mm.data.match_annotation import MatchAnnotation, has_annotation
+from bam_mm.data.match_annotation import MatchAnnotation, has_annotation, steps_of
 from bam_mm.data.orientation import STORED, UPRIGHT, read_header
 from bam_mm.errors import InputError
 
@@ -54,7 +54,7 @@ def check_annotated_pixels(dataset: Any, classes: int, part: str) -> None:
     infos = [dataset.get_data_info(index) for index in evenly_spaced(len(dataset), SAMPLE)]
     infos = [info for info in infos if _is_local(info)]
     settle_official(dataset, infos, steps.get("MatchAnnotation"))
-    read = all_or_first_fault(infos, partial(pixels_of, steps=steps), f"{part} images")
+    read = all_or_first_fault(infos, partial(pixels_of, steps=steps), f"{part} images or annotations")
     if STORED in read:
         print_log(
             f"{read.count(STORED)} of {len(read)} checked {part} images are read as stored: their "
@@ -75,12 +75,6 @@ def leaves(dataset: Any) -> Iterator[Any]:
         yield from leaves(dataset.dataset)
     else:
         yield dataset
-
-
-def steps_of(dataset: Any) -> dict[str, Any]:
-    """Return the transforms of a data set's pipeline by their names."""
-    transforms = getattr(getattr(dataset, "pipeline", None), "transforms", ())
-    return {type(transform).__name__: transform for transform in transforms}
 
 
 def loader_of(steps: dict[str, Any]) -> Any:
