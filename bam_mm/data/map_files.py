@@ -120,9 +120,13 @@ def _fault_of_depth(image: Image.Image, data: bytes) -> str:
         if len(bits) > 1 and max(bits) > 8:
             return f"has {max(bits)} bits in several channels"
         return "stores 0 as white" if tags.get(_PHOTOMETRIC) == 0 else ""
-    if image.format == "PPM" and (image.mode == "1" or image.tile[0][0] != "raw"):
+    if image.format == "PPM" and (image.mode == "1" or _decoder(image) != "raw"):
         return "is a Netpbm file with text, with bits, or with another maximum than 255 or 65535"
     return ""
+
+
+def _decoder(image: Image.Image) -> str:
+    return image.tile[0][0]  # type: ignore[attr-defined]
 
 
 def _png_depth(data: bytes) -> tuple[int, int]:

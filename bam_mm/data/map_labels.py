@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import cv2
 import numpy as np
 
 from bam_mm.errors import InputError
@@ -43,14 +44,13 @@ def to_labels(
     beyond = ids[ids > IGNORED]
     if beyond.size:
         raise InputError(_beyond(path, int(beyond.max()), beyond.size, num_classes, reduced))
-    table = np.arange(IGNORED + 1, dtype=np.uint8)
-    if reduced:
-        table = np.array([IGNORED, *table[:254], IGNORED], np.uint8)
+    first = [IGNORED, *range(IGNORED - 1), IGNORED] if reduced else range(IGNORED + 1)
+    table = np.array(first, np.uint8)
     if label_map:
         old = table.copy()
         for before, after in label_map.items():
             table[old == before] = after
-    labels = table[ids]
+    labels = np.asarray(cv2.LUT(ids.astype(np.uint8, copy=False), table))
     check_map(labels, num_classes, path, reduced=reduced)
     return labels
 

@@ -55,7 +55,8 @@ class Header:
     @property
     def upright(self) -> Size:
         """(H, W) of the pixels after their rotation according to Exif."""
-        return self.stored[::-1] if self.orientation in _ACROSS else self.stored  # type: ignore[return-value]
+        height, width = self.stored
+        return (width, height) if self.orientation in _ACROSS else (height, width)
 
 
 def exif_orientation(image: Image.Image) -> int:

@@ -59,8 +59,8 @@ def check_data_folders(config: Config) -> None:
         ann_file = data.get("ann_file") or ""
         endings = _endings(config, data)
         if endings and prefixes.get("img_path") and not ann_file:
-            images, maps = (prefixes.get(key) for key in ("img_path", "seg_map_path"))
-            check_endings(root / images, root / maps if maps else None, endings, part)
+            maps = root / prefixes["seg_map_path"] if prefixes.get("seg_map_path") else None
+            check_endings(root / prefixes["img_path"], maps, endings, part)
         if classes and ann_file.endswith(".json"):
             # Checked here because mmdet fails to build a data set without any known category.
             check_categories(classes, str(root / ann_file), part)

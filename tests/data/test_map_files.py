@@ -10,6 +10,7 @@ from PIL import Image, TiffImagePlugin
 
 from bam_mm import InputError
 from bam_mm.data.map_files import is_wide, read_map, read_map_file
+from bam_mm.data.map_labels import to_labels
 from tests.data.annotated import encoded, palette, png
 from tests.fuzzing import fuzz_settings
 
@@ -141,12 +142,17 @@ def files(draw):
 
 
 @fuzz_settings()
-@given(files())
-def test_fuzzed_maps_are_ids_or_one_message(data):
+@given(files(), st.integers(1, 254), st.booleans())
+def test_fuzzed_maps_are_labels_or_one_message(data, classes, reduced):
     try:
         ids = read_map(data, "a/m.png")
+        assert ids.ndim == 2 and ids.dtype in (np.uint8, np.uint16, np.int32)
+        assert not ids.size or ids.min() >= 0
+        labels = to_labels(ids, classes, "a/m.png", reduced=reduced)
     except InputError as error:
         assert str(error).startswith("a/m.png ")
     else:
-        assert ids.ndim == 2 and ids.dtype in (np.uint8, np.uint16, np.int32)
-        assert not ids.size or ids.min() >= 0
+        assert labels.shape == ids.shape and labels.dtype == np.uint8
+        ignored = np.isin(ids, [0, 255]) if reduced else ids == 255
+        assert np.array_equal(labels, np.where(ignored, 255, ids.astype(int) - reduced))
+        assert ((labels < classes) | ignored).all()

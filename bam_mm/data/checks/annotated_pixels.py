@@ -20,7 +20,7 @@ from bam_mm.data.checks.sampled_maps import (
 )
 from bam_mm.data.loading import decode_image
 from bam_mm.data.match_annotation import MatchAnnotation, has_annotation, steps_of
-from bam_mm.data.orientation import STORED, UPRIGHT, read_header
+from bam_mm.data.orientation import STORED, UPRIGHT, Header, read_header
 from bam_mm.errors import InputError
 
 SAMPLE = 32
@@ -98,14 +98,15 @@ def pixels_of(info: dict, steps: dict[str, Any]) -> str:
         decode_image(Path(path).read_bytes(), path, "replace the file, or remove it")
     if header is None or not has_annotation(info):
         return UPRIGHT
-    matching = steps.get("MatchAnnotation")
-    found = _without_matching(info, steps) if matching is None else matching.pixels(header, info)
+    if matching := steps.get("MatchAnnotation"):
+        found = matching.pixels(header, info)
+    else:
+        found = _pixels_as_loaded(header, info, steps)
     return UPRIGHT if header.orientation == 1 else found
 
 
-def _without_matching(info: dict, steps: dict[str, Any]) -> str:
-    """Compare an annotation with the pixels that the library's loader returns."""
-    header = read_header(info["img_path"])
+def _pixels_as_loaded(header: Header, info: dict, steps: dict[str, Any]) -> str:
+    """Return which pixels the library's loader returns, if its annotation belongs to them."""
     flag = getattr(loader_of(steps), "color_type", "color")
     loaded = STORED if flag == "unchanged" or flag.endswith("ignore_orientation") else UPRIGHT
     remedy = "put dict(type='bam_mm.MatchAnnotation') behind LoadImageFromFile in the pipelines"

@@ -25,7 +25,7 @@ SEARCH = 500
 """Number of maps that are read to find a labelled pixel if the sample has none."""
 
 MUCH = 0.25
-"""Fraction of unlabelled pixels that is worth a warning."""
+"""Fraction of pixels with 0 from which on a warning says that they are ignored."""
 
 _Entry = TypeVar("_Entry")
 _Result = TypeVar("_Result")
@@ -166,12 +166,12 @@ def _check_counts(counts: Counts, reduced: bool, classes: int, part: str) -> Non
             f"no pixel of the {counts.maps} checked {part} maps is labelled (all have "
             f"{min(found)}; {reason}): correct the maps or the setting"
         )
-    share = counts.pixels[0] / counts.pixels.sum()
-    if reduced and share > MUCH:
-        hint = "" if classes in found else f", and no pixel has the last class's {classes}"
+    if reduced and 0 in found:
+        share = counts.pixels[0] / counts.pixels.sum()
+        hint = "" if classes in found else f", and none is {classes}, the last class"
         print_log(
-            f"{share:.0%} of the pixels of {counts.maps} checked {part} maps are 0{hint}: "
+            f"{share:.1%} of the pixels of {counts.maps} checked {part} maps are 0{hint}: "
             "reduce_zero_label=True ignores them; set it to False if 0 is a class",
             logger="current",
-            level=logging.WARNING,
+            level=logging.WARNING if share > MUCH else logging.INFO,
         )

@@ -136,7 +136,7 @@ def test_rare_objects_are_searched_for(tmp_path):
 def test_maps_that_may_count_from_zero_are_reported(tmp_path, logged):
     check_dense_data(MODEL, maps(tmp_path, encoded(IDS - 1)), "train")
     [message] = logged
-    assert message.startswith("50% of the pixels of 4 checked train maps are 0, and no pixel has")
+    assert message.startswith("50.0% of the pixels of 4 checked train maps are 0, and none is 3")
     assert "reduce_zero_label=True ignores them; set it to False if 0 is a class" in message
 
 
