@@ -12,7 +12,7 @@ import numpy as np
 from bam_mm.data.checks.folders import Finding, images_in
 from bam_mm.data.map_files import read_map_file
 from bam_mm.data.map_labels import to_labels
-from bam_mm.data.orientation import AUTO, choose_pixels, read_header
+from bam_mm.data.orientation import AUTO, STORED, choose_pixels, read_header
 from bam_mm.errors import InputError
 
 MOST = 20
@@ -32,13 +32,14 @@ def check_maps(root: Path, num_classes: int, progress: Callable = iter) -> list[
     """
     images = {_name(path, root / "images"): path for path in images_in(root / "images")}
     maps = sorted(images_in(root / "annotations"))
-    faults, unlabelled, pixels = [], 0, 0
+    faults, stored, unlabelled, pixels = [], 0, 0, 0
     for path in progress(maps):
         image = images.get(_name(path, root / "annotations"))
         if read_header(path) is None:
             continue  # The check of all images reports it.
         try:
-            ids = _check_map(path, image, num_classes)
+            ids, is_stored = _check_map(path, image, num_classes)
+            stored += is_stored
             unlabelled, pixels = unlabelled + int((ids == 0).sum()), pixels + ids.size
         except InputError as error:
             faults.append(_finding(error))
@@ -46,6 +47,8 @@ def check_maps(root: Path, num_classes: int, progress: Callable = iter) -> list[
         f"{len(maps):,} maps have the sizes of their images and labels of 0 to {num_classes}; 0 "
         f"(unlabelled) covers {unlabelled / max(pixels, 1):.1%} of the pixels"
     )
+    if stored:
+        text += f"; {stored:,} belong to pixels as stored, before the turn that Exif names"
     return _first(faults, "maps") or [Finding(True, text)]
 
 
@@ -72,15 +75,17 @@ def check_instance_sizes(root: Path, progress: Callable = iter) -> list[Finding]
     return findings
 
 
-def _check_map(path: Path, image: Path | None, num_classes: int) -> np.ndarray:
-    ids = read_map_file(path)
+def _check_map(path: Path, image: Path | None, num_classes: int) -> tuple[np.ndarray, bool]:
+    """Return the ids of a map, and whether it belongs to stored pixels that Exif turns."""
+    ids, stored = read_map_file(path), False
     header = None if image is None else read_header(image)
     if header is not None:
         height, width = ids.shape
         source = f"its map {path}"
-        choose_pixels(header, (height, width), AUTO, path=str(image), source=source)
+        chosen = choose_pixels(header, (height, width), AUTO, path=str(image), source=source)
+        stored = chosen == STORED and header.orientation != 1
     to_labels(ids, num_classes, str(path), reduced=True)
-    return ids
+    return ids, stored
 
 
 def _size_faults(entries: Sequence[dict], folder: Path, place: Path) -> Iterator[InputError]:

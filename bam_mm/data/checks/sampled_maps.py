@@ -113,7 +113,9 @@ def all_or_first_fault(
             faults.append(error)
     if faults:
         checked = len(results) + len(faults)
-        raise InputError(f"{len(faults)} of {checked} checked {what} are faulty, first {faults[0]}")
+        raise InputError(
+            f"{len(faults)} of {checked} checked {what} are faulty, the first: {faults[0]}"
+        )
     return results
 
 
@@ -161,11 +163,10 @@ def _check_counts(counts: Counts, reduced: bool, classes: int, part: str) -> Non
             f"{'1 and 2' if reduced else '0 and 1'} instead"
         )
     if found <= ({0, IGNORED} if reduced else {IGNORED}):
-        reason = "0 is unlabelled with reduce_zero_label=True" if 0 in found else f"{IGNORED} is"
-        raise InputError(
-            f"no pixel of the {counts.maps} checked {part} maps is labelled (all have "
-            f"{min(found)}; {reason}): correct the maps or the setting"
-        )
+        fault = "are 0, which reduce_zero_label=True ignores: correct the maps or this setting"
+        if 0 not in found:
+            fault = f"are {IGNORED}, which marks pixels to ignore: correct the maps"
+        raise InputError(f"all pixels of the {counts.maps} checked {part} maps {fault}")
     if reduced and 0 in found:
         share = counts.pixels[0] / counts.pixels.sum()
         hint = "" if classes in found else f", and none is {classes}, the last class"
