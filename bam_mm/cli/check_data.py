@@ -19,11 +19,15 @@ def main() -> int:
         "davis2017, or folder for your own images in SPLIT/CLASS/IMAGE (split train, val or test)",
     )
     parser.add_argument("path", type=Path, help="folder of the data set")
-    parser.add_argument("--deep", action="store_true", help="also decode every image")
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="also decode every image, and compare images with their annotation (coco, ade20k)",
+    )
     args = parser.parse_args()
     from rich.progress import track
 
-    from bam_mm.data.checks.dense_folders import check_map_labels
+    from bam_mm.data.checks.every_annotation import check_instance_sizes, check_maps
     from bam_mm.data.checks.folders import check_images, images_in
     from bam_mm.data.checks.known import check_data
 
@@ -31,9 +35,11 @@ def main() -> int:
     if args.deep:
         paths = list(images_in(args.path.expanduser()))
         findings += check_images(paths, lambda p: track(p, description="decoding", transient=True))
+        root = args.path.expanduser()
         if args.name == "ade20k":
-            paths = [path for path in paths if path.suffix == ".png"]
-            findings += check_map_labels(paths, 150)
+            findings += check_maps(root, 150)
+        if args.name == "coco" and root.is_dir():
+            findings += check_instance_sizes(root)
     for finding in findings:
         print(f"{'ok   ' if finding.ok else 'FAULT'} {finding.text}")
         if not finding.ok:

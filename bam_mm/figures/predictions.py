@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from PIL import Image
 
 from bam_mm.data.loading import read_image
+from bam_mm.data.match_annotation import as_evaluated, steps_of
 from bam_mm.protocols.overlays import blend
 from bam_mm.registry import HOOKS
 
@@ -49,11 +50,14 @@ class ShowPredictionsHook(Hook):
         """Draw the images of a batch until ``num`` images are drawn."""
         if not is_main_process():
             return
+        steps = steps_of(runner.test_dataloader.dataset)
         for sample in (outputs or ())[: max(self.num - self._drawn, 0)]:
             names = tuple(runner.test_dataloader.dataset.metainfo.get("classes") or ())
             path = Path(sample.img_path)
             out = Path(runner.work_dir) / self.out / f"{self._drawn:02d}_{path.stem}.png"
             image = read_image(path, "restore the file")
+            if "ori_shape" in sample:
+                image = as_evaluated(image, str(path), sample.ori_shape, steps)
             write_panels(image, panels_of(image, sample, names, score=self.score), out)
             self._drawn += 1
 

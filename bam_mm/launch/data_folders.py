@@ -6,15 +6,20 @@ mmdet and mmseg do not check this, and end with a traceback.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from bam_mm.data.checks.dense_labels import check_categories
+from bam_mm.data.checks.map_folders import check_endings
 from bam_mm.errors import InputError, listing
 
 SCOPES = ("mmdet", "mmseg")
+
+_FINDS_BY_ENDING = "mmseg.datasets.basesegdataset"
 
 
 def check_data_folders(config: Config) -> None:
@@ -52,12 +57,34 @@ def check_data_folders(config: Config) -> None:
                 )
         classes = (data.get("metainfo") or {}).get("classes") or _known_classes(config, data)
         ann_file = data.get("ann_file") or ""
+        endings = _endings(config, data)
+        if endings and prefixes.get("img_path") and not ann_file:
+            maps = root / prefixes["seg_map_path"] if prefixes.get("seg_map_path") else None
+            check_endings(root / prefixes["img_path"], maps, endings, part)
         if classes and ann_file.endswith(".json"):
             # Checked here because mmdet fails to build a data set without any known category.
             check_categories(classes, str(root / ann_file), part)
 
 
 def _known_classes(config: Config, data: dict) -> Sequence[str] | None:
+    return getattr(_kind_of(config, data), "METAINFO", {}).get("classes")
+
+
+def _endings(config: Config, data: dict) -> tuple[str, str] | None:
+    """Return the endings by which mmseg finds images and maps, None for other data sets."""
+    kind = _kind_of(config, data)
+    if getattr(getattr(kind, "load_data_list", None), "__module__", "") != _FINDS_BY_ENDING:
+        return None
+    defaults = signature(kind).parameters
+    found = []
+    for key, usual in (("img_suffix", ".jpg"), ("seg_map_suffix", ".png")):
+        default = defaults[key].default if key in defaults else usual
+        found.append(data.get(key, default))
+    return found[0], found[1]
+
+
+def _kind_of(config: Config, data: dict) -> Any:
+    if not isinstance(data["type"], str):
+        return data["type"]
     with DATASETS.switch_scope_and_registry(config.default_scope) as registry:
-        kind = registry.get(data["type"])
-    return getattr(kind, "METAINFO", {}).get("classes")
+        return registry.get(data["type"])

@@ -95,6 +95,7 @@ _size = dict(type="Resize", scale=(320, 320), keep_ratio=True)
 train_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
+    dict(type="bam_mm.MatchAnnotation", orientation=_base_.orientation),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     _size,
     dict(type="RandomFlip", prob=0.5),
@@ -103,6 +104,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
+    dict(type="bam_mm.MatchAnnotation", orientation=_base_.orientation),
     _size,
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(

@@ -48,8 +48,8 @@ train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 train_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", reduce_zero_label=True),
-    dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
+    dict(type="bam_mm.MatchAnnotation", orientation=_base_.orientation),
+    dict(type="bam_mm.LoadSemanticMap", num_classes=num_classes),
     dict(type="Resize", scale=scale, keep_ratio=False),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
@@ -57,9 +57,9 @@ train_pipeline = [
 test_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
+    dict(type="bam_mm.MatchAnnotation", orientation=_base_.orientation),
     dict(type="Resize", scale=scale, keep_ratio=False),
-    dict(type="LoadAnnotations", reduce_zero_label=True),
-    dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
+    dict(type="bam_mm.LoadSemanticMap", num_classes=num_classes),
     dict(type="PackSegInputs"),
 ]
 # The same images for training and evaluation: there are no others.

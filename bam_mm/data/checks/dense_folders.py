@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from bam_mm.data.checks.dense_labels import check_map
 from bam_mm.data.checks.folders import Check, Finding
 from bam_mm.data.file_names import is_hidden
-from bam_mm.errors import InputError, listing
+from bam_mm.errors import listing
 
 
 def instances(ann_file: str, folder: str, images: int, categories: int) -> Check:
@@ -80,29 +75,3 @@ def maps(images: str, annotations: str, wanted: int) -> Check:
         return Finding(len(shown) == wanted and shown == labelled, text)
 
     return check
-
-
-def check_map_labels(
-    paths: Sequence[Path], num_classes: int, progress: Callable = iter
-) -> list[Finding]:
-    """Find labels beyond the classes in maps that count classes from 1, with 0 for unlabelled.
-
-    Args:
-        paths: Paths of the maps. Unreadable maps are skipped, as
-            :func:`~bam_mm.data.checks.folders.check_images` reports them.
-        num_classes: Number of classes.
-        progress: Wrapper of the iteration, such as ``rich.progress.track``.
-
-    Returns:
-        One finding for each map with such a label, or a single finding that all labels are valid.
-    """
-    faults = []
-    for path in progress(paths):
-        try:
-            labels = np.asarray(Image.open(path)).astype(np.int64)
-            check_map(np.where(labels == 0, 255, labels - 1), num_classes, str(path), reduced=True)
-        except InputError as error:
-            faults.append(Finding(False, str(error).partition(": set ")[0], "correct the map"))
-        except OSError:
-            continue
-    return faults or [Finding(True, f"labels of {len(paths):,} maps are 0 to {num_classes}")]

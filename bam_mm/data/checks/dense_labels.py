@@ -13,10 +13,12 @@ from pathlib import Path
 
 from torch import nn
 
+from bam_mm.data.checks.annotated_pixels import check_annotated_pixels, leaves
+from bam_mm.data.map_labels import IGNORED, check_map
 from bam_mm.errors import InputError, listing
 
-IGNORED = 255
-"""Label of pixels that are ignored."""
+__all__ = ["IGNORED", "check_categories", "check_dense_data", "check_files", "check_heads"]
+__all__ += ["check_map", "read_categories"]
 
 
 def check_dense_data(model: nn.Module, dataset, part: str) -> None:
@@ -29,14 +31,17 @@ def check_dense_data(model: nn.Module, dataset, part: str) -> None:
         part: ``train``, ``val`` or ``test``, for messages.
 
     Raises:
-        InputError: If a head has another number of classes, the data set is empty, or an image or a
-            map is missing.
+        InputError: If a head has another number of classes, the data set is empty, an image or a
+            map is missing, or images and annotation do not fit (see
+            :mod:`bam_mm.data.checks.annotated_pixels`).
     """
-    while not hasattr(dataset, "metainfo") and hasattr(dataset, "dataset"):
-        dataset = dataset.dataset
-    classes = (getattr(dataset, "metainfo", None) or {}).get("classes")
-    if classes is None:
-        return
+    for leaf in leaves(dataset):
+        classes = (getattr(leaf, "metainfo", None) or {}).get("classes")
+        if classes is not None:
+            _check_leaf(model, leaf, classes, part)
+
+
+def _check_leaf(model: nn.Module, dataset, classes: Sequence[str], part: str) -> None:
     check_heads(model, classes, dataset, part)
     if not len(dataset):
         raise InputError(
@@ -47,6 +52,7 @@ def check_dense_data(model: nn.Module, dataset, part: str) -> None:
     for key, what in (("img_path", "images"), ("seg_map_path", "maps")):
         paths = [Path(info[key]) for info in infos if info.get(key)]
         check_files(paths, dataset, part, what)
+    check_annotated_pixels(dataset, len(classes), part)
 
 
 def check_heads(model: nn.Module, classes: Sequence[str], dataset, part: str) -> None:
@@ -149,27 +155,4 @@ def check_files(paths: Sequence[Path], dataset, part: str, what: str) -> None:
         raise InputError(
             f"{len(missing)} of {len(paths)} {what} of {source} are missing, the first: "
             f"{missing[0]}; restore them, or correct {part}_dataloader.dataset.data_prefix"
-        )
-
-
-def check_map(labels, num_classes: int, path: str, *, reduced: bool = False) -> None:
-    """Check the labels of a semantic map.
-
-    Args:
-        labels: (H, W) integer labels.
-        num_classes: Number of classes of the head. :data:`IGNORED` is allowed as well.
-        path: Path of the map, for the message.
-        reduced: Whether the file counts classes from 1 and ``labels`` was reduced to count from 0.
-
-    Raises:
-        InputError: If a label is beyond the classes.
-    """
-    beyond = labels[(labels >= num_classes) & (labels != IGNORED)]
-    if beyond.size:
-        value = int(beyond.max())
-        raise InputError(
-            f"{path} has label {value + reduced} in {beyond.size} pixels, the head knows "
-            f"{int(reduced)} to {num_classes - 1 + reduced}"
-            f"{' (0: unlabelled)' if reduced else ' (255: ignored)'}: set --cfg-options "
-            f"num_classes={value + 1}, or correct the map"
         )

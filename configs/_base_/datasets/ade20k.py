@@ -4,11 +4,14 @@ num_classes = 150
 crop_size = (512, 512)
 scale = (2048, 512)
 
+# What annotation belongs to where Exif turns a photograph and sizes do not tell: "stored" or
+# "upright" pixels; "auto" stops at such an image.
+orientation = "auto"
 train_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", reduce_zero_label=True),
-    dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
+    dict(type="bam_mm.MatchAnnotation", orientation=orientation),
+    dict(type="bam_mm.LoadSemanticMap", num_classes=num_classes),
     dict(type="RandomResize", scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type="RandomCrop", crop_size=crop_size, cat_max_ratio=0.75),
     dict(type="RandomFlip", prob=0.5),
@@ -18,9 +21,9 @@ train_pipeline = [
 test_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
+    dict(type="bam_mm.MatchAnnotation", orientation=orientation),
     dict(type="Resize", scale=scale, keep_ratio=True),
-    dict(type="LoadAnnotations", reduce_zero_label=True),
-    dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
+    dict(type="bam_mm.LoadSemanticMap", num_classes=num_classes),
     dict(type="PackSegInputs"),
 ]
 train_dataloader = dict(

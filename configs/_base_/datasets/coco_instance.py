@@ -6,9 +6,13 @@ _base_ = "mmdet::_base_/datasets/coco_instance.py"
 metainfo = dict()
 num_classes = 80
 _scales = [(short, 1333) for short in range(480, 801, 32)]
+# What annotation belongs to where Exif turns a photograph and sizes do not tell: "stored" or
+# "upright" pixels; "auto" stops at such an image.
+orientation = "auto"
 train_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
+    dict(type="bam_mm.MatchAnnotation", orientation=orientation),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="RandomFlip", prob=0.5),
     dict(
@@ -36,6 +40,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
+    dict(type="bam_mm.MatchAnnotation", orientation=orientation),
     dict(type="Resize", scale=(1333, 800), keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(

@@ -28,19 +28,22 @@ metainfo = dict(
     ],
 )
 
+# What annotation belongs to where Exif turns a photograph and sizes do not tell: "stored" or
+# "upright" pixels; "auto" stops at such an image.
+orientation = "auto"
 train_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", reduce_zero_label=True),
-    dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
+    dict(type="bam_mm.MatchAnnotation", orientation=orientation),
+    dict(type="bam_mm.LoadSemanticMap", num_classes=num_classes),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", reduce_zero_label=True),
-    dict(type="bam_mm.CheckSemanticMap", num_classes=num_classes),
+    dict(type="bam_mm.MatchAnnotation", orientation=orientation),
+    dict(type="bam_mm.LoadSemanticMap", num_classes=num_classes),
     dict(type="PackSegInputs"),
 ]
 train_dataloader = dict(

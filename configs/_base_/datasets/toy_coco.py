@@ -15,9 +15,13 @@ metainfo = dict(
     )
 )
 
+# What annotation belongs to where Exif turns a photograph and sizes do not tell: "stored" or
+# "upright" pixels; "auto" stops at such an image.
+orientation = "auto"
 train_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
+    dict(type="bam_mm.MatchAnnotation", orientation=orientation),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackDetInputs"),
@@ -25,6 +29,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
+    dict(type="bam_mm.MatchAnnotation", orientation=orientation),
     # mmdet's PackDetInputs and its metric need the scale factor.
     dict(type="Resize", scale=(128, 96), keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True, with_mask=True),

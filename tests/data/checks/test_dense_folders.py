@@ -2,10 +2,7 @@
 
 import json
 
-import numpy as np
-from PIL import Image
-
-from bam_mm.data.checks.dense_folders import check_map_labels, instances, maps
+from bam_mm.data.checks.dense_folders import instances, maps
 from bam_mm.data.checks.folders import KnownData, check_known
 from bam_mm.data.checks.known import KNOWN
 
@@ -54,20 +51,6 @@ def test_images_and_their_maps(tmp_path):
     ]
     (tmp_path / "maps/b.png").touch()
     assert not faults(check, tmp_path)
-
-
-def test_labels_of_maps(tmp_path):
-    paths = [tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"]
-    Image.fromarray(np.array([[0, 3], [1, 1]], np.uint8)).save(paths[0])
-    Image.fromarray(np.array([[0, 4], [4, 1]], np.uint8)).save(paths[1])
-    paths[2].write_bytes(b"no image")
-    [finding] = check_map_labels(paths, 3)
-    assert finding.text == (
-        f"{paths[1]} has label 4 in 2 pixels, the head knows 1 to 3 (0: unlabelled)"
-    )
-    assert not finding.ok
-    [finding] = check_map_labels(paths[:1], 3)
-    assert finding.ok
 
 
 def test_coco_and_ade20k_are_known(tmp_path):
