@@ -5,14 +5,14 @@ mmdet and mmseg do not check this, and end with a traceback.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from bam_mm.data.checks.dense_labels import check_categories
 from bam_mm.errors import InputError, listing
+from bam_mm.launch.instance_files import check_instance_file, data_sets_of
 
 SCOPES = ("mmdet", "mmseg")
 
@@ -30,11 +30,12 @@ def check_data_folders(config: Config) -> None:
     if config.get("default_scope") not in SCOPES:
         return
     # Training does not need the test data of a config.
-    for part in ("train", "val") if config.get("train_dataloader") else ("test",):
-        data = (config.get(f"{part}_dataloader") or {}).get("dataset") or {}
-        if data.get("data_root") is None:
+    parts = ("train", "val") if config.get("train_dataloader") else ("test",)
+    loaders = {part: (config.get(f"{part}_dataloader") or {}).get("dataset") for part in parts}
+    for part, data in ((part, data) for part in parts for data in data_sets_of(loaders[part])):
+        if data.get("data_root") is None and not data.get("ann_file"):
             continue
-        root = Path(data["data_root"]).expanduser()
+        root = Path(data.get("data_root") or ".").expanduser()
         if not root.is_dir():
             raise InputError(
                 f"data folder {root} of {part}_dataloader does not exist: set yours with "
@@ -54,10 +55,10 @@ def check_data_folders(config: Config) -> None:
         ann_file = data.get("ann_file") or ""
         if classes and ann_file.endswith(".json"):
             # Checked here because mmdet fails to build a data set without any known category.
-            check_categories(classes, str(root / ann_file), part)
+            check_instance_file(config, part, data, root / ann_file, classes)
 
 
-def _known_classes(config: Config, data: dict) -> Sequence[str] | None:
+def _known_classes(config: Config, data: Mapping) -> Sequence[str] | None:
     with DATASETS.switch_scope_and_registry(config.default_scope) as registry:
         kind = registry.get(data["type"])
     return getattr(kind, "METAINFO", {}).get("classes")
