@@ -31,8 +31,9 @@ def check_data_folders(config: Config) -> None:
         return
     # Training does not need the test data of a config.
     parts = ("train", "val") if config.get("train_dataloader") else ("test",)
-    loaders = {part: (config.get(f"{part}_dataloader") or {}).get("dataset") for part in parts}
-    for part, data in ((part, data) for part in parts for data in data_sets_of(loaders[part])):
+    loaders = [(part, config.get(f"{part}_dataloader") or {}) for part in parts]
+    found = [(part, each) for part, loader in loaders for each in data_sets_of(loader)]
+    for part, data in found:
         if data.get("data_root") is None and not data.get("ann_file"):
             continue
         root = Path(data.get("data_root") or ".").expanduser()

@@ -16,10 +16,10 @@ from bam_mm.errors import InputError, listing
 
 
 def data_sets_of(data: Any) -> Iterator[Mapping[str, Any]]:
-    """Iterate over the configs of the data sets inside wrappers such as ``RepeatDataset``.
+    """Iterate over the configs of data sets, also inside wrappers such as ``RepeatDataset``.
 
     Args:
-        data: ``dataset`` of a dataloader's config; None yields nothing.
+        data: Config of a dataloader or a data set; anything but a dict yields nothing.
     """
     if not isinstance(data, Mapping):
         return
@@ -105,9 +105,8 @@ def _check_annotations(
     only_predicts = bool(metrics) and all(metric.get("format_only") for metric in metrics)
     if not found.content["annotations"] and (part != "test" or not only_predicts):
         raise InputError(
-            f"{path} has no annotations, which the {part} data need: provide the instance file with "
-            "annotations"
-            + ("" if part != "test" else ", or set test_evaluator.format_only=True")
+            f"{path} has no annotations, which the {part} data need: provide the instance file that "
+            "has them" + ("" if part != "test" else ", or set test_evaluator.format_only=True")
         )
 
 
@@ -126,8 +125,8 @@ def _check_masks(
 def _stop(maskless: Maskless, found: InstanceFile, needs: str) -> None:
     raise InputError(
         f"{maskless.number:,} of {len(found.content['annotations']):,} annotations have no usable "
-        f"mask, and {needs} (the first: {maskless.first}): correct their segmentation, or train and "
-        "evaluate boxes alone, as docs/protocols/detection.md describes"
+        f"mask, and {needs} (the first: {maskless.first}): correct their segmentation, or train "
+        "boxes alone (docs/protocols/detection.md, Boxes alone)"
     )
 
 
@@ -162,8 +161,8 @@ def _check_metric(
     if metric.get("classwise") and (names != list(classes) or ids != sorted(ids)):
         ordered = [name for _, name in sorted(zip(ids, names, strict=True))]
         raise InputError(
-            f"{part}_evaluator.classwise=True: mmdet names the classes of its table in the order of "
-            f"the ids in {path} ({listing(ordered)}), and metainfo.classes lists them as "
+            f"{part}_evaluator.classwise=True: mmdet names the classes of its table in the order "
+            f"of the ids in {path} ({listing(ordered)}), and metainfo.classes lists them as "
             f"{listing(classes)}; list them in the order of the ids"
         )
 

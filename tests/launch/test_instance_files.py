@@ -82,7 +82,9 @@ def test_the_metric_reads_other_images(tmp_path):
     other = small()
     other["images"].append(dict(other["images"][0], id=2, file_name="b.jpg"))
     path = write(tmp_path / "other.json", other)
-    message = r"val_evaluator\.ann_file='.*other\.json' has 2 images, and .*i\.json of val_.* 1 \(1 "
+    message = (
+        r"val_evaluator\.ann_file='.*other\.json' has 2 images, and .*i\.json of val_.* 1 \(1 "
+    )
     with pytest.raises(InputError, match=message):
         check_data_folders(config(tmp_path, small(), ann_file=path))
     with pytest.raises(InputError, match=r"val_evaluator\.ann_file='none\.json' does not exist"):

@@ -113,16 +113,15 @@ def _without_repeated(entries: list[dict], place: str, notes: Notes) -> list[dic
 
 
 def _size(entry: dict, place: str, notes: Notes, size_of: SizeOf | None) -> Size:
-    found = entry.get("width"), entry.get("height")
-    if not all(type(side) is int and side > 0 for side in found):
-        found = _whole(found[0]), _whole(found[1])
-        if None in found:
-            found = _read_size(entry, place, size_of)
+    width, height = entry.get("width"), entry.get("height")
+    if type(width) is not int or type(height) is not int or min(width, height) < 1:
+        width, height = _whole(width), _whole(height)
+        if width is None or height is None:
+            width, height = _read_size(entry, place, size_of)
             notes.add("images", "without width or height (read from the image)")
         else:
             notes.add("images", "with a width or height that is no integer")
-        entry["width"], entry["height"] = found
-    width, height = found
+        entry["width"], entry["height"] = width, height
     if max(width, height) > LONGEST or width * height >= _MOST_PIXELS:
         raise InputError(
             f"image {entry['id']!r} in {place} has {width!r:.40}x{height!r:.40} px, which is more "

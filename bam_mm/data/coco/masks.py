@@ -153,7 +153,7 @@ def _reaches(parts: list[list[float]], size: Size) -> bool:
 def _run_lengths(mask: dict, size: Size) -> tuple[Mask | None, str]:
     width, height = size
     written = mask.get("size")
-    if written != [height, width]:
+    if not isinstance(written, list) or written != [height, width]:
         return None, f"run lengths of size {written!r:.40} instead of [{height}, {width}]"
     counts = mask.get("counts")
     runs = _runs_of_text(counts) if isinstance(counts, str) else _runs_of_list(counts)
@@ -161,19 +161,17 @@ def _run_lengths(mask: dict, size: Size) -> tuple[Mask | None, str]:
         return None, "run lengths that cannot be decoded"
     if min(runs, default=0) < 0 or sum(runs) != width * height:
         return None, f"run lengths of {sum(runs):,} instead of {width * height:,} pixels"
-    if isinstance(counts, str) or all(type(run) is int for run in counts):
-        return (mask, "") if all(type(side) is int for side in written) else (
-            {**mask, "size": [height, width]},
-            "",
-        )
-    return {**mask, "size": [height, width], "counts": runs}, ""
+    changed = {**mask, "size": [height, width]}
+    if not isinstance(counts, str) and runs is not counts:
+        return {**changed, "counts": runs}, ""
+    return (mask if all(type(side) is int for side in written) else changed), ""
 
 
 def _runs_of_list(counts: Any) -> list[int] | None:
     """Return uncompressed run lengths as integers, None if they are none."""
     if not isinstance(counts, list) or not counts:
         return None
-    if type(sum(counts) if all(type(c) is int for c in counts) else None) is int:
+    if all(type(count) is int for count in counts):
         return counts
     runs = [finite_number(count) for count in counts]
     if any(run is None or run != int(run) for run in runs):
