@@ -61,6 +61,8 @@ def check_instance_file(
     metrics = list(_metrics_of(config, part))
     _check_annotations(found, part, path, metrics)
     _check_masks(found, part, config, metrics)
+    if not data.get("test_mode"):
+        _count_filtered(found, data.get("filter_cfg") or {}, classes)
     for metric in metrics:
         _check_metric(metric, part, found, path, classes)
 
@@ -105,8 +107,8 @@ def _check_annotations(
     only_predicts = bool(metrics) and all(metric.get("format_only") for metric in metrics)
     if not found.content["annotations"] and (part != "test" or not only_predicts):
         raise InputError(
-            f"{path} has no annotations, which the {part} data need: provide the instance file that "
-            "has them" + ("" if part != "test" else ", or set test_evaluator.format_only=True")
+            f"{path} has no annotations, which the {part} data need: provide the file that has "
+            "them" + ("" if part != "test" else ", or set test_evaluator.format_only=True")
         )
 
 
@@ -120,6 +122,20 @@ def _check_masks(
         _stop(trained, found, "the data pipeline loads masks")
     if scored.number and any("segm" in _listed(metric.get("metric", "bbox")) for metric in metrics):
         _stop(scored, found, "the metric evaluates masks (segm)")
+
+
+def _count_filtered(
+    found: InstanceFile, filters: Mapping[str, Any], classes: Sequence[str]
+) -> None:
+    """Note how many images mmdet's filters leave out of training; the data set logs the notes."""
+    images = found.content["images"]
+    smallest = filters.get("min_size", 0)
+    small = sum(min(entry["width"], entry["height"]) < smallest for entry in images)
+    found.notes.add("images", f"that training leaves out (a side below {smallest} px)", small)
+    if filters.get("filter_empty_gt"):
+        known = {e["id"] for e in found.content["categories"] if e["name"] in classes}
+        shown = {a["image_id"] for a in found.content["annotations"] if a["category_id"] in known}
+        found.notes.add("images", "that training leaves out (no object)", len(images) - len(shown))
 
 
 def _stop(maskless: Maskless, found: InstanceFile, needs: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from bam_mm import InputError
+from bam_mm.data.coco import api
 from bam_mm.launch.data_folders import check_data_folders
 from tests.data.coco.samples import content, small, write
 
@@ -66,6 +67,24 @@ def test_no_annotations(tmp_path):
     with pytest.raises(InputError, match=message):
         check_data_folders(config(tmp_path, found, test=True))
     check_data_folders(config(tmp_path, found, test=True, format_only=True))
+
+
+def test_images_that_training_leaves_out_are_counted(tmp_path, monkeypatch):
+    found = small()
+    found["images"] += [dict(found["images"][0], id=n, height=20) for n in (2, 3)]
+    found["categories"].append(dict(id=2, name="dog"))
+    found["annotations"].append(dict(found["annotations"][0], id=2, image_id=2, category_id=2))
+    found["annotations"][1].update(bbox=[1, 1, 9, 9], segmentation=None)
+    read = []
+    original = api.read_ahead
+    monkeypatch.setattr(api, "read_ahead", lambda *a: read.append(original(*a)) or read[-1])
+    settings = config(tmp_path, found)
+    settings.train_dataloader.dataset.filter_cfg = dict(filter_empty_gt=True, min_size=32)
+    settings.val_dataloader = None
+    check_data_folders(settings)
+    notes = str(read[0].notes)
+    assert "2 that training leaves out (a side below 32 px)" in notes
+    assert "2 that training leaves out (no object)" in notes  # of the class cat
 
 
 def test_the_message_suggests_the_classes_without_a_group_of_them(tmp_path):

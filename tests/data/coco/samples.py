@@ -17,7 +17,7 @@ from bam_mm.data.toy.scene import CLASS_NAMES
 @functools.cache
 def _content():
     images, annotations = [], []
-    for number, scene in enumerate(dense_scenes("val", 12, 3), 1):
+    for number, scene in enumerate(dense_scenes("val", 6, 3), 1):
         _, ids = scene.render()
         images.append(dict(id=number, file_name=f"{number}.jpg", height=HEIGHT, width=WIDTH))
         for entry in annotations_of(scene, ids):
@@ -27,7 +27,7 @@ def _content():
 
 
 def content():
-    """Return a copy of sound content: twelve images with polygons, and crowds with run lengths."""
+    """Return a copy of sound content: six images with polygons, and crowds with run lengths."""
     return copy.deepcopy(_content())
 
 

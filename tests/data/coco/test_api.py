@@ -75,7 +75,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("kind", CHANGES)
 def test_average_precision_equals_that_of_the_sound_file(kind, sound, tmp_path):
-    assert 0.2 < sound["segm_mAP"] < sound["bbox_mAP"] < 0.95
+    assert 0.1 < sound["segm_mAP"] < sound["bbox_mAP"] < 0.95
     assert scores(write(tmp_path / "i.json", CHANGES[kind]())) == sound
 
 
@@ -99,8 +99,8 @@ def test_boxes_alone_are_evaluated_without_masks(sound, tmp_path):
 def test_training_data_equal_those_of_the_sound_file(kind, tmp_path):
     expected = data_set(write(tmp_path / "i.json", content()))
     found = data_set(write(tmp_path / "j.json", CHANGES[kind]()))
-    assert len(found) == len(expected) == 12
-    for index in range(12):
+    assert len(found) == len(expected) == 6
+    for index in range(6):
         first, second = expected.get_data_info(index), found.get_data_info(index)
         assert first["instances"] == second["instances"]
         assert first["img_path"] == second["img_path"]
@@ -110,7 +110,7 @@ def test_labels_follow_the_names_of_the_config(tmp_path):
     path = write(tmp_path / "i.json", content())
     classes = CLASS_NAMES[::-1][:4]
     labels = {}
-    for index in range(12):
+    for index in range(6):
         for entry in data_set(path, classes).get_data_info(index)["instances"]:
             labels[tuple(entry["bbox"][:2])] = classes[entry["bbox_label"]]
     expected = {
@@ -161,7 +161,7 @@ def test_what_was_changed_is_logged_once(tmp_path, monkeypatch):
     data_set(path)
     metric_of(path)
     assert logged == [
-        f"{path}: annotations: 37 without an area (that of the mask, else of the box)"
+        f"{path}: annotations: 18 without an area (that of the mask, else of the box)"
     ]
 
 

@@ -125,6 +125,8 @@ def use(coco):
     ]
     evaluation = COCOeval(coco, coco.loadRes(predictions), "bbox")
     evaluation.params.iouThrs = evaluation.params.iouThrs[:1]
+    evaluation.params.areaRng = evaluation.params.areaRng[:1]
+    evaluation.params.maxDets = [9]
     evaluation.evaluate()
     evaluation.accumulate()
 
