@@ -54,9 +54,9 @@ def check_data_folders(config: Config) -> None:
                 )
         classes = (data.get("metainfo") or {}).get("classes") or _known_classes(config, data)
         ann_file = data.get("ann_file") or ""
-        if classes and ann_file.endswith(".json"):
+        if ann_file and config.default_scope == "mmdet":
             # Checked here because mmdet fails to build a data set without any known category.
-            check_instance_file(config, part, data, root / ann_file, classes)
+            check_instance_file(config, part, data, root / ann_file, classes or ())
 
 
 def _known_classes(config: Config, data: Mapping) -> Sequence[str] | None:

@@ -43,7 +43,8 @@ def check_instance_file(
         part: ``train``, ``val`` or ``test``.
         data: Config of the data set.
         path: Path of its annotation file.
-        classes: Names of its classes.
+        classes: Names of its classes, or path of a list of them, as mmengine takes it; empty for
+            all categories of the file.
 
     Raises:
         InputError: If the file has a fault, lacks a class, annotations or masks that the run needs,
@@ -57,7 +58,11 @@ def check_instance_file(
     images = path.parent if not data.get("data_root") else Path(data["data_root"]).expanduser()
     folder = images / ((data.get("data_prefix") or {}).get("img") or "")
     found = api.read_ahead(path, folder)
-    _check_classes(found, classes, path)
+    if isinstance(classes, str) and Path(classes).is_file():
+        classes = [name for name in Path(classes).read_text().split("\n") if name]
+    names = [entry["name"] for entry in found.content["categories"]]
+    classes = classes or names
+    check_class_names(classes, names, str(path), suggested=_with_objects(found) or names)
     metrics = list(_metrics_of(config, part))
     _check_annotations(found, part, path, metrics)
     _check_masks(found, part, config, metrics)
@@ -73,14 +78,6 @@ def _kind_of(config: Config, data: Mapping[str, Any]) -> Any:
         return kind
     with DATASETS.switch_scope_and_registry(config.default_scope) as registry:
         return registry.get(kind)
-
-
-def _check_classes(found: InstanceFile, classes: Sequence[str], path: Path) -> None:
-    if isinstance(classes, str) and Path(classes).is_file():
-        classes = Path(classes).read_text().split("\n")  # as mmengine reads such a file
-        classes = [name for name in classes if name]
-    names = [entry["name"] for entry in found.content["categories"]]
-    check_class_names(classes, names, str(path), suggested=_with_objects(found) or names)
 
 
 def _with_objects(found: InstanceFile) -> list[str]:
@@ -165,6 +162,7 @@ def _check_metric(
     classes: Sequence[str],
 ) -> None:
     other = metric.get("ann_file")
+    other = None if other is None or "://" in str(other) else other
     if other is not None and not Path(other).is_file():
         raise InputError(
             f"{part}_evaluator.ann_file={str(other)!r} does not exist: set it to the annotation "

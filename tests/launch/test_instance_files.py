@@ -59,6 +59,21 @@ def test_missing_masks(mask, settings, needs, tmp_path):
         check_data_folders(config(tmp_path, small(segmentation=mask), **settings))
 
 
+def test_a_file_of_another_ending(tmp_path):
+    settings = config(tmp_path, small())
+    (tmp_path / "labels.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    settings.train_dataloader.dataset.ann_file = "labels.txt"
+    with pytest.raises(InputError, match=r"labels\.txt has more than one JSON document"):
+        check_data_folders(settings)
+
+
+def test_a_list_of_classes_in_a_file(tmp_path):
+    (tmp_path / "classes.txt").write_text("cat\n")
+    check_data_folders(config(tmp_path, small(), classes=str(tmp_path / "classes.txt")))
+    with pytest.raises(InputError, match=r"metainfo\.classes='cat' is a text"):
+        check_data_folders(config(tmp_path, small(), classes="cat"))
+
+
 def test_no_annotations(tmp_path):
     found = {key: value for key, value in small().items() if key != "annotations"}
     with pytest.raises(InputError, match=r"i\.json has no annotations, which the train data need"):

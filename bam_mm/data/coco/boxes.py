@@ -41,7 +41,7 @@ def repaired_box(box: Any, bounds: Bounds | None, size: Size) -> tuple[Box | Non
         return of_mask, "without a box (taken from the mask)"
     x, y, width, height = numbers
     turned = [x + min(width, 0), y + min(height, 0), abs(width), abs(height)]
-    faulty = not width or not height or is_beyond(turned, size) or _is_beside(turned, bounds)
+    faulty = not width or not height or is_beyond(turned, size) or is_beside(turned, bounds)
     if faulty and of_mask is not None:
         return of_mask, "with a box that contradicts the mask (taken from the mask)"
     if is_beyond(turned, size) and overlaps(turned, size):
@@ -65,7 +65,8 @@ def overlaps(box: Box, size: Size) -> bool:
     return across > 0 and min(y + height, size[1]) - max(y, 0) > 0
 
 
-def _is_beside(box: Box, bounds: Bounds | None) -> bool:
+def is_beside(box: Box, bounds: Bounds | None) -> bool:
+    """Return whether a box has no area in common with the bounds of its mask."""
     if bounds is None:
         return False
     x, y, width, height = box

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bam_mm.data.coco.boxes import TOLERANCE, Box, four_numbers
+from bam_mm.data.coco.boxes import TOLERANCE, Box, four_numbers, is_beside, is_beyond
 from bam_mm.data.coco.identifiers import References
 from bam_mm.data.coco.images import Size
 from bam_mm.data.coco.masks import bounds_of, usable_mask
@@ -34,6 +34,7 @@ class _Look:
     normalised_mask: bool | None = None
     corners: bool | None = None
     elsewhere: bool | None = None
+    beside: bool | None = None
 
 
 def check_conventions(
@@ -49,7 +50,7 @@ def check_conventions(
 
     Raises:
         InputError: If boxes or polygons are normalised, boxes hold two corners, or annotations lie
-            outside their images.
+            outside their images, or boxes beside their masks.
     """
     annotations = content["annotations"]
     references = References(list(sizes))
@@ -64,6 +65,7 @@ def check_conventions(
     _check_share(looks, "corners", 0.5, place, _CORNERS)
     _check_corners_without_masks(looks, place)
     _check_share(looks, "elsewhere", 0.05, place, _ELSEWHERE)
+    _check_share(looks, "beside", 0.05, place, _BESIDE)
 
 
 _NORMALISED_BOXES = (
@@ -83,6 +85,11 @@ _ELSEWHERE = (
     "has annotations outside their images",
     "check width and height of the images, and export the annotations again for images of this "
     "size",
+)
+
+_BESIDE = (
+    "has boxes that do not touch their masks",
+    "export boxes and masks again from the same images, or remove bbox to take it from the masks",
 )
 
 
@@ -126,6 +133,8 @@ def _look(annotation: Mapping[str, Any], index: int, size: Size) -> _Look:
         found["normalised_mask"] = 0 <= min(polygons) and 0 < max(polygons) <= 1
     if box and bounds:
         x, y, width, height = box
+        usual = min(width, height) > 0 and not is_beyond(box, size)
+        found["beside"] = usual and is_beside(box, bounds)
         found["corners"] = _near(box, bounds) and not _near((x, y, x + width, y + height), bounds)
     if box or fault.endswith("outside the image"):
         found["elsewhere"] = bounds is None and (box is None or _is_elsewhere(box, size))

@@ -89,4 +89,5 @@ class References:
         """Return the id that ``value`` refers to; None if there is none, or more than one."""
         if type(value) in (int, str) and value in self._ids:
             return value
-        return self._written.get(str(canonical(value)))
+        written = canonical(value)
+        return None if written is None else self._written.get(str(written))

@@ -114,6 +114,10 @@ for entry in LOST["annotations"]:
             r"image_id 1001, the first image 1\): correct the ids",
         ),
         (small(image_id="removed"), r"annotation 1 in i\.json has no image_id: write that of its"),
+        (
+            dict(small(image_id=None), images=[dict(small()["images"][0], id="None")]),
+            r"annotation 1 in i\.json has no image_id",
+        ),
         (small(category_id=None), r"annotation 1 in i\.json has no category_id"),
         (
             small(bbox=None, segmentation=None, id="removed"),
@@ -177,6 +181,14 @@ def enlarge(entry, width, height):
 def test_a_file_in_another_convention(change, message, masks):
     with pytest.raises(InputError, match=message):
         check_instances(converted(change, masks=masks), "i.json")
+
+
+def test_boxes_beside_their_masks():
+    found = dict(small(), annotations=[dict(small()["annotations"][0], id=n) for n in range(1, 9)])
+    found["annotations"][3]["bbox"] = [60, 20, 30, 40]
+    message = r"do not touch their masks \(1 of 8 .*annotation 4 .*\): export .* or remove bbox"
+    with pytest.raises(InputError, match=message):
+        check_instances(found, "i.json")
 
 
 def test_normalised_polygons():
