@@ -16,7 +16,8 @@ def main() -> int:
     parser.add_argument(
         "name",
         help="imagenet, food101, cifar10, cifar100, cars, aircraft, pets, flowers, coco, ade20k or "
-        "davis2017, or folder for your own images in SPLIT/CLASS/IMAGE (split train, val or test)",
+        "davis2017; folder for your own images in SPLIT/CLASS/IMAGE (split train, val or test), or "
+        "instances for your own COCO instance files",
     )
     parser.add_argument("path", type=Path, help="folder of the data set")
     parser.add_argument(

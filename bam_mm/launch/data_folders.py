@@ -5,7 +5,7 @@ mmdet and mmseg do not check this, and end with a traceback.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from bam_mm.data.checks.dense_labels import check_categories
 from bam_mm.data.checks.map_folders import check_endings
 from bam_mm.errors import InputError, listing
+from bam_mm.launch.instance_files import check_instance_file, data_sets_of
 
 SCOPES = ("mmdet", "mmseg")
 
@@ -35,11 +35,13 @@ def check_data_folders(config: Config) -> None:
     if config.get("default_scope") not in SCOPES:
         return
     # Training does not need the test data of a config.
-    for part in ("train", "val") if config.get("train_dataloader") else ("test",):
-        data = (config.get(f"{part}_dataloader") or {}).get("dataset") or {}
-        if data.get("data_root") is None:
+    parts = ("train", "val") if config.get("train_dataloader") else ("test",)
+    loaders = [(part, config.get(f"{part}_dataloader") or {}) for part in parts]
+    found = [(part, each) for part, loader in loaders for each in data_sets_of(loader)]
+    for part, data in found:
+        if data.get("data_root") is None and not data.get("ann_file"):
             continue
-        root = Path(data["data_root"]).expanduser()
+        root = Path(data.get("data_root") or ".").expanduser()
         if not root.is_dir():
             raise InputError(
                 f"data folder {root} of {part}_dataloader does not exist: set yours with "
@@ -61,16 +63,16 @@ def check_data_folders(config: Config) -> None:
         if endings and prefixes.get("img_path") and not ann_file:
             maps = root / prefixes["seg_map_path"] if prefixes.get("seg_map_path") else None
             check_endings(root / prefixes["img_path"], maps, endings, part)
-        if classes and ann_file.endswith(".json"):
+        if ann_file and config.default_scope == "mmdet":
             # Checked here because mmdet fails to build a data set without any known category.
-            check_categories(classes, str(root / ann_file), part)
+            check_instance_file(config, part, data, root / ann_file, classes or ())
 
 
-def _known_classes(config: Config, data: dict) -> Sequence[str] | None:
+def _known_classes(config: Config, data: Mapping) -> Sequence[str] | None:
     return getattr(_kind_of(config, data), "METAINFO", {}).get("classes")
 
 
-def _endings(config: Config, data: dict) -> tuple[str, str] | None:
+def _endings(config: Config, data: Mapping) -> tuple[str, str] | None:
     """Return the endings by which mmseg finds images and maps, None for other data sets."""
     kind = _kind_of(config, data)
     if getattr(getattr(kind, "load_data_list", None), "__module__", "") != _FINDS_BY_ENDING:
@@ -83,7 +85,7 @@ def _endings(config: Config, data: dict) -> tuple[str, str] | None:
     return found[0], found[1]
 
 
-def _kind_of(config: Config, data: dict) -> Any:
+def _kind_of(config: Config, data: Mapping) -> Any:
     if not isinstance(data["type"], str):
         return data["type"]
     with DATASETS.switch_scope_and_registry(config.default_scope) as registry:

@@ -1,10 +1,13 @@
 """Missing folders and files of detection and segmentation configs."""
 
+import json
+
 import pytest
 from mmengine.config import Config
 
 from bam_mm import InputError
 from bam_mm.launch.data_folders import check_data_folders
+from tests.data.coco.samples import small
 
 
 def config(root, scope="mmdet", metainfo={"classes": ("cat",)}):  # noqa: B006
@@ -33,7 +36,7 @@ def test_missing_data_one_after_the_other(tmp_path):
     (root / "a").mkdir(parents=True)
     with pytest.raises(InputError, match=r"a/i\.json does not exist \(.*coco has: a\)"):
         check_data_folders(config(root))
-    (root / "a/i.json").write_text('{"categories": [{"id": 3, "name": "cat"}]}')
+    (root / "a/i.json").write_text(json.dumps(small()))
     with pytest.raises(InputError, match=r"train/ does not exist|coco/train does not exist"):
         check_data_folders(config(root))
     (root / "train").mkdir()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from bam_mm.data.checks.folders import Check, Finding
+from bam_mm.data.coco.reader import read_instances
 from bam_mm.data.file_names import is_hidden
-from bam_mm.errors import listing
+from bam_mm.errors import InputError, listing
 
 
 def instances(ann_file: str, folder: str, images: int, categories: int) -> Check:
@@ -28,12 +28,11 @@ def instances(ann_file: str, folder: str, images: int, categories: int) -> Check
         if not path.is_file():
             return Finding(False, f"{path} is missing")
         try:
-            content = json.loads(path.read_bytes())
-            names = [entry["file_name"] for entry in content["images"]]
-            known = {entry["id"] for entry in content["categories"]}
-            strays = [a["id"] for a in content["annotations"] if a["category_id"] not in known]
-        except (ValueError, KeyError, TypeError) as error:
-            return Finding(False, f"{path} is not a COCO instance JSON file ({error!r})")
+            found = read_instances(path, root / folder)
+        except InputError as error:
+            return Finding(False, str(error))
+        names = [entry["file_name"] for entry in found.content["images"]]
+        known = found.content["categories"]
         existing = {p.name for p in (root / folder).glob("*")}
         missing = [name for name in names if name not in existing]
         text = (
@@ -42,9 +41,9 @@ def instances(ann_file: str, folder: str, images: int, categories: int) -> Check
         )
         if missing:
             text += f" (missing: {listing(missing)})"
-        if strays:
-            text += f"; {len(strays)} annotations of an unknown category, the first: {strays[0]}"
-        ok = not missing and not strays and (len(names), len(known)) == (images, categories)
+        if found.notes:
+            text += f"; {found.notes}"
+        ok = not missing and (len(names), len(known)) == (images, categories)
         return Finding(ok, text)
 
     return check

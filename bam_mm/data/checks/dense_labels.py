@@ -6,8 +6,6 @@ out silently.
 
 from __future__ import annotations
 
-import json
-import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -80,59 +78,6 @@ def check_heads(model: nn.Module, classes: Sequence[str], dataset, part: str) ->
                 f"num_classes={len(classes)}, or set the names of the data's classes in "
                 f"{part}_dataloader.dataset.metainfo.classes"
             )
-
-
-def check_categories(classes: Sequence[str], ann_file: str, part: str) -> None:
-    """Check that the classes of a data set are categories of its instance file, in the same order.
-
-    mmdet silently drops a class that the file lacks, and numbers the other classes without it.
-
-    Args:
-        classes: Names of the data set's classes.
-        ann_file: Path of the COCO instance JSON file.
-        part: ``train``, ``val`` or ``test``, for messages.
-
-    Raises:
-        InputError: If a class is missing from the file, or the order differs.
-    """
-    names = read_categories(ann_file)
-    missing = [name for name in classes if name not in names]
-    if missing:
-        raise InputError(
-            f"{ann_file} has {len(names)} categories ({listing(names)}), and {len(missing)} of the "
-            f"{len(classes)} classes of the {part} data are not among them ({listing(missing)}): "
-            f'set --cfg-options metainfo.classes="[{",".join(names[:2])},...]" '
-            f"num_classes={len(names)}, or set data_root to the data that the head is meant for"
-        )
-    order = [name for name in names if name in set(classes)]
-    if order != list(classes):
-        raise InputError(
-            f"{ann_file} lists its categories as {listing(order)}, but {part}_dataloader.dataset."
-            f"metainfo.classes lists them as {listing(classes)}: use the order of the file, which "
-            "the labels follow"
-        )
-
-
-def read_categories(ann_file: str) -> list[str]:
-    """Read the category names of an instance file by ascending id, without parsing all of it.
-
-    Raises:
-        InputError: If the file has no categories.
-    """
-    try:
-        with (
-            Path(ann_file).open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
-            place = data.rfind(b'"categories"')
-            start = data.find(b"[", place)
-            text = data[start:].decode() if place >= 0 and start >= 0 else ""
-        found, _ = json.JSONDecoder().raw_decode(text)
-        return [entry["name"] for entry in sorted(found, key=lambda entry: entry["id"])]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{ann_file} has no categories with ids and names: provide a COCO instance JSON file"
-        ) from error
 
 
 def check_files(paths: Sequence[Path], dataset, part: str, what: str) -> None:

@@ -20,6 +20,7 @@ from bam_mm.data.checks.folders import (
     listed,
     sequences,
 )
+from bam_mm.data.checks.own_instances import check_own_instances
 from bam_mm.errors import InputError
 
 
@@ -132,10 +133,11 @@ KNOWN = {
 
 
 def check_data(name: str, root: str | Path) -> list[Finding]:
-    """Check a data set of known size, or your own image folders.
+    """Check a data set of known size, or your own data.
 
     Args:
-        name: Key of :data:`KNOWN`, or ``folder`` for your own image folders.
+        name: Key of :data:`KNOWN`, ``folder`` for your own image folders, or ``instances`` for your
+            own COCO instance files.
         root: Folder of the data set.
 
     Returns:
@@ -146,7 +148,9 @@ def check_data(name: str, root: str | Path) -> list[Finding]:
     """
     if name == "folder":
         return check_folder(root)
+    if name == "instances":
+        return check_own_instances(root)
     if name not in KNOWN:
-        names = ", ".join([*KNOWN, "folder"])
+        names = ", ".join([*KNOWN, "folder", "instances"])
         raise InputError(f"unknown data set {name!r}: choose one of {names}")
     return check_known(KNOWN[name], root)

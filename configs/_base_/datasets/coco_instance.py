@@ -5,6 +5,9 @@ _base_ = "mmdet::_base_/datasets/coco_instance.py"
 # Names of classes other than COCO's: --cfg-options metainfo.classes="[cat,dog]" num_classes=2
 metainfo = dict()
 num_classes = 80
+# Boxes alone: --cfg-options with_mask=False metric=bbox model.roi_head.mask_head=None
+with_mask = True
+metric = ["bbox", "segm"]
 _scales = [(short, 1333) for short in range(480, 801, 32)]
 # What annotation belongs to where Exif turns a photograph and sizes do not tell: "stored" or
 # "upright" pixels; "auto" stops at such an image.
@@ -13,7 +16,7 @@ train_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
     dict(type="bam_mm.MatchAnnotation", orientation=orientation),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=with_mask),
     dict(type="RandomFlip", prob=0.5),
     dict(
         type="RandomChoice",
@@ -42,7 +45,7 @@ test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="bam_mm.MatchAnnotation", orientation=orientation),
     dict(type="Resize", scale=(1333, 800), keep_ratio=True),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=with_mask),
     dict(
         type="PackDetInputs",
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),

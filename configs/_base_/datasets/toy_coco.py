@@ -15,6 +15,9 @@ metainfo = dict(
     )
 )
 
+# Boxes alone: --cfg-options with_mask=False metric=bbox model.roi_head.mask_head=None
+with_mask = True
+metric = ["bbox", "segm"]
 # What annotation belongs to where Exif turns a photograph and sizes do not tell: "stored" or
 # "upright" pixels; "auto" stops at such an image.
 orientation = "auto"
@@ -22,7 +25,7 @@ train_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
     dict(type="bam_mm.MatchAnnotation", orientation=orientation),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=with_mask),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackDetInputs"),
 ]
@@ -32,7 +35,7 @@ test_pipeline = [
     dict(type="bam_mm.MatchAnnotation", orientation=orientation),
     # mmdet's PackDetInputs and its metric need the scale factor.
     dict(type="Resize", scale=(128, 96), keep_ratio=True),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=with_mask),
     dict(
         type="PackDetInputs",
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
@@ -74,7 +77,7 @@ test_dataloader = val_dataloader
 val_evaluator = dict(
     type="CocoMetric",
     ann_file=data_root + "/annotations/instances_val.json",
-    metric=["bbox", "segm"],
+    metric=metric,
     format_only=False,
 )
 test_evaluator = val_evaluator

@@ -12,11 +12,13 @@ def faults(check, root):
     return [f.text for f in check_known(known, root) if not f.ok]
 
 
-def write(root, images, annotations=({"id": 4, "category_id": 1},)):
+def write(root, images, **changes):
+    annotation = dict(id=4, image_id=0, category_id=1, bbox=[1, 2, 9, 9], area=81, iscrowd=0)
+    sizes = dict(width=20, height=20)
     content = dict(
-        images=[dict(file_name=f"{name}.jpg") for name in images],
-        annotations=list(annotations),
-        categories=[dict(id=1), dict(id=7)],
+        images=[dict(id=i, file_name=f"{name}.jpg", **sizes) for i, name in enumerate(images)],
+        annotations=[{**annotation, **changes}],
+        categories=[dict(id=1, name="cat"), dict(id=7, name="dog")],
     )
     (root / "i.json").write_text(json.dumps(content))
 
@@ -33,12 +35,13 @@ def test_an_instance_file_and_its_images(tmp_path):
     ]
     (tmp_path / "train/b.jpg").touch()
     assert not faults(check, tmp_path)
-    write(tmp_path, "ab", [{"id": 4, "category_id": 1}, {"id": 5, "category_id": 2}])
-    assert "1 annotations of an unknown category, the first: 5" in faults(check, tmp_path)[0]
+    write(tmp_path, "ab", category_id=2)
+    assert "1 of 1 annotations in " in faults(check, tmp_path)[0]
+    assert "does not list (the first: annotation 4 with category_id 2)" in faults(check, tmp_path)[0]
     write(tmp_path, "a")
     assert faults(check, tmp_path)[0].startswith("1 of 2 images")
     (tmp_path / "i.json").write_text("[1")
-    assert "is not a COCO instance JSON file" in faults(check, tmp_path)[0]
+    assert "i.json ends in the middle" in faults(check, tmp_path)[0]
 
 
 def test_images_and_their_maps(tmp_path):

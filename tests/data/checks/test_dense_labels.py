@@ -1,19 +1,12 @@
 """Detection and segmentation data that do not fit the model: one message for each fault."""
 
-import json
-
 import numpy as np
 import pytest
 from torch import nn
 
 from bam_mm import InputError
 from bam_mm.data import CheckSemanticMap
-from bam_mm.data.checks.dense_labels import (
-    check_categories,
-    check_dense_data,
-    check_map,
-    read_categories,
-)
+from bam_mm.data.checks.dense_labels import check_dense_data, check_map
 
 
 class Head(nn.Module):
@@ -30,13 +23,10 @@ class Model(nn.Module):
 
 
 class Instances:
-    def __init__(self, root, classes, images=("a.jpg", "b.jpg"), names=None):
+    def __init__(self, root, classes, images=("a.jpg", "b.jpg")):
         self.data_root, self.metainfo = str(root), {"classes": tuple(classes)}
         self.ann_file, self.cat_ids = str(root / "i.json"), [1, 2]
         self.images = [dict(img_path=str(root / name)) for name in images]
-        categories = [dict(name=n, id=10 * i) for i, n in enumerate(names or classes)]
-        # The file does not list the categories in the order of their ids.
-        (root / "i.json").write_text(json.dumps({"images": [], "categories": categories[::-1]}))
         for name in ("a.jpg", "b.jpg"):
             (root / name).touch()
 
@@ -79,26 +69,6 @@ def test_each_fault_has_its_own_message(classes, settings, message, tmp_path):
         check_dense_data(Model(classes), Instances(tmp_path, ["cat", "dog"], **settings), "val")
 
 
-@pytest.mark.parametrize(
-    "names, message",
-    [
-        (
-            ["disk", "star", "ring"],
-            r"i\.json has 3 categories \(disk, star, ring\), and 2 of the 2 classes of the val "
-            r"data .*\(cat, dog\).*num_classes=3",
-        ),
-        (["dog", "cat"], r"lists its categories as dog, cat, but val_dataloader.*as cat, dog"),
-    ],
-)
-def test_categories_of_the_file(names, message, tmp_path):
-    data = Instances(tmp_path, ["cat", "dog"], names=names)
-    with pytest.raises(InputError, match=message):
-        check_categories(("cat", "dog"), data.ann_file, "val")
-    # Additional categories in the file are allowed, for training on a part of the classes.
-    data = Instances(tmp_path, ["cat", "dog"], names=["cat", "cow", "dog"])
-    check_categories(("cat", "dog"), data.ann_file, "val")
-
-
 def test_a_missing_map(tmp_path):
     data = Instances(tmp_path, ["cat", "dog"])
     for number, info in enumerate(data.images):
@@ -106,12 +76,6 @@ def test_a_missing_map(tmp_path):
     (tmp_path / "0.png").touch()
     with pytest.raises(InputError, match=r"1 of 2 maps of .* are missing, the first: .*1\.png"):
         check_dense_data(Model(2), data, "train")
-
-
-def test_a_file_without_categories(tmp_path):
-    (tmp_path / "x.json").write_text('{"images": []}')
-    with pytest.raises(InputError, match=r"x\.json has no categories"):
-        read_categories(str(tmp_path / "x.json"))
 
 
 def test_labels_beyond_the_classes():

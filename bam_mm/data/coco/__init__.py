@@ -1,0 +1,1 @@
+"""COCO instance files as annotation tools write them: one reading, or one message."""
