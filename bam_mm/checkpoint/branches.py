@@ -119,8 +119,8 @@ def _choose(
 
 def _described(root: Root, roots: Sequence[Root], layout: Layout) -> str:
     value = root.role
-    if layout is MMENGINE_EMA and root.prefix.startswith(_SOURCE):
-        value = -1
+    if layout is MMENGINE_EMA:
+        value = -1 if root.prefix.startswith(_SOURCE) else 1
     paired = any(r.role for r in roots)
     name = "teacher" if value > 0 else "student" if value < 0 or paired else ""
     return f"{root.where} ({name})" if name else root.where

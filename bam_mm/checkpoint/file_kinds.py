@@ -34,30 +34,30 @@ class Kind:
     """
 
     name: str
-    mark: bytes | str
+    mark: str
     remedy: str
 
 
 BY_BYTES = (
-    Kind("a Git LFS pointer", rb"version https://git-lfs", "fetch the file itself (git lfs pull)"),
-    Kind("a git-annex pointer", rb"/?(\.\./)*(\.git)?/?annex/objects/", "run git annex get"),
-    Kind("an HTML page", rb"(?i)\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", _AGAIN),
-    Kind("an XML text, as servers answer with an error", rb"\s*<\?xml\b", _AGAIN),
-    Kind("a NumPy array", rb"\x93NUMPY", _EXPORT),
-    Kind("an HDF5 file, as Keras writes it", rb"\x89HDF\r\n", _EXPORT),
-    Kind("a GGUF file of llama.cpp", rb"GGUF|GGML|lmgg|tjgg", _EXPORT),
-    Kind("a TensorFlow Lite model", rb".{4}TFL3", _EXPORT),
-    Kind("an ONNX model", rb"\x08[\x01-\x20]\x12.{1,2}(pytorch|tf2onnx|onnx|keras|skl)", _EXPORT),
-    Kind("compressed with gzip", rb"\x1f\x8b", _UNPACK),
-    Kind("compressed with bzip2", rb"BZh[1-9]", _UNPACK),
-    Kind("compressed with xz", rb"\xfd7zXZ\x00", _UNPACK),
-    Kind("compressed with Zstandard", rb"\x28\xb5\x2f\xfd", _UNPACK),
-    Kind("a 7-Zip archive", rb"7z\xbc\xaf\x27\x1c", _UNPACK),
-    Kind("a RAR archive", rb"Rar!\x1a\x07", _UNPACK),
-    Kind("a tar archive", rb".{257}ustar", _UNPACK),
-    Kind("an image", rb"\xff\xd8\xff|\x89PNG|GIF8|RIFF.{4}WEBP", "pass the checkpoint"),
-    Kind("a PDF", rb"%PDF", "pass the checkpoint"),
-    Kind("metadata of macOS", rb"\x00\x05\x16[\x00\x07]", "pass the file without ._ in its name"),
+    Kind("a Git LFS pointer", r"version https://git-lfs", "fetch the file itself (git lfs pull)"),
+    Kind("a git-annex pointer", r"/?(\.\./)*(\.git)?/?annex/objects/", "run git annex get"),
+    Kind("an HTML page", r"(?i)\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", _AGAIN),
+    Kind("an XML text, as servers answer with an error", r"\s*<\?xml\b", _AGAIN),
+    Kind("a NumPy array", r"\x93NUMPY", _EXPORT),
+    Kind("an HDF5 file, as Keras writes it", r"\x89HDF\r\n", _EXPORT),
+    Kind("a GGUF file of llama.cpp", r"GGUF|GGML|lmgg|tjgg", _EXPORT),
+    Kind("a TensorFlow Lite model", r".{4}TFL3", _EXPORT),
+    Kind("an ONNX model", r"\x08[\x01-\x20]\x12.{1,2}(pytorch|tf2onnx|onnx|keras|skl)", _EXPORT),
+    Kind("compressed with gzip", r"\x1f\x8b", _UNPACK),
+    Kind("compressed with bzip2", r"BZh[1-9]", _UNPACK),
+    Kind("compressed with xz", r"\xfd7zXZ\x00", _UNPACK),
+    Kind("compressed with Zstandard", r"\x28\xb5\x2f\xfd", _UNPACK),
+    Kind("a 7-Zip archive", r"7z\xbc\xaf\x27\x1c", _UNPACK),
+    Kind("a RAR archive", r"Rar!\x1a\x07", _UNPACK),
+    Kind("a tar archive", r".{257}ustar", _UNPACK),
+    Kind("an image", r"\xff\xd8\xff|\x89PNG|GIF8|RIFF.{4}WEBP", "pass the checkpoint"),
+    Kind("a PDF", r"%PDF", "pass the checkpoint"),
+    Kind("metadata of macOS", r"\x00\x05\x16[\x00\x07]", "pass the file without ._ in its name"),
 )
 
 BY_NAME = (
@@ -214,12 +214,12 @@ def _fault(path: Path, head: bytes) -> tuple[str, str] | None:
     if not head:
         return "empty (0 bytes), truncated or damaged", "copy it again, or use an earlier one"
     for kind in BY_BYTES:
-        if re.match(kind.mark, head, re.DOTALL):
+        if re.match(kind.mark.encode(), head, re.DOTALL):
             old = kind.name == "a tar archive" and b"sys_info" in head
             name = "a tar archive of PyTorch 0.1" if old else kind.name
             return name, _SAVE if old else kind.remedy
     for kind in BY_NAME:
-        if re.fullmatch(str(kind.mark), path.name):
+        if re.fullmatch(kind.mark, path.name):
             return kind.name, kind.remedy
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         if len(head) > 20 and _TORCH_MAGIC not in head[:32]:
@@ -233,7 +233,7 @@ def _fault(path: Path, head: bytes) -> tuple[str, str] | None:
 
 def _inside(path: Path) -> str:
     for kind in FOLDERS:
-        if any(True for _ in path.glob(str(kind.mark))):
+        if any(True for _ in path.glob(kind.mark)):
             return f" ({kind.name}): {kind.remedy.format(path)}"
     files = sorted(p.name for p in path.iterdir() if p.name.endswith(_WEIGHTS))
     if files:

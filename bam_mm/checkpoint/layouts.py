@@ -39,7 +39,13 @@ class Layout:
         return any(re.match(pattern, key) for pattern in (*self.aside, *_ASIDE))
 
 
-_ASIDE = (r"mask_token$", r"masked_embed$", r"pooler\.", r"decoder\.decoder_")
+_ASIDE = (
+    r"(mask_token|masked_embed)$",
+    r"pooler\.",
+    r"decoder\.decoder_",
+    # Counters of moving averages.
+    r"(n_averaged|steps?|updates|num_updates|initted|decay)$",
+)
 _HEADS = (r"head\.(?!norm\.)", r"fc\.", r"proj_head\.", r"pred_head\.")
 _PLAIN = (r"head\.(?!norm\.)", r"head_dist\.", r"fc\.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 import zipfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sized
@@ -163,7 +164,9 @@ def _run_its_code(path: Path, map_location: Any) -> Any:
         level=logging.WARNING,
     )
     try:
-        with _without_environment(FORCE_SAFE):
+        with _without_environment(FORCE_SAFE), warnings.catch_warnings():
+            # torch warns that it reads TorchScript with another function.
+            warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location=map_location, weights_only=False)
     except Exception as error:
         raise InputError(

@@ -146,9 +146,7 @@ def find_roots(keys: Sequence[str], nested: Iterable[str] = ()) -> list[Root]:
     found = [match[1] for match in map(_BEFORE_MARK.match, keys) if match]
     prefixes = list(dict.fromkeys(prefix.removesuffix(WRAPPER) for prefix in found))
     prefixes = [p for p in _without_repeated(prefixes) if not _is_head(p)]
-    if "" in prefixes:
-        # A part of the backbone may have the names of another architecture.
-        prefixes = [p for p in prefixes if not p or role(p) or p.split(".")[0] in BACKBONES]
+    prefixes = [p for p in prefixes if not any(_is_part(p, other) for other in prefixes)]
     if not prefixes:
         prefixes = _by_words(keys, BACKBONES | set(nested)) or [""]
     return [Root(p, role(p)) for p in prefixes]
@@ -215,6 +213,14 @@ def _without_repeated(prefixes: list[str]) -> list[str]:
     # Several prefixes that differ in a number are the stages of one model.
     patterns = [re.sub(r"(?<![^.])\d+\.", "*.", prefix) for prefix in prefixes]
     return [p for p, pattern in zip(prefixes, patterns, strict=True) if patterns.count(pattern) < 2]
+
+
+def _is_part(prefix: str, other: str) -> bool:
+    # A part of a backbone may have the names of another architecture.
+    if prefix == other or not prefix.startswith(other):
+        return False
+    rest = prefix.removeprefix(other)
+    return not role(rest) and rest.split(".")[0] not in BACKBONES
 
 
 def _is_head(prefix: str) -> bool:
