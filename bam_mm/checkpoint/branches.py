@@ -12,15 +12,12 @@ from torch import Tensor
 from bam_mm.checkpoint.architectures import recognise
 from bam_mm.checkpoint.contents import tensors_of
 from bam_mm.checkpoint.dialects import Dialect, dialect_of
-from bam_mm.checkpoint.layouts import MMENGINE_EMA, Layout, layout_of
+from bam_mm.checkpoint.layouts import Layout, layout_of
 from bam_mm.checkpoint.names import Names
 from bam_mm.checkpoint.roles import BRANCHES, Root, choose, find_roots, role
 from bam_mm.errors import InputError
 
 __all__ = ["BRANCHES", "Branch", "find_branch"]
-
-_SOURCE = "ema_state_dict."
-"""Prefix of the weights that mmengine has trained, whose average it stores as the model."""
 
 
 @dataclass(frozen=True)
@@ -105,22 +102,23 @@ def find_branch(content: Mapping[str, Any], branch: str, path: str | Path) -> Br
 def _choose(
     roots: Sequence[Root], branch: str, layout: Layout, keys: Sequence[str], path: str | Path
 ) -> Root:
-    if layout is not MMENGINE_EMA:
+    if not layout.trained:
         heads = any(role(key.partition(".")[0]) > 0 for key in keys if "." in key)
         return choose(roots, branch, path, heads=heads)
-    trained = [r for r in roots if r.prefix.startswith(_SOURCE)]
+    trained = [r for r in roots if r.prefix.startswith(layout.trained)]
     average = [r for r in roots if r not in trained]
     if branch == "teacher":
         return choose(average or roots, branch, path)
-    # Its own prefix has a name of the teacher.
-    chosen = choose([replace(r, role=r.role - 1) for r in trained] or roots, branch, path)
+    # The prefix itself does not count.
+    own = [replace(r, role=r.role - role(layout.trained)) for r in trained]
+    chosen = choose(own or roots, branch, path)
     return next(r for r in roots if r.prefix == chosen.prefix)
 
 
 def _described(root: Root, roots: Sequence[Root], layout: Layout) -> str:
     value = root.role
-    if layout is MMENGINE_EMA:
-        value = -1 if root.prefix.startswith(_SOURCE) else 1
+    if layout.trained:
+        value = -1 if root.prefix.startswith(layout.trained) else 1
     paired = any(r.role for r in roots)
     name = "teacher" if value > 0 else "student" if value < 0 or paired else ""
     return f"{root.where} ({name})" if name else root.where

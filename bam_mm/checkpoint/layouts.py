@@ -23,11 +23,14 @@ class Layout:
         marks: Regular expressions of keys that identify the layout; one match is enough.
         aside: Regular expressions of keys without the prefix that do not belong to the backbone,
             such as those of heads and decoders.
+        trained: Prefix of the trained weights in files that store their moving average in the
+            place of the model, ``""`` for other files.
     """
 
     name: str
     marks: tuple[str, ...]
     aside: tuple[str, ...] = ()
+    trained: str = ""
 
     def marked(self, keys: Iterable[str]) -> bool:
         """Return whether a file with these keys has this layout."""
@@ -50,9 +53,18 @@ _HEADS = (r"head\.(?!norm\.)", r"fc\.", r"proj_head\.", r"pred_head\.")
 _PLAIN = (r"head\.(?!norm\.)", r"head_dist\.", r"fc\.")
 
 MMENGINE_EMA = Layout(
-    name="mmengine with EMAHook", marks=(r"ema_state_dict\.steps$",), aside=(*_HEADS, *_PLAIN)
+    name="mmengine with EMAHook",
+    marks=(r"ema_state_dict\.steps$",),
+    aside=(*_HEADS, *_PLAIN),
+    trained="ema_state_dict.",
 )
-"""mmengine stores the average as ``state_dict``, and the trained weights as ``ema_state_dict``."""
+
+LIGHTNING_EMA = Layout(
+    name="Lightning with averaged weights",
+    marks=(r"current_model_state\.",),
+    aside=(*_HEADS, *_PLAIN),
+    trained="current_model_state.",
+)
 
 DINO = Layout(name="DINO", marks=(r"(student|teacher)\.head\.",), aside=(r"head\.", r"fc\."))
 
@@ -114,6 +126,7 @@ BEIT = Layout(
 
 LAYOUTS = (
     MMENGINE_EMA,
+    LIGHTNING_EMA,
     DINO,
     DINOV2,
     BAM_RELEASED,

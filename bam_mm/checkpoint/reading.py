@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 import zipfile
 from argparse import Namespace
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PosixPath
 from pickle import UnpicklingError
 from typing import Any, cast
 
@@ -78,7 +79,7 @@ def _read(path: Path, kind: str, map_location: Any, trust: bool) -> Any:
             return _run_its_code(path, map_location)
         raise InputError(
             f"checkpoint {path} is not read: it is damaged, or it holds more than tensors and "
-            f"plain values and would run code from the file ({_first_line(error)}). If you trust "
+            f"plain values and would run code from the file ({_reason(error)}). If you trust "
             f"its author, pass {TRUST_FLAG} to bam-mm train, bam-mm test or "
             "bam-mm convert, or export its state_dict to a new file"
         ) from error
@@ -183,13 +184,15 @@ def _harmless() -> list[Callable | tuple[Callable, str]]:
     core = "numpy._core" if hasattr(np, "_core") else "numpy.core"
     multiarray = import_module(f"{core}.multiarray")
     arrays = [slice, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
-    types = [type(np.dtype(kind)) for kind in (np.uint32, np.float64, np.int64)]
+    types = {type(np.dtype(kind)) for kind in "?bhilqBHILQefdSU"}
     return [
         *arrays,
         *types,
         HistoryBuffer,
         # The scripts of DINO, MAE and BAM save their arguments as a Namespace: only values.
         Namespace,
+        (PosixPath, "pathlib.PosixPath"),
+        (PosixPath, "pathlib._local.PosixPath"),  # Python 3.13
         (_statistic, "builtins.getattr"),
         (_statistic, "__builtin__.getattr"),
     ]
@@ -210,6 +213,15 @@ def _without_environment(name: str) -> Iterator[None]:
     finally:
         if value is not None:
             os.environ[name] = value
+
+
+def _reason(error: Exception) -> str:
+    """Return what a pickle needs, such as the class of a module that was saved as a whole."""
+    needed = re.search(r"GLOBAL ([\w.]+) was not", str(error))
+    if not needed:
+        return _first_line(error)
+    whole = ", a whole module instead of its state_dict" * needed[1].startswith("torch.nn.")
+    return f"it holds {needed[1]}{whole}"
 
 
 def _first_line(error: Exception) -> str:

@@ -40,6 +40,7 @@ STUDENT = frozenset(
         "encoder_query",
         "base_encoder",
         "context_encoder",
+        "current_model_state",
     }
 )
 """Names of the network that is trained."""

@@ -53,6 +53,11 @@ PAIRS = {
         "ema_state_dict": {"steps": torch.tensor(3), **prefixed("module.backbone.", s)},
         "meta": {},
     },
+    "Lightning": lambda s, t: {
+        "state_dict": prefixed("net.", t),
+        "current_model_state": prefixed("net.", s),
+        "averaging_state": {"n_averaged": torch.tensor(3)},
+    },
     "solo-learn": lambda s, t: {
         "state_dict": {
             **prefixed("backbone.", s),
