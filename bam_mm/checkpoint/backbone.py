@@ -98,8 +98,8 @@ def load_backbone(
             floating-point numbers are converted), a tensor of the branch is left over, or numbers
             are not finite.
     """
-    source = find_branch(read_checkpoint(path, trust=trust), branch, path)
     wanted = backbone.state_dict()
+    source = find_branch(read_checkpoint(path, trust=trust), branch, path, wanted)
     target = recognise(wanted)
     ours = _renamed(source, target)
     found = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,9 @@ class Branch:
         return self.dialect.in_file(name) if self.dialect else name
 
 
-def find_branch(content: Mapping[str, Any], branch: str, path: str | Path) -> Branch:
+def find_branch(
+    content: Mapping[str, Any], branch: str, path: str | Path, wanted: Iterable[str] = ()
+) -> Branch:
     """Find the backbone of a branch in a checkpoint.
 
     Args:
@@ -68,6 +70,7 @@ def find_branch(content: Mapping[str, Any], branch: str, path: str | Path) -> Br
         branch: ``teacher`` or ``student``. The moving average of a model is its teacher. In a file
             with one model, both are this model.
         path: Path of the checkpoint, for messages.
+        wanted: Names of the backbone to load, if it is known.
 
     Returns:
         The tensors of the backbone and their location.
@@ -80,7 +83,7 @@ def find_branch(content: Mapping[str, Any], branch: str, path: str | Path) -> Br
         raise InputError(f"branch {branch!r}: choose 'teacher' or 'student'")
     found = tensors_of(content, path)
     state, layout = found.state, layout_of(found.state)
-    roots = find_roots(list(state), found.nested)
+    roots = find_roots(list(state), found.nested, wanted)
     root = _choose(roots, branch, layout, list(state), path)
     rest = [r for r in roots if r != root]
     inner = tuple(r.prefix for r in rest if r.prefix.startswith(root.prefix))
@@ -92,7 +95,9 @@ def find_branch(content: Mapping[str, Any], branch: str, path: str | Path) -> Br
             others.append(key)
     dialect, changed = dialect_of(tensors), ""
     if dialect:
-        tensors, changed = dialect.to_timm(tensors)
+        renamed, changed = dialect.to_timm(tensors)
+        dialect = dialect if renamed.keys() != tensors.keys() else None
+        tensors = renamed
     candidates = [_described(r, roots, layout) for r in rest]
     return Branch(
         layout, root.prefix, tensors, recognise(tensors), others, candidates, dialect, changed

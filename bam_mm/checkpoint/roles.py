@@ -131,19 +131,26 @@ def role(prefix: str) -> int:
     return score
 
 
-def find_roots(keys: Sequence[str], nested: Iterable[str] = ()) -> list[Root]:
+def find_roots(
+    keys: Sequence[str], nested: Iterable[str] = (), wanted: Iterable[str] = ()
+) -> list[Root]:
     """Find the prefixes under which a file holds backbones.
 
-    They are recognised by the marks of known architectures, and if there are none, by the words
-    that the names begin with.
+    They are recognised by the names of the backbone to load, by the marks of known architectures
+    if these names are not in the file, and by the words that the names begin with if there are no
+    such marks.
 
     Args:
         keys: Names of the tensors, without wrappers.
         nested: Names of containers whose tensors are among them.
+        wanted: Names of the backbone to load.
 
     Returns:
         The roots, in the order of the file.
     """
+    exact = _before_names(keys, {name.removeprefix(WRAPPER) for name in wanted})
+    if exact:
+        return [Root(p, role(p)) for p in exact]
     found = [match[1] for match in map(_BEFORE_MARK.match, keys) if match]
     prefixes = list(dict.fromkeys(prefix.removesuffix(WRAPPER) for prefix in found))
     prefixes = [p for p in _without_repeated(prefixes) if not _is_head(p)]
@@ -208,6 +215,18 @@ def _preference(root: Root) -> tuple[int, int]:
     if not first:
         return 2, 0
     return (0, _PREFERRED.index(first)) if first in _PREFERRED else (1, 0)
+
+
+def _before_names(keys: Sequence[str], names: set[str]) -> list[str]:
+    """Return the prefixes before at least half of some names."""
+    counts: Counter[str] = Counter()
+    for key in keys:
+        segments = key.split(".")
+        for start in range(len(segments)):
+            if ".".join(segments[start:]) in names:
+                counts["".join(f"{segment}." for segment in segments[:start])] += 1
+    prefixes = [p.removesuffix(WRAPPER) for p, count in counts.items() if 2 * count >= len(names)]
+    return [p for p in dict.fromkeys(prefixes) if not _is_head(p)]
 
 
 def _without_repeated(prefixes: list[str]) -> list[str]:

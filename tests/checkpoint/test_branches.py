@@ -290,3 +290,18 @@ def test_file_that_mmengine_writes_with_its_hook(tmp_path):
         report = load_backbone(mine, tmp_path / "epoch_1.pth", branch)
         assert report.layout.startswith("mmengine with EMAHook") and len(report.candidates) == 1
         assert mine.cls_token.unique().item() == value
+
+
+@pytest.mark.parametrize("first", ["body.layer1.0.conv1.weight", "network.0.0.norm1.weight"])
+def test_names_of_the_backbone_are_no_prefix(first):
+    """As in TResNet and VOLO of timm, whose own names look like one."""
+    names = [first, "body.layer1.1.conv1.weight", "network.0.1.norm1.weight", "norm.weight"]
+    student, teacher = dict.fromkeys(names, STUDENT), dict.fromkeys(names, TEACHER)
+    for content in (
+        {"model": student, "model_ema": teacher},
+        {"student": prefixed("timm_model.", student), "teacher": prefixed("timm_model.", teacher)},
+    ):
+        wanted = [f"timm_model.{name}" for name in names]
+        for branch, value in (("teacher", TEACHER), ("student", STUDENT)):
+            found = find_branch(content, branch, "c.pth", wanted)
+            assert len(found.tensors) == 4 and found.tensors.popitem()[1] is value
