@@ -7,6 +7,8 @@ import re
 import zipfile
 from dataclasses import dataclass
 from difflib import get_close_matches
+from fnmatch import filter as filter_names
+from itertools import islice
 from pathlib import Path
 
 from bam_mm.errors import InputError, listing
@@ -29,7 +31,7 @@ class Kind:
 
     Args:
         name: Name of the kind in messages.
-        mark: Regular expression of the first bytes of a file, or glob pattern in a folder.
+        mark: Regular expression of the first bytes of a file, or pattern of a name in a folder.
         remedy: What to do.
     """
 
@@ -70,11 +72,11 @@ BY_NAME = (
 """Kinds that have no mark in their first bytes, by the whole name."""
 
 FOLDERS = (
-    Kind("DeepSpeed", "**/zero_pp_rank_*", "join its parts (python zero_to_fp32.py {} OUT)"),
-    Kind("DeepSpeed", "**/mp_rank_*", "pass its file mp_rank_00_model_states.pt"),
+    Kind("DeepSpeed", "zero_pp_rank_*", "join its parts (python zero_to_fp32.py {} OUT)"),
+    Kind("DeepSpeed", "mp_rank_*", "pass its file mp_rank_00_model_states.pt"),
     Kind(
         "torch.distributed.checkpoint",
-        "**/*.distcp",
+        "*.distcp",
         "join its parts (python -m torch.distributed.checkpoint.format_utils dcp_to_torch {} "
         "OUT.pth)",
     ),
@@ -85,11 +87,14 @@ FOLDERS = (
     Kind("TensorFlow", "saved_model.pb", _EXPORT),
     Kind("TensorFlow", "*.index", _EXPORT),
     Kind("Flax", "manifest.ocdbt", _EXPORT),
-    Kind("Flax", "**/_METADATA", _EXPORT),
-    Kind("an unpacked file of torch.save", "**/data.pkl", "pass the file that was unpacked"),
+    Kind("Flax", "_METADATA", _EXPORT),
+    Kind("an unpacked file of torch.save", "data.pkl", "pass the file that was unpacked"),
 )
 
 _TORCH_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
+_MOST = 10_000
+"""Number of names in a folder that are looked at."""
+
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar")
 
 
@@ -112,10 +117,7 @@ def find_kind(path: Path, *, trust: bool = False) -> str:
         with path.open("rb") as file:
             head = file.read(HEAD)
     except OSError as error:
-        raise InputError(
-            f"checkpoint {path} cannot be read ({error.strerror}): check the permissions of the "
-            "file and of its folders"
-        ) from error
+        raise _unreadable(path, error) from error
     if head.startswith(b"PK\x03\x04"):
         return _kind_of_archive(path, trust)
     if head[8:9] == b"{" and not head.startswith(b"{"):
@@ -134,18 +136,29 @@ def check_is_file(path: Path) -> None:
     Raises:
         InputError: If the path does not exist, or is a folder. The message names the file to pass.
     """
+    try:
+        fault = _fault_of_path(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if fault:
+        raise InputError(f"checkpoint {path} {fault}")
+
+
+def _fault_of_path(path: Path) -> str | None:
     if path.is_dir():
-        raise InputError(f"checkpoint {path} is a folder{_inside(path)}")
-    if path.exists() and not path.is_file():
-        raise InputError(f"checkpoint {path} is not a regular file: pass a checkpoint file")
+        return f"is a folder{_inside(path)}"
     if path.is_file():
-        return
+        return None
+    if path.exists():
+        return "is not a regular file: pass a checkpoint file"
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which does not exist: download it again"
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     if f"{path.name}.index" in siblings:
-        raise InputError(f"checkpoint {path} is one of TensorFlow: {_EXPORT}")
+        return f"is one of TensorFlow: {_EXPORT}"
     close = get_close_matches(path.name, siblings, n=3, cutoff=0.75)
     hint = f" (its folder holds {', '.join(close)})" if close else ""
-    raise InputError(f"checkpoint {path} does not exist: check the path{hint}")
+    return f"does not exist: check the path{hint}"
 
 
 def parts_of_index(path: Path) -> list[Path]:
@@ -232,13 +245,23 @@ def _fault(path: Path, head: bytes) -> tuple[str, str] | None:
 
 
 def _inside(path: Path) -> str:
+    names = list(islice((p.name for p in path.iterdir()), _MOST))
+    inner = [path / name for name in sorted(names)[:20] if (path / name).is_dir()]
+    below = [p.name for folder in inner for p in islice(folder.iterdir(), _MOST)]
     for kind in FOLDERS:
-        if any(True for _ in path.glob(kind.mark)):
+        if filter_names([*names, *below], kind.mark):
             return f" ({kind.name}): {kind.remedy.format(path)}"
-    files = sorted(p.name for p in path.iterdir() if p.name.endswith(_WEIGHTS))
+    files = sorted(name for name in names if name.endswith(_WEIGHTS))
     if files:
         return f": pass one of its files ({listing(files)})"
     return " without checkpoints: pass a file"
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"checkpoint {path} cannot be read ({error.strerror}): check the path, and the permissions "
+        "of the file and its folders"
+    )
 
 
 def _refused(path: Path, what: str, remedy: str, trust: bool = False) -> InputError:

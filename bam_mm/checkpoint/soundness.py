@@ -44,7 +44,7 @@ def check_types(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path:
         )
         raise InputError(
             f"checkpoint {path} does not hold its weights as floating-point numbers ({kinds}): "
-            "save them as float32, float16 or bfloat16 (dequantised and whole) where it was made"
+            "save them as plain float32, float16 or bfloat16 tensors, dequantised and whole"
         )
 
 

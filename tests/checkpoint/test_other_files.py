@@ -140,8 +140,13 @@ def test_folders(tmp_path, name):
 def test_missing_file_names_similar_ones(tmp_path):
     (tmp_path / "epoch_100.pth").touch()
     (tmp_path / "model.ckpt.index").touch()
+    (tmp_path / "link.pth").symlink_to("blobs/gone")
     with pytest.raises(InputError, match=r"does not exist: .* \(its folder holds epoch_100.pth\)"):
         read_checkpoint(tmp_path / "epoch_10.pth")
+    with pytest.raises(InputError, match=r"is a link to blobs/gone, which does not exist"):
+        read_checkpoint(tmp_path / "link.pth")
+    with pytest.raises(InputError, match=r"cannot be read \(File name too long\)"):
+        read_checkpoint(tmp_path / ("x" * 300))
     with pytest.raises(InputError, match=r"is one of TensorFlow"):
         read_checkpoint(tmp_path / "model.ckpt")
 
