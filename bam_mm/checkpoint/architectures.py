@@ -77,6 +77,7 @@ TIMM_VIT = KeyMap(
     mmpretrain_mark=r"layers\.\d+\.(ln1|ln2|attn|ffn)\.",
     rules=(
         ("cls_token", "cls_token"),
+        ("dist_token", "dist_token"),
         ("pos_embed", "pos_embed"),
         ("patch_embed.proj.", "patch_embed.projection."),
         ("norm_pre.", "pre_norm."),
@@ -91,6 +92,7 @@ TIMM_VIT = KeyMap(
         ("norm.", "ln1."),
         ("fc_norm.", "ln2."),
     ),
+    timm_only=("reg_token",),
 )
 
 _RESNET = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from bam_mm.checkpoint.architectures import recognise
 from bam_mm.checkpoint.branches import Branch, find_branch
-from bam_mm.checkpoint.names import Names
+from bam_mm.checkpoint.hints import remedy
+from bam_mm.checkpoint.names import WRAPPER, Names
 from bam_mm.checkpoint.position import resize_position_embeddings, spread_shared_bias
 from bam_mm.checkpoint.reading import file_digest, read_checkpoint
+from bam_mm.checkpoint.soundness import check_types, check_values, conversion
 from bam_mm.errors import InputError, listing
 
 COUNTER = "num_batches_tracked"
@@ -38,6 +40,9 @@ class LoadReport:
         unused: Keys of the file that were not loaded.
         layout: Recognised layout of the file and naming scheme of its tensors.
         changed: Other changes to the tensors, ``""`` for none.
+        converted: Change of their type, such as ``converted from bfloat16 to float32``, ``""`` for
+            none.
+        candidates: Other backbones of the file, such as ``backbone.* (student)``.
         file_sha256: SHA-256 of the file.
         digest: SHA-256 of the loaded tensors under their names in the backbone. It is the same for
             the same weights in the same backbone, whatever the format, layout or branch of the
@@ -51,6 +56,8 @@ class LoadReport:
     unused: list[str] = field(default_factory=list)
     layout: str = ""
     changed: str = ""
+    converted: str = ""
+    candidates: list[str] = field(default_factory=list)
     file_sha256: str = ""
     digest: str = ""
 
@@ -59,8 +66,10 @@ class LoadReport:
         text += f"({self.prefix or 'bare keys'}{'*' if self.prefix else ''}; {self.layout})"
         if self.resized:
             text += f"; resized bicubically {', '.join(self.resized)}"
-        if self.changed:
-            text += f"; {self.changed}"
+        for change in filter(None, (self.changed, self.converted)):
+            text += f"; {change}"
+        if self.candidates:
+            text += f"; the file also holds {', '.join(self.candidates)}"
         text += f"; {len(self.unused)} other tensors of the file are not used"
         return f"{text}; file sha256 {self.file_sha256[:12]}, weights {self.digest[:12]}"
 
@@ -68,48 +77,61 @@ class LoadReport:
 def load_backbone(
     backbone: nn.Module, path: str | Path, branch: str = "teacher", *, trust: bool = False
 ) -> LoadReport:
-    """Load a backbone from a checkpoint of BAM, mmpretrain, timm, DINO, MoCo v3, MAE or BEiT.
+    """Load a backbone from a checkpoint of this or another codebase.
 
-    The location of the branch (:mod:`bam_mm.checkpoint.layouts`) and the naming scheme of its
-    tensors (:mod:`bam_mm.checkpoint.architectures`) are recognised from the keys. That every tensor
-    matches proves that they were recognised correctly.
+    The location of the branch (:mod:`bam_mm.checkpoint.roles`) and the naming scheme of its tensors
+    (:mod:`bam_mm.checkpoint.architectures`, :mod:`bam_mm.checkpoint.dialects`) are recognised from
+    the keys. That every tensor matches proves that they were recognised correctly.
 
     Args:
         backbone: Backbone of mmpretrain or timm, whose weights are replaced.
         path: Path of the checkpoint, see :func:`~bam_mm.checkpoint.reading.read_checkpoint`.
-        branch: ``teacher`` or ``student``. In a file without a teacher, both are its only backbone.
+        branch: ``teacher`` or ``student``, see :func:`~bam_mm.checkpoint.branches.find_branch`.
         trust: Whether the user has explicitly allowed code in this file to run.
 
     Returns:
         The report, which is also logged.
 
     Raises:
-        InputError: If a tensor of the backbone is missing from the file or has another shape there
-            (position embeddings are resized), or a tensor of the branch is left over.
+        InputError: If the file holds no backbone or not that branch, a tensor of the backbone is
+            missing or has another shape or type there (position embeddings are resized, and
+            floating-point numbers are converted), a tensor of the branch is left over, or numbers
+            are not finite.
     """
-    source = find_branch(read_checkpoint(path, trust=trust), branch, path)
     wanted = backbone.state_dict()
+    source = find_branch(read_checkpoint(path, trust=trust), branch, path, wanted)
     target = recognise(wanted)
     ours = _renamed(source, target)
     found = {
         name: tensor for key, tensor in source.tensors.items() if (name := ours[key]) is not None
     }
+    check_types(found, wanted, path)
     resized = resize_position_embeddings(backbone, wanted, found)
     changed = spread_shared_bias(wanted, found)
     left_over, aside = _left_over(source, ours, wanted, spread=bool(changed))
     _prove(wanted, found, left_over, source, target, path)
+    taken = [key for key in wanted if key in found]
+    loaded = {key: found[key] for key in taken}
+    check_values(
+        loaded,
+        path,
+        wanted=wanted,
+        described=_describer(source, target),
+        timm_name=target.to_timm,
+    )
     backbone.load_state_dict(
         {key: found.get(key, value) for key, value in wanted.items()}, strict=True
     )
-    taken = [key for key in wanted if key in found]
     report = LoadReport(
         path=str(path),
         prefix=source.prefix,
         loaded=len(taken),
         resized=resized,
-        unused=sorted(source.others + [source.prefix + key for key in aside]),
-        layout=f"{source.layout.name}: {source.names}",
-        changed=changed,
+        unused=sorted(source.others + [source.prefix + source.in_file(key) for key in aside]),
+        layout=f"{source.layout.name}: {source.scheme}",
+        changed="; ".join(filter(None, (source.changed, changed))),
+        converted=conversion(loaded, wanted),
+        candidates=source.candidates,
         file_sha256=file_digest(path),
         digest=tensor_digest(backbone.state_dict(), taken),
     )
@@ -141,8 +163,17 @@ def _renamed(source: Branch, target: Names) -> dict[str, str | None]:
     names = source.names
     if names == target or names.keymap is not target.keymap:
         return {key: key for key in source.tensors}
+    if names.side == target.side:
+        # Names of timm that no rule covers are the same, too.
+        return {key: _rewrapped(key, names, target) for key in source.tensors}
     theirs = {key: names.to_timm(key) for key in source.tensors}
     return {k: None if name is None else target.from_timm(name) for k, name in theirs.items()}
+
+
+def _rewrapped(key: str, names: Names, target: Names) -> str | None:
+    if names.wrapped and not key.startswith(WRAPPER):
+        return None
+    return WRAPPER * target.wrapped + (key.removeprefix(WRAPPER) if names.wrapped else key)
 
 
 def _left_over(
@@ -165,6 +196,21 @@ def _left_over(
     return left_over, [key for key in rest if key not in left_over]
 
 
+def _describer(source: Branch, target: Names) -> Callable[[str], str]:
+    """Return a function that adds the name in the file to a tensor of the backbone."""
+    theirs = {name: key for key, name in _renamed(source, target).items() if name is not None}
+
+    def described(key: str) -> str:
+        name = theirs.get(key)
+        if name is None and source.names.keymap is target.keymap:
+            timm = target.to_timm(key)
+            name = None if timm is None else source.names.from_timm(timm)
+        name = None if name is None else source.in_file(name)
+        return key if name in (None, key) else f"{key} ({name} in the file)"
+
+    return described
+
+
 def _prove(
     wanted: Mapping[str, Tensor],
     found: Mapping[str, Tensor],
@@ -173,16 +219,9 @@ def _prove(
     target: Names,
     path: str | Path,
 ) -> None:
-    theirs = {name: key for key, name in _renamed(source, target).items() if name is not None}
-
-    def described(key: str) -> str:
-        name = theirs.get(key)
-        if name is None and source.names.keymap is target.keymap:
-            timm = target.to_timm(key)
-            name = None if timm is None else source.names.from_timm(timm)
-        return key if name in (None, key) else f"{key} ({name} in the file)"
-
-    missing = [described(k) for k in wanted if k not in found and not k.endswith((COUNTER, INDEX))]
+    described = _describer(source, target)
+    absent = [k for k in wanted if k not in found and not k.endswith((COUNTER, INDEX))]
+    missing = [described(key) for key in absent]
     misshapen = [
         f"{described(key)} ({tuple(found[key].shape)}, the backbone has {tuple(wanted[key].shape)})"
         for key in wanted
@@ -194,7 +233,7 @@ def _prove(
         if key.endswith(INDEX)
         and key in found
         and found[key].shape == wanted[key].shape
-        and not torch.equal(found[key].cpu(), wanted[key].cpu())
+        and not torch.equal(found[key].cpu().to(wanted[key].dtype), wanted[key].cpu())
     ]
     faults = [
         f"{len(names)} {what}: {listing(names)}"
@@ -202,14 +241,13 @@ def _prove(
             ("missing", missing),
             ("of another shape", misshapen),
             ("of another order of patches", other_index),
-            ("left over", left_over),
+            ("left over", [source.in_file(key) for key in left_over]),
         )
         if names
     ]
     if faults:
         raise InputError(
             f"checkpoint {path} does not hold the config's backbone under {source.where} "
-            f"({'; '.join(faults)}). The file: {source.layout.name}, {source.names}; the backbone: "
-            f"{target}. Set model.backbone to the one that was trained, choose another branch, or "
-            "rename the keys of the checkpoint"
+            f"({'; '.join(faults)}). The file: {source.layout.name}, {source.scheme}; the "
+            f"backbone: {target}. {remedy(left_over, absent, source.tensors, path)}"
         )

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from bam_mm.checkpoint.architectures import recognise
+from bam_mm.checkpoint.contents import tensors_of
+from bam_mm.checkpoint.dialects import Dialect, dialect_of
 from bam_mm.checkpoint.layouts import Layout, layout_of
 from bam_mm.checkpoint.names import Names
+from bam_mm.checkpoint.roles import BRANCHES, Root, choose, find_roots, role
 from bam_mm.errors import InputError
 
-BRANCHES = ("teacher", "student")
-
-CONTAINERS = ("state_dict", "model", "module")
-"""Keys of a file under which the tensors may be stored, if not at the top level."""
-
-WRAPPERS = ("module", "_orig_mod")
-"""Prefixes that DistributedDataParallel and torch.compile add to every key."""
+__all__ = ["BRANCHES", "Branch", "find_branch"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +27,12 @@ class Branch:
     Attributes:
         layout: Layout of the file.
         prefix: Prefix of the tensors without those of wrappers, ``""`` for bare keys.
-        tensors: Tensors by name, without the prefix.
+        tensors: Tensors by name, without the prefix. A dialect's names are replaced by timm's.
         names: Naming scheme of the tensors.
         others: Keys of the file that have another prefix.
+        candidates: Other backbones of the file, as ``backbone.* (student)``.
+        dialect: Names of another library that the file has, None for those of the tables.
+        changed: Description of the changes to the tensors of a dialect, ``""`` for none.
     """
 
     layout: Layout
@@ -40,69 +40,90 @@ class Branch:
     tensors: dict[str, Tensor]
     names: Names
     others: list[str]
+    candidates: list[str]
+    dialect: Dialect | None = None
+    changed: str = ""
 
     @property
     def where(self) -> str:
         """Location of the tensors in the file, for messages."""
         return self.prefix + "*" if self.prefix else "bare keys"
 
+    @property
+    def scheme(self) -> str:
+        """Naming scheme of the file, for messages."""
+        return f"{self.names}{f' (from {self.dialect.name})' if self.dialect else ''}"
 
-def find_branch(content: Mapping[str, Any], branch: str, path: str | Path) -> Branch:
+    def in_file(self, name: str) -> str:
+        """Return the name that a tensor of this branch has in the file, without the prefix."""
+        return self.dialect.in_file(name) if self.dialect else name
+
+
+def find_branch(
+    content: Mapping[str, Any], branch: str, path: str | Path, wanted: Iterable[str] = ()
+) -> Branch:
     """Find the backbone of a branch in a checkpoint.
 
     Args:
         content: Contents of the checkpoint, from
             :func:`~bam_mm.checkpoint.reading.read_checkpoint`.
-        branch: ``teacher`` or ``student``. In a file without a teacher, both are its only backbone.
+        branch: ``teacher`` or ``student``. The moving average of a model is its teacher. In a file
+            with one model, both are this model.
         path: Path of the checkpoint, for messages.
+        wanted: Names of the backbone to load, if it is known.
 
     Returns:
         The tensors of the backbone and their location.
 
     Raises:
-        InputError: If the file has no tensors or two for the same name, or the branch is unknown.
+        InputError: If the file has no tensors or two for the same name, only the other branch or
+            several backbones that may be meant, or the branch is unknown.
     """
     if branch not in BRANCHES:
         raise InputError(f"branch {branch!r}: choose 'teacher' or 'student'")
-    state = _tensors(content, path)
-    layout = layout_of(state)
-    prefix = layout.prefix(state, branch)
-    tensors = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    others = [key for key in state if not key.startswith(prefix)]
-    return Branch(layout, prefix, tensors, recognise(tensors), others)
+    found = tensors_of(content, path)
+    state, layout = found.state, layout_of(found.state)
+    roots = find_roots(list(state), found.nested, wanted)
+    root = _choose(roots, branch, layout, list(state), path)
+    rest = [r for r in roots if r != root]
+    inner = tuple(r.prefix for r in rest if r.prefix.startswith(root.prefix))
+    tensors, others = {}, []
+    for key, tensor in state.items():
+        if key.startswith(root.prefix) and not key.startswith(inner):
+            tensors[key.removeprefix(root.prefix)] = tensor
+        else:
+            others.append(key)
+    dialect, changed = dialect_of(tensors), ""
+    if dialect:
+        renamed, changed = dialect.to_timm(tensors)
+        dialect = dialect if renamed.keys() != tensors.keys() else None
+        tensors = renamed
+    candidates = [_described(r, roots, layout) for r in rest]
+    return Branch(
+        layout, root.prefix, tensors, recognise(tensors), others, candidates, dialect, changed
+    )
 
 
-def _tensors(content: Any, path: str | Path) -> dict[str, Tensor]:
-    content = content if isinstance(content, Mapping) else {}
-    for name in CONTAINERS:
-        if isinstance(content.get(name), Mapping):
-            content = content[name]
-            break
-    state: dict[str, Tensor] = {}
-    for key, value in content.items():
-        inner = value.items() if key in BRANCHES and isinstance(value, Mapping) else ()
-        for name, tensor in [(str(key), value), *((f"{key}.{k}", v) for k, v in inner)]:
-            if not isinstance(tensor, Tensor):
-                continue
-            bare = _without_wrappers(name)
-            if bare in state:
-                raise InputError(
-                    f"checkpoint {path} has two tensors for {bare} (one is named {name}): delete "
-                    "one of them"
-                )
-            state[bare] = tensor
-    if not state:
-        raise InputError(
-            f"checkpoint {path} holds no tensors (its keys: {', '.join(map(str, content))[:200]}): "
-            "pass a file with a state_dict"
-        )
-    return state
+def _choose(
+    roots: Sequence[Root], branch: str, layout: Layout, keys: Sequence[str], path: str | Path
+) -> Root:
+    if not layout.trained:
+        heads = any(role(key.partition(".")[0]) > 0 for key in keys if "." in key)
+        return choose(roots, branch, path, heads=heads)
+    trained = [r for r in roots if r.prefix.startswith(layout.trained)]
+    average = [r for r in roots if r not in trained]
+    if branch == "teacher":
+        return choose(average or roots, branch, path)
+    # The prefix itself does not count.
+    own = [replace(r, role=r.role - role(layout.trained)) for r in trained]
+    chosen = choose(own or roots, branch, path)
+    return next(r for r in roots if r.prefix == chosen.prefix)
 
 
-def _without_wrappers(key: str) -> str:
-    first, _, rest = key.partition(".")
-    if rest and first in WRAPPERS:
-        return _without_wrappers(rest)
-    if rest and first in BRANCHES:
-        return f"{first}.{_without_wrappers(rest)}"
-    return key
+def _described(root: Root, roots: Sequence[Root], layout: Layout) -> str:
+    value = root.role
+    if layout.trained:
+        value = -1 if root.prefix.startswith(layout.trained) else 1
+    paired = any(r.role for r in roots)
+    name = "teacher" if value > 0 else "student" if value < 0 or paired else ""
+    return f"{root.where} ({name})" if name else root.where

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from bam_mm.checkpoint.architectures import KEYMAPS, recognise
-from bam_mm.checkpoint.backbone import LoadReport, load_backbone, tensor_digest
+from bam_mm.checkpoint.backbone import COUNTER, INDEX, LoadReport, load_backbone, tensor_digest
 from bam_mm.checkpoint.branches import find_branch
 from bam_mm.checkpoint.names import WRAPPER, Names
 from bam_mm.checkpoint.reading import read_checkpoint
+from bam_mm.checkpoint.soundness import check_types, check_values
 from bam_mm.errors import InputError, listing
 
 TARGETS = ("mmpretrain", "timm")
@@ -128,8 +129,9 @@ def convert_checkpoint(
         The report of the conversion.
 
     Raises:
-        InputError: If the source cannot be converted or does not fit the model, ``target`` is
-            ``source``, or the folder of ``target`` does not exist.
+        InputError: If the source cannot be converted, does not hold finite floating-point numbers
+            or does not fit the model, ``target`` is ``source``, or the folder of ``target`` does
+            not exist.
     """
     source, target = Path(source).expanduser(), Path(target).expanduser()
     if target.exists() and source.exists() and target.samefile(source):
@@ -144,17 +146,21 @@ def convert_checkpoint(
         if found.layout.is_aside(key)
     ]
     state = {key: tensor for key, tensor in found.tensors.items() if key not in aside}
+    # Batch counters and indexes are integers.
+    floats = {key: torch.empty(0) for key in state if not key.endswith((COUNTER, INDEX))}
+    check_types(state, floats, source)
+    check_values(state, source, described=found.in_file, timm_name=found.names.to_timm)
     result = convert(state, to)
     _write({PREFIX[to] + key: tensor for key, tensor in result.items()}, target, to)
     _prove_inverse(state, found.names, target)
     return ConversionReport(
         source=str(source),
         target=str(target),
-        layout=f"{found.layout.name}: {found.names}",
+        layout=f"{found.layout.name}: {found.scheme}",
         names=str(recognise(result)),
-        renamed=sum(a != b for a, b in zip(state, result, strict=True)),
+        renamed=sum(found.in_file(a) != b for a, b in zip(state, result, strict=True)),
         tensors=len(result),
-        aside=sorted(found.others + [found.prefix + key for key in aside]),
+        aside=sorted(found.others + [found.prefix + found.in_file(key) for key in aside]),
         # convert() has found a name in timm for every key.
         digest=tensor_digest({cast(str, found.names.to_timm(key)): state[key] for key in state}),
         loaded=None if model is None else load_backbone(model, target),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import nn
+from mmengine.logging import print_log
+from torch import Tensor, nn
 
+from bam_mm.checkpoint.contents import without_wrappers
 from bam_mm.checkpoint.reading import read_checkpoint
+from bam_mm.checkpoint.soundness import check_types, check_values, conversion
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError, listing
 
@@ -20,13 +24,14 @@ def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> 
         trust: Whether the user has explicitly allowed code in this file to run.
 
     Raises:
-        InputError: If a tensor is missing, not in the model, or of another shape. The message lists
-            their names.
+        InputError: If a tensor is missing, not in the model, of another shape or of an integer
+            type, or its numbers are not finite. The message lists their names.
     """
     inner = unwrap_model(model)
-    state = read_checkpoint(path, trust=trust)
-    state = state.get("state_dict", state)
-    wanted = inner.state_dict()
+    state = _own_state(read_checkpoint(path, trust=trust), path)
+    own = inner.state_dict()
+    names = {without_wrappers(key): key for key in own}
+    wanted = {name: own[key] for name, key in names.items()}
     missing = [key for key in wanted if key not in state]
     unexpected = [key for key in state if key not in wanted]
     misshapen = [
@@ -48,4 +53,26 @@ def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> 
             f"checkpoint {path} does not fit the config's model ({'; '.join(parts)}): use the "
             "config with which it was trained"
         )
-    inner.load_state_dict(state)
+    check_types(state, wanted, path)
+    check_values(state, path, wanted=wanted)
+    if changed := conversion(state, wanted):
+        print_log(f"checkpoint {path}: {changed}", logger="current")
+    inner.load_state_dict({names[key]: tensor for key, tensor in state.items()})
+
+
+def _own_state(content: Mapping, path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a whole model by name."""
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping):
+        raise InputError(
+            f"checkpoint {path} has a {type(state).__name__} as state_dict, not tensors by name: "
+            "save the model's state_dict() with torch.save and pass that file"
+        )
+    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+    bare = {without_wrappers(key): value for key, value in tensors.items()}
+    if len(bare) < len(tensors):
+        raise InputError(
+            f"checkpoint {path} has several tensors whose names differ in module or _orig_mod "
+            "alone: delete those that are not meant"
+        )
+    return bare

@@ -25,6 +25,7 @@ class KeyMap:
             are recognised; None if mmpretrain uses timm's names.
         native: Whether mmpretrain has a class for this architecture. Otherwise it uses timm's model
             in ``TIMMBackbone``.
+        timm_only: Names of timm's models that mmpretrain's class does not have.
     """
 
     family: str
@@ -32,6 +33,7 @@ class KeyMap:
     timm_mark: str
     mmpretrain_mark: str | None = None
     native: bool = True
+    timm_only: tuple[str, ...] = ()
 
     def to_mmpretrain(self, name: str) -> str | None:
         """Translate timm's name to mmpretrain's; None if no rule covers it."""
@@ -40,6 +42,10 @@ class KeyMap:
     def to_timm(self, name: str) -> str | None:
         """Translate mmpretrain's name to timm's; None if no rule covers it."""
         return _apply(self._backward, name)
+
+    def covers(self, name: str) -> bool:
+        """Return whether timm's name is one of this architecture."""
+        return name in self.timm_only or self.to_mmpretrain(name) is not None
 
     @cached_property
     def _forward(self) -> list[tuple[re.Pattern, str]]:
@@ -82,14 +88,15 @@ class Names:
             return name
         if self.side == "mmpretrain":
             return self.keymap.to_timm(name)
-        return name if self.keymap.to_mmpretrain(name) is not None else None
+        return name if self.keymap.covers(name) else None
 
     def from_timm(self, name: str) -> str | None:
         """Translate timm's name to this scheme, the inverse of :meth:`to_timm`."""
         result: str | None = name
-        if self.keymap is not None:
-            other = self.keymap.to_mmpretrain(name)
-            result = other if self.side == "mmpretrain" or other is None else name
+        if self.keymap is not None and self.side == "mmpretrain":
+            result = self.keymap.to_mmpretrain(name)
+        elif self.keymap is not None and not self.keymap.covers(name):
+            result = None
         return result if result is None or not self.wrapped else WRAPPER + result
 
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import warnings
+import zipfile
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from hashlib import sha256
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PosixPath
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import safetensors.torch
 import torch
 from mmengine.logging import HistoryBuffer, print_log
 
-from bam_mm.errors import InputError
+from bam_mm.checkpoint.file_kinds import TORCHSCRIPT, check_is_file, find_kind, parts_of_index
+from bam_mm.errors import InputError, listing
 
 TRUST_FLAG = "--trust-checkpoint"
 
@@ -29,27 +33,40 @@ FORCE_SAFE, FORCE_UNSAFE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIG
 def read_checkpoint(
     filename: str | Path, map_location: Any = "cpu", *, trust: bool = False
 ) -> dict[str, Any]:
-    """Read a checkpoint with ``weights_only=True``, or a safetensors file.
+    """Read a checkpoint with ``weights_only=True``, or safetensors.
 
     Args:
-        filename: File written by torch or by a run of mmengine, or ``*.safetensors``.
+        filename: File written by torch or by a run of mmengine, a file of safetensors, or the
+            ``*.index.json`` beside the parts of a checkpoint. What it is follows from its content,
+            whatever its name.
         map_location: Device or mapping of devices, passed to ``torch.load``. For safetensors, a
             device.
         trust: Whether the user has explicitly allowed code in this file to run
             (``--trust-checkpoint``). It runs only if the file cannot be read otherwise.
 
     Returns:
-        The contents of the file.
+        The contents of the file. For a whole module, which needs ``trust``, its tensors under
+        ``state_dict``.
 
     Raises:
-        InputError: If the file is missing or damaged, or is a pickle that requires its code to run.
+        InputError: If the file is missing or damaged, is another kind of file or folder (the
+            message names it), holds a list or the like instead of tensors by name, or is a pickle
+            that requires its code to run.
     """
     path = Path(filename).expanduser()
-    if not path.is_file():
-        raise InputError(f"checkpoint {path} does not exist: check the path")
+    kind = find_kind(path, trust=trust)
+    if kind == "index":
+        return _joined(path, map_location, trust)
+    if kind == TORCHSCRIPT:
+        return _by_name(_run_its_code(path, map_location), path)
+    return _by_name(_read(path, kind, map_location, trust), path)
+
+
+def _read(path: Path, kind: str, map_location: Any, trust: bool) -> Any:
     try:
-        if path.suffix == ".safetensors":
+        if kind == "safetensors":
             return safetensors.torch.load_file(path, device=str(map_location or "cpu"))
+        _check_sums(path)
         # Checkpoints of mmengine hold NumPy scalars and its log history in addition to tensors.
         # torch raises an error if both of its variables are set, even in the user's shell.
         with (
@@ -62,10 +79,12 @@ def read_checkpoint(
             return _run_its_code(path, map_location)
         raise InputError(
             f"checkpoint {path} is not read: it is damaged, or it holds more than tensors and "
-            f"plain values and would run code from the file ({_first_line(error)}). If you trust "
+            f"plain values and would run code from the file ({_reason(error)}). If you trust "
             f"its author, pass {TRUST_FLAG} to bam-mm train, bam-mm test or "
             "bam-mm convert, or export its state_dict to a new file"
         ) from error
+    except InputError:
+        raise
     except Exception as error:
         # For a damaged file, torch raises almost any exception.
         raise InputError(
@@ -75,15 +94,70 @@ def read_checkpoint(
 
 
 def file_digest(filename: str | Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal."""
+    """Compute the SHA-256 of a file, in hexadecimal. That of an index includes its parts.
+
+    Raises:
+        InputError: If there is no such file.
+    """
+    path = Path(filename).expanduser()
+    check_is_file(path)
     digest = sha256()
-    with Path(filename).expanduser().open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    parts = parts_of_index(path) if path.name.endswith(".index.json") else []
+    for name in (path, *parts):
+        with name.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 
-def _run_its_code(path: Path, map_location: Any) -> dict[str, Any]:
+def _joined(path: Path, map_location: Any, trust: bool) -> dict[str, Any]:
+    parts = parts_of_index(path)
+    nested = [part.name for part in parts if part.suffix == ".json"]
+    if nested:
+        raise InputError(
+            f"checkpoint {path} names {listing(nested)} as a part: name files of weights"
+        )
+    return {
+        key: value
+        for part in parts
+        for key, value in read_checkpoint(part, map_location, trust=trust).items()
+    }
+
+
+def _by_name(content: Any, path: Path) -> dict[str, Any]:
+    """Return the contents of a file if they have names."""
+    if isinstance(content, torch.nn.Module):
+        return {"state_dict": content.state_dict()}
+    if isinstance(content, Mapping):
+        return cast(dict[str, Any], content)
+    name = type(content).__name__
+    what = f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    if isinstance(content, torch.Tensor):
+        what = f"one tensor {tuple(content.shape)}"
+    elif isinstance(content, Sized) and not isinstance(content, (str, bytes)):
+        what += f" of {len(content)} values"
+    raise InputError(
+        f"checkpoint {path} holds {what}, not tensors by name: save model.state_dict() with "
+        "torch.save and pass that file"
+    )
+
+
+def _check_sums(path: Path) -> None:
+    # torch does not compare the checksums that it writes, so a damaged file would change weights.
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        # torch writes zeros if its checksums are switched off.
+        summed = any(entry.CRC for entry in archive.infolist())
+        damaged = archive.testzip() if summed else None
+    if damaged:
+        raise InputError(
+            f"checkpoint {path} cannot be read (its entry {damaged} does not match its checksum): "
+            "it is damaged or truncated; use an earlier checkpoint, or copy it again"
+        )
+
+
+def _run_its_code(path: Path, map_location: Any) -> Any:
     # This is the only place in the package that unpickles, and only if the user allows it.
     print_log(
         f"{TRUST_FLAG}: reading {path} runs code from the file",
@@ -91,7 +165,9 @@ def _run_its_code(path: Path, map_location: Any) -> dict[str, Any]:
         level=logging.WARNING,
     )
     try:
-        with _without_environment(FORCE_SAFE):
+        with _without_environment(FORCE_SAFE), warnings.catch_warnings():
+            # torch warns that it reads TorchScript with another function.
+            warnings.simplefilter("ignore", UserWarning)
             return torch.load(path, map_location=map_location, weights_only=False)
     except Exception as error:
         raise InputError(
@@ -108,13 +184,15 @@ def _harmless() -> list[Callable | tuple[Callable, str]]:
     core = "numpy._core" if hasattr(np, "_core") else "numpy.core"
     multiarray = import_module(f"{core}.multiarray")
     arrays = [slice, np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
-    types = [type(np.dtype(kind)) for kind in (np.uint32, np.float64, np.int64)]
+    types = {type(np.dtype(kind)) for kind in "?bhilqBHILQefdSU"}
     return [
         *arrays,
         *types,
         HistoryBuffer,
         # The scripts of DINO, MAE and BAM save their arguments as a Namespace: only values.
         Namespace,
+        (PosixPath, "pathlib.PosixPath"),
+        (PosixPath, "pathlib._local.PosixPath"),  # Python 3.13
         (_statistic, "builtins.getattr"),
         (_statistic, "__builtin__.getattr"),
     ]
@@ -135,6 +213,15 @@ def _without_environment(name: str) -> Iterator[None]:
     finally:
         if value is not None:
             os.environ[name] = value
+
+
+def _reason(error: Exception) -> str:
+    """Return what a pickle needs, such as the class of a module that was saved as a whole."""
+    needed = re.search(r"GLOBAL ([\w.]+) was not", str(error))
+    if not needed:
+        return _first_line(error)
+    whole = ", a whole module instead of its state_dict" * needed[1].startswith("torch.nn.")
+    return f"it holds {needed[1]}{whole}"
 
 
 def _first_line(error: Exception) -> str:

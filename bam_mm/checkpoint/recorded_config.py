@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.config.utils import MODULE2PACKAGE
+
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.errors import InputError
+from bam_mm.registry import MMENGINE_MODELS, SCOPE
 
 
 def recorded_backbone(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def recorded_backbone(path: str | Path, *, trust: bool = False) -> dict[str, Any
         settings = parse_settings(text or "")
         config = dict(settings["model"]["backbone"])
         kind = str(config["type"])
-    except (KeyError, TypeError, ValueError, SyntaxError) as error:
+    except (KeyError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise InputError(
             f"checkpoint {path} does not state which backbone it holds (files of this package do, "
             "in meta.cfg): name it yourself, as in mmpretrain:vit-base-p16@PATH or "
@@ -40,7 +43,33 @@ def recorded_backbone(path: str | Path, *, trust: bool = False) -> dict[str, Any
     config.pop("init_cfg", None)
     if "." not in kind:
         config["type"] = f"{settings.get('default_scope', 'mmpretrain')}.{kind}"
+    _check_types(config, path)
     return config
+
+
+def _check_types(value: Any, path: str | Path) -> None:
+    # The registries of mmengine import what they do not know by its name, whatever it is, so that
+    # type='os.system' would run a command.
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check_types(item, path)
+    if not isinstance(value, dict):
+        return
+    kind = value.get("type")
+    if isinstance(kind, str) and not _is_registered(kind):
+        raise InputError(
+            f"checkpoint {path} records a backbone with the type {kind!r}, which is no registered "
+            "module: name the backbone yourself, as in mmpretrain:vit-base-p16@PATH or "
+            "timm:vit_base_patch16_224@PATH, or import the package that registers it"
+        )
+    for item in value.values():
+        _check_types(item, path)
+
+
+def _is_registered(kind: str) -> bool:
+    scope, _, name = kind.rpartition(".")
+    known = {SCOPE, "mmengine", "mmcv", *MODULE2PACKAGE, *MMENGINE_MODELS._children}
+    return name.isidentifier() and (not scope or scope in known)
 
 
 def parse_settings(text: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "source",
         metavar="SRC",
-        help="checkpoint file of BAM, mmpretrain, timm, DINO, MoCo v3, MAE or BEiT",
+        help="checkpoint file of BAM, mmpretrain, timm, Hugging Face, DINO, MoCo v3, MAE, ...",
     )
     parser.add_argument(
         "target", metavar="DST", help="output file; *.safetensors writes that format"
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
         "--branch",
         choices=["teacher", "student"],
         default="teacher",
-        help="backbone to convert if the file has both",
+        help="backbone to convert if the file has both; a moving average is the teacher",
     )
     parser.add_argument(
         "--model",
