@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -11,7 +12,7 @@ from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError, listing
 
 
-def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> None:
+def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     """Load all weights of a model from a checkpoint of the same model.
 
     Args:
@@ -19,13 +20,16 @@ def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> 
         path: Path of the checkpoint.
         trust: Whether the user has explicitly allowed code in this file to run.
 
+    Returns:
+        ``meta`` of the checkpoint, as mmengine writes it; empty if it has none.
+
     Raises:
         InputError: If a tensor is missing, not in the model, or of another shape. The message lists
             their names.
     """
     inner = unwrap_model(model)
-    state = read_checkpoint(path, trust=trust)
-    state = state.get("state_dict", state)
+    checkpoint = read_checkpoint(path, trust=trust)
+    state = checkpoint.get("state_dict", checkpoint)
     wanted = inner.state_dict()
     missing = [key for key in wanted if key not in state]
     unexpected = [key for key in state if key not in wanted]
@@ -49,3 +53,5 @@ def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> 
             "config with which it was trained"
         )
     inner.load_state_dict(state)
+    meta = checkpoint.get("meta")
+    return meta if isinstance(meta, dict) else {}

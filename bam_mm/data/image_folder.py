@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmpretrain.datasets import CustomDataset
 
+from bam_mm.data.class_names import READINGS, choose_folders
 from bam_mm.data.seeding import EpochClock, seeded_sample
 from bam_mm.data.subsets import choose_listed, find_list
 from bam_mm.errors import InputError, listing
@@ -29,10 +31,14 @@ class ImageFolder(CustomDataset):
             per line. A line is ``<class>/<image>``, or the image's name alone if it is unique, as
             in SimCLR's lists of ImageNet (``n01440764_10026.JPEG``).
         extensions: Endings of the image files.
+        classes: Class folders to use, in the order of their labels, or one name for each class
+            folder in sorted order, or a file with one name per line. By default, labels follow the
+            sorted names of all class folders.
         **kwargs: Arguments of mmpretrain's ``CustomDataset``.
 
     Raises:
-        InputError: If a folder or the list is missing, a class is empty, or no image is found.
+        InputError: If a folder or the list is missing, a class is empty, no image is found, or
+            ``classes`` does not fit the folders.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class ImageFolder(CustomDataset):
         fallback: bool = False,
         subset: str | None = None,
         extensions: tuple[str, ...] = EXTENSIONS,
+        classes: str | Sequence[str] | None = None,
         **kwargs,
     ) -> None:
         self.clock = EpochClock()
@@ -54,6 +61,7 @@ class ImageFolder(CustomDataset):
             data_root=str(folder),
             with_label=with_label,
             extensions=extensions,
+            classes=_read_names(classes),
             **kwargs,
         )
 
@@ -79,6 +87,9 @@ class ImageFolder(CustomDataset):
                     f"{folder} has no class folders: put the images of each class into a "
                     "subfolder, or load the folder without labels (with_label=False)"
                 )
+            names = self._metainfo.pop("classes", None)
+            numbers = names and choose_folders([c.name for c in classes], names, str(folder))
+            classes = [c for c in classes if not numbers or c.name in numbers]
             empty = [c.name for c in classes if not any(map(self.is_valid_file, _files(c)))]
             if empty:
                 raise InputError(
@@ -93,6 +104,10 @@ class ImageFolder(CustomDataset):
                 "the folder of your images with --cfg-options data_root=FOLDER"
             )
         samples = super()._find_samples()
+        if self.with_label and numbers:
+            parts = ((path, Path(path).parts[0]) for path, _ in samples)
+            samples = [(path, numbers[name]) for path, name in parts if name in numbers]
+            self.folder_to_idx, self._metainfo["classes"] = numbers, tuple(names)
         if self.subset:
             samples = choose_listed(samples, self.subset, folder)
         return samples
@@ -124,7 +139,7 @@ def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
     raise InputError(
         f"data folder {root} has no subfolder {split!r} (it has: "
         f"{listing(sorted(e.name for e in root.iterdir()), 8) or 'nothing'}): arrange it as "
-        f"{root}/{split}/<class>/<image>"
+        f"{root}/{split}/<class>/<image>, or set dataset.split=. if it holds the class folders itself"
     )
 
 
@@ -133,6 +148,20 @@ def has_classes(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> bool:
     entries = list(folder.iterdir())
     loose = any(e.is_file() and e.name.lower().endswith(extensions) for e in entries)
     return not loose and any(e.is_dir() for e in entries)
+
+
+def _read_names(classes: str | Sequence[str] | None) -> Sequence[str] | None:
+    if not isinstance(classes, str):
+        return classes
+    if classes in READINGS:
+        raise InputError(f"dataset.classes={classes}: set --cfg-options test_cfg.classes={classes}")
+    path = Path(classes).expanduser()
+    if not path.is_file():
+        raise InputError(
+            f"dataset.classes={classes}: there is no such file; set the names of class folders, as "
+            'in dataset.classes="[cat,dog]", or a file with one name per line'
+        )
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
 
 
 def _files(folder: Path):

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
+from bam_mm.data.class_names import align, names_of
 from bam_mm.distributed import rank, sum_over_processes, unwrap_model, world_size
-from bam_mm.errors import InputError, listing
+from bam_mm.errors import InputError
 from bam_mm.evaluation import balanced_subset, knn_predict_shards
 from bam_mm.models.encoders import branches_of
 from bam_mm.models.feature_extraction import extract_shards
@@ -59,13 +60,14 @@ class OnlineKNNHook(Hook):
         self.interval, self.branches, self.first = interval, tuple(branches), first
         self.precision = check_precision(precision, "OnlineKNNHook precision")
         self.built: tuple | None = None
+        self.columns: tuple[int, ...] | None = None
 
     def before_train(self, runner) -> None:
         """Build the loaders and check them before the training starts.
 
         Raises:
-            InputError: If a branch is unknown, the model has none of the branches, the classes of
-                bank and queries differ, or ``k`` exceeds the size of the bank.
+            InputError: If a branch is unknown, the model has none of the branches, the bank lacks a
+                class of the queries, or ``k`` exceeds the size of the bank.
         """
         available = branches_of(runner.model)
         if unknown := set(self.branches) - {"student", "teacher"}:
@@ -82,11 +84,12 @@ class OnlineKNNHook(Hook):
             runner.logger.warning(f"online kNN is off, pretraining continues: {error}")
             return
         bank, queries = (loader.dataset for loader in self.built)
-        if bank.CLASSES != queries.CLASSES:
-            raise InputError(
-                f"online kNN: the bank has the classes {listing(bank.CLASSES)} and the queries "
-                f"{listing(queries.CLASSES)}: both need the same class folders"
-            )
+        matched = align(
+            names_of(bank, "bank"), names_of(queries, "val"), "all", option="online kNN, classes"
+        )
+        if matched.note:
+            runner.logger.info(f"online kNN: {matched.note}")
+        self.columns = matched.columns
         if self.k > len(bank):
             raise InputError(
                 f"online kNN: k={self.k}, but the bank holds {len(bank)} images: lower k, or raise "
@@ -135,6 +138,8 @@ class OnlineKNNHook(Hook):
         for branch in self.branches:
             bank, places, bank_labels = banks[branch]
             rows, _, labels = queries[branch]
+            if self.columns is not None:
+                labels = labels.new_tensor(self.columns)[labels]
             votes = knn_predict_shards(
                 bank,
                 places,

@@ -42,3 +42,17 @@ def test_parts_with_different_classes():
     check_same_classes(Data([], ["a", "b"]), Data([], ["a", "b"]))
     with pytest.raises(InputError, match=r"only in train: b; only in val: c"):
         check_same_classes(Data([], ["a", "b"]), Data([], ["a", "c"]))
+
+
+def test_folders_of_the_same_words():
+    first, second = Data([], ["cat", "dog"]), Data([], ["cat", "dog"])
+    first.folder_to_idx, second.folder_to_idx = {"n1": 0, "n2": 1}, {"n1": 0, "n3": 1}
+    with pytest.raises(InputError, match=r"only in train: n2; only in val: n3"):
+        check_same_classes(first, second)
+
+
+def test_a_single_class():
+    with pytest.raises(InputError, match=r"train data in somewhere has a single class \(cat\)"):
+        check_labels(Data([0, 0], ["cat"]), 1, part="train")
+    with pytest.raises(InputError, match="single class, but a classifier needs two"):
+        check_labels(Data([0, 0]), 1, part="train")
