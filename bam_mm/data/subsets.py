@@ -207,9 +207,10 @@ def balanced_choice(
         label = classes[first]
         name = f"class {names[label]}" if names else f"class number {label}"
         most = 100 * len(classes) * counts.min() / len(labels)
+        step = 10.0 ** (np.floor(np.log10(most)) - 2)  # Three digits, rounded down.
         raise InputError(
             f"--percent {percent:g}: a balanced choice takes {quota[first]} images of each class, "
-            f"but {name} has {counts[first]}: choose at most {np.floor(most * 100) / 100:g}"
+            f"but {name} has {counts[first]}: choose at most {np.floor(most / step) * step:.3g}"
         )
     return _draw(labels, dict(zip(classes.tolist(), quota.tolist(), strict=True)), seed)
 

@@ -93,7 +93,8 @@ class OnlineKNNHook(Hook):
         if self.k > len(bank):
             raise InputError(
                 f"online kNN: k={self.k}, but the bank holds {len(bank)} images: lower k, or raise "
-                f"bank_fraction (now {self.bank_fraction})"
+                f"bank_fraction (now {self.bank_fraction}), as in --cfg-options "
+                f"{_place(runner)}.k={max(1, len(bank) // 2)}"
             )
         if self.first and runner.iter == 0:
             self._score(runner)
@@ -113,6 +114,11 @@ class OnlineKNNHook(Hook):
         dataset = loader.dataset
         if not dataset.CLASSES:
             raise InputError(f"{dataset.img_prefix} has no class folders, so there are no labels")
+        if len(dataset.CLASSES) == 1:
+            raise InputError(
+                f"{dataset.img_prefix} has a single class folder ({dataset.CLASSES[0]}), so every "
+                "prediction would be right"
+            )
         if part == 0 and self.bank_fraction < 1:
             labels = torch.as_tensor(dataset.get_gt_labels())
             dataset.get_subset_(balanced_subset(labels, self.bank_fraction).tolist())
@@ -161,3 +167,11 @@ class OnlineKNNHook(Hook):
             f"kNN after {runner.iter} iterations (k={self.k}, bank {len(bank_labels)}, queries "
             f"{len(labels)}): {text}"
         )
+
+
+def _place(runner) -> str:
+    """Return the key of this hook in the config, for messages."""
+    hooks = (getattr(runner, "cfg", None) or {}).get("custom_hooks") or []
+    kinds = [str(hook.get("type")) for hook in hooks if isinstance(hook, dict)]
+    numbers = [n for n, kind in enumerate(kinds) if kind.endswith("OnlineKNNHook")]
+    return f"custom_hooks.{numbers[0] if numbers else 'N'}"

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from torch.utils.data import DataLoader
 
-from bam_mm.data.class_names import classes_of, folders_of, unwrap
+from bam_mm.data.class_names import classes_of, names_of, unwrap
 from bam_mm.errors import InputError, listing
 
 
@@ -92,12 +92,10 @@ def check_same_classes(first, second, *, parts: tuple[str, str] = ("train", "val
     Raises:
         InputError: If the classes differ, so that labels would have different meanings.
     """
-    a, b = classes_of(first), classes_of(second)
-    if a == b and folders_of(first) is not None and folders_of(second) is not None:
-        # mmpretrain's ImageNet has the same words for any folders.
-        a, b = folders_of(first), folders_of(second)
-    if a is None or b is None or a == b:
+    known, other = names_of(first, parts[0]).namings, names_of(second, parts[1]).namings
+    if not known or not other or set(known) & set(other):
         return
+    a, b = known[0], other[0]
     faults = [
         f"only in {part}: {listing(sorted(set(own) - set(other)))}"
         for part, own, other in ((parts[0], a, b), (parts[1], b, a))
