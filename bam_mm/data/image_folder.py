@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mmpretrain.datasets import CustomDataset
 
-from bam_mm.data.class_names import READINGS, choose_folders
+from bam_mm.data.class_matching import READINGS
+from bam_mm.data.class_names import choose_folders
 from bam_mm.data.seeding import EpochClock, seeded_sample
 from bam_mm.data.subsets import choose_listed, find_list
 from bam_mm.errors import InputError, listing

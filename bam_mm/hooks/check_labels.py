@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bam_mm.data.checks.few_classes import fit_topk
 from bam_mm.data.checks.labels import check_iterations, check_labels, check_same_classes
-from bam_mm.data.class_names import Alignment, align, names_in_checkpoint, names_of, unwrap
+from bam_mm.data.class_matching import Alignment, align
+from bam_mm.data.class_names import names_in_checkpoint, names_of, unwrap
 from bam_mm.distributed import unwrap_model
 from bam_mm.registry import HOOKS
 
@@ -70,8 +71,8 @@ class CheckLabelsHook(Hook):
         """Put the outputs of the head in the order of the labels of the test data.
 
         Raises:
-            InputError: If the classes do not match, see :func:`bam_mm.data.class_names.align`, or a
-                label is out of range.
+            InputError: If the classes do not match, see :func:`bam_mm.data.class_matching.align`,
+                or a label is out of range.
         """
         head: Any = getattr(unwrap_model(runner.model), "head", None)
         loop = runner.test_loop

@@ -11,7 +11,8 @@ from mmengine.hooks import CheckpointHook
 from mmpretrain.models import BaseSelfSupervisor
 
 from bam_mm.checkpoint.writing import remove_partial_files, write_whole_files
-from bam_mm.data.class_names import FOLDERS, check_resumed_classes, classes_of, folders_of
+from bam_mm.data.checks.recorded_classes import check_resumed_classes
+from bam_mm.data.class_names import FOLDERS, classes_of, folders_of
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.registry import HOOKS

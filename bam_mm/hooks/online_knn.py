@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-from bam_mm.data.class_names import align, names_of
+from bam_mm.data.class_matching import align
+from bam_mm.data.class_names import names_of
 from bam_mm.distributed import rank, sum_over_processes, unwrap_model, world_size
 from bam_mm.errors import InputError
 from bam_mm.evaluation import balanced_subset, knn_predict_shards
@@ -84,9 +85,7 @@ class OnlineKNNHook(Hook):
             runner.logger.warning(f"online kNN is off, pretraining continues: {error}")
             return
         bank, queries = (loader.dataset for loader in self.built)
-        matched = align(
-            names_of(bank, "bank"), names_of(queries, "val"), "all", option="online kNN, classes"
-        )
+        matched = align(names_of(bank, "bank"), names_of(queries, "val"), "all")
         if matched.note:
             runner.logger.info(f"online kNN: {matched.note}")
         self.columns = matched.columns

@@ -12,7 +12,7 @@ from mmengine.dist import is_main_process
 
 from bam_mm.checkpoint import load_weights, write_proof
 from bam_mm.data.checks.dense_labels import check_dense_data
-from bam_mm.data.class_names import check_dense_classes
+from bam_mm.data.checks.recorded_classes import check_dense_classes
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.hooks import CheckLabelsHook

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.runner import TestLoop
 
-from bam_mm.data.class_names import READINGS
+from bam_mm.data.class_matching import READINGS
 from bam_mm.errors import InputError
 from bam_mm.registry import LOOPS
 
@@ -21,7 +21,7 @@ class ClassificationTestLoop(TestLoop):
         dataloader: Dataloader of the test images, or its config.
         evaluator: Evaluator or metrics.
         classes: How the classes of the data are matched with the outputs of the head, see
-            :func:`bam_mm.data.class_names.align`: None (by name, and all classes must be there),
+            :func:`bam_mm.data.class_matching.align`: None (by name, and all classes must be there),
             ``subset``, ``all``, ``index`` or ``order``.
         fp16: Whether to test in mixed precision.
 

@@ -44,8 +44,8 @@ class FeatureLoop(BaseLoop):
         precision: Precision in which the backbone computes, ``float32``, ``tf32`` or ``bfloat16``;
             None is ``tf32`` on a GPU and ``float32`` on a CPU.
         classes: How the classes of the test images are matched with those of the first of the other
-            ``loaders``, see :func:`bam_mm.data.class_names.align`: None (by name, and all classes
-            must be there), ``subset``, ``all``, ``index`` or ``order``.
+            ``loaders``, see :func:`bam_mm.data.class_matching.align`: None (by name, and all
+            classes must be there), ``subset``, ``all``, ``index`` or ``order``.
 
     Raises:
         InputError: If the data sets have no classes, or different ones, or an option is wrong.

@@ -9,7 +9,8 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor
 
-from bam_mm.data.class_names import ClassNames, align
+from bam_mm.data.class_matching import align
+from bam_mm.data.class_names import ClassNames
 from bam_mm.models.feature_table import FeatureShard
 
 OPTION = "test_cfg.classes"
@@ -25,7 +26,7 @@ class MatchedClasses:
     Args:
         parts: Class names by loader. The first one other than ``test`` is that of the known
             classes; ``test`` itself if it is the only one.
-        reading: Value of ``test_cfg.classes``, see :func:`bam_mm.data.class_names.align`.
+        reading: Value of ``test_cfg.classes``, see :func:`bam_mm.data.class_matching.align`.
 
     Raises:
         InputError: If the classes do not match.

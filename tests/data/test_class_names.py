@@ -6,12 +6,11 @@ from types import SimpleNamespace
 import pytest
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
+from bam_mm.data.checks.recorded_classes import check_dense_classes, check_resumed_classes
+from bam_mm.data.class_matching import align
 from bam_mm.data.class_names import (
     FOLDERS,
     ClassNames,
-    align,
-    check_dense_classes,
-    check_resumed_classes,
     choose_folders,
     imagenet_folders,
     names_in_checkpoint,
@@ -89,6 +88,12 @@ def test_what_is_logged():
     assert part.counts() == {"classes/in_data": 2, "classes/compared": 2, "classes/known": 4}
     every = align(head(BIRDS), names(("crow", "owl")), "all", option="classes")
     assert "all 4 are compared" in every.note and every.counts()["classes/compared"] == 4
+
+
+def test_without_an_option():
+    assert align(head(BIRDS), names(("owl",)), "all").note.endswith("all 4 are compared")
+    with pytest.raises(InputError, match="wren; use the same class folders in both"):
+        align(head(BIRDS), names((*BIRDS, "wren")), "all")
 
 
 def test_words_and_folders_of_imagenet():

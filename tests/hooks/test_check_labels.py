@@ -37,7 +37,7 @@ def test_a_training_is_not_resumed_with_other_classes():
         train_dataloader=SimpleNamespace(dataset=data("abc")),
     )  # fmt: skip
     checkpoint = {"meta": {"dataset_meta": {"classes": ("a", "b", "d")}}}
-    with pytest.raises(InputError, match="resume: the run was started with 3 .* in both: d, c"):
+    with pytest.raises(InputError, match=r"resume: the run was started with 3 .* in both: d, c"):
         WholeCheckpointHook().after_load_checkpoint(runner, checkpoint)
     runner._resume = False
     WholeCheckpointHook().after_load_checkpoint(runner, checkpoint)

@@ -76,8 +76,8 @@ def test_batches_that_a_model_cannot_train_on(images, batch, model, message):
 
 
 def test_errors_of_the_libraries_are_translated():
-    with pytest.raises(InputError, match="a batch has a single image: set .*drop_last=True"):
-        with user_errors_unwrapped():
-            nn.BatchNorm2d(3)(torch.zeros(1, 3, 1, 1))
+    message = r"a batch has a single image: set .*drop_last=True"
+    with pytest.raises(InputError, match=message), user_errors_unwrapped():
+        nn.BatchNorm2d(3)(torch.zeros(1, 3, 1, 1))
     with pytest.raises(ValueError, match="another"), user_errors_unwrapped():
         raise ValueError("another fault")
