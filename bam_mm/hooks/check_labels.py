@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -15,6 +15,7 @@ from bam_mm.data.checks.labels import check_iterations, check_labels, check_same
 from bam_mm.data.class_matching import Alignment, align
 from bam_mm.data.class_names import names_in_checkpoint, names_of, unwrap
 from bam_mm.distributed import unwrap_model
+from bam_mm.errors import InputError
 from bam_mm.registry import HOOKS
 
 OPTION = "test_cfg.classes"
@@ -72,7 +73,7 @@ class CheckLabelsHook(Hook):
 
         Raises:
             InputError: If the classes do not match, see :func:`bam_mm.data.class_matching.align`,
-                or a label is out of range.
+                a label is out of range, or a metric would count absent classes as 0.
         """
         head: Any = getattr(unwrap_model(runner.model), "head", None)
         loop = runner.test_loop
@@ -86,6 +87,7 @@ class CheckLabelsHook(Hook):
             level = logging.WARNING if found.warning else logging.INFO
             print_log(found.note, logger="current", level=level)
         check_labels(dataset, found.classes or head.num_classes, part="test")
+        _check_averages(loop.evaluator.metrics, found)
         self.alignment = found
         if found.columns is not None:
             self.handle = head.register_forward_hook(_Columns(found.columns))
@@ -102,6 +104,16 @@ class CheckLabelsHook(Hook):
         if self.handle is not None:
             self.handle.remove()
         self.handle, self.alignment = None, None
+
+
+def _check_averages(metrics: Iterable[Any], found: Alignment) -> None:
+    """Check that no metric is a mean over classes that compete without an image of them."""
+    absent = len(found.columns or ()) - (found.classes or 0) if found.partial else 0
+    if absent > 0 and any(getattr(metric, "average", None) == "macro" for metric in metrics):
+        raise InputError(
+            f"{OPTION}=all: a mean over classes (average='macro') counts the {absent} classes "
+            f"without an image as 0; set {OPTION}=subset, or evaluate with Accuracy only"
+        )
 
 
 class _Columns:

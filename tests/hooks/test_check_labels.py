@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
-from mmpretrain.evaluation import Accuracy
+from mmpretrain.evaluation import Accuracy, SingleLabelMetric
 from mmpretrain.models import LinearClsHead
 
 from bam_mm.data.class_names import FOLDERS
@@ -63,3 +63,8 @@ def test_outputs_are_selected_for_the_test_alone():
     assert metrics == {"classes/in_data": 2, "classes/compared": 2, "classes/known": 3}
     hook.after_test(runner)
     assert head(logits).tolist() == [[1, 2, 3]]
+    loop.classes, loop.evaluator = "all", Evaluator([SingleLabelMetric(average="macro")])
+    with pytest.raises(
+        InputError, match=r"counts the 1 classes without .* as 0; set .*subset"
+    ):
+        hook.before_test(runner)

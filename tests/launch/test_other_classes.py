@@ -4,6 +4,7 @@ All pixels of an image have one value, and the head takes the class of the neare
 """
 
 from argparse import Namespace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from bam_mm.errors import InputError
 from bam_mm.launch.testing import test as run_test
 from bam_mm.registry import MODELS
 
+NUMBER = count()
 VALUES = range(10, 250, 20)
 WNIDS = [f"n{value:08d}" for value in VALUES]
 WORDS = ["ant", "bee", "cow", "dog", "eel", "fly", "gnu", "hen", "ibis", "jay", "kiwi", "lion"]
@@ -60,7 +62,7 @@ def evaluate(tmp_path, data, saved, *, outputs=12, loop=None, **dataset):
     config = Config(
         dict(
             default_scope="mmpretrain", custom_imports=dict(imports=["bam_mm"]),
-            experiment_name=f"{tmp_path.name}", log_level="INFO",
+            experiment_name=f"run{next(NUMBER)}", log_level="INFO",
             model=dict(
                 type="ImageClassifier", backbone=dict(type="bam_mm.MeanValue"),
                 head=dict(type="LinearClsHead", num_classes=outputs, in_channels=1),
