@@ -25,6 +25,7 @@ from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.launch.data_folders import check_data_folders
 from bam_mm.launch.gpu import warn_of_unused_gpu
 from bam_mm.launch.library_errors import translated
+from bam_mm.launch.samplers import move_to_samplers
 from bam_mm.registry import STRATEGIES
 
 
@@ -48,6 +49,7 @@ def prepare(config: Config, args: Namespace) -> Config:
         if isinstance(loader, dict) and config.get("default_scope") == "mmpretrain":
             loader.setdefault("collate_fn", dict(type="default_collate"))
             loader.setdefault("persistent_workers", loader.get("num_workers", 0) > 0)
+    move_to_samplers(config)
     return config
 
 

@@ -64,7 +64,5 @@ def test_outputs_are_selected_for_the_test_alone():
     hook.after_test(runner)
     assert head(logits).tolist() == [[1, 2, 3]]
     loop.classes, loop.evaluator = "all", Evaluator([SingleLabelMetric(average="macro")])
-    with pytest.raises(
-        InputError, match=r"counts the 1 classes without .* as 0; set .*subset"
-    ):
+    with pytest.raises(InputError, match=r"counts the 1 classes without .* as 0; set .*subset"):
         hook.before_test(runner)
