@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmengine.logging import print_log
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError, listing
 
 
-def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> None:
+def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     """Load all weights of a model from a checkpoint of the same model.
 
     Args:
@@ -23,12 +24,16 @@ def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> 
         path: Path of the checkpoint.
         trust: Whether the user has explicitly allowed code in this file to run.
 
+    Returns:
+        ``meta`` of the checkpoint, as mmengine writes it; empty if it has none.
+
     Raises:
         InputError: If a tensor is missing, not in the model, of another shape or of an integer
             type, or its numbers are not finite. The message lists their names.
     """
     inner = unwrap_model(model)
-    state = _own_state(read_checkpoint(path, trust=trust), path)
+    checkpoint = read_checkpoint(path, trust=trust)
+    state = _own_state(checkpoint, path)
     own = inner.state_dict()
     names = {without_wrappers(key): key for key in own}
     wanted = {name: own[key] for name, key in names.items()}
@@ -58,6 +63,8 @@ def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> 
     if changed := conversion(state, wanted):
         print_log(f"checkpoint {path}: {changed}", logger="current")
     inner.load_state_dict({names[key]: tensor for key, tensor in state.items()})
+    meta = checkpoint.get("meta")
+    return meta if isinstance(meta, dict) else {}
 
 
 def _own_state(content: Mapping, path: str | Path) -> dict[str, Tensor]:

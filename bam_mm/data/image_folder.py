@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from mmpretrain.datasets import CustomDataset
 
+from bam_mm.data.class_matching import READINGS
+from bam_mm.data.class_names import choose_folders
 from bam_mm.data.file_names import IMAGE_ENDINGS, is_hidden
 from bam_mm.data.image_files import LeftOut, find_class_folders, find_images, images_directly_in
 from bam_mm.data.seeding import EpochClock, seeded_sample
@@ -37,11 +40,14 @@ class ImageFolder(CustomDataset):
             per line. A line is ``<class>/<image>``, or the image's name alone if it is unique, as
             in SimCLR's lists of ImageNet (``n01440764_10026.JPEG``).
         extensions: Endings of the image files, in lower or upper case.
+        classes: Class folders to use, in the order of their labels, or one name for each class
+            folder in sorted order, or a file with one name per line. By default, labels follow the
+            sorted names of all class folders.
         **kwargs: Arguments of mmpretrain's ``CustomDataset``.
 
     Raises:
         InputError: If a folder or the list is missing, a class is empty, a link to a class is dead,
-            or no image is found.
+            no image is found, or ``classes`` does not fit the folders.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class ImageFolder(CustomDataset):
         fallback: bool = False,
         subset: str | None = None,
         extensions: tuple[str, ...] = IMAGE_ENDINGS,
+        classes: str | Sequence[str] | None = None,
         **kwargs,
     ) -> None:
         self.clock = EpochClock()
@@ -63,6 +70,7 @@ class ImageFolder(CustomDataset):
             data_root=str(folder),
             with_label=with_label,
             extensions=extensions,
+            classes=_read_names(classes),
             **kwargs,
         )
 
@@ -139,14 +147,12 @@ class ImageFolder(CustomDataset):
 
     def _number(self, classes: list[str], folder: Path) -> dict[str, int]:
         """Return the label of each class folder, and set the names of the classes."""
-        self.folder_to_idx = {name: label for label, name in enumerate(classes)}
-        if self.CLASSES is None:
-            self._metainfo["classes"] = tuple(classes)
-        elif len(self.CLASSES) != len(classes):
-            raise InputError(
-                f"{folder} has {len(classes)} class folders ({listing(classes)}), but metainfo "
-                f"names {len(self.CLASSES)} classes: name as many as there are folders"
-            )
+        names = self._metainfo.pop("classes", None)
+        if names:
+            self.folder_to_idx = choose_folders(classes, names, str(folder))
+        else:
+            self.folder_to_idx = {name: label for label, name in enumerate(classes)}
+        self._metainfo["classes"] = tuple(names or classes)
         return self.folder_to_idx
 
     def _known(self, left_out: LeftOut) -> str:
@@ -188,7 +194,8 @@ def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
     present = listing(sorted(e.name for e in root.iterdir() if not is_hidden(e)), 8)
     raise InputError(
         f"data folder {root} has no subfolder {split!r} (it has: {present or 'nothing'}): arrange "
-        f"it as {root}/{split}/<class>/<image>"
+        f"it as {root}/{split}/<class>/<image>, or set dataset.split=. if it holds the class "
+        "folders itself"
     )
 
 
@@ -202,3 +209,17 @@ def has_classes(folder: Path, extensions: tuple[str, ...] = IMAGE_ENDINGS) -> bo
             logger="current",
         )
     return not loose and beside.folders > 0
+
+
+def _read_names(classes: str | Sequence[str] | None) -> Sequence[str] | None:
+    if not isinstance(classes, str):
+        return classes
+    if classes in READINGS:
+        raise InputError(f"dataset.classes={classes}: set --cfg-options test_cfg.classes={classes}")
+    path = Path(classes).expanduser()
+    if not path.is_file():
+        raise InputError(
+            f"dataset.classes={classes}: there is no such file; set the names of class folders, as "
+            'in dataset.classes="[cat,dog]", or a file with one name per line'
+        )
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]

@@ -123,7 +123,8 @@ def write_subset(
     """
     config = dict(type="bam_mm.ImageFolder", data_root=str(data_root), split=split, with_label=True)
     dataset = DATASETS.build(config)
-    chosen = balanced_choice(dataset.get_gt_labels(), percent, seed=seed)
+    names = dataset.CLASSES
+    chosen = balanced_choice(dataset.get_gt_labels(), percent, seed=seed, names=names)
     root = Path(dataset.img_prefix)
     images = [Path(dataset.get_data_info(int(i))["img_path"]) for i in chosen]
     paths = [path.relative_to(root) for path in images]
@@ -169,7 +170,11 @@ def stratified_split(
 
 
 def balanced_choice(
-    labels: Sequence[int] | np.ndarray, percent: float, *, seed: int = 0
+    labels: Sequence[int] | np.ndarray,
+    percent: float,
+    *,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Choose a percentage of the images, with the same number from every class.
 
@@ -180,6 +185,7 @@ def balanced_choice(
         labels: (N,) integer labels.
         percent: Percentage of the images to choose, in (0, 100].
         seed: Seed of the random choice; the same seed returns the same images on every machine.
+        names: Names of the classes, for the message.
 
     Returns:
         Sorted indices of the chosen images.
@@ -198,9 +204,13 @@ def balanced_choice(
     short = np.flatnonzero(quota > counts)
     if len(short):
         first = short[0]
+        label = classes[first]
+        name = f"class {names[label]}" if names else f"class number {label}"
+        most = 100 * len(classes) * counts.min() / len(labels)
+        step = 10.0 ** (np.floor(np.log10(most)) - 2)  # Three digits, rounded down.
         raise InputError(
-            f"--percent {percent}: a balanced choice takes {quota[first]} images of each class, "
-            f"but class number {classes[first]} has {counts[first]}: choose a smaller percentage"
+            f"--percent {percent:g}: a balanced choice takes {quota[first]} images of each class, "
+            f"but {name} has {counts[first]}: choose at most {np.floor(most / step) * step:.3g}"
         )
     return _draw(labels, dict(zip(classes.tolist(), quota.tolist(), strict=True)), seed)
 

@@ -8,8 +8,12 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
+from mmpretrain.models import BaseSelfSupervisor
 
 from bam_mm.checkpoint.writing import remove_partial_files, write_whole_files
+from bam_mm.data.checks.recorded_classes import check_resumed_classes
+from bam_mm.data.class_names import FOLDERS, classes_of, folders_of
+from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.registry import HOOKS
 
@@ -52,14 +56,24 @@ class WholeCheckpointHook(CheckpointHook):
                     f"removed {path}, left half written when an earlier run was stopped"
                 )
 
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Store the class folders if the classes have other names (mmpretrain's ImageNet)."""
+        dataset = runner.train_dataloader.dataset
+        folders = folders_of(dataset)
+        if folders is not None and folders != classes_of(dataset):
+            checkpoint["meta"][FOLDERS] = list(folders)
+
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Check that the optimizer of a resumed run fits, with a clearer message than torch's.
 
         Raises:
-            InputError: If the checkpoint has other parameter groups than the optimizer.
+            InputError: If the checkpoint has other parameter groups than the optimizer, or other
+                classes than the training data.
         """
         if not runner._resume:
             return
+        if not isinstance(unwrap_model(runner.model), BaseSelfSupervisor):
+            check_resumed_classes(checkpoint.get("meta"), runner.train_dataloader.dataset)
         saved = checkpoint.get("optimizer", {}).get("param_groups")
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
         if saved is None or optimizer is None:

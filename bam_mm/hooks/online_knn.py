@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
+from bam_mm.data.class_matching import align
+from bam_mm.data.class_names import names_of
 from bam_mm.distributed import rank, sum_over_processes, unwrap_model, world_size
-from bam_mm.errors import InputError, listing
+from bam_mm.errors import InputError
 from bam_mm.evaluation import balanced_subset, knn_predict_shards
 from bam_mm.models.encoders import branches_of
 from bam_mm.models.feature_extraction import extract_shards
@@ -59,13 +61,14 @@ class OnlineKNNHook(Hook):
         self.interval, self.branches, self.first = interval, tuple(branches), first
         self.precision = check_precision(precision, "OnlineKNNHook precision")
         self.built: tuple | None = None
+        self.columns: tuple[int, ...] | None = None
 
     def before_train(self, runner) -> None:
         """Build the loaders and check them before the training starts.
 
         Raises:
-            InputError: If a branch is unknown, the model has none of the branches, the classes of
-                bank and queries differ, or ``k`` exceeds the size of the bank.
+            InputError: If a branch is unknown, the model has none of the branches, the bank lacks a
+                class of the queries, or ``k`` exceeds the size of the bank.
         """
         available = branches_of(runner.model)
         if unknown := set(self.branches) - {"student", "teacher"}:
@@ -82,15 +85,15 @@ class OnlineKNNHook(Hook):
             runner.logger.warning(f"online kNN is off, pretraining continues: {error}")
             return
         bank, queries = (loader.dataset for loader in self.built)
-        if bank.CLASSES != queries.CLASSES:
-            raise InputError(
-                f"online kNN: the bank has the classes {listing(bank.CLASSES)} and the queries "
-                f"{listing(queries.CLASSES)}: both need the same class folders"
-            )
+        matched = align(names_of(bank, "bank"), names_of(queries, "val"), "all")
+        if matched.note:
+            runner.logger.info(f"online kNN: {matched.note}")
+        self.columns = matched.columns
         if self.k > len(bank):
             raise InputError(
                 f"online kNN: k={self.k}, but the bank holds {len(bank)} images: lower k, or raise "
-                f"bank_fraction (now {self.bank_fraction})"
+                f"bank_fraction (now {self.bank_fraction}), as in --cfg-options "
+                f"{_place(runner)}.k={max(1, len(bank) // 2)}"
             )
         if self.first and runner.iter == 0:
             self._score(runner)
@@ -110,6 +113,11 @@ class OnlineKNNHook(Hook):
         dataset = loader.dataset
         if not dataset.CLASSES:
             raise InputError(f"{dataset.img_prefix} has no class folders, so there are no labels")
+        if len(dataset.CLASSES) == 1:
+            raise InputError(
+                f"{dataset.img_prefix} has a single class folder ({dataset.CLASSES[0]}), so every "
+                "prediction would be right"
+            )
         if part == 0 and self.bank_fraction < 1:
             labels = torch.as_tensor(dataset.get_gt_labels())
             dataset.get_subset_(balanced_subset(labels, self.bank_fraction).tolist())
@@ -135,6 +143,8 @@ class OnlineKNNHook(Hook):
         for branch in self.branches:
             bank, places, bank_labels = banks[branch]
             rows, _, labels = queries[branch]
+            if self.columns is not None:
+                labels = labels.new_tensor(self.columns)[labels]
             votes = knn_predict_shards(
                 bank,
                 places,
@@ -156,3 +166,11 @@ class OnlineKNNHook(Hook):
             f"kNN after {runner.iter} iterations (k={self.k}, bank {len(bank_labels)}, queries "
             f"{len(labels)}): {text}"
         )
+
+
+def _place(runner) -> str:
+    """Return the key of this hook in the config, for messages."""
+    hooks = (getattr(runner, "cfg", None) or {}).get("custom_hooks") or []
+    kinds = [str(hook.get("type")) for hook in hooks if isinstance(hook, dict)]
+    numbers = [n for n, kind in enumerate(kinds) if kind.endswith("OnlineKNNHook")]
+    return f"custom_hooks.{numbers[0] if numbers else 'N'}"

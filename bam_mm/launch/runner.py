@@ -24,6 +24,8 @@ from bam_mm.errors import InputError
 from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.launch.data_folders import check_data_folders
 from bam_mm.launch.gpu import warn_of_unused_gpu
+from bam_mm.launch.library_errors import translated
+from bam_mm.launch.samplers import move_to_samplers
 from bam_mm.registry import STRATEGIES
 
 
@@ -47,6 +49,7 @@ def prepare(config: Config, args: Namespace) -> Config:
         if isinstance(loader, dict) and config.get("default_scope") == "mmpretrain":
             loader.setdefault("collate_fn", dict(type="default_collate"))
             loader.setdefault("persistent_workers", loader.get("num_workers", 0) > 0)
+    move_to_samplers(config)
     return config
 
 
@@ -191,7 +194,8 @@ def build_runner(config: Config) -> Runner:
 def user_errors_unwrapped() -> Iterator[None]:
     """Raise the :class:`~bam_mm.errors.InputError` that mmengine has wrapped in its own exceptions.
 
-    Other exceptions pass unchanged.
+    Exceptions of the libraries that are known to come from a user error are translated; all others
+    pass unchanged.
     """
     try:
         yield
@@ -199,6 +203,7 @@ def user_errors_unwrapped() -> Iterator[None]:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__ or cause.__context__
+        cause = cause or translated(error)
         if cause is None or cause is error:
             raise
         raise cause from error

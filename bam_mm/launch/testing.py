@@ -12,9 +12,10 @@ from mmengine.dist import is_main_process
 
 from bam_mm.checkpoint import load_weights, write_proof
 from bam_mm.data.checks.dense_labels import check_dense_data
-from bam_mm.data.checks.labels import check_labels
+from bam_mm.data.checks.recorded_classes import check_dense_classes
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
+from bam_mm.hooks import CheckLabelsHook
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.run_facts import write_facts
@@ -50,6 +51,7 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
     with PeakGPUMemory() as memory:
         runner = build_runner(config)
         model: Any = unwrap_model(runner.model)
+        meta: dict[str, Any] = {}
         trust = getattr(args, "trust_checkpoint", False)
         if hasattr(model, "load_pretrained"):
             # The model loads a part of the checkpoint, and proves that this part is complete.
@@ -57,11 +59,13 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
             if report is not None and is_main_process():
                 write_proof(runner.work_dir, report)
         else:
-            load_weights(model, args.checkpoint, trust=trust)
+            meta = load_weights(model, args.checkpoint, trust=trust)
         with user_errors_unwrapped():
             if config.get("default_scope") in SCOPES:
                 check_dense_data(model, runner.test_loop.dataloader.dataset, "test")
-            _check_test_labels(model, runner.test_loop.dataloader.dataset)
+                check_dense_classes(meta, args.checkpoint, runner.test_loop.dataloader.dataset)
+            else:
+                runner.register_hook(CheckLabelsHook(meta, args.checkpoint))
             metrics = runner.test()
     if args.out and is_main_process():
         # mmseg returns NumPy scalars, which JSON cannot store.
@@ -76,10 +80,3 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
             "remedy); the results are those of the other items"
         )
     return metrics
-
-
-def _check_test_labels(model, dataset) -> None:
-    # Accuracy would silently count a label outside the head's range as an error.
-    head: Any = getattr(model, "head", None)
-    if hasattr(head, "num_classes") and hasattr(dataset, "get_gt_labels"):
-        check_labels(dataset, head.num_classes, part="test")

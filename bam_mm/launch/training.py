@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from bam_mm.checkpoint import newest_checkpoint
 from bam_mm.checkpoint.reading import TRUST_FLAG
 from bam_mm.data.checks.dense_labels import check_dense_data
+from bam_mm.data.checks.few_classes import fit_topk
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
@@ -21,6 +22,7 @@ from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.learning_rate import set_up_learning_rate
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
+from bam_mm.launch.small_batches import check_smallest_batch
 from bam_mm.precision import precision_used
 
 
@@ -55,9 +57,18 @@ def train(config: Config, args: Namespace) -> None:
             if config.get("default_scope") in SCOPES:
                 _check_data(runner)
             report_epoch(runner)
+            check_smallest_batch(runner)
+            _fit_topk(runner)
             runner.train()
     precision = precision_used(unwrap_model(runner.model))
     write_facts(runner.work_dir, "train", peak_gpu_mb=memory.mb(), precision=precision)
+
+
+def _fit_topk(runner: Runner) -> None:
+    # Also for configs without CheckLabelsHook. Validation would fail after the first epoch.
+    num_classes = getattr(getattr(unwrap_model(runner.model), "head", None), "num_classes", None)
+    if num_classes is not None and runner.val_loop is not None:
+        fit_topk(runner.val_loop.evaluator.metrics, num_classes)
 
 
 def resume_from(work_dir: str) -> str | None:

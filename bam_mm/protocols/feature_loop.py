@@ -12,6 +12,8 @@ from mmengine.runner import BaseLoop
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from bam_mm.data.checks.few_classes import fit_topk
+from bam_mm.data.class_names import names_of
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError, listing
 from bam_mm.evaluation.feature_checks import check_labels, check_rows
@@ -20,6 +22,7 @@ from bam_mm.models.feature_table import EVALUATION_SAMPLER, FeatureShard, featur
 from bam_mm.models.frozen_features import FrozenFeatures
 from bam_mm.precision import check_precision, effective_precision
 from bam_mm.protocols.feature_cache import cached_shard
+from bam_mm.protocols.matched_classes import MatchedClasses
 
 SETTINGS = ("backbone", "feature", "blocks", "data_preprocessor")
 """Keys of a model's config that its features depend on, in addition to the weights."""
@@ -40,6 +43,9 @@ class FeatureLoop(BaseLoop):
         feature_dtype: Type in which features are stored, ``float32`` or ``float16``.
         precision: Precision in which the backbone computes, ``float32``, ``tf32`` or ``bfloat16``;
             None is ``tf32`` on a GPU and ``float32`` on a CPU.
+        classes: How the classes of the test images are matched with those of the first of the other
+            ``loaders``, see :func:`bam_mm.data.class_matching.align`: None (by name, and all
+            classes must be there), ``subset``, ``all``, ``index`` or ``order``.
 
     Raises:
         InputError: If the data sets have no classes, or different ones, or an option is wrong.
@@ -59,6 +65,7 @@ class FeatureLoop(BaseLoop):
         branch: str = "teacher",
         feature_dtype: str = "float32",
         precision: str | None = None,
+        classes: str | None = None,
     ) -> None:
         configs = {"test": dataloader, **loaders}
         self.configs = {name: _exact(config) for name, config in configs.items()}
@@ -73,11 +80,15 @@ class FeatureLoop(BaseLoop):
         self.feature_dtype = feature_dtype_of(feature_dtype)
         self.precision = check_precision(precision, "test_cfg.precision")
         self._check_classes()
+        self.matched = MatchedClasses(
+            {name: names_of(loader.dataset, name) for name, loader in self.loaders.items()}, classes
+        )
+        fit_topk(self.evaluator.metrics, self.num_classes)
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, the same in all data sets."""
-        return len(self.dataloader.dataset.CLASSES)
+        """Number of classes that are compared, the same for all data sets."""
+        return len(self.matched.names)
 
     @property
     def precision_used(self) -> str:
@@ -157,8 +168,8 @@ class FeatureLoop(BaseLoop):
             precision=self.precision,
         )
         check_rows(name, shard.features)
-        check_labels(name, shard.labels, None, num_classes=self.num_classes)
-        return shard
+        check_labels(name, shard.labels, None, num_classes=len(loader.dataset.CLASSES))
+        return self.matched.relabel(name, shard)
 
     def check_every_class(self, name: str, labels: Tensor) -> None:
         """Check that every class has an image.
@@ -170,7 +181,7 @@ class FeatureLoop(BaseLoop):
         Raises:
             InputError: If a class has no image.
         """
-        classes = self.loaders[name].dataset.CLASSES
+        classes = self.matched.names
         present = set(labels.unique().tolist())
         empty = [c for number, c in enumerate(classes) if number not in present]
         if empty:
@@ -191,7 +202,6 @@ class FeatureLoop(BaseLoop):
         return model.branch(self.branch), model.data_preprocessor, config
 
     def _check_classes(self) -> None:
-        test = self.dataloader.dataset.CLASSES
         for name, loader in self.loaders.items():
             classes = loader.dataset.CLASSES
             if not classes:
@@ -199,13 +209,10 @@ class FeatureLoop(BaseLoop):
                     f"{self.name}: the {name} images have no classes: arrange them in class "
                     "folders, as <split>/<class>/<image>"
                 )
-            if list(classes) != list(test):
-                only = sorted(set(map(str, classes)) ^ set(map(str, test)))
+            if len(classes) == 1:
                 raise InputError(
-                    f"{self.name}: the {name} images have {len(classes)} classes and the test "
-                    f"images {len(test)}; not in both: "
-                    f"{listing(only, 10) or 'none, but their order differs'}; arrange both in the "
-                    "same class folders"
+                    f"{self.name}: the {name} images have a single class ({classes[0]}), but it "
+                    "needs two: arrange them with a folder per class, as <split>/<class>/<image>"
                 )
 
 

@@ -41,6 +41,8 @@ class KNNTestLoop(FeatureLoop):
             half the memory. Similarities are always computed in float32.
         precision: Precision in which the backbone computes, see
             :class:`~bam_mm.protocols.feature_loop.FeatureLoop`.
+        classes: Classes that are compared if the test images have not all of them, see
+            :class:`~bam_mm.protocols.feature_loop.FeatureLoop`.
 
     Raises:
         InputError: If k exceeds the size of the bank, a class has no image in the bank, or the
@@ -62,6 +64,7 @@ class KNNTestLoop(FeatureLoop):
         cache_dir: str | None = None,
         feature_dtype: str = "float32",
         precision: str | None = None,
+        classes: str | None = None,
     ) -> None:
         super().__init__(
             runner,
@@ -72,6 +75,7 @@ class KNNTestLoop(FeatureLoop):
             branch=branch,
             feature_dtype=feature_dtype,
             precision=precision,
+            classes=classes,
         )
         self.k = numbers("k", k)
         self.temperature, self.chunk = temperature, chunk
@@ -79,7 +83,7 @@ class KNNTestLoop(FeatureLoop):
         if max(self.k) > images:
             raise InputError(
                 f"kNN with k={max(self.k)}, but the bank holds {images} images: lower k, as in "
-                "--cfg-options test_cfg.k=20"
+                f"--cfg-options test_cfg.k={min(20, max(1, images // 2))}"
             )
 
     def score(self) -> dict[str, float]:
@@ -99,7 +103,7 @@ class KNNTestLoop(FeatureLoop):
             chunk=self.chunk,
         )
         labels = labels[rank() :: world_size()]
-        metrics, rows = {}, []
+        metrics, rows = dict(self.matched.counts), []
         for k in self.k:
             samples = [
                 DataSample().set_gt_label(int(label)).set_pred_score(score)

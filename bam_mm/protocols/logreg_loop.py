@@ -60,6 +60,8 @@ class LogisticRegressionLoop(FeatureLoop):
         cache_dir: Folder of the feature cache; None disables the cache.
         precision: Precision in which the backbone computes, see
             :class:`~bam_mm.protocols.feature_loop.FeatureLoop`.
+        classes: Classes that are compared if the test images have not all of them, see
+            :class:`~bam_mm.protocols.feature_loop.FeatureLoop`.
 
     Raises:
         InputError: If an option is wrong, a class has no image, or the classes of the data sets
@@ -85,6 +87,7 @@ class LogisticRegressionLoop(FeatureLoop):
         branch: str = "teacher",
         cache_dir: str | None = None,
         precision: str | None = None,
+        classes: str | None = None,
     ) -> None:
         if metric not in METRICS:
             raise InputError(f"test_cfg.metric={metric!r}: choose one of {', '.join(METRICS)}")
@@ -102,6 +105,7 @@ class LogisticRegressionLoop(FeatureLoop):
             cache_dir=cache_dir,
             branch=branch,
             precision=precision,
+            classes=classes,
         )
         self.val_fraction, self.split_seed, self.metric = val_fraction, split_seed, metric
         self.settings: dict[str, Any] = dict(
@@ -137,6 +141,7 @@ class LogisticRegressionLoop(FeatureLoop):
             f"logreg/val_{self.metric}": 100 * sweep.val_score,
             "logreg/penalty": sweep.penalty,
             "logreg/penalty_at_end": float(sweep.at_end),
+            **self.matched.counts,
         }
 
     def _train_and_val(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -152,7 +157,7 @@ class LogisticRegressionLoop(FeatureLoop):
         few = sorted(set(labels.tolist()) - set(labels[kept].tolist()))
         if few:
             raise InputError(
-                f"logreg: class {self.dataloader.dataset.CLASSES[few[0]]} has a single training "
+                f"logreg: class {self.matched.names[few[0]]} has a single training "
                 "image, which is held out for validation: add images, or set test_cfg.val to a "
                 "dataloader of validation images"
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
             loaded.
     """
     metrics = read_json(metrics_file) or {}
-    wanted = [metric.key for metric in run.task.metrics]
+    wanted = [m.key for m in run.task.metrics if not _needs_more_classes(m.key, metrics)]
     absent = [key for key in wanted if key not in metrics]
     if absent and run.settings.limit is None:
         raise RunFailed(f"no metric {', '.join(absent)}; available: {', '.join(metrics) or 'none'}")
@@ -68,6 +70,17 @@ def collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
         curves=curves(run.task, run.folder),
         training=training_curves(run.folder) if run.task.kind == "train" else {},
         pictures=pictures(run.task, run.folder, run.settings.folder),
+    )
+
+
+def _needs_more_classes(key: str, metrics: Mapping[str, Any]) -> bool:
+    """Return whether a top-k accuracy was left out, as it is with fewer than k classes."""
+    group, _, name = key.rpartition("/")
+    return (
+        key not in metrics
+        and re.fullmatch(r"top\d+", name) is not None
+        and name != "top1"
+        and f"{group}/top1" in metrics
     )
 
 

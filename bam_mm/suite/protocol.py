@@ -27,6 +27,9 @@ VARIABLES = ("model", "default_scope", "optim_wrapper", "param_scheduler", "auto
 """Top-level keys of the protocol, in addition to ``train_*``, ``val_*``, ``test_*`` and hooks."""
 
 
+_ALL_CLASSES = {"type": "bam_mm.ClassificationTestLoop", "classes": None}
+
+
 def protocol_of(config: Config, *, batch: int | None = None, limit: int | None = None) -> dict:
     """Extract the settings of a config that its results depend on.
 
@@ -44,6 +47,8 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
         if key in VARIABLES or key.startswith(("train_", "val_", "test_", "custom_hooks"))
     }
     kept = {key: value for key, value in kept.items() if not key.endswith("_pipeline")}
+    if (kept.get("test_cfg") or {}) == _ALL_CLASSES:
+        kept["test_cfg"] = {}  # Without a choice of classes, this is mmengine's own loop.
     # The form in which a record stores it: JSON, with the repr of other types.
     protocol = json.loads(json.dumps(plain(kept, without=NOT_PROTOCOL), default=repr))
     if isinstance(protocol.get("train_dataloader"), dict):

@@ -23,6 +23,20 @@ def test_labels_follow_the_sorted_class_folders(world):
         assert data.CLASSES[info["gt_label"]] in info["img_path"]
 
 
+def test_labels_follow_the_classes_that_are_named(tmp_path):
+    for name in ("crow", "duck", "owl"):
+        (tmp_path / "val" / name).mkdir(parents=True)
+        (tmp_path / "val" / name / "1.png").touch()
+    data = ImageFolder(str(tmp_path), split="val", classes=["owl", "crow"])
+    labels = {data.get_data_info(i)["img_path"].split("/")[-2]: i for i in range(len(data))}
+    assert {name: data.get_gt_labels()[i] for name, i in labels.items()} == {"owl": 0, "crow": 1}
+    assert data.CLASSES == ("owl", "crow") and data.folder_to_idx == {"owl": 0, "crow": 1}
+    # A folder that holds the class folders itself, as those of ImageNet-V2.
+    assert len(ImageFolder(str(tmp_path / "val"), split=".").CLASSES) == 3
+    with pytest.raises(InputError, match=r"or set dataset\.split=\. if it holds the class folders"):
+        ImageFolder(str(tmp_path / "val"), split="val")
+
+
 def test_a_plain_folder_is_read_completely_and_without_labels(world, tmp_path):
     plain = tmp_path / "photos"
     plain.mkdir()

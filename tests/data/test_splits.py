@@ -81,5 +81,9 @@ def test_balanced_choice_takes_the_same_number_of_each_class():
 def test_a_class_that_is_too_small_is_reported():
     with pytest.raises(InputError, match="takes 25 images of each class, but class number 1 has 5"):
         balanced_choice(np.repeat([0, 1], [95, 5]), 50)
+    labels = np.repeat([0, 1, 2], [3, 3, 1])
+    with pytest.raises(InputError, match=r"but class owl has 1: choose at most 42\.8$"):
+        balanced_choice(labels, 99, names=["crow", "duck", "owl"])
+    assert len(balanced_choice(labels, 42.8)) == 3
     with pytest.raises(InputError, match="--percent 0"):
         balanced_choice(np.zeros(5, int), 0)

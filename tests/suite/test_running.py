@@ -193,6 +193,21 @@ def test_a_missing_metric_is_a_failure(tools, data, tmp_path, monkeypatch):
     assert "no metric logreg/top1" in record_of(work[0])["message"]
 
 
+def test_a_topk_accuracy_of_more_classes_than_there_are(data, tmp_path, monkeypatch):
+    class ThreeClasses(FakeTools):
+        def __call__(self, line, *args, **kwargs):
+            outcome = super().__call__(line, *args, **kwargs)
+            if line[4] == "test":
+                Path(line[line.index("--out") + 1]).write_text('{"accuracy/top1": 60.0}')
+            return outcome
+
+    monkeypatch.setattr(running, "run_child", ThreeClasses())
+    monkeypatch.setattr(running, "newest_checkpoint", lambda folder: (_newest(folder), {}))
+    work = runs(tmp_path, data, tasks=("linear",))
+    assert running.run_all(work, lambda line: None) == 0
+    assert record_of(work[0])["metrics"] == {"accuracy/top1": 60.0}
+
+
 def test_a_model_that_cannot_do_a_task_gets_a_record(tools, data, tmp_path):
     models = ("v=random:timm:vit_tiny_patch16_224", "r=random:resnet18-w16")
     work = runs(tmp_path, data, models=models, tasks=("finetune",))

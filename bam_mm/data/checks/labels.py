@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 from torch.utils.data import DataLoader
 
+from bam_mm.data.class_names import classes_of, names_of, unwrap
 from bam_mm.errors import InputError, listing
 
 
@@ -43,11 +44,18 @@ def check_labels(dataset, num_classes: int, *, part: str) -> None:
         part: ``train``, ``val`` or ``test``, for messages.
 
     Raises:
-        InputError: If the data set has no labels, another number of classes, or a label outside
-            0 to ``num_classes - 1``.
+        InputError: If the data set has no labels, another number of classes, only one of them to
+            train on, or a label outside 0 to ``num_classes - 1``.
     """
-    place = getattr(dataset, "data_root", "") or type(dataset).__name__
-    classes = dataset.CLASSES
+    inner = unwrap(dataset)
+    place = getattr(inner, "data_root", "") or type(inner).__name__
+    classes = classes_of(inner)
+    if part == "train" and (len(classes) if classes else num_classes) == 1:
+        raise InputError(
+            f"the train data in {place} has a single class{f' ({classes[0]})' if classes else ''}, "
+            f"but a classifier needs two: arrange it as {place}/<class>/<image>, with a folder per "
+            "class"
+        )
     if classes is not None and len(classes) != num_classes:
         raise InputError(
             f"the head has {num_classes} outputs, but the {part} data in {place} has "
@@ -55,7 +63,7 @@ def check_labels(dataset, num_classes: int, *, part: str) -> None:
             f"num_classes={len(classes)}, or set data_root to the data that the head is meant for"
         )
     try:
-        labels = np.asarray(dataset.get_gt_labels())
+        labels = np.asarray(inner.get_gt_labels())
     except KeyError:
         raise InputError(
             f"the {part} data in {place} has no labels: arrange it as "
@@ -64,7 +72,7 @@ def check_labels(dataset, num_classes: int, *, part: str) -> None:
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(wrong):
         first = int(wrong[0])
-        name = dataset.get_data_info(first).get("img_path", f"item {first}")
+        name = inner.get_data_info(first).get("img_path", f"item {first}")
         raise InputError(
             f"{len(wrong)} label{'s' * (len(wrong) > 1)} of the {part} data in {place} "
             f"{'are' if len(wrong) > 1 else 'is'} out of range: {name} has label {labels[first]}, "
@@ -84,9 +92,10 @@ def check_same_classes(first, second, *, parts: tuple[str, str] = ("train", "val
     Raises:
         InputError: If the classes differ, so that labels would have different meanings.
     """
-    a, b = first.CLASSES, second.CLASSES
-    if a is None or b is None or list(a) == list(b):
+    known, other = names_of(first, parts[0]).namings, names_of(second, parts[1]).namings
+    if not known or not other or set(known) & set(other):
         return
+    a, b = known[0], other[0]
     faults = [
         f"only in {part}: {listing(sorted(set(own) - set(other)))}"
         for part, own, other in ((parts[0], a, b), (parts[1], b, a))

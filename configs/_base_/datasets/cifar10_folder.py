@@ -47,4 +47,4 @@ val_evaluator = dict(type="Accuracy", topk=(1, 5))
 val_cfg = dict()
 test_dataloader = val_dataloader
 test_evaluator = val_evaluator
-test_cfg = dict()
+test_cfg = dict(type="bam_mm.ClassificationTestLoop", classes=None)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
 from bam_mm.data.checks.labels import check_labels, check_same_classes
+from bam_mm.data.class_names import imagenet_folders
 from bam_mm.errors import InputError
 
 
@@ -42,3 +44,26 @@ def test_parts_with_different_classes():
     check_same_classes(Data([], ["a", "b"]), Data([], ["a", "b"]))
     with pytest.raises(InputError, match=r"only in train: b; only in val: c"):
         check_same_classes(Data([], ["a", "b"]), Data([], ["a", "c"]))
+
+
+def test_mmpretrain_has_the_same_words_for_any_folders_of_imagenet():
+    first, second = (Data([], IMAGENET_CATEGORIES) for _ in range(2))
+    folders = imagenet_folders()
+    first.folder_to_idx = {name: label for label, name in enumerate(folders)}
+    check_same_classes(first, second)  # A list of labels instead of folders.
+    second.folder_to_idx = {name: label for label, name in enumerate((*folders[:-1], "n99"))}
+    with pytest.raises(InputError, match=r"only in train: n15075141; only in val: n99"):
+        check_same_classes(first, second)
+
+
+def test_names_that_a_config_gives_to_other_folders():
+    first, second = Data([], ["cat", "dog"]), Data([], ["cat", "dog"])
+    first.folder_to_idx, second.folder_to_idx = {"n1": 0, "n2": 1}, {"m1": 0, "m2": 1}
+    check_same_classes(first, second)
+
+
+def test_a_single_class():
+    with pytest.raises(InputError, match=r"train data in somewhere has a single class \(cat\)"):
+        check_labels(Data([0, 0], ["cat"]), 1, part="train")
+    with pytest.raises(InputError, match="single class, but a classifier needs two"):
+        check_labels(Data([0, 0]), 1, part="train")

@@ -1,0 +1,36 @@
+"""Exceptions of the libraries that a user error causes, and the message for each."""
+
+from __future__ import annotations
+
+from bam_mm.errors import InputError
+
+MESSAGES: tuple[tuple[type[Exception], str, str], ...] = (
+    (
+        ValueError,
+        "Expected more than 1 value per channel when training",
+        "BatchNorm needs two values per channel, but a batch has a single image: set --cfg-options "
+        "train_dataloader.drop_last=True, and train_dataloader.batch_size to at least 2",
+    ),
+    (
+        AssertionError,
+        "doesn't match the number of specified classes",
+        "{error} Name the folders to use in classes of a bam_mm.ImageFolder, or use the data "
+        "that the classes are meant for",
+    ),
+)
+"""Kind of each exception, a part of its text, and the message, in which ``{error}`` is the text."""
+
+
+def translated(error: BaseException) -> InputError | None:
+    """Return the message for an exception of a library, None if it is not a known user error.
+
+    Args:
+        error: Exception, possibly of mmengine's registry, which wraps those of constructors.
+    """
+    found, cause = None, error
+    while cause is not None:
+        for kind, part, message in MESSAGES:
+            if isinstance(cause, kind) and part in str(cause):
+                found = InputError(message.format(error=str(cause).strip()))
+        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
+    return found
