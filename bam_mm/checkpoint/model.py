@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -26,26 +28,37 @@ def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> 
     inner = unwrap_model(model)
     state = read_checkpoint(path, trust=trust)
     state = state.get("state_dict", state)
-    wanted = inner.state_dict()
-    missing = [key for key in wanted if key not in state]
-    unexpected = [key for key in state if key not in wanted]
-    misshapen = [
-        f"{key} ({tuple(state[key].shape)}, the model has {tuple(wanted[key].shape)})"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
-    ]
-    if missing or unexpected or misshapen:
-        parts = [
-            f"{len(names)} {what}: {listing(names)}"
-            for what, names in (
-                ("missing", missing),
-                ("not in the model", unexpected),
-                ("of another shape", misshapen),
-            )
-            if names
-        ]
+    if wrong := misfits(inner.state_dict(), state):
         raise InputError(
-            f"checkpoint {path} does not fit the config's model ({'; '.join(parts)}): use the "
+            f"checkpoint {path} does not fit the config's model ({wrong}): use the "
             "config with which it was trained"
         )
     inner.load_state_dict(state)
+
+
+def misfits(wanted: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+    """Describe how the tensors of a checkpoint differ from those of a model.
+
+    Args:
+        wanted: Tensors of the model by name.
+        state: Tensors of the checkpoint by name.
+
+    Returns:
+        The tensors that are missing, not in the model or of another shape; empty if all fit.
+    """
+    shapes = [
+        {name: tuple(getattr(x, "shape", ())) for name, x in s.items()} for s in (wanted, state)
+    ]
+    model, file = shapes
+    groups = {
+        "missing": [key for key in model if key not in file],
+        "not in the model": [key for key in file if key not in model],
+        "of another shape": [
+            f"{key} ({file[key]}, the model has {model[key]})"
+            for key in model
+            if key in file and file[key] != model[key]
+        ],
+    }
+    return "; ".join(
+        f"{len(names)} {what}: {listing(names)}" for what, names in groups.items() if names
+    )

@@ -44,8 +44,8 @@ def write_whole(path: str | Path, content: bytes, *, writer: str = "") -> None:
         partial.unlink(missing_ok=True)
         raise InputError(
             f"{path} ({len(content) / 1e6:.1f} MB) is not written: {error.strerror}. Files saved "
-            "before are intact: free disk space or choose another --work-dir, and continue with "
-            "--resume"
+            "before are intact: free disk space or choose another place; a training can then "
+            "continue with --resume"
         ) from error
 
 

@@ -9,6 +9,7 @@ from mmengine.dist import is_main_process
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
+from bam_mm.data.name_lists import read_names
 from bam_mm.data.video import FaultyVideo, Video, open_video
 from bam_mm.errors import InputError, listing
 from bam_mm.registry import DATASETS
@@ -100,7 +101,7 @@ class DAVISDataset(Dataset):
                     f"list {source} does not exist: choose another split, or use every sequence "
                     "with test_dataloader.dataset.split=None"
                 )
-            names = [line.strip() for line in source.read_text().splitlines() if line.strip()]
+            names = read_names(source)
         if not names:
             raise InputError(f"{source} names no sequence: add a folder of frames for each video")
         if sequences is None:

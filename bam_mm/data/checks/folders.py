@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bam_mm.data.image_folder import EXTENSIONS
 from bam_mm.data.loading import decode_image
+from bam_mm.data.name_lists import read_names
 from bam_mm.errors import InputError, listing
 
 
@@ -93,7 +94,7 @@ def listed(list_file: str, wanted: int, image: str, column: Callable[[str], str]
         path = root / list_file
         if not path.is_file():
             return Finding(False, f"{path} is missing")
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        lines = read_names(path)
         images = [image.format(column(line)) for line in lines if not line.startswith("#")]
         if len(images) != wanted:
             return Finding(False, f"{path} names {len(images):,} of {wanted:,} images")
@@ -138,7 +139,7 @@ def sequences(split: str, wanted: int) -> Check:
         path = root / "ImageSets/2017" / f"{split}.txt"
         if not path.is_file():
             return Finding(False, f"{path} is missing")
-        names = path.read_text().split()
+        names = read_names(path)
         faults = []
         for name in names:
             frames = _stems(root / "JPEGImages/480p" / name)
