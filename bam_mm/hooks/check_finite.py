@@ -314,7 +314,7 @@ def learning_rate(wrapper: Any) -> float:
         for group in getattr(getattr(part, "optimizer", None), "param_groups", ())
     ]
     # A tensor (of a compiled optimizer) stays on its device.
-    rates = [group["lr"] for group in groups if isinstance(group.get("lr"), float)]
+    rates = [group["lr"] for group in groups if isinstance(group.get("lr"), (int, float))]
     return max(rates, default=math.nan)
 
 

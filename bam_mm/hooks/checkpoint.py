@@ -70,7 +70,7 @@ class WholeCheckpointHook(CheckpointHook):
         self.resumed = _resumed_here(runner, self.out_dir)
         self.apart = not isinstance(self.file_backend, LocalBackend)
         if not self.apart:
-            _refuse_to_move_inputs(runner.cfg, self._earlier(runner))
+            _refuse_to_move_inputs(runner.cfg.to_dict(), self._earlier(runner))
         if is_main_process():
             for path in remove_partial_files(self.out_dir):
                 runner.logger.warning(

@@ -11,7 +11,7 @@ from typing import Any
 from bam_mm.checkpoint.model import misfits
 from bam_mm.checkpoint.settings import differences, setting_differences
 from bam_mm.distributed import unwrap_model, world_size
-from bam_mm.errors import InputError
+from bam_mm.errors import SharedError
 
 FACTS = "run"
 """Key of a checkpoint's ``meta`` with the facts of :func:`facts_of`."""
@@ -55,7 +55,7 @@ def check_resumed(
         without_optimizer: Whether checkpoints of the run hold no optimizer.
 
     Raises:
-        InputError: If the checkpoint holds weights alone, or belongs to another model, optimizer,
+        SharedError: If the checkpoint holds weights alone, or belongs to another model, optimizer,
             data set or setting.
     """
     path = runner._load_from or runner._resume
@@ -69,13 +69,13 @@ def check_resumed(
     _refuse_other_optimizer(runner, checkpoint, changes)
     wrong = misfits(unwrap_model(runner.model).state_dict(), _state(checkpoint))
     if changes and not allow_changes:
-        raise InputError(
+        raise SharedError(
             f"resume: {path} was saved by a run with other settings: {'; '.join(changes)}. Resume "
             f"with the same settings, choose another --work-dir for a new run, or add {FLAG} "
             "(default_hooks.checkpoint.allow_changes=True) to go on with the new ones"
         )
     if wrong:
-        raise InputError(
+        raise SharedError(
             f"resume: {path} does not fit the config's model ({wrong}): resume with the config "
             "and the version of bam-mm that it was saved with"
         )
@@ -97,7 +97,7 @@ def _refuse_weights_alone(path: Any, checkpoint: Any, without_optimizer: bool) -
     }
     missing = [part for part, present in parts.items() if not present]
     if missing:
-        raise InputError(
+        raise SharedError(
             f"resume: {path} lacks {' and '.join(missing)}, so no training can go on from it. "
             "Resume from an epoch_N.pth or iter_N.pth of the run, or start a new run from these "
             "weights without --resume (downstream checkpoint=PATH, in pretraining load_from=PATH)"
@@ -116,7 +116,7 @@ def _refuse_other_optimizer(runner, checkpoint: dict, changes: list[str]) -> Non
         return
     (before, tensors), (now, others) = ((len(s), sum(s)) for s in sizes)
     reason = f" ({'; '.join(changes)})" if changes else ""
-    raise InputError(
+    raise SharedError(
         f"resume: the checkpoint's optimizer has {before} groups of {tensors} tensors, the "
         f"config's {now} of {others}: the run was started with another "
         f"optim_wrapper.paramwise_cfg, model or version of bam-mm{reason}; resume with the same, "
