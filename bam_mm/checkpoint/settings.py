@@ -14,6 +14,9 @@ PARTS = (
 )  # fmt: skip
 """Top-level keys of a config that its training reads."""
 
+MOST, MANY = 5, 10**6
+"""Number of differences that a message lists, and more than there can be."""
+
 NEUTRAL = frozenset((
     # Lengths: a training may be continued for longer. Its schedule is compared.
     "max_epochs", "max_iters", "val_interval", "val_begin", "dynamic_intervals",
@@ -80,10 +83,10 @@ def setting_differences(recorded: str, config: Mapping[str, Any]) -> list[str]:
     after = training_settings(config)
     # A value that is no literal is missing in the recorded config.
     common = before.keys() & after.keys()
-    return differences(
-        {name: before[name] for name in before if name in common},
-        {name: after[name] for name in before if name in common},
-    )
+    old, new = ({name: s[name] for name in before if name in common} for s in (before, after))
+    # First what decides about the rest, such as the type of the model.
+    found = sorted(differences(old, new, most=MANY), key=lambda line: line.split(":")[0].count("."))
+    return found[:MOST] + ([f"and {len(found) - MOST} more"] if len(found) > MOST else [])
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int = 5) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +105,10 @@ class WholeCheckpointHook(CheckpointHook):
         with self._removing_last():
             try:
                 super()._save_checkpoint_with_step(runner, step, meta)
+            except UnicodeEncodeError:
+                # The checkpoint itself was written. The pointer to it holds the name's bytes.
+                pointer = Path(runner.work_dir) / "last_checkpoint"
+                pointer.write_bytes(os.fsencode(self.last_ckpt))
             except OSError as error:
                 # The checkpoint itself was written. Only mmengine's pointer to it failed, which
                 # --resume does not need.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bam_mm.checkpoint.model import misfits
-from bam_mm.checkpoint.settings import differences, setting_differences
+from bam_mm.checkpoint.settings import setting_differences
 from bam_mm.distributed import unwrap_model, world_size
 from bam_mm.errors import SharedError
 
@@ -43,6 +43,20 @@ def facts_of(runner) -> dict[str, Any]:
     }
 
 
+def fact_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """List the differences between the facts of two runs; unknown ones do not differ."""
+    shown = {
+        "batch": "train_dataloader.batch_size x processes x accumulated steps: {} -> {}",
+        "images": "images of the training set: {} -> {}",
+        "names": "names of the training images differ",
+    }
+    return [
+        text.format(before[name], now[name])
+        for name, text in shown.items()
+        if None not in (before.get(name), now.get(name)) and before[name] != now[name]
+    ]
+
+
 def check_resumed(
     runner, checkpoint: Any, *, allow_changes: bool = False, without_optimizer: bool = False
 ) -> None:
@@ -63,9 +77,7 @@ def check_resumed(
     meta = checkpoint["meta"]
     changes = setting_differences(meta.get("cfg") or "", runner.cfg.to_dict())
     if FACTS in meta:
-        now = facts_of(runner)
-        known = {k: v for k, v in meta[FACTS].items() if v is not None and now.get(k) is not None}
-        changes += differences(known, {k: now[k] for k in known})
+        changes += fact_differences(meta[FACTS], facts_of(runner))
     _refuse_other_optimizer(runner, checkpoint, changes)
     wrong = misfits(unwrap_model(runner.model).state_dict(), _state(checkpoint))
     if changes and not allow_changes:
@@ -98,7 +110,7 @@ def _refuse_weights_alone(path: Any, checkpoint: Any, without_optimizer: bool) -
     missing = [part for part, present in parts.items() if not present]
     if missing:
         raise SharedError(
-            f"resume: {path} lacks {' and '.join(missing)}, so no training can go on from it. "
+            f"resume: {path} lacks {', '.join(missing)}, so no training can go on from it. "
             "Resume from an epoch_N.pth or iter_N.pth of the run, or start a new run from these "
             "weights without --resume (downstream checkpoint=PATH, in pretraining load_from=PATH)"
         )

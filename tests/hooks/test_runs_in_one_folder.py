@@ -1,5 +1,7 @@
 """Two runs in one work folder stay apart, and a run is resumed only from its own checkpoints."""
 
+import os
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -64,6 +66,13 @@ def test_a_shorter_second_run_leaves_nothing_of_the_first(tmp_path, monkeypatch)
     assert names(tmp_path) == ["epoch_1.pth"] and len(names(tmp_path / "earlier-2")) == 2
 
 
+def test_a_work_folder_whose_name_is_not_utf8(tmp_path, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"w\xfcrfel")
+    run(config_of(folder), monkeypatch)
+    pointer = (folder / "last_checkpoint").read_bytes()
+    assert pointer == os.fsencode(folder / "epoch_2.pth") and newest_checkpoint(folder)[0].is_file()
+
+
 def test_a_run_that_ends_before_it_saves_moves_nothing(tmp_path, monkeypatch):
     trained(tmp_path, monkeypatch)
     with pytest.raises(RuntimeError):
@@ -108,9 +117,12 @@ def test_a_config_that_reads_what_would_move(tmp_path, monkeypatch):
         ({"model.width": 3}, "model.width: (not set) -> 3"),
         ({"optim_wrapper.optimizer.lr": 0.5}, "optim_wrapper.optimizer.lr: 0.25 -> 0.5"),
         ({"param_scheduler.0.end": 5}, "param_scheduler.0.end: 9 -> 5"),
-        ({"images": 6}, "images: 4 -> 6"),
-        ({"batch": 4}, "batch: 2 -> 4"),
-        ({"train_dataloader.dataset.folder": "/data/two"}, "/data/one"),
+        ({"images": 6}, "images of the training set: 4 -> 6"),
+        ({"batch": 4}, "train_dataloader.batch_size x processes x accumulated steps: 2 -> 4"),
+        (
+            {"train_dataloader.dataset.folder": "/data/two"},
+            'train_dataloader.dataset.folder: "/data/one"',
+        ),
         ({"custom_hooks": [dict(type="EMAHook")]}, "custom_hooks.0.type"),
     ],
 )
