@@ -41,6 +41,8 @@ def train(config: Config, args: Namespace) -> None:
         InputError: If the config, the data or the checkpoint has an error that the user can fix.
     """
     config = prepare(config, args)
+    _check_batch(config)
+    _check_accumulation(config)
     with training_folder(config):
         _train(config, args)
 
@@ -59,8 +61,6 @@ def _train(config: Config, args: Namespace) -> None:
         _trust(config)
     if getattr(args, "allow_changes", False):
         _allow_changes(config)
-    _check_batch(config)
-    _check_accumulation(config)
     _compare_lengths(config)
     with PeakGPUMemory() as memory:
         runner = build_runner(config)
@@ -111,7 +111,8 @@ def resume_from(work_dir: str) -> str | None:
 
 def _existing(path: str) -> str:
     """Check that a checkpoint to resume from exists."""
-    if not Path(path).expanduser().is_file():
+    # Addresses are refused where they are read.
+    if "://" not in path and not Path(path).expanduser().is_file():
         folder = Path(path).expanduser().parent
         saved = sorted((p.name for p in folder.glob("*_*.pth")), key=natural_key)
         raise InputError(

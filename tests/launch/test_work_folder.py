@@ -26,7 +26,9 @@ sys.stdin.read()
 
 
 def config_of(folder, **options):
-    return Config(dict(work_dir=str(folder), launcher="none", **options))
+    return Config(
+        dict(work_dir=str(folder), launcher="none", model={}, optim_wrapper={}, **options)
+    )
 
 
 def unusable(tmp_path, kind, monkeypatch):
@@ -151,7 +153,7 @@ def test_resume_from_a_path_that_does_not_exist(tmp_path):
         resume=str(tmp_path / "epoch_99.pth"),
     )  # fmt: skip
     with pytest.raises(InputError) as error:
-        training.train(config_of(tmp_path, optim_wrapper={}), args)
+        training.train(config_of(tmp_path), args)
     assert "epoch_99.pth: no such file" in str(error.value)
     assert "has: epoch_2.pth, epoch_10.pth)" in str(error.value)
 
@@ -163,4 +165,4 @@ def test_allowed_changes_need_the_hook_that_compares(tmp_path):
     )  # fmt: skip
     hooks = dict(checkpoint=dict(type="CheckpointHook"))
     with pytest.raises(InputError, match=r"--allow-changes: .* saves checkpoints with Checkp"):
-        training.train(config_of(tmp_path, optim_wrapper={}, default_hooks=hooks), args)
+        training.train(config_of(tmp_path, default_hooks=hooks), args)
