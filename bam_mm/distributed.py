@@ -304,6 +304,12 @@ def whole_everywhere(x: Tensor) -> Tensor:
     return x.full_tensor() if isinstance(x, _dtensors().DTensor) else x
 
 
+def own_part(x: Tensor) -> Tensor:
+    """Return the part of a sharded tensor on this process, and another tensor as it is."""
+    shard: Any = x
+    return shard.to_local() if world_size() > 1 and isinstance(x, _dtensors().DTensor) else x
+
+
 def _sharded_parts(module: nn.Module) -> Iterator[Any]:
     # torch gives the class of each module that it shards this method.
     return (part for part in module.modules() if hasattr(part, "set_reshard_after_forward"))

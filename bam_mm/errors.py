@@ -19,6 +19,10 @@ class InputError(ValueError):
         return super().__str__().rsplit("errors.InputError: ", maxsplit=1)[-1].strip()
 
 
+class SharedError(InputError):
+    """An error that every process of a run raises at the same place; the first one prints it."""
+
+
 def listing(values: Iterable[object], most: int = 5) -> str:
     """Return the first values for a message, such as ``a, b, ... (7)`` with ``most=2``.
 

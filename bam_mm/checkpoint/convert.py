@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from bam_mm.checkpoint.branches import find_branch
 from bam_mm.checkpoint.names import WRAPPER, Names
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.checkpoint.soundness import check_types, check_values
+from bam_mm.checkpoint.writing import write_whole
 from bam_mm.errors import InputError, listing
 
 TARGETS = ("mmpretrain", "timm")
@@ -191,9 +193,12 @@ def _target(source: Names, to: str) -> Names:
 def _write(state: dict[str, Tensor], target: Path, to: str) -> None:
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
     if target.suffix == ".safetensors":
-        safetensors.torch.save_file(state, target)
+        content = safetensors.torch.save(state)
     else:
-        torch.save({"state_dict": state} if to == "mmpretrain" else state, target)
+        file = io.BytesIO()
+        torch.save({"state_dict": state} if to == "mmpretrain" else state, file)
+        content = file.getvalue()
+    write_whole(target, content)
 
 
 def _prove_inverse(state: Mapping[str, Tensor], names: Names, target: Path) -> None:

@@ -37,25 +37,9 @@ def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> 
     own = inner.state_dict()
     names = {without_wrappers(key): key for key in own}
     wanted = {name: own[key] for name, key in names.items()}
-    missing = [key for key in wanted if key not in state]
-    unexpected = [key for key in state if key not in wanted]
-    misshapen = [
-        f"{key} ({tuple(state[key].shape)}, the model has {tuple(wanted[key].shape)})"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
-    ]
-    if missing or unexpected or misshapen:
-        parts = [
-            f"{len(names)} {what}: {listing(names)}"
-            for what, names in (
-                ("missing", missing),
-                ("not in the model", unexpected),
-                ("of another shape", misshapen),
-            )
-            if names
-        ]
+    if wrong := misfits(wanted, state):
         raise InputError(
-            f"checkpoint {path} does not fit the config's model ({'; '.join(parts)}): use the "
+            f"checkpoint {path} does not fit the config's model ({wrong}): use the "
             "config with which it was trained"
         )
     check_types(state, wanted, path)
@@ -83,3 +67,31 @@ def _own_state(content: Mapping, path: str | Path) -> dict[str, Tensor]:
             "alone: delete those that are not meant"
         )
     return bare
+
+
+def misfits(wanted: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+    """Describe how the tensors of a checkpoint differ from those of a model.
+
+    Args:
+        wanted: Tensors of the model by name.
+        state: Tensors of the checkpoint by name.
+
+    Returns:
+        The tensors that are missing, not in the model or of another shape; empty if all fit.
+    """
+    shapes = [
+        {name: tuple(getattr(x, "shape", ())) for name, x in s.items()} for s in (wanted, state)
+    ]
+    model, file = shapes
+    groups = {
+        "missing": [key for key in model if key not in file],
+        "not in the model": [key for key in file if key not in model],
+        "of another shape": [
+            f"{key} ({file[key]}, the model has {model[key]})"
+            for key in model
+            if key in file and file[key] != model[key]
+        ],
+    }
+    return "; ".join(
+        f"{len(names)} {what}: {listing(names)}" for what, names in groups.items() if names
+    )

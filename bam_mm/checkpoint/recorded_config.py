@@ -97,8 +97,12 @@ def parse_settings(text: str) -> dict[str, Any]:
 
 
 def _value(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "dict" and not node.args:
-        return {keyword.arg: _value(keyword.value) for keyword in node.keywords}
+    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "dict":
+        # mmengine prints dict({'.bias': 1}) if a key is no identifier.
+        parts = [_value(entry) for entry in node.args]
+        parts += [{keyword.arg: _value(keyword.value)} for keyword in node.keywords]
+        if all(isinstance(part, dict) and None not in part for part in parts):
+            return {key: value for part in parts for key, value in part.items()}
     if isinstance(node, ast.Dict):
         keys = [key for key in node.keys if key is not None]
         if len(keys) == len(node.values):  # A key is None in {**other}.

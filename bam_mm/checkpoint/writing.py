@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -41,11 +42,12 @@ def write_whole(path: str | Path, content: bytes, *, writer: str = "") -> None:
         os.replace(partial, path)
         _sync_folder(path.parent)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise InputError(
             f"{path} ({len(content) / 1e6:.1f} MB) is not written: {error.strerror}. Files saved "
-            "before are intact: free disk space or choose another --work-dir, and continue with "
-            "--resume"
+            "before are intact: free disk space or choose another place; a training can then "
+            "continue with --resume"
         ) from error
 
 

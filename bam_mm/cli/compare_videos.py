@@ -23,8 +23,11 @@ def main() -> None:
     )
     args = parser.parse_args()
     from bam_mm.launch.config import load_config
+    from bam_mm.launch.work_folder import check_output
     from bam_mm.protocols.video_bounds import compare_features, print_comparison
 
+    if args.out:
+        check_output(args.out, "--out")
     config = load_config(args.config, args.cfg_options)
     scores = compare_features(config, args.checkpoint, seed=args.seed)
     print_comparison(scores)

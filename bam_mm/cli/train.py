@@ -19,6 +19,11 @@ def parse_args() -> argparse.Namespace:
         help="resume from this checkpoint, or without a path from the latest one in the work "
         "folder",
     )
+    parser.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="resume even if settings that change the results differ from those of the checkpoint",
+    )
     parser.add_argument("--amp", action="store_true", help="use automatic mixed precision")
     parser.add_argument(
         "--auto-scale-lr",

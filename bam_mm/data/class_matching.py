@@ -96,7 +96,9 @@ def align(
     if assumed is not known:
         note = f"{known.place} records no class names; its 1000 outputs are taken as ImageNet's"
     elif loose:
-        note = f"{_most(loose, data)} match {known.place} but for case, spaces or the form of accents"
+        note = (
+            f"{_most(loose, data)} match {known.place} but for case, spaces or the form of accents"
+        )
     return _finish(known, data, found, reading, option, note)
 
 

@@ -46,9 +46,7 @@ def names_of(dataset: Any, part: str) -> ClassNames:
     place = getattr(inner, "data_root", "") or type(inner).__name__
     folders, classes = folders_of(inner), classes_of(inner)
     namings = _namings(folders, classes)
-    return ClassNames(
-        f"the {part} data in {place}", len(namings[0]) if namings else None, namings
-    )
+    return ClassNames(f"the {part} data in {place}", len(namings[0]) if namings else None, namings)
 
 
 def names_in_checkpoint(meta: Mapping[str, Any] | None, path: str, outputs: int) -> ClassNames:
@@ -111,9 +109,7 @@ def folders_of(dataset: Any) -> Naming | None:
     return tuple(sorted(numbers, key=numbers.__getitem__))
 
 
-def choose_folders(
-    folders: Sequence[str], names: Sequence[str], place: str
-) -> dict[str, int]:
+def choose_folders(folders: Sequence[str], names: Sequence[str], place: str) -> dict[str, int]:
     """Number the class folders that the ``classes`` of a data set name.
 
     Args:

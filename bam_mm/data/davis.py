@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from bam_mm.data.file_names import is_hidden
+from bam_mm.data.name_lists import read_names
 from bam_mm.data.video import FaultyVideo, Video, open_video
 from bam_mm.data.video_files import annotation_files, frame_files
 from bam_mm.errors import InputError, listing
@@ -157,9 +158,7 @@ def _read_list(path: Path) -> list[str]:
     The lists of DAVIS-2016 name the files of every frame (``/JPEGImages/480p/bear/00000.jpg ...``)
     instead, of which the folders are taken.
     """
-    # A list of an editor may start with a byte order mark; names need not be valid UTF-8.
-    text = path.read_text("utf-8-sig", errors="surrogateescape")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = read_names(path)
     frames = [line.split()[0] for line in lines if f"/{FRAMES}/" in f"/{line}"]
     if len(frames) == len(lines):
         return list(dict.fromkeys(Path(frame).parent.name for frame in frames))

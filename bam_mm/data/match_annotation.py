@@ -182,4 +182,3 @@ def _stored_pixels(path: str, *, like: np.ndarray) -> np.ndarray:
     flag = "color_ignore_orientation" if like.ndim == 3 else "grayscale_ignore_orientation"
     image: Any = mmcv.imfrombytes(Path(path).read_bytes(), flag=flag, backend="cv2")
     return image.astype(like.dtype)
-

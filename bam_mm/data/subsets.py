@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bam_mm.data.name_lists import read_names, write_names
 from bam_mm.errors import InputError
 from bam_mm.registry import DATASETS
 
@@ -52,11 +53,10 @@ def choose_listed(
         InputError: If the list is empty, names an image that is missing, ambiguous or repeated, or
             leaves a class without an image.
     """
-    lines = [line.strip() for line in list_file.read_text().splitlines() if line.strip()]
+    lines = read_names(list_file)
     if not lines:
         raise InputError(
-            f"{list_file} names no image: add images, or create the list again with "
-            "bam-mm subset"
+            f"{list_file} names no image: add images, or create the list again with bam-mm subset"
         )
     paths = [s if isinstance(s, str) else s[0] for s in samples]
     numbers = {path: number for number, path in enumerate(paths)}
@@ -133,7 +133,7 @@ def write_subset(
     folder = Path(out) if out is not None else Path(data_root).expanduser() / "subsets"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / subset_name(percent, seed)
-    path.write_text("\n".join(lines) + "\n")
+    write_names(path, lines)
     return path, len(lines)
 
 

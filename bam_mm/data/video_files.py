@@ -41,9 +41,7 @@ def frame_files(folder: Path) -> tuple[list[Path], list[str]]:
     return sorted(frames, key=lambda path: natural_key(path.stem)), notes
 
 
-def annotation_files(
-    folder: Path, frames: Sequence[Path]
-) -> tuple[list[Path | None], list[str]]:
+def annotation_files(folder: Path, frames: Sequence[Path]) -> tuple[list[Path | None], list[str]]:
     """Find the annotation of each frame.
 
     Annotations have the names of their frames. If no name agrees, the last number in each name
@@ -64,7 +62,11 @@ def annotation_files(
         return found, []
     numbered = _by_number(masks)
     numbers = _by_number(frames)
-    if len(numbered) < len(masks) or len(numbers) < len(frames) or not set(numbered) <= set(numbers):
+    if (
+        len(numbered) < len(masks)
+        or len(numbers) < len(frames)
+        or not set(numbered) <= set(numbers)
+    ):
         return found, []
     order = {frame: number for number, frame in numbers.items()}
     found = [numbered.get(order[frame]) for frame in frames]

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
-from bam_mm.errors import InputError
+from bam_mm.errors import InputError, SharedError
 from bam_mm.launch.watching import end_with_the_watched
 
 DISPLAY_LIBRARIES = ("libGL", "libgthread", "libglib", "libxcb", "libSM", "libXext")
 """Libraries that opencv-python needs, and servers and containers may lack."""
+
+NOT_WRITABLE = frozenset(
+    number
+    for name in ("EROFS", "ENOSPC", "EDQUOT", "EACCES", "EPERM", "ENOTDIR", "EISDIR")
+    if (number := getattr(errno, name, None)) is not None
+)
+"""Errors of files that a user can fix: no space, no permission, no such kind of place."""
+
+FULL = frozenset((errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)))
+"""Those of a disk or quota that is full; Python does not always know the file."""
 
 
 def run_tool(main: Callable[[], int | None]) -> None:
@@ -20,10 +33,15 @@ def run_tool(main: Callable[[], int | None]) -> None:
         main: Function that returns the exit code; None means 0.
     """
     end_with_the_watched()
+    for stream in (sys.stdout, sys.stderr):
+        write_any_name(stream)
+    # A line of the log that a full disk does not take is lost, without a traceback for each.
+    logging.raiseExceptions = False
     try:
         code = main()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if not isinstance(error, SharedError) or _is_first_process():
+            print(f"error: {error}", file=sys.stderr)
         code = 1
     except ImportError as error:
         if not any(library in str(error) for library in DISPLAY_LIBRARIES):
@@ -35,7 +53,43 @@ def run_tool(main: Callable[[], int | None]) -> None:
             file=sys.stderr,
         )
         code = 1
+    except Exception as error:
+        fault = _file_fault(error)
+        if fault is None:
+            raise
+        print(f"error: {fault}", file=sys.stderr)
+        code = 1
     except KeyboardInterrupt:
         print("interrupted; a training continues with --resume", file=sys.stderr)
         code = 130
     sys.exit(code or 0)
+
+
+def write_any_name(stream: Any) -> None:
+    r"""Let a text stream write names of files that are not UTF-8, as in ``caf\\udce9.png``.
+
+    Args:
+        stream: Open stream; those that cannot be changed are left as they are.
+    """
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _file_fault(error: BaseException) -> str | None:
+    """Return the message about a file that cannot be written or read, which caused an error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in NOT_WRITABLE:
+            if cause.filename is not None:
+                place = cause.filename2 or cause.filename
+                return f"{place}: {cause.strerror}; choose another place, or free this one"
+            if cause.errno in FULL:
+                return f"a file is not written: {cause.strerror}; free disk space and run it again"
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def _is_first_process() -> bool:
+    from bam_mm.distributed import rank
+
+    return rank() == 0

@@ -25,6 +25,7 @@ from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.launch.data_folders import check_data_folders
 from bam_mm.launch.gpu import warn_of_unused_gpu
 from bam_mm.launch.library_errors import translated
+from bam_mm.launch.messages import write_any_name
 from bam_mm.launch.samplers import move_to_samplers
 from bam_mm.registry import STRATEGIES
 
@@ -185,9 +186,11 @@ def build_runner(config: Config) -> Runner:
     check_strategy(config)
     pass_sync_bn(config)
     with user_errors_unwrapped():
-        if "runner_type" in config:
-            return RUNNERS.build(config)
-        return Runner.from_cfg(config)
+        flexible = "runner_type" in config
+        runner = RUNNERS.build(config) if flexible else Runner.from_cfg(config)
+    for handler in runner.logger.handlers:
+        write_any_name(getattr(handler, "stream", None))
+    return runner
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 
-from bam_mm.checkpoint import load_weights, write_proof
+from bam_mm.checkpoint import load_weights, write_proof, write_whole
 from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.data.checks.recorded_classes import check_dense_classes
 from bam_mm.distributed import unwrap_model
@@ -20,6 +20,7 @@ from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, user_errors_unwrapped
+from bam_mm.launch.work_folder import check_output, check_work_folder
 from bam_mm.precision import precision_used
 
 
@@ -42,6 +43,9 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
             "another folder, or add test_cfg, test_dataloader and test_evaluator"
         )
     config = prepare(config, args)
+    check_work_folder(config)
+    if args.out:
+        check_output(args.out, "--out")
     config.load_from, config.resume = None, False
     # Entries that only training needs may point to data that are missing here.
     for name in list(config.keys()):
@@ -70,7 +74,7 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
     if args.out and is_main_process():
         # mmseg returns NumPy scalars, which JSON cannot store.
         plain = {key: getattr(value, "item", lambda v=value: v)() for key, value in metrics.items()}
-        Path(args.out).write_text(json.dumps(plain, indent=2) + "\n")
+        write_whole(Path(args.out).expanduser(), (json.dumps(plain, indent=2) + "\n").encode())
     precision = precision_used(runner.test_loop, model)
     write_facts(runner.work_dir, "test", peak_gpu_mb=memory.mb(), precision=precision)
     left_out = int(sum(v for k, v in metrics.items() if k.split("/")[-1] == "left_out"))

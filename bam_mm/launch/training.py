@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from argparse import Namespace
+from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -14,8 +16,11 @@ from bam_mm.checkpoint import newest_checkpoint
 from bam_mm.checkpoint.reading import TRUST_FLAG
 from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.data.checks.few_classes import fit_topk
+from bam_mm.data.file_names import natural_key
 from bam_mm.distributed import unwrap_model
-from bam_mm.errors import InputError
+from bam_mm.errors import InputError, listing
+from bam_mm.hooks.check_finite import divergence_explained
+from bam_mm.hooks.resumed_run import FLAG
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.epoch_length import report_epoch
 from bam_mm.launch.gpu_memory import PeakGPUMemory
@@ -23,6 +28,7 @@ from bam_mm.launch.learning_rate import set_up_learning_rate
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
 from bam_mm.launch.small_batches import check_smallest_batch
+from bam_mm.launch.work_folder import training_folder
 from bam_mm.precision import precision_used
 
 
@@ -37,17 +43,26 @@ def train(config: Config, args: Namespace) -> None:
         InputError: If the config, the data or the checkpoint has an error that the user can fix.
     """
     config = prepare(config, args)
+    _check_batch(config)
+    _check_accumulation(config)
+    with training_folder(config):
+        _train(config, args)
+
+
+def _train(config: Config, args: Namespace) -> None:
     if args.amp and config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":
         config.optim_wrapper.type = "bam_mm.AmpOptimWrapper"
     if args.resume is not None:
-        config.load_from = resume_from(config.work_dir) if args.resume == "auto" else args.resume
+        config.load_from = (
+            resume_from(config.work_dir) if args.resume == "auto" else _existing(args.resume)
+        )
         config.resume = config.load_from is not None
     if args.auto_scale_lr:
         scale_batch(config)
     if getattr(args, "trust_checkpoint", False):
         _trust(config)
-    _check_batch(config)
-    _check_accumulation(config)
+    if getattr(args, "allow_changes", False):
+        _allow_changes(config)
     _compare_lengths(config)
     with PeakGPUMemory() as memory:
         runner = build_runner(config)
@@ -59,7 +74,8 @@ def train(config: Config, args: Namespace) -> None:
             report_epoch(runner)
             check_smallest_batch(runner)
             _fit_topk(runner)
-            runner.train()
+            with divergence_explained(runner):
+                runner.train()
     precision = precision_used(unwrap_model(runner.model))
     write_facts(runner.work_dir, "train", peak_gpu_mb=memory.mb(), precision=precision)
 
@@ -102,6 +118,29 @@ def resume_from(work_dir: str) -> str | None:
         logger="current",
     )
     return None if path is None else str(path)
+
+
+def _existing(path: str) -> str:
+    """Check that a checkpoint to resume from exists."""
+    # Addresses are refused where they are read.
+    if "://" not in path and not Path(path).expanduser().is_file():
+        folder = Path(path).expanduser().parent
+        saved = sorted((p.name for p in folder.glob("*_*.pth")), key=natural_key)
+        raise InputError(
+            f"--resume {path}: no such file ({folder} has: {listing(saved, 8) or 'no checkpoint'})"
+            "; check the path, or write --resume alone for the newest in the work folder"
+        )
+    return path
+
+
+def _allow_changes(config: Config) -> None:
+    hook: Any = (config.get("default_hooks") or {}).get("checkpoint") or {}
+    if not str(hook.get("type")).endswith("WholeCheckpointHook"):
+        raise InputError(
+            f"{FLAG}: {config.filename} saves checkpoints with {hook.get('type')}, which does not "
+            "compare settings; leave the flag out"
+        )
+    hook.allow_changes = True
 
 
 def _trust(config: Config) -> None:

@@ -73,7 +73,7 @@ def write_tables(
 
 
 def _write(path: Path, names: Sequence[str], rows: Iterable[tuple]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["topk", "n_last_frames", *names, *MEASURES])
         for setting, values, summary in rows:

@@ -65,7 +65,7 @@ def images_digest(dataset: BaseDataset) -> str:
     for index in range(count):
         info = dataset.get_data_info(index)
         path = info.get("img_path")
-        digest.update(f"{info.get('gt_label')} {path} ".encode())
+        digest.update(_bytes(f"{info.get('gt_label')} {path} "))
         if isinstance(info.get("img"), np.ndarray):
             digest.update(np.ascontiguousarray(info["img"]).data)
         elif path:
@@ -87,8 +87,13 @@ def _size_and_time(path: str) -> bytes:
 
 def _time(folder: str) -> bytes:
     with suppress(OSError):
-        return f"{folder} {os.stat(folder).st_mtime_ns};".encode()
+        return _bytes(f"{folder} {os.stat(folder).st_mtime_ns};")
     return b""
+
+
+def _bytes(text: str) -> bytes:
+    # Names that are not UTF-8 contain surrogates.
+    return text.encode(errors="surrogatepass")
 
 
 def key_of(facts: Mapping[str, Any]) -> str:

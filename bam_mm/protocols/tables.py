@@ -42,7 +42,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         rows: Rows with the same keys, which name the columns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
 from bam_mm.suite.definitions import Metric, Suite, Task
-from bam_mm.suite.protocol import differences
 from bam_mm.suite.records import DONE
 
 Record = Mapping[str, Any]

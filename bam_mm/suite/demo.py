@@ -149,6 +149,8 @@ def pretrain(out: Path, overrides: list[str]) -> None:
             bar.update(task, description=f"loss {loss}, kNN {knn}")
         bar.update(task, completed=epochs)
     if process.returncode:
+        if errors := [line for line in tail if line.startswith("error: ")]:
+            raise InputError(f"{errors[-1].removeprefix('error: ').strip()} (of the demo: --out)")
         raise InputError(
             f"the training failed with exit code {process.returncode}; its last lines:\n"
             f"{''.join(tail)}"

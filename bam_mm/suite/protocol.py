@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -66,43 +65,3 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
 def digest_of(value: Any) -> str:
     """Return a digest of plain values that does not depend on the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int = 5) -> list[str]:
-    """List the differences between two protocols.
-
-    Args:
-        old: Protocol of an earlier run.
-        new: Protocol of a new run.
-        most: Maximum number of differences to list; the rest is counted.
-
-    Returns:
-        Lines such as ``test_cfg.k: [20] -> [10]``, empty if the protocols are equal.
-    """
-    before, after = dict(_flat(old)), dict(_flat(new))
-    keys = [*before, *(key for key in after if key not in before)]
-    found = [
-        f"{key}: {_text(before, key)} -> {_text(after, key)}"
-        for key in keys
-        if before.get(key, _MISSING) != after.get(key, _MISSING)
-    ]
-    return found[:most] + ([f"and {len(found) - most} more"] if len(found) > most else [])
-
-
-_MISSING = object()
-
-
-def _text(values: Mapping[str, Any], key: str) -> str:
-    return json.dumps(values[key]) if key in values else "(not set)"
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    entries: Any = ()
-    if isinstance(value, Mapping):
-        entries = value.items()
-    elif isinstance(value, list) and any(isinstance(entry, (Mapping, list)) for entry in value):
-        entries = enumerate(value)
-    else:
-        yield prefix, value
-    for key, entry in entries:
-        yield from _flat(entry, f"{prefix}.{key}" if prefix else str(key))

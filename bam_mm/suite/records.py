@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bam_mm.checkpoint import write_whole
+from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
 from bam_mm.launch.config import plain
 from bam_mm.suite.models import Model
-from bam_mm.suite.protocol import differences
 
 FORMAT = 1
 DONE, FAILED = "done", "failed"

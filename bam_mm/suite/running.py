@@ -12,6 +12,7 @@ from typing import Any
 
 from bam_mm.checkpoint import newest_checkpoint
 from bam_mm.checkpoint.proof import PROOF
+from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
 from bam_mm.launch.config import plain
 from bam_mm.suite.child_process import Outcome, command, run_child
@@ -19,7 +20,7 @@ from bam_mm.suite.devices import VISIBLE, DevicePool, gpu_names
 from bam_mm.suite.harvest import RunFailed, collect
 from bam_mm.suite.machine import commit, hardware, versions
 from bam_mm.suite.planning import Run, Settings, write_config
-from bam_mm.suite.protocol import differences, digest_of
+from bam_mm.suite.protocol import digest_of
 from bam_mm.suite.records import (
     DONE,
     FAILED,

@@ -342,14 +342,18 @@ MODES = ("P", "L", "1", "RGB", "RGBA", "LA", "I;16", "I", "F", "CMYK")
 
 @given(
     st.lists(st.sampled_from(MODES), min_size=1, max_size=4),
-    st.lists(st.sampled_from(["{}", "{:05d}", "f{}", ".{}", "x", "{}.bak"]), min_size=2, max_size=2),
+    st.lists(
+        st.sampled_from(["{}", "{:05d}", "f{}", ".{}", "x", "{}.bak"]), min_size=2, max_size=2
+    ),
     st.lists(st.sampled_from([".jpg", ".png", ".PNG", ".tif", ".txt"]), min_size=2, max_size=2),
     st.sampled_from([(0, 1), (0, 1, 2, 255), (0, 255), (7,), tuple(range(256))]),
     st.integers(0, 400),
     st.integers(0, 2**32 - 1),
 )
 @fuzz_settings()
-def test_fuzz_random_trees_are_read_or_left_out(tmp_path_factory, modes, names, ends, ids, cut, seed):
+def test_fuzz_random_trees_are_read_or_left_out(
+    tmp_path_factory, modes, names, ends, ids, cut, seed
+):
     root = tmp_path_factory.mktemp("fuzz", numbered=True)
     rng = np.random.default_rng(seed)
     try:

@@ -3,10 +3,11 @@
 import pytest
 
 from bam_mm import InputError
+from bam_mm.checkpoint.settings import differences
 from bam_mm.launch.config import load_config
 from bam_mm.launch.paths import find_config
 from bam_mm.suite.definitions import load_suite, suite_names
-from bam_mm.suite.protocol import differences, digest_of, protocol_of
+from bam_mm.suite.protocol import digest_of, protocol_of
 from bam_mm.suite.records import read_records, refuse_to_mix
 from tests.report.made_records import SUITE, made
 

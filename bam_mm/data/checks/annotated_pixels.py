@@ -54,7 +54,9 @@ def check_annotated_pixels(dataset: Any, classes: int, part: str) -> None:
     infos = [dataset.get_data_info(index) for index in evenly_spaced(len(dataset), SAMPLE)]
     infos = [info for info in infos if _is_local(info)]
     settle_official(dataset, infos, steps.get("MatchAnnotation"))
-    read = all_or_first_fault(infos, partial(pixels_of, steps=steps), f"{part} images or annotations")
+    read = all_or_first_fault(
+        infos, partial(pixels_of, steps=steps), f"{part} images or annotations"
+    )
     if STORED in read:
         print_log(
             f"{read.count(STORED)} of {len(read)} checked {part} images are read as stored: their "

@@ -16,6 +16,7 @@ from bam_mm.data.image_files import LeftOut, find_class_folders, find_images
 from bam_mm.data.jpeg import START as JPEG_START
 from bam_mm.data.jpeg import has_zeroed_part
 from bam_mm.data.loading import read_image
+from bam_mm.data.name_lists import read_names
 from bam_mm.data.video import FaultyVideo, open_video
 from bam_mm.errors import InputError, listing
 
@@ -99,7 +100,7 @@ def listed(list_file: str, wanted: int, image: str, column: Callable[[str], str]
         path = root / list_file
         if not path.is_file():
             return Finding(False, f"{path} is missing")
-        lines = [line for line in path.read_text().splitlines() if line.strip()]
+        lines = read_names(path)
         images = [image.format(column(line)) for line in lines if not line.startswith("#")]
         if len(images) != wanted:
             return Finding(False, f"{path} names {len(images):,} of {wanted:,} images")
@@ -150,7 +151,7 @@ def sequences(split: str, wanted: int) -> Check:
         path = root / "ImageSets/2017" / f"{split}.txt"
         if not path.is_file():
             return Finding(False, f"{path} is missing")
-        names = path.read_text("utf-8-sig", errors="surrogateescape").split()
+        names = read_names(path)
         incomplete, faults = [], []
         for name in names:
             folders = (root / "JPEGImages/480p" / name, root / "Annotations/480p" / name)

@@ -30,7 +30,9 @@ def check_endings(images: Path, maps: Path | None, endings: tuple[str, str], par
             another one, or mmseg would read a file that a system put there.
     """
     ending, map_ending = endings
-    names = [name for name in files_below(images) if not name.endswith(map_ending) or maps != images]
+    names = [
+        name for name in files_below(images) if not name.endswith(map_ending) or maps != images
+    ]
     read = [name for name in names if name.endswith(ending)]
     hidden = [name for name in read if any(is_hidden(part) for part in Path(name).parts)]
     option = f"{part}_dataloader.dataset"

@@ -52,7 +52,10 @@ def check_resumed_classes(meta: Mapping[str, Any] | None, dataset: Any) -> None:
         InputError: If the classes, or the folders of the same words, differ.
     """
     stored = meta.get(FOLDERS) if isinstance(meta, Mapping) else None
-    pairs = [(recorded_classes(meta), classes_of(dataset)), (names_of_list(stored), folders_of(dataset))]
+    pairs = [
+        (recorded_classes(meta), classes_of(dataset)),
+        (names_of_list(stored), folders_of(dataset)),
+    ]
     for before, now in pairs:
         if before is None or now is None or before == now:
             continue

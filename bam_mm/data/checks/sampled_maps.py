@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,7 +13,6 @@ from mmengine.logging import print_log
 
 from bam_mm.data.map_files import read_map_file
 from bam_mm.data.map_labels import IGNORED, to_labels
-from bam_mm.data.match_annotation import map_size
 from bam_mm.data.orientation import mismatch, read_header
 from bam_mm.errors import InputError
 

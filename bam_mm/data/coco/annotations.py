@@ -99,9 +99,7 @@ def check_annotations(
     return counts
 
 
-def _is_sound(
-    annotation: dict, sizes: Mapping[Any, Size], categories: Collection[Any]
-) -> bool:
+def _is_sound(annotation: dict, sizes: Mapping[Any, Size], categories: Collection[Any]) -> bool:
     """Return whether an annotation needs no closer look; nearly all of a file do not."""
     size = sizes[annotation["image_id"]]
     x, y, width, height = annotation["bbox"]

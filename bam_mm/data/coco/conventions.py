@@ -128,9 +128,9 @@ def _look(annotation: Mapping[str, Any], index: int, size: Size) -> _Look:
     bounds = bounds_of(mask, size) if mask is not None else None
     found: dict[str, bool] = {}
     if max(size) > 8 and box:
-        found["normalised_box"] = 0 <= min(box) and max(box) <= 1 and min(box[2:]) > 0
+        found["normalised_box"] = min(box) >= 0 and max(box) <= 1 and min(box[2:]) > 0
     if max(size) > 8 and polygons:
-        found["normalised_mask"] = 0 <= min(polygons) and 0 < max(polygons) <= 1
+        found["normalised_mask"] = min(polygons) >= 0 and 0 < max(polygons) <= 1
     if box and bounds:
         x, y, width, height = box
         usual = min(width, height) > 0 and not is_beyond(box, size)

@@ -37,7 +37,9 @@ def test_an_instance_file_and_its_images(tmp_path):
     assert not faults(check, tmp_path)
     write(tmp_path, "ab", category_id=2)
     assert "1 of 1 annotations in " in faults(check, tmp_path)[0]
-    assert "does not list (the first: annotation 4 with category_id 2)" in faults(check, tmp_path)[0]
+    assert (
+        "does not list (the first: annotation 4 with category_id 2)" in faults(check, tmp_path)[0]
+    )
     write(tmp_path, "a")
     assert faults(check, tmp_path)[0].startswith("1 of 2 images")
     (tmp_path / "i.json").write_text("[1")

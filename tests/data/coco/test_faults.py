@@ -173,7 +173,10 @@ def enlarge(entry, width, height):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (normalise_box, r"i\.json has boxes normalised to 0 to 1 \(18 of 18 .*first: annotation 1 "),
+        (
+            normalise_box,
+            r"i\.json has boxes normalised to 0 to 1 \(18 of 18 .*first: annotation 1 ",
+        ),
         (to_corners, r"i\.json has boxes of two corners .*: write x, y, width and height"),
         (enlarge, r"i\.json has annotations outside their images .* 128x96 px\): check width and"),
     ],

@@ -26,7 +26,9 @@ def near_real():
     first = found["annotations"][0]
     compressed = mask_api.frPyObjects(RUNS, 80, 100)["counts"].decode()
     found["annotations"] += [
-        dict(first, id=2, image_id=2, bbox=[1.5, 2.5, 20, 30], segmentation=[[1, 2, 21, 2, 21, 30]]),
+        dict(
+            first, id=2, image_id=2, bbox=[1.5, 2.5, 20, 30], segmentation=[[1, 2, 21, 2, 21, 30]]
+        ),
         dict(first, id=3, category_id=2, segmentation=dict(RUNS), iscrowd=1),
         dict(first, id=4, segmentation={"size": [80, 100], "counts": compressed}),
     ]
@@ -50,11 +52,13 @@ leaves = st.one_of(
 )
 values = st.recursive(
     leaves,
-    lambda inner: st.lists(inner, max_size=8)
-    | st.dictionaries(
-        st.sampled_from(["id", "name", "size", "counts", "bbox", "file_name", "x"]),
-        inner,
-        max_size=3,
+    lambda inner: (
+        st.lists(inner, max_size=8)
+        | st.dictionaries(
+            st.sampled_from(["id", "name", "size", "counts", "bbox", "file_name", "x"]),
+            inner,
+            max_size=3,
+        )
     ),
     max_leaves=12,
 )
@@ -154,9 +158,7 @@ def test_fuzz_any_json(found, part):
 
 
 @fuzz_settings()
-@given(
-    place=st.integers(0, 2000), inserted=st.binary(max_size=5), dropped=st.integers(0, 2000)
-)
+@given(place=st.integers(0, 2000), inserted=st.binary(max_size=5), dropped=st.integers(0, 2000))
 def test_fuzz_bytes(place, inserted, dropped):
     data = json.dumps(near_real()).encode()
     for damaged_data in (data[:place] + inserted + data[place + dropped :], inserted):
