@@ -19,6 +19,7 @@ from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.epoch_length import report_epoch
 from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.learning_rate import set_up_learning_rate
+from bam_mm.launch.preprocessing import preprocess_for_training
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
 from bam_mm.precision import precision_used
@@ -44,11 +45,15 @@ def train(config: Config, args: Namespace) -> None:
         scale_batch(config)
     if getattr(args, "trust_checkpoint", False):
         _trust(config)
+    options = getattr(args, "cfg_options", None) or ()
+    preprocessing = preprocess_for_training(config, options=options)
     _check_batch(config)
     _check_accumulation(config)
     _compare_lengths(config)
     with PeakGPUMemory() as memory:
         runner = build_runner(config)
+        if preprocessing is not None:
+            preprocessing.log()
         set_up_learning_rate(runner)
         # mmengine builds loops and dataloaders lazily, in train(), and wraps their exceptions.
         with user_errors_unwrapped():
@@ -57,7 +62,13 @@ def train(config: Config, args: Namespace) -> None:
             report_epoch(runner)
             runner.train()
     precision = precision_used(unwrap_model(runner.model))
-    write_facts(runner.work_dir, "train", peak_gpu_mb=memory.mb(), precision=precision)
+    write_facts(
+        runner.work_dir,
+        "train",
+        peak_gpu_mb=memory.mb(),
+        precision=precision,
+        preprocessing=preprocessing and preprocessing.used.facts(),
+    )
 
 
 def resume_from(work_dir: str) -> str | None:

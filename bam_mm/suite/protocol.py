@@ -44,6 +44,8 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
         if key in VARIABLES or key.startswith(("train_", "val_", "test_", "custom_hooks"))
     }
     kept = {key: value for key, value in kept.items() if not key.endswith("_pipeline")}
+    if (setting := chosen_preprocessing(config)) is not None:
+        kept["preprocessing"] = setting
     # The form in which a record stores it: JSON, with the repr of other types.
     protocol = json.loads(json.dumps(plain(kept, without=NOT_PROTOCOL), default=repr))
     if isinstance(protocol.get("train_dataloader"), dict):
@@ -56,6 +58,13 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
     if limit is not None:
         protocol["limit"] = limit
     return protocol
+
+
+def chosen_preprocessing(config: Config) -> Any:
+    """Return the setting ``preprocessing``, None if it leaves everything to the model."""
+    setting = config.get("preprocessing")
+    values = setting.values() if isinstance(setting, Mapping) else [setting]
+    return None if all(value in (None, "auto", "model") for value in values) else plain(setting)
 
 
 def digest_of(value: Any) -> str:

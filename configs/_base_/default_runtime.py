@@ -22,4 +22,6 @@ visualizer = dict(type="mmengine.Visualizer", vis_backends=[dict(type="mmengine.
 log_level = "INFO"
 load_from = None
 resume = False
+# Mean, standard deviation, size and crop of the model itself (docs/preprocessing.md).
+preprocessing = dict(normalisation="auto", geometry="auto")
 randomness = dict(seed=0, deterministic=False)
