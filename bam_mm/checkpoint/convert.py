@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from bam_mm.checkpoint.architectures import KEYMAPS, recognise
 from bam_mm.checkpoint.backbone import LoadReport, load_backbone, tensor_digest
 from bam_mm.checkpoint.branches import find_branch
 from bam_mm.checkpoint.names import WRAPPER, Names
+from bam_mm.checkpoint.preprocessing import RECORD, Preprocessing, checkpoint_preprocessing
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.errors import InputError, listing
 
@@ -145,7 +148,8 @@ def convert_checkpoint(
     ]
     state = {key: tensor for key, tensor in found.tensors.items() if key not in aside}
     result = convert(state, to)
-    _write({PREFIX[to] + key: tensor for key, tensor in result.items()}, target, to)
+    stated = checkpoint_preprocessing(source, trust=trust)
+    _write({PREFIX[to] + key: tensor for key, tensor in result.items()}, target, to, stated)
     _prove_inverse(state, found.names, target)
     return ConversionReport(
         source=str(source),
@@ -182,11 +186,16 @@ def _target(source: Names, to: str) -> Names:
     return Names(source.keymap, "mmpretrain" if native else "timm", wrapped=not native)
 
 
-def _write(state: dict[str, Tensor], target: Path, to: str) -> None:
+def _write(state: dict[str, Tensor], target: Path, to: str, stated: Preprocessing | None) -> None:
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
     if target.suffix == ".safetensors":
-        safetensors.torch.save_file(state, target)
+        metadata = {RECORD: json.dumps(stated.facts())} if stated else None
+        safetensors.torch.save_file(state, target, metadata)
     else:
+        if stated:
+            # Where state dicts of torch keep the versions of their modules: not a key of its own.
+            state = OrderedDict(state)
+            vars(state)["_metadata"] = {RECORD: stated.facts()}
         torch.save({"state_dict": state} if to == "mmpretrain" else state, target)
 
 

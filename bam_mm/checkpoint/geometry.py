@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 RESIZING = ("ResizeEdge", "Resize", "CenterCrop", "EfficientNetCenterCrop")
@@ -18,29 +18,30 @@ DEFAULT_SHORT_SIDES = (224, 256)
 
 
 GEOMETRY_KEYS = ("size", "crop_fraction", "interpolation", "squash")
-"""Attributes of a geometry."""
+"""Arguments of a geometry."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Size, resizing and crop of test images.
+    """Size, resizing and crop of test images. Two are equal if they make the same pixels.
 
     Attributes:
         size: Side of the centre crop in pixels.
         crop_fraction: Size of the crop divided by the short side of the resized image.
         interpolation: Name of the interpolation, such as ``bicubic``.
         squash: Whether the image is resized to a square, instead of keeping its aspect ratio.
+        short_side: Short side of the resized image in pixels, rounded down as timm does.
     """
 
     size: int
-    crop_fraction: float = 0.875
+    crop_fraction: float = field(default=0.875, compare=False)
     interpolation: str = "bicubic"
     squash: bool = False
+    short_side: int = field(init=False)
 
-    @property
-    def short_side(self) -> int:
-        """Short side of the resized image in pixels, rounded down as timm does."""
-        return math.floor(self.size / self.crop_fraction + 1e-6)
+    def __post_init__(self) -> None:
+        short_side = math.floor(self.size / self.crop_fraction + 1e-6)
+        object.__setattr__(self, "short_side", short_side)
 
     def __str__(self) -> str:
         side = "squashed to a square of" if self.squash else "short side"
@@ -72,7 +73,7 @@ def read_geometry(pipeline: Sequence[Mapping[str, Any]] | None) -> Geometry | No
     if kinds == ("EfficientNetCenterCrop",):
         size = _side(steps[0].get("crop_size"))
         padding = steps[0].get("crop_padding", 32)
-        return size and _geometry(size, size + padding, steps[0], default="bicubic")
+        return _geometry(size, size and size + padding, steps[0], default="bicubic")
     if kinds not in (("ResizeEdge", "CenterCrop"), ("Resize", "CenterCrop"), ("Resize",)):
         return None
     resize, crop = steps[0], steps[-1]
@@ -81,7 +82,7 @@ def read_geometry(pipeline: Sequence[Mapping[str, Any]] | None) -> Geometry | No
         return None
     side = _side(resize.get("scale"))
     size = side if len(steps) == 1 else _side(crop.get("crop_size"))
-    return side and size and _geometry(size, side, resize, squash=squash)
+    return _geometry(size, side, resize, squash=squash)
 
 
 def is_default(pipeline: Sequence[Mapping[str, Any]] | None) -> bool:
@@ -113,8 +114,15 @@ def kind_of(step: Mapping[str, Any]) -> str:
 
 
 def _geometry(
-    size: int, side: int, step: Mapping[str, Any], *, squash: bool = False, default="bilinear"
-) -> Geometry:
+    size: int | None,
+    side: int | None,
+    step: Mapping[str, Any],
+    *,
+    squash: bool = False,
+    default: str = "bilinear",
+) -> Geometry | None:
+    if not size or not side or size > side:  # A larger crop would be padded.
+        return None
     return Geometry(size, size / side, step.get("interpolation", default), squash)
 
 

@@ -11,6 +11,7 @@ It is found in this order:
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -42,6 +43,9 @@ TIMM_TYPES = ("TIMMBackbone", "DenseTIMM")
 
 IMAGENET_METHODS = (DINO, MOCO_V3, MAE, BAM_RELEASED, BAM_MM, STUDENT_TEACHER)
 """Layouts of methods whose code normalises with ImageNet's mean and standard deviation."""
+
+METHOD_SOURCE = "ImageNet's, with which the code trains that writes files of"
+"""Beginning of the source of a normalisation that follows from the layout of a file."""
 
 RGB_DATASETS = ("CIFAR10", "CIFAR100")
 """Data sets of mmpretrain whose images are RGB; all others are BGR."""
@@ -81,7 +85,9 @@ class Preprocessing:
 
     def facts(self) -> dict[str, Any]:
         """Return plain values for records: all attributes, with those of the geometry."""
-        geometry = asdict(self.geometry) if self.geometry else dict.fromkeys(GEOMETRY_KEYS)
+        geometry = dict.fromkeys((*GEOMETRY_KEYS, "short_side"))
+        if self.geometry:
+            geometry = asdict(self.geometry)
         return {
             "mean": list(self.mean),
             "std": list(self.std),
@@ -141,8 +147,8 @@ def timm_preprocessing(backbone: Mapping[str, Any]) -> Preprocessing | None:
 
     Args:
         backbone: Config of a backbone, such as ``dict(type='mmpretrain.TIMMBackbone',
-            model_name='vit_base_patch16_224.augreg_in21k')``. The tag after the dot decides; without
-            it, timm's default tag does. If the config sets ``img_size``, the size is that.
+            model_name='vit_base_patch16_224.augreg_in21k')``. The tag after the dot decides;
+            without it, timm's default tag does. If the config sets ``img_size``, the size is that.
 
     Returns:
         The preprocessing; None if the backbone is not timm's, or timm has no pretrained config.
@@ -171,12 +177,9 @@ def timm_preprocessing(backbone: Mapping[str, Any]) -> Preprocessing | None:
         )
     # timm has a tag for each pretrained file of an architecture.
     name = f"{pretrained.architecture}.{pretrained.tag}".rstrip(".")
-    return Preprocessing(
-        *(tuple(round(255.0 * value, 6) for value in found[key]) for key in ("mean", "std")),
-        source=f"timm's pretrained_cfg of {name}",
-        geometry=geometry,
-        geometry_source=f"timm's pretrained_cfg of {name}" if geometry else "",
-    )
+    mean, std = (tuple(round(255.0 * v, 6) for v in found[key]) for key in ("mean", "std"))
+    source = f"timm's pretrained_cfg of {name}"
+    return Preprocessing(mean, std, source, "rgb", geometry, source if geometry else "")
 
 
 def other_tags(backbone: Mapping[str, Any]) -> list[str]:
@@ -227,8 +230,9 @@ def checkpoint_preprocessing(
     Args:
         path: Checkpoint file.
         trust: Whether the user has explicitly allowed code in this file to run.
-        geometry: Whether to read the size of the test images as well. It belongs to a complete
-            model, not to a backbone that is evaluated by another protocol.
+        geometry: Whether to read the record of a complete model, with the size of its test images.
+            Otherwise, the file is that of a backbone, which another protocol evaluates; the method
+            that trained it tells the normalisation where the file does not.
 
     Returns:
         The preprocessing; None if the file states none or cannot be read (loading reports why).
@@ -239,8 +243,10 @@ def checkpoint_preprocessing(
     except OSError:
         return None
     found = _read(path, status.st_mtime_ns, status.st_size, trust)
-    if found is None or geometry:
-        return found
+    if found is None:
+        return None
+    if geometry:
+        return None if found.source.startswith(METHOD_SOURCE) else found
     return replace(found, geometry=None, geometry_source="")
 
 
@@ -250,20 +256,20 @@ def _read(path: Path, time: int, size: int, trust: bool) -> Preprocessing | None
         if path.suffix == ".safetensors":
             return _from_metadata(path)
         content = read_checkpoint(path, trust=trust)
-        meta = content.get("meta") if isinstance(content, Mapping) else None
+        for state in (content, content.get("state_dict")):
+            recorded = (getattr(state, "_metadata", None) or {}).get(RECORD)
+            if isinstance(recorded, Mapping):
+                return from_facts(recorded)
+        meta = content.get("meta")
         meta = meta if isinstance(meta, Mapping) else {}
-        if isinstance(meta.get(RECORD), Mapping):
-            return from_facts(meta[RECORD])
         settings = parse_settings(meta["cfg"]) if isinstance(meta.get("cfg"), str) else {}
         source = f"the config recorded in {path}"
         return settings_preprocessing(settings, source, geometry=True) or _of_method(content, path)
-    except (InputError, SyntaxError, ValueError):
-        return None
+    except (InputError, SyntaxError, AttributeError, KeyError, TypeError, ValueError):
+        return None  # Not a file of such a content; loading it reports the reason.
 
 
 def _from_metadata(path: Path) -> Preprocessing | None:
-    import json
-
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(RECORD)
@@ -276,7 +282,7 @@ def _of_method(content: Mapping[str, Any], path: Path) -> Preprocessing | None:
     layout = find_branch(content, "teacher", path).layout
     if layout not in IMAGENET_METHODS:
         return None
-    return replace(IMAGENET, source=f"ImageNet's, as for all checkpoints of {layout.name}")
+    return replace(IMAGENET, source=f"{METHOD_SOURCE} {layout.name}")
 
 
 def from_facts(facts: Mapping[str, Any]) -> Preprocessing:

@@ -157,7 +157,7 @@ def build_backbone(
     if source.path is not None:
         report = load_backbone(backbone, source.path, source.branch, trust=trust)
         found = source.preprocessing(trust=trust)
-        return backbone, replace(report, preprocessing=found and found.facts())
+        return backbone, replace(report, preprocessing=found.facts() if found else None)
     if hasattr(backbone, "init_weights"):
         backbone.init_weights()
     return backbone, None

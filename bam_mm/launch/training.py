@@ -67,7 +67,7 @@ def train(config: Config, args: Namespace) -> None:
         "train",
         peak_gpu_mb=memory.mb(),
         precision=precision,
-        preprocessing=preprocessing and preprocessing.used.facts(),
+        preprocessing=preprocessing.used.facts() if preprocessing else None,
     )
 
 

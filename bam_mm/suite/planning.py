@@ -98,7 +98,9 @@ class Run:
         options = _options(self)
         config = load_config(self.task.config[self.variant], {**options, "data_root": root})
         # Before the model is fitted, because the size of the images decides what fits.
-        decision = settle(config, self.model.preprocessing, options=options)
+        source = self.model.source
+        named = source.config if source.path is not None else None
+        decision = settle(config, self.model.preprocessing, options=options, backbone=named)
         config.preprocessing = explicit(decision.used)
         adapted = [*fit(config, self.model), *described(decision)]
         config.merge_from_dict(dict.fromkeys(("randomness.seed", *self.task.seeds), self.seed))
