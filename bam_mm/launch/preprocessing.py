@@ -160,10 +160,11 @@ def settle(
     """
     setting = Setting.of(config.get("preprocessing"))
     warnings: list[str] = []
-    normalisation = _normalisation(config, setting, found, tuple(options), trained, warnings)
+    options = tuple(options)
+    normalisation = _normalisation(config, setting, found, options, trained, warnings)
     if needs_writing(config, normalisation):
         write_normalisation(config, current_normalisation(config), normalisation)
-    geometry, source = _geometry(config, setting, found)
+    geometry, source = _geometry(config, setting, found, options, trained)
     used = replace(normalisation, geometry=geometry, geometry_source=source)
     if backbone is not None and used.source.startswith(TIMM_SOURCE):
         warnings += _other_tags(backbone)
@@ -263,7 +264,11 @@ def _names_normalisation(key: str) -> bool:
 
 
 def _geometry(
-    config: Config, setting: Setting, found: Preprocessing | None
+    config: Config,
+    setting: Setting,
+    found: Preprocessing | None,
+    options: tuple[str, ...],
+    trained: bool,
 ) -> tuple[Geometry | None, str]:
     pipelines = list(test_pipelines(config))
     current = read_geometry(pipelines[0]["pipeline"]) if pipelines else None
@@ -287,7 +292,9 @@ def _geometry(
     elif wanted is None or setting.geometry == "config":
         note = "preprocessing.geometry=config" if wanted else "the model states none"
         return current, setting.geometry_source or f"the config ({note})"
-    elif setting.geometry == "auto" and not is_default(pipelines[0]["pipeline"]):
+    elif named := [key for key in options if "pipeline" in key.split(".")]:
+        return current, f"the config (option {named[0]})"
+    elif setting.geometry == "auto" and not (trained or is_default(pipelines[0]["pipeline"])):
         own = f" (the model's own: {wanted})" if wanted != current else ""
         return current, f"the config{own}"
     if wanted != current:

@@ -173,11 +173,20 @@ def test_a_complete_model_keeps_the_preprocessing_of_its_training(configs):
     config.data_preprocessor.update(OTHER)
     used = settle(config, LARGE, trained=True).used
     assert normalisation_of(config) == (HALF, HALF) and used.geometry.size == 299
+    config.test_dataloader.dataset.pipeline[2].crop_size = 96  # not what it was trained on
+    assert settle(config, LARGE, trained=True).used.geometry.size == 299
+    assert read_geometry(config.test_dataloader.dataset.pipeline).size == 299
     config.preprocessing = "config"
     config.data_preprocessor.update(OTHER)
     decision = settle(config, LARGE, trained=True)
     assert decision.used.mean == (1, 2, 3)
     assert "the checkpoint was trained with mean (127.5, 127.5, 127.5)" in decision.warnings[0]
+
+
+def test_options_for_steps_of_a_pipeline_are_kept(configs):
+    config = copy.deepcopy(configs["cls/vit-base-p16_knn_in1k"])
+    used = settle(config, LARGE, options=["test_dataloader.dataset.pipeline.1.scale"]).used
+    assert used.geometry.size == 224 and "option test_dataloader" in used.geometry_source
 
 
 @pytest.mark.parametrize(
