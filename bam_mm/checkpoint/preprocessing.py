@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,9 +23,8 @@ from typing import Any
 import safetensors
 from mmengine.config import Config
 
-from bam_mm.checkpoint.branches import find_branch
+from bam_mm.checkpoint.branches import BRANCHES, find_branch
 from bam_mm.checkpoint.geometry import GEOMETRY_KEYS, Geometry, kind_of, read_geometry
-from bam_mm.checkpoint.layouts import BAM_MM, BAM_RELEASED, DINO, MAE, MOCO_V3, STUDENT_TEACHER
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.checkpoint.recorded_config import parse_settings
 from bam_mm.errors import InputError
@@ -41,8 +41,12 @@ RECORD = "preprocessing"
 TIMM_TYPES = ("TIMMBackbone", "DenseTIMM")
 """Backbones whose ``model_name`` is a pretrained model of timm."""
 
-IMAGENET_METHODS = (DINO, MOCO_V3, MAE, BAM_RELEASED, BAM_MM, STUDENT_TEACHER)
-"""Layouts of methods whose code normalises with ImageNet's mean and standard deviation."""
+IMAGENET_METHODS = frozenset(
+    {"DINO", "MoCo v3", "MoCo", "MAE", "BAM", "BAM (released code)", "a student and a teacher"}
+    | {"lightly", "solo-learn", "MSN or I-JEPA"}
+)
+"""Names of layouts of self-supervised methods whose code normalises with ImageNet's mean and
+standard deviation. The same architectures of timm may be trained with others."""
 
 METHOD_SOURCE = "ImageNet's, with which the code trains that writes files of"
 """Beginning of the source of a normalisation that follows from the layout of a file."""
@@ -279,10 +283,12 @@ def _from_metadata(path: Path) -> Preprocessing | None:
 
 
 def _of_method(content: Mapping[str, Any], path: Path) -> Preprocessing | None:
-    layout = find_branch(content, "teacher", path).layout
-    if layout not in IMAGENET_METHODS:
-        return None
-    return replace(IMAGENET, source=f"{METHOD_SOURCE} {layout.name}")
+    for branch in BRANCHES:
+        with suppress(InputError):  # The file may hold one of them.
+            name = find_branch(content, branch, path).layout.name
+            known = name in IMAGENET_METHODS
+            return replace(IMAGENET, source=f"{METHOD_SOURCE} {name}") if known else None
+    return None
 
 
 def from_facts(facts: Mapping[str, Any]) -> Preprocessing:

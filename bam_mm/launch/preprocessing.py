@@ -256,8 +256,8 @@ def _normalisation(
 
 
 def _names_normalisation(key: str) -> bool:
-    parts = key.split(".")
-    return key in ("model.mean", "model.std") or (
+    parts = key.removeprefix("+").split(".")
+    return parts in (["model", "mean"], ["model", "std"]) or (
         "data_preprocessor" in parts
         and parts[-1] in ("data_preprocessor", "mean", "std", "to_rgb", "bgr_to_rgb")
     )

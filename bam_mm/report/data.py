@@ -240,7 +240,7 @@ def provenance(suite: Suite, records: Sequence[Record]) -> Data:
     """
     heads = [
         text_head(name)
-        for name in ("model", "given as", "backbone", "loaded", "normalisation", "file sha256")
+        for name in ("model", "given as", "backbone", "loaded", "file sha256", "normalisation")
     ]
     rows = [
         [text_cell(name), *_model_facts([r for r in records if r["slug"] == slug])]
@@ -303,7 +303,7 @@ def _model_facts(runs: Sequence[Record]) -> list[Data]:
     kind = f"{backbone.get('type')} {backbone.get('arch') or backbone.get('model_name') or ''}"
     if model["kind"] == "bam":
         kind += f", {model['branch']}"
-    facts = (runs[0]["spec"], kind, loaded, _normalisations(runs), model["sha256"][:12])
+    facts = (runs[0]["spec"], kind, loaded, model["sha256"][:12], _normalisations(runs))
     return [text_cell(fact) for fact in facts]
 
 
