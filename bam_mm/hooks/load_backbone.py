@@ -28,21 +28,19 @@ class LoadBackboneHook(Hook):
         branch: Branch to load if the checkpoint has both, ``teacher`` or ``student``.
         trust: Whether the user has explicitly allowed code in this file to run
             (``--trust-checkpoint``).
-        preprocessing: Preprocessing of the run for the proof; ``bam-mm train`` sets it.
+
+    Attributes:
+        preprocessing: Preprocessing of the run, for the proof; ``bam-mm train`` sets it.
     """
 
     # Before every hook that reads the weights.
     priority = "VERY_HIGH"
 
     def __init__(
-        self,
-        checkpoint: str | None = None,
-        branch: str = "teacher",
-        trust: bool = False,
-        preprocessing: dict[str, Any] | None = None,
+        self, checkpoint: str | None = None, branch: str = "teacher", trust: bool = False
     ) -> None:
         self.checkpoint, self.branch, self.trust = checkpoint, branch, trust
-        self.preprocessing = preprocessing
+        self.preprocessing: dict[str, Any] | None = None
 
     def before_train(self, runner) -> None:
         """Load the backbone, and write the proof to the work directory.

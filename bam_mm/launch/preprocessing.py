@@ -12,6 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.runner import Runner
 
 from bam_mm.checkpoint.geometry import (
     GEOMETRY_KEYS,
@@ -27,6 +28,7 @@ from bam_mm.checkpoint.preprocessing import (
     other_tags,
 )
 from bam_mm.errors import InputError, listing
+from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.launch.config import import_custom_modules
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.preprocessing_setting import Setting
@@ -65,6 +67,12 @@ class Decision:
         print_log(f"preprocessing: {self.used}", logger="current")
         for message in self.warnings:
             print_log(message, logger="current", level=logging.WARNING)
+
+    def hand_to(self, runner: Runner) -> None:
+        """Hand the preprocessing to the hook that writes the proof of loading."""
+        for hook in runner.hooks:
+            if isinstance(hook, LoadBackboneHook):
+                hook.preprocessing = self.used.facts()
 
 
 def preprocess_for_test(
@@ -126,12 +134,8 @@ def preprocess_for_training(
         resumed = checkpoint_preprocessing(config.load_from, trust=trust, geometry=True)
     file = None if hook.get("checkpoint") in (None, RANDOM) else hook.checkpoint
     if resumed is not None:
-        decision = settle(config, resumed, options=options, trained=True)
-    else:
-        decision = _settle_backbone(config, file, options, trust)
-    for hook in hooks:
-        hook.preprocessing = decision.used.facts()
-    return decision
+        return settle(config, resumed, options=options, trained=True)
+    return _settle_backbone(config, file, options, trust)
 
 
 def settle(

@@ -54,6 +54,7 @@ def train(config: Config, args: Namespace) -> None:
         runner = build_runner(config)
         if preprocessing is not None:
             preprocessing.log()
+            preprocessing.hand_to(runner)
         set_up_learning_rate(runner)
         # mmengine builds loops and dataloaders lazily, in train(), and wraps their exceptions.
         with user_errors_unwrapped():

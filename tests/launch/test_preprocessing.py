@@ -3,6 +3,7 @@
 import copy
 import json
 from argparse import Namespace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from bam_mm import InputError
 from bam_mm.checkpoint.geometry import Geometry, read_geometry
 from bam_mm.checkpoint.preprocessing import IMAGENET, Preprocessing, timm_preprocessing
+from bam_mm.hooks import LoadBackboneHook
 from bam_mm.launch.config import load_config, plain
 from bam_mm.launch.preprocessing import (
     described,
@@ -259,9 +261,11 @@ def test_training_starts_and_resumes_with_the_preprocessing_of_the_backbone(tmp_
     name = "cls/vit-base-p16_8xb128-linear-coslr-100e_in1k"
     config = copy.deepcopy(configs[name])
     config.model.backbone = LITE0
-    used = preprocess_for_training(config).used
+    decision = preprocess_for_training(config)
     assert normalisation_of(config) == (HALF, HALF)
-    assert config.custom_hooks[0].preprocessing == used.facts()
+    hook = LoadBackboneHook("w.pth")
+    decision.hand_to(SimpleNamespace(hooks=[hook]))
+    assert hook.preprocessing == decision.used.facts()
     # The checkpoint of that run decides when it is tested or resumed, whatever the config says.
     path = tmp_path / "epoch_1.pth"
     text = "".join(f"{key} = {value!r}\n" for key, value in config.to_dict().items())
