@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
@@ -47,6 +48,8 @@ class LoadReport:
         digest: SHA-256 of the loaded tensors under their names in the backbone. It is the same for
             the same weights in the same backbone, whatever the format, layout or branch of the
             file.
+        preprocessing: Preprocessing that the run uses, see
+            :meth:`~bam_mm.checkpoint.preprocessing.Preprocessing.facts`; None if it is not known.
     """
 
     path: str
@@ -60,6 +63,7 @@ class LoadReport:
     candidates: list[str] = field(default_factory=list)
     file_sha256: str = ""
     digest: str = ""
+    preprocessing: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         text = f"loaded all {self.loaded} tensors of the backbone from {self.path} "

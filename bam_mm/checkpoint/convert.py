@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from bam_mm.checkpoint.architectures import KEYMAPS, recognise
 from bam_mm.checkpoint.backbone import COUNTER, INDEX, LoadReport, load_backbone, tensor_digest
 from bam_mm.checkpoint.branches import find_branch
 from bam_mm.checkpoint.names import WRAPPER, Names
+from bam_mm.checkpoint.preprocessing import RECORD, Preprocessing, checkpoint_preprocessing
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.checkpoint.soundness import check_types, check_values
 from bam_mm.checkpoint.writing import write_whole
@@ -153,7 +156,8 @@ def convert_checkpoint(
     check_types(state, floats, source)
     check_values(state, source, described=found.in_file, timm_name=found.names.to_timm)
     result = convert(state, to)
-    _write({PREFIX[to] + key: tensor for key, tensor in result.items()}, target, to)
+    stated = checkpoint_preprocessing(source, trust=trust)
+    _write({PREFIX[to] + key: tensor for key, tensor in result.items()}, target, to, stated)
     _prove_inverse(state, found.names, target)
     return ConversionReport(
         source=str(source),
@@ -190,11 +194,16 @@ def _target(source: Names, to: str) -> Names:
     return Names(source.keymap, "mmpretrain" if native else "timm", wrapped=not native)
 
 
-def _write(state: dict[str, Tensor], target: Path, to: str) -> None:
+def _write(state: dict[str, Tensor], target: Path, to: str, stated: Preprocessing | None) -> None:
     state = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
     if target.suffix == ".safetensors":
-        content = safetensors.torch.save(state)
+        metadata = {RECORD: json.dumps(stated.facts())} if stated else None
+        content = safetensors.torch.save(state, metadata)
     else:
+        if stated:
+            # Where state dicts of torch keep the versions of their modules: not a key of its own.
+            state = OrderedDict(state)
+            vars(state)["_metadata"] = {RECORD: stated.facts()}
         file = io.BytesIO()
         torch.save({"state_dict": state} if to == "mmpretrain" else state, file)
         content = file.getvalue()

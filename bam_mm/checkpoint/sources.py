@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import nn
 
 from bam_mm.checkpoint.backbone import LoadReport, load_backbone
 from bam_mm.checkpoint.branches import BRANCHES
+from bam_mm.checkpoint.preprocessing import Preprocessing, model_preprocessing
 from bam_mm.checkpoint.recorded_config import recorded_backbone
 from bam_mm.errors import InputError
 from bam_mm.registry import MODELS
@@ -53,6 +54,8 @@ class BackboneSource:
         config: Config of the backbone, for the registry.
         path: Path of the weights, None for random weights.
         branch: Branch of the checkpoint, ``teacher`` or ``student``.
+        index_name: Name of the model in mmpretrain's index, ``""`` for none.
+        recorded_in: Checkpoint whose config describes the backbone, None for none.
     """
 
     spec: str
@@ -60,6 +63,21 @@ class BackboneSource:
     config: dict[str, Any]
     path: Path | None
     branch: str = "teacher"
+    index_name: str = ""
+    recorded_in: Path | None = None
+
+    def preprocessing(self, *, trust: bool = False) -> Preprocessing | None:
+        """Find the preprocessing that the model was trained with.
+
+        Args:
+            trust: Whether the user has explicitly allowed code in the file to run.
+
+        Returns:
+            The preprocessing; None if the model states none. Random weights have that of the model
+            they replace.
+        """
+        file = self.path or self.recorded_in
+        return model_preprocessing(self.config, file, index_name=self.index_name, trust=trust)
 
 
 def parse_backbone(spec: str, *, trust: bool = False) -> BackboneSource:
@@ -93,11 +111,14 @@ def parse_backbone(spec: str, *, trust: bool = False) -> BackboneSource:
     if kind == "random" and rest:
         if rest.startswith("bam:"):
             recorded = recorded_backbone(rest.removeprefix("bam:"), trust=trust)
-            return BackboneSource(spec, kind, recorded, None)
+            path = rest.removeprefix("bam:")
+            return BackboneSource(spec, kind, recorded, None, recorded_in=Path(path))
         inner, _, name = rest.rpartition(":")
         if inner not in ("", "timm", "mmpretrain"):
             raise InputError(f"backbone {spec!r}: write one of {FORMS}")
-        return BackboneSource(spec, kind, (_timm if inner == "timm" else _listed)(name, spec), None)
+        config = (_timm if inner == "timm" else _listed)(name, spec)
+        listed = "" if inner == "timm" else _index_name(name)
+        return BackboneSource(spec, kind, config, None, index_name=listed)
     name, at, path = rest.partition("@")
     if kind not in ("timm", "mmpretrain") or not name or (at and not path):
         raise InputError(f"backbone {spec!r}: write one of {FORMS}")
@@ -107,7 +128,9 @@ def parse_backbone(spec: str, *, trust: bool = False) -> BackboneSource:
             f"backbone {spec!r} needs its weights, nothing is downloaded: pass the file "
             f"(mmpretrain:{name}@PATH), or use random weights (random:{name})"
         )
-    return BackboneSource(spec, kind, config, Path(path) if path else _cached(name, spec))
+    listed = "" if kind == "timm" else _index_name(name)
+    file = Path(path) if path else _cached(name, spec)
+    return BackboneSource(spec, kind, config, file, index_name=listed)
 
 
 def build_backbone(
@@ -132,7 +155,9 @@ def build_backbone(
         source = parse_backbone(source, trust=trust)
     backbone = MODELS.build({**source.config, **overrides})
     if source.path is not None:
-        return backbone, load_backbone(backbone, source.path, source.branch, trust=trust)
+        report = load_backbone(backbone, source.path, source.branch, trust=trust)
+        found = source.preprocessing(trust=trust)
+        return backbone, replace(report, preprocessing=found.facts() if found else None)
     if hasattr(backbone, "init_weights"):
         backbone.init_weights()
     return backbone, None
@@ -163,6 +188,10 @@ def _listed(name: str, spec: str) -> dict[str, Any]:
     if "." not in config["type"]:
         config["type"] = f"mmpretrain.{config['type']}"
     return config
+
+
+def _index_name(name: str) -> str:
+    return "" if name in ARCHITECTURES else name
 
 
 def _cached(name: str, spec: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 
@@ -20,6 +21,12 @@ def main() -> None:
         "--size", type=int, default=224, help="short side of the resized images in pixels"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of random weights")
+    parser.add_argument(
+        "--normalisation",
+        choices=["model", "imagenet"],
+        default="model",
+        help="mean and standard deviation of the pixels: the model's own, or ImageNet's",
+    )
     parser.add_argument("--trust-checkpoint", action="store_true", help="same as in bam-mm test")
     args = parser.parse_args()
     from mmengine.logging import MMLogger
@@ -34,7 +41,15 @@ def main() -> None:
     paths = find_images(args.images)
     # mmengine logs every tensor that init_weights leaves unchanged.
     MMLogger.get_instance("attention", log_level="WARNING")
-    model = build_attention_model(args.model, trust=args.trust_checkpoint, seed=args.seed)
+    model = build_attention_model(
+        args.model,
+        trust=args.trust_checkpoint,
+        seed=args.seed,
+        normalisation=args.normalisation,
+    )
+    used = model.preprocessing
+    # The standard output lists the pictures.
+    print(f"preprocessing: {used.describe_normalisation()}, from {used.source}", file=sys.stderr)
     for number, path in enumerate(paths):
         image = read_image(path, short_side=args.size, multiple=model.multiple)
         # Images of several folders may share a name.

@@ -168,8 +168,8 @@ def turned(image: np.ndarray, header: Header, path: str, pixels: str) -> np.ndar
         is_upright = image.shape[:2] == header.upright
     elif header.format == "TIFF":
         raise InputError(
-            f"{path} is a TIFF file with Exif orientation {header.orientation}, which loaders treat "
-            "differently: save it upright, without this tag"
+            f"{path} is a TIFF file with Exif orientation {header.orientation}, which loaders "
+            "treat differently: save it upright, without this tag"
         )
     else:
         image, is_upright = _stored_pixels(path, like=image), False

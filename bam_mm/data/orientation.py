@@ -1,20 +1,19 @@
 """Orientation of photographs in Exif, and which of their pixels an annotation belongs to.
 
-A camera stores the pixels as its sensor reads them, and notes in Exif how to turn them. Loaders turn
-them; some annotation tools do not. Everything here is read from the header of a file.
+A camera stores the pixels as its sensor reads them, and notes in Exif how to turn them. Loaders
+turn them; some annotation tools do not. Everything here is read from the header of a file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from PIL import Image
 
+from bam_mm.data.exif import ORIENTATION, upright
 from bam_mm.errors import InputError
 
 Size = tuple[int, int]
@@ -22,18 +21,6 @@ Size = tuple[int, int]
 AUTO, STORED, UPRIGHT = CHOICES = ("auto", "stored", "upright")
 """Values of the option ``orientation``: what decides where sizes do not tell."""
 
-TURN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    2: lambda image: cv2.flip(image, 1),
-    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
-    4: lambda image: cv2.flip(image, 0),
-    5: cv2.transpose,
-    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
-    7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
-    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
-}
-"""Functions that turn stored pixels upright, by Exif orientation; 1 leaves them as they are."""
-
-_ORIENTATION = 0x0112  # tag in Exif
 _ACROSS = (5, 6, 7, 8)
 _INVERSE = {6: 8, 8: 6}
 
@@ -64,8 +51,8 @@ def exif_orientation(image: Image.Image) -> int:
     # In other cases Pillow decodes a PNG to look for Exif behind its pixels.
     if "exif" not in image.info and image.format != "TIFF":
         return 1
-    found = image.getexif().get(_ORIENTATION, 1)
-    return found if found in TURN else 1
+    found = image.getexif().get(ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
 
 
 def _orientation_or_1(image: Image.Image) -> int:
@@ -104,7 +91,7 @@ def turn(image: np.ndarray, orientation: int, *, back: bool = False) -> np.ndarr
         orientation: Exif orientation, 2 to 8.
         back: Whether the image is upright.
     """
-    return TURN[_INVERSE.get(orientation, orientation) if back else orientation](image)
+    return upright(image, _INVERSE.get(orientation, orientation) if back else orientation)
 
 
 def size_text(size: Size) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +12,9 @@ from PIL import Image
 
 from bam_mm.data.loading import decode_image
 from bam_mm.data.object_ids import VOID, IdRule, first_ids, next_ids
+from bam_mm.data.orientation import read_header
 from bam_mm.data.video_files import annotation_files, frame_files
 from bam_mm.errors import InputError
-
-_ORIENTATION = 0x0112  # tag in Exif
 
 
 class FaultyVideo(InputError):
@@ -204,18 +202,19 @@ def _check_coverage(
 def _check_sizes(name: str, frames: Sequence[Path], masks: Sequence[Path]) -> tuple[int, int]:
     first: tuple[int, int] | None = None
     for path in (*frames, *masks):
-        try:
-            width, height, turned = _header(path)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        header = read_header(path)
+        if header is None:
             raise FaultyVideo(
                 f"video {name}: {path} is not a readable image ({_bytes(path)} bytes); restore the "
                 "file from its source"
-            ) from error
-        if turned:
-            raise FaultyVideo(
-                f"video {name}: {path} has the EXIF orientation {turned}, so that frames and "
-                "annotations may be turned against each other; save the frames upright, without it"
             )
+        if header.orientation != 1:
+            raise FaultyVideo(
+                f"video {name}: {path} has the Exif orientation {header.orientation}, so that "
+                "frames and annotations may be turned against each other; save the frames upright, "
+                "without it"
+            )
+        height, width = header.stored
         first = first or (height, width)
         if (height, width) != first:
             kind = "annotation" if path in masks else "frame"
@@ -230,16 +229,6 @@ def _check_sizes(name: str, frames: Sequence[Path], masks: Sequence[Path]) -> tu
             )
     assert first is not None  # there is at least one frame
     return first
-
-
-def _header(path: Path) -> tuple[int, int, int]:
-    """Return width, height and the EXIF orientation, 0 for an image that is not to be turned."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
-            exif = image.getexif() if "exif" in image.info else {}
-            turned = exif.get(_ORIENTATION, 1)
-            return *image.size, turned if turned in range(2, 9) else 0
 
 
 def _bytes(path: Path) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from bam_mm.checkpoint import build_backbone, parse_backbone
+from bam_mm.checkpoint.preprocessing import IMAGENET, Preprocessing
 from bam_mm.data.file_names import IMAGE_ENDINGS
 from bam_mm.data.image_files import images_directly_in
 from bam_mm.data.loading import read_image as read_file
@@ -21,7 +22,6 @@ from bam_mm.errors import InputError
 from bam_mm.models.saliency import attention_maps, is_transformer, saliency
 from bam_mm.protocols.plots import plt, save_figure
 
-MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 COLUMNS = 7
 MOST_ELONGATED = 20
 """Largest ratio of the sides of an image; longer ones have too many patches for the memory."""
@@ -37,12 +37,14 @@ class AttentionModel:
         heads: Whether the maps show attention, one map per head; otherwise there is one saliency
             map.
         multiple: Number of pixels that both sides of an image must be a multiple of.
+        preprocessing: Normalisation of the images.
     """
 
     spec: str
     backbone: nn.Module
     heads: bool
     multiple: int
+    preprocessing: Preprocessing = IMAGENET
 
     @torch.no_grad()
     def attention(self, image: np.ndarray) -> np.ndarray:
@@ -54,7 +56,10 @@ class AttentionModel:
         Returns:
             Attention of the class token (heads, h, w), or saliency (1, h, w); never negative.
         """
-        pixels = (torch.from_numpy(image).float() - torch.tensor(MEAN)) / torch.tensor(STD)
+        used = self.preprocessing
+        pixels = torch.from_numpy(image).float()
+        pixels = pixels.flip(2) if used.channels == "bgr" else pixels
+        pixels = (pixels - torch.tensor(used.mean)) / torch.tensor(used.std)
         batch: Tensor = pixels.permute(2, 0, 1)[None]
         if self.heads:
             return attention_maps(self.backbone, batch)[0].numpy()
@@ -62,13 +67,17 @@ class AttentionModel:
         return (heat - heat.min()).numpy()
 
 
-def build_attention_model(spec: str, *, trust: bool = False, seed: int = 0) -> AttentionModel:
+def build_attention_model(
+    spec: str, *, trust: bool = False, seed: int = 0, normalisation: str = "model"
+) -> AttentionModel:
     """Build a backbone by its short name and load its weights.
 
     Args:
         spec: Short name of the backbone, see :func:`~bam_mm.checkpoint.parse_backbone`.
         trust: Whether code in the checkpoint may run; set only at the user's explicit request.
         seed: Seed of random weights.
+        normalisation: ``model`` for the model's own (ImageNet's if it states none), or
+            ``imagenet``.
 
     Returns:
         The backbone, ready for drawing.
@@ -89,7 +98,9 @@ def build_attention_model(spec: str, *, trust: bool = False, seed: int = 0) -> A
     backbone.eval()
     heads = is_transformer(backbone)
     size = source.config.get("patch_size") or _patch_size(backbone) if heads else 32
-    return AttentionModel(spec, backbone, heads, int(size))
+    found = source.preprocessing(trust=trust) if normalisation == "model" else None
+    used = replace(found or IMAGENET, geometry=None, geometry_source="--size")
+    return AttentionModel(spec, backbone, heads, int(size), used)
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -27,6 +28,9 @@ class LoadBackboneHook(Hook):
         branch: Branch to load if the checkpoint has both, ``teacher`` or ``student``.
         trust: Whether the user has explicitly allowed code in this file to run
             (``--trust-checkpoint``).
+
+    Attributes:
+        preprocessing: Preprocessing of the run, for the proof; ``bam-mm train`` sets it.
     """
 
     # Before every hook that reads the weights.
@@ -36,6 +40,7 @@ class LoadBackboneHook(Hook):
         self, checkpoint: str | None = None, branch: str = "teacher", trust: bool = False
     ) -> None:
         self.checkpoint, self.branch, self.trust = checkpoint, branch, trust
+        self.preprocessing: dict[str, Any] | None = None
 
     def before_train(self, runner) -> None:
         """Load the backbone, and write the proof to the work directory.
@@ -66,4 +71,4 @@ class LoadBackboneHook(Hook):
         # load_backbone logs the report.
         report = load_backbone(model.backbone, self.checkpoint, self.branch, trust=self.trust)
         if is_main_process():
-            write_proof(runner.work_dir, report)
+            write_proof(runner.work_dir, replace(report, preprocessing=self.preprocessing))

@@ -14,7 +14,12 @@ from bam_mm.distributed import gather_objects, world_size
 
 
 def write_facts(
-    work_dir: str | Path, part: str, *, peak_gpu_mb: float | None, precision: str | None
+    work_dir: str | Path,
+    part: str,
+    *,
+    peak_gpu_mb: float | None,
+    precision: str | None,
+    preprocessing: dict[str, Any] | None = None,
 ) -> None:
     """Write ``<part>_facts.json`` at the end of a run; every process must call this function.
 
@@ -24,6 +29,8 @@ def write_facts(
         peak_gpu_mb: Peak GPU memory of this process in MiB, None without a GPU; see
             :class:`~bam_mm.launch.gpu_memory.PeakGPUMemory`.
         precision: Precision in which a frozen backbone computed; None if there was none.
+        preprocessing: Preprocessing of the images, see
+            :meth:`~bam_mm.checkpoint.preprocessing.Preprocessing.facts`.
     """
     gpu = torch.cuda.is_available()
     mine = {
@@ -42,6 +49,7 @@ def write_facts(
         "peak_mb": max(memory, default=None),
         "peak_gpu_mb": max(peaks, default=None),
         "precision": precision,
+        "preprocessing": preprocessing,
     }
     write_whole(Path(work_dir) / f"{part}_facts.json", (json.dumps(facts) + "\n").encode())
 

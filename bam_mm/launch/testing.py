@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bam_mm.errors import InputError
 from bam_mm.hooks import CheckLabelsHook
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.gpu_memory import PeakGPUMemory
+from bam_mm.launch.preprocessing import preprocess_for_test
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, user_errors_unwrapped
 from bam_mm.launch.work_folder import check_output, check_work_folder
@@ -47,6 +49,9 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
     if args.out:
         check_output(args.out, "--out")
     config.load_from, config.resume = None, False
+    trust = getattr(args, "trust_checkpoint", False)
+    options = getattr(args, "cfg_options", None) or ()
+    preprocessing = preprocess_for_test(config, args.checkpoint, options=options, trust=trust)
     # Entries that only training needs may point to data that are missing here.
     for name in list(config.keys()):
         if name.startswith(("train_", "val_")) or name in ("optim_wrapper", "param_scheduler"):
@@ -54,14 +59,15 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
     config.custom_hooks = []
     with PeakGPUMemory() as memory:
         runner = build_runner(config)
+        preprocessing.log()
         model: Any = unwrap_model(runner.model)
         meta: dict[str, Any] = {}
-        trust = getattr(args, "trust_checkpoint", False)
         if hasattr(model, "load_pretrained"):
             # The model loads a part of the checkpoint, and proves that this part is complete.
             report = model.load_pretrained(args.checkpoint, **({"trust": True} if trust else {}))
             if report is not None and is_main_process():
-                write_proof(runner.work_dir, report)
+                used = preprocessing.used.facts()
+                write_proof(runner.work_dir, replace(report, preprocessing=used))
         else:
             meta = load_weights(model, args.checkpoint, trust=trust)
         with user_errors_unwrapped():
@@ -76,7 +82,13 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
         plain = {key: getattr(value, "item", lambda v=value: v)() for key, value in metrics.items()}
         write_whole(Path(args.out).expanduser(), (json.dumps(plain, indent=2) + "\n").encode())
     precision = precision_used(runner.test_loop, model)
-    write_facts(runner.work_dir, "test", peak_gpu_mb=memory.mb(), precision=precision)
+    write_facts(
+        runner.work_dir,
+        "test",
+        peak_gpu_mb=memory.mb(),
+        precision=precision,
+        preprocessing=preprocessing.used.facts(),
+    )
     left_out = int(sum(v for k, v in metrics.items() if k.split("/")[-1] == "left_out"))
     if left_out:
         raise InputError(

@@ -25,6 +25,7 @@ from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.epoch_length import report_epoch
 from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.learning_rate import set_up_learning_rate
+from bam_mm.launch.preprocessing import preprocess_for_training
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
 from bam_mm.launch.small_batches import check_smallest_batch
@@ -63,9 +64,14 @@ def _train(config: Config, args: Namespace) -> None:
         _trust(config)
     if getattr(args, "allow_changes", False):
         _allow_changes(config)
+    options = getattr(args, "cfg_options", None) or ()
+    preprocessing = preprocess_for_training(config, options=options)
     _compare_lengths(config)
     with PeakGPUMemory() as memory:
         runner = build_runner(config)
+        if preprocessing is not None:
+            preprocessing.log()
+            preprocessing.hand_to(runner)
         set_up_learning_rate(runner)
         # mmengine builds loops and dataloaders lazily, in train(), and wraps their exceptions.
         with user_errors_unwrapped():
@@ -77,7 +83,13 @@ def _train(config: Config, args: Namespace) -> None:
             with divergence_explained(runner):
                 runner.train()
     precision = precision_used(unwrap_model(runner.model))
-    write_facts(runner.work_dir, "train", peak_gpu_mb=memory.mb(), precision=precision)
+    write_facts(
+        runner.work_dir,
+        "train",
+        peak_gpu_mb=memory.mb(),
+        precision=precision,
+        preprocessing=preprocessing.used.facts() if preprocessing else None,
+    )
 
 
 def _fit_topk(runner: Runner) -> None:

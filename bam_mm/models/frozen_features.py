@@ -13,6 +13,7 @@ from mmengine.model import BaseModel, BaseModule
 from torch import Tensor, nn
 
 from bam_mm.checkpoint.backbone import LoadReport, load_backbone
+from bam_mm.checkpoint.preprocessing import IMAGENET, timm_preprocessing
 from bam_mm.errors import InputError
 from bam_mm.models.probe_features import (
     FEATURES,
@@ -38,8 +39,9 @@ class FrozenFeatures(BaseModel):
             networks.
         blocks: Number of last blocks whose [CLS] tokens are used.
         branch: Branch of a BAM checkpoint to load, ``teacher`` or ``student``.
-        data_preprocessor: Config of the data preprocessor; None normalises RGB with ImageNet's mean
-            and standard deviation.
+        data_preprocessor: Config of the data preprocessor; None normalises RGB as timm's
+            ``pretrained_cfg`` of the backbone states, and the images of other backbones with
+            ImageNet's mean and standard deviation.
         init_cfg: Config of ``BaseModule``'s initialisation.
 
     Raises:
@@ -62,9 +64,8 @@ class FrozenFeatures(BaseModel):
         if branch not in ("teacher", "student"):
             raise InputError(f"model.branch={branch!r}: choose 'teacher' or 'student'")
         if data_preprocessor is None:
-            data_preprocessor = dict(
-                mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
-            )
+            found = timm_preprocessing(backbone) or IMAGENET
+            data_preprocessor = dict(mean=list(found.mean), std=list(found.std), to_rgb=True)
         if isinstance(data_preprocessor, Mapping):
             data_preprocessor = {"type": "mmpretrain.SelfSupDataPreprocessor", **data_preprocessor}
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)

@@ -41,6 +41,8 @@ class LabelPropagation(BaseModel):
         mean: Mean of red, green and blue, for pixel values in [0, 1].
         std: Standard deviation of red, green and blue, for pixel values in [0, 1]. DINO's script
             uses .228 for red.
+        to_rgb: Whether the backbone takes RGB; otherwise it takes BGR, and ``mean`` and ``std`` are
+            those of blue, green and red.
         topk: Number of nearest patches, or several numbers.
         n_last_frames: Number of context frames in addition to the first frame, or several numbers.
         radius: Radius of the square window of context patches, in patches; 0 sets no limit.
@@ -69,6 +71,7 @@ class LabelPropagation(BaseModel):
         divisor: int = 64,
         mean: Sequence[float] = (0.485, 0.456, 0.406),
         std: Sequence[float] = (0.229, 0.224, 0.225),
+        to_rgb: bool = True,
         topk: int | Sequence[int] = 5,
         n_last_frames: int | Sequence[int] = 7,
         radius: int = 12,
@@ -107,9 +110,11 @@ class LabelPropagation(BaseModel):
         self.backbone = build_map_backbone(backbone, stage)
         if stride is not None:
             lay_patches_closer(self.backbone, stride)
+        self.to_rgb = to_rgb
         for name, values in (("mean", mean), ("std", std)):
             # In BGR, the order of the frames; not saved in checkpoints.
-            channels = torch.tensor(list(values)[::-1]).view(3, 1, 1)
+            in_bgr = [float(value) for value in (values[::-1] if to_rgb else values)]
+            channels = torch.tensor(in_bgr).view(3, 1, 1)
             self.register_buffer(name, channels, persistent=False)
 
     def load_pretrained(self, path: str | Path, *, trust: bool = False) -> LoadReport | None:
@@ -242,7 +247,8 @@ class LabelPropagation(BaseModel):
         images = (frames.to(self.mean.device).float() / 255 - self.mean) / self.std
         half = torch.autocast(images.device.type, self.half, enabled=self.half is not None)
         with half, computing_in(self.precision, images.device):
-            maps = feature_map(self.backbone, images.flip(1), self.stage)
+            images = images.flip(1) if self.to_rgb else images
+            maps = feature_map(self.backbone, images, self.stage)
         size, grid = (images.shape[2], images.shape[3]), (maps.shape[2], maps.shape[3])
         pixels_per_patch(size, grid, self.backbone)
         maps = maps.to(self.dtype)

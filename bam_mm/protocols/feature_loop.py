@@ -161,7 +161,11 @@ class FeatureLoop(BaseLoop):
             preprocess,
             loader,
             folder=self.cache_dir,
-            settings={"model": config, "dataset": dataset},
+            settings={
+                "model": config,
+                "dataset": dataset,
+                "normalisation": _normalisation(preprocess),
+            },
             description=f"{self.name} {name}",
             whole=whole,
             dtype=self.feature_dtype,
@@ -237,6 +241,15 @@ def numbers(name: str, value: int | Sequence[int]) -> list[int]:
             f'ones, as in --cfg-options test_cfg.{name}="[10,20]"'
         )
     return values
+
+
+def _normalisation(preprocess: nn.Module) -> dict:
+    """Return what a preprocessor does to pixels, whatever its config leaves to defaults."""
+    values = {name: getattr(preprocess, name, None) for name in ("mean", "std")}
+    return {
+        **{k: v.flatten().tolist() for k, v in values.items() if isinstance(v, Tensor)},
+        "converted": getattr(preprocess, "_channel_conversion", None),
+    }
 
 
 def _exact(config: DataLoader | dict) -> dict | DataLoader:

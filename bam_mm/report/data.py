@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bam_mm.checkpoint.preprocessing import from_facts
 from bam_mm.report.graphics import gallery, pretraining_charts, task_charts, task_pictures
 from bam_mm.report.published import published_rows
 from bam_mm.report.summary import (
@@ -237,7 +238,10 @@ def provenance(suite: Suite, records: Sequence[Record]) -> Data:
         ``models``, a table with the proof that each checkpoint was loaded, and ``facts``: suite,
         commits, machines, devices and versions by name.
     """
-    heads = [text_head(name) for name in ("model", "given as", "backbone", "loaded", "file sha256")]
+    heads = [
+        text_head(name)
+        for name in ("model", "given as", "backbone", "loaded", "file sha256", "normalisation")
+    ]
     rows = [
         [text_cell(name), *_model_facts([r for r in records if r["slug"] == slug])]
         for slug, name in models_of(records).items()
@@ -299,7 +303,21 @@ def _model_facts(runs: Sequence[Record]) -> list[Data]:
     kind = f"{backbone.get('type')} {backbone.get('arch') or backbone.get('model_name') or ''}"
     if model["kind"] == "bam":
         kind += f", {model['branch']}"
-    return [text_cell(fact) for fact in (runs[0]["spec"], kind, loaded, model["sha256"][:12])]
+    facts = (runs[0]["spec"], kind, loaded, model["sha256"][:12], _normalisations(runs))
+    return [text_cell(fact) for fact in facts]
+
+
+def _normalisations(runs: Sequence[Record]) -> str:
+    """Name the normalisations of a model's runs, with the tasks if they differ."""
+    tasks: dict[str, dict[str, None]] = {}
+    for run in runs:
+        if run.get("preprocessing"):
+            used = from_facts(run["preprocessing"])
+            text = f"{used.describe_normalisation()}, from {used.source}"
+            tasks.setdefault(text, {})[run["task"]] = None
+    if len(tasks) == 1:
+        return next(iter(tasks))
+    return " | ".join(f"{text} ({', '.join(names)})" for text, names in tasks.items())
 
 
 def _title(column: Column) -> str:

@@ -66,6 +66,7 @@ def collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
         processes=parts[1].get("processes"),
         devices=parts[1].get("devices"),
         precision=parts[1].get("precision"),
+        preprocessing=parts[1].get("preprocessing"),
         memory=memory,
         curves=curves(run.task, run.folder),
         training=training_curves(run.folder) if run.task.kind == "train" else {},

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bam_mm.checkpoint import BackboneSource, file_digest, parse_backbone
+from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.errors import InputError
 
 RANDOM = "random"
@@ -23,12 +24,14 @@ class Model:
         slug: Name in paths.
         source: Backbone and weights.
         sha256: SHA-256 of the checkpoint file, ``""`` for random weights.
+        preprocessing: Preprocessing that the model was trained with, None if it states none.
     """
 
     name: str
     slug: str
     source: BackboneSource
     sha256: str
+    preprocessing: Preprocessing | None = None
 
     @property
     def trained(self) -> bool:
@@ -43,13 +46,20 @@ class Model:
         return RANDOM if path is None else str(path.expanduser().absolute())
 
     def facts(self) -> dict[str, Any]:
-        """Return what identifies the model in records."""
+        """Return what identifies the model in records.
+
+        Its preprocessing is included if it is not that of ImageNet in the configs, as records of
+        earlier versions were made with that.
+        """
+        found = self.preprocessing
+        other = found is not None and not (found.is_imagenet and found.geometry is None)
         return {
             "name": self.name,
             "kind": self.source.kind,
             "branch": self.source.branch,
             "backbone": self.source.config,
             "sha256": self.sha256,
+            **({"preprocessing": found.facts()} if found is not None and other else {}),
         }
 
 
@@ -91,4 +101,5 @@ def _read(text: str, trust: bool) -> Model:
     slug = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-80:]
     if not slug:
         raise InputError(f"--model {text}: the name needs letters or digits, as in BAM={spec}")
-    return Model(name, slug, source, file_digest(source.path) if source.path else "")
+    digest = file_digest(source.path) if source.path else ""
+    return Model(name, slug, source, digest, source.preprocessing(trust=trust))

@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 
 from bam_mm.errors import InputError
 from bam_mm.launch.config import import_custom_modules, load_config, replace
+from bam_mm.launch.preprocessing import described, explicit, settle
 from bam_mm.registry import DATASETS
 from bam_mm.suite.definitions import Suite, Task
 from bam_mm.suite.fitting import family_of, fit
@@ -94,8 +95,14 @@ class Run:
             InputError: If the model cannot do the task, or if an option is invalid.
         """
         root = str(self.settings.data / self.task.data.root)
-        config = load_config(self.task.config[self.variant], {**_options(self), "data_root": root})
-        adapted = fit(config, self.model)
+        options = _options(self)
+        config = load_config(self.task.config[self.variant], {**options, "data_root": root})
+        # Before the model is fitted, because the size of the images decides what fits.
+        source = self.model.source
+        named = source.config if source.path is not None else None
+        decision = settle(config, self.model.preprocessing, options=options, backbone=named)
+        config.preprocessing = explicit(decision.used)
+        adapted = [*fit(config, self.model), *described(decision)]
         config.merge_from_dict(dict.fromkeys(("randomness.seed", *self.task.seeds), self.seed))
         if "cache_dir" in config:
             cache = str(self.settings.folder / "features")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -48,6 +49,8 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
     kept = {key: value for key, value in kept.items() if not key.endswith("_pipeline")}
     if (kept.get("test_cfg") or {}) == _ALL_CLASSES:
         kept["test_cfg"] = {}  # Without a choice of classes, this is mmengine's own loop.
+    if (setting := chosen_preprocessing(config)) is not None:
+        kept["preprocessing"] = setting
     # The form in which a record stores it: JSON, with the repr of other types.
     protocol = json.loads(json.dumps(plain(kept, without=NOT_PROTOCOL), default=repr))
     if isinstance(protocol.get("train_dataloader"), dict):
@@ -60,6 +63,13 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
     if limit is not None:
         protocol["limit"] = limit
     return protocol
+
+
+def chosen_preprocessing(config: Config) -> Any:
+    """Return the setting ``preprocessing``, None if it leaves everything to the model."""
+    setting = config.get("preprocessing")
+    values = setting.values() if isinstance(setting, Mapping) else [setting]
+    return None if all(value in (None, "auto", "model") for value in values) else plain(setting)
 
 
 def digest_of(value: Any) -> str:

@@ -24,4 +24,17 @@ visualizer = dict(type="mmengine.Visualizer", vis_backends=[dict(type="mmengine.
 log_level = "INFO"
 load_from = None
 resume = False
+# Mean, standard deviation, size and crop of the model itself (docs/preprocessing.md).
+preprocessing = dict(
+    normalisation="auto",
+    geometry="auto",
+    # Your own values, for pixels in [0, 255] and sizes in pixels.
+    mean=None,
+    std=None,
+    channels=None,
+    size=None,
+    crop_fraction=None,
+    interpolation=None,
+    squash=None,
+)
 randomness = dict(seed=0, deterministic=False)

@@ -38,3 +38,5 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+# Another network brings its own mean and standard deviation instead of CIFAR-10's.
+preprocessing = dict(normalisation="model")

@@ -21,3 +21,5 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=128)
 train_cfg = dict(max_epochs=max_epochs, val_interval=2)
+# Another network brings its own mean and standard deviation instead of CIFAR-10's.
+preprocessing = dict(normalisation="model")

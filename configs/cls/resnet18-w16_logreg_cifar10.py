@@ -19,3 +19,5 @@ test_cfg = dict(
     metric="top1",
     cache_dir=_base_.cache_dir,
 )
+# Another network brings its own mean and standard deviation instead of CIFAR-10's.
+preprocessing = dict(normalisation="model")

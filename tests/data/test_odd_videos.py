@@ -334,7 +334,7 @@ def test_frames_with_an_orientation_leave_the_video_out(tree, orientation):
     path = frames(tree)[4]
     Image.open(path).save(path, exif=exif.tobytes())
     message = DAVISDataset(str(tree)).metainfo["left_out"]["a"]
-    assert f"00004.jpg has the EXIF orientation {orientation}" in message and "upright" in message
+    assert f"00004.jpg has the Exif orientation {orientation}" in message and "upright" in message
 
 
 MODES = ("P", "L", "1", "RGB", "RGBA", "LA", "I;16", "I", "F", "CMYK")

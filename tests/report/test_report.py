@@ -295,6 +295,7 @@ def test_cost_and_provenance(tmp_path):
             time={"seconds": seconds, "starts": 1 + seed, "finished": "x"},
             git={"commit": 40 * "c", "changed": seed == 1},
             memory={"peak_mb": 2048.0, "peak_gpu_mb": None}, devices=["cuda:0"],
+            preprocessing={"mean": 3 * [127.5], "std": 3 * [1], "source": "timm"},
         )  # fmt: skip
     data = data_of(tmp_path)
     assert data["limits"] == [16]
@@ -304,7 +305,8 @@ def test_cost_and_provenance(tmp_path):
         "kNN", "A", "2000 ± 1414", "2,048 ± 0", "", "2 x cuda:0", "1"
     ]  # fmt: skip
     assert texts(data["provenance"]["models"])[1] == [
-        "A", "bam:/A.pth", "mmpretrain.ResNet , teacher", "all 12 tensors (BAM)", 12 * "a"
+        "A", "bam:/A.pth", "mmpretrain.ResNet , teacher", "all 12 tensors (BAM)", 12 * "a",
+        "mean (127.5, 127.5, 127.5), std (1, 1, 1), RGB, from timm",
     ]  # fmt: skip
     assert data["provenance"]["facts"] == {
         "suite": "small; tasks knn, video",

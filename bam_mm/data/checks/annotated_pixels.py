@@ -85,7 +85,7 @@ def loader_of(steps: dict[str, Any]) -> Any:
 
 
 def pixels_of(info: dict, steps: dict[str, Any]) -> str:
-    """Return which pixels of an image its pipeline takes: ``upright``, or ``stored`` if these differ.
+    """Return which pixels of an image a pipeline takes: ``upright``, or ``stored`` if they differ.
 
     Args:
         info: Entry of a data set.

@@ -15,8 +15,7 @@ from bam_mm.data.checks.annotated_pixels import check_annotated_pixels, leaves
 from bam_mm.data.map_labels import IGNORED, check_map
 from bam_mm.errors import InputError, listing
 
-__all__ = ["IGNORED", "check_categories", "check_dense_data", "check_files", "check_heads"]
-__all__ += ["check_map", "read_categories"]
+__all__ = ["IGNORED", "check_dense_data", "check_files", "check_heads", "check_map"]
 
 
 def check_dense_data(model: nn.Module, dataset, part: str) -> None:

@@ -75,7 +75,7 @@ def check_endings(images: Path, maps: Path | None, endings: tuple[str, str], par
 
 
 def files_below(folder: Path) -> Iterator[str]:
-    """Yield the paths of all files below a folder, relative to it, without those named ``.NAME``."""
+    """Yield the paths of all files below a folder, relative to it, except those named ``.NAME``."""
     for root, _, names in os.walk(folder, followlinks=True):
         for name in names:
             if not name.startswith("."):

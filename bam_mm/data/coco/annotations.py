@@ -88,8 +88,8 @@ def check_annotations(
     counts = repair.counts
     if annotations and counts.left_out >= len(annotations) - len(strays):
         raise InputError(
-            f"{place} has {counts.left_out:,} annotations, none of them with a box inside its image "
-            "that has an area: export the annotations again"
+            f"{place} has {counts.left_out:,} annotations, none of them with a box inside its "
+            "image that has an area: export the annotations again"
         )
     notes.add(
         "annotations",
@@ -152,8 +152,8 @@ class _Repair:
         if self.unknown:
             raise InputError(
                 f"{len(self.unknown):,} of {number:,} annotations in {self.place} have a category "
-                f"that the file does not list (the first: {self.unknown[0]}): add it to categories, "
-                "or remove these annotations"
+                f"that the file does not list (the first: {self.unknown[0]}): add it to "
+                "categories, or remove these annotations"
             )
 
     def _refer(self, annotation: dict, name: str) -> bool:

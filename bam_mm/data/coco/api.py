@@ -120,7 +120,7 @@ def read_ahead(path: str | Path, images: str | Path | None = None) -> InstanceFi
 
 
 def install() -> None:
-    """Let mmdet's ``CocoDataset``, the classes derived from it and ``CocoMetric`` read checked files.
+    """Let mmdet's ``CocoDataset``, classes derived from it and ``CocoMetric`` read checked files.
 
     Classes with an interface of their own, such as that of panoptic files, keep it.
     """

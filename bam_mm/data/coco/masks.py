@@ -119,11 +119,12 @@ def _parts(mask: list) -> list[list[float]] | None:
 
     A single polygon may lack its outer list, and points may be pairs.
     """
-    if not any(isinstance(part, (list, dict)) for part in mask):
+    if not any(isinstance(part, (list, dict)) for part in mask) or (
+        len(mask) >= 3
+        and all(isinstance(point, list) and len(point) == 2 for point in mask)
+        and not any(isinstance(value, list) for point in mask for value in point)
+    ):
         mask = [mask]
-    elif all(isinstance(p, list) and len(p) == 2 for p in mask) and len(mask) >= 3:
-        if not any(isinstance(v, list) for point in mask for v in point):
-            mask = [mask]
     parts = []
     for part in mask:
         if isinstance(part, list) and part and all(_is_point(point) for point in part):

@@ -1,0 +1,317 @@
+"""Which preprocessing a run uses, and where it says so."""
+
+import copy
+import json
+from argparse import Namespace
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import timm
+import torch
+
+from bam_mm import InputError
+from bam_mm.checkpoint.geometry import Geometry, read_geometry
+from bam_mm.checkpoint.preprocessing import IMAGENET, Preprocessing, timm_preprocessing
+from bam_mm.hooks import LoadBackboneHook
+from bam_mm.launch.config import load_config, plain
+from bam_mm.launch.preprocessing import (
+    described,
+    explicit,
+    preprocess_for_test,
+    preprocess_for_training,
+    settle,
+)
+from bam_mm.registry import CONFIGS
+
+HALF = [127.5] * 3
+LITE0 = dict(type="mmpretrain.TIMMBackbone", model_name="tf_efficientnet_lite0")
+OTHER = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0])
+OWN = timm_preprocessing(LITE0)
+LARGE = Preprocessing((127.5,) * 3, (127.5,) * 3, "x", "rgb", Geometry(299, 0.875), "x")
+
+
+def config_of(name, backbone=None, options=None):
+    config = load_config(CONFIGS / f"{name}.py", options)
+    if backbone is not None:
+        config.model.backbone = backbone
+    return config
+
+
+def normalisation_of(config):
+    place = config.model.get("data_preprocessor") or config.get("data_preprocessor")
+    return place and (plain(place.mean), plain(place.std))
+
+
+def pipelines_of(config):
+    loop = config.get("test_cfg") or {}
+    loaders = [config.test_dataloader, *(loop[k] for k in ("bank", "train", "val") if k in loop)]
+    return [loader.dataset.pipeline for loader in loaders]
+
+
+# Every task, and where it keeps the mean.
+TASKS = [
+    "cls/vit-base-p16_knn_in1k",
+    "cls/vit-base-p16_logreg_cars",
+    "cls/vit-base-p16_cluster_in1k",
+    "cls/vit-base-p16_8xb128-linear-coslr-100e_in1k",
+    "cls/vit-base-p16_8xb128-amp-coslr-150e_in1k",
+    "cls/vit-base-p16_8xb64-amp-coslr-100e_in1k-1percent",
+    "cls/vit-base-p16_8xb16-amp-coslr-100e_pets",
+    "det/vit-base-p16_cascade-mask-rcnn_8xb2-amp-12e_coco",
+    "seg/vit-base-p16_upernet_8xb2-amp-160k_ade20k-512x512",
+    "vos/vit-base-p16_label-propagation_davis2017",
+    "cls/vit-toy-p8_knn_toy",
+]
+
+
+@pytest.fixture(scope="module")
+def configs():
+    return {name: load_config(CONFIGS / f"{name}.py") for name in TASKS}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    out = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for number in range(20):
+        path = out / ("train", "val")[number % 2] / f"class{number % 5}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), generator.integers(0, 256, (64, 64, 3), np.uint8))
+    return out
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("found", [None, IMAGENET])
+def test_models_of_imagenet_change_no_config(name, found, configs):
+    config = copy.deepcopy(configs[name])
+    before = copy.deepcopy(config.to_dict())
+    used = settle(config, found).used
+    assert config.to_dict() == before
+    assert (used.is_imagenet and "none" in used.source) or found is IMAGENET
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_models_own_normalisation_reaches_every_task(name, configs):
+    config = copy.deepcopy(configs[name])
+    used = settle(config, OWN).used
+    assert list(used.mean) == HALF and "pretrained_cfg of tf_efficientnet_lite0" in used.source
+    if name.startswith("vos"):
+        assert config.model.mean == config.model.std == (0.5, 0.5, 0.5)
+        assert used.geometry is None and "the protocol" in used.geometry_source
+        return
+    assert normalisation_of(config) == (HALF, HALF)
+    if name.startswith(("det", "seg")):
+        assert config.model.data_preprocessor.bgr_to_rgb
+        assert used.geometry is None and "the protocol" in used.geometry_source
+    elif "toy" in name:  # 48 px: the size that the images of the toy world have
+        assert [read_geometry(p).short_side for p in pipelines_of(config)] == [54, 54]
+        assert "the config (the model's own: short side 256 px" in used.geometry_source
+    else:
+        assert all(read_geometry(p) == OWN.geometry for p in pipelines_of(config))
+
+
+def test_size_of_the_model_in_tests_and_training(configs):
+    name = "cls/vit-base-p16_8xb128-linear-coslr-100e_in1k"
+    config = copy.deepcopy(configs[name])
+    used = settle(config, LARGE).used
+    assert used.geometry == LARGE.geometry
+    for loader in (config.test_dataloader, config.val_dataloader):
+        assert [s.type.rpartition(".")[2] for s in loader.dataset.pipeline] == [
+            "LoadImage", "ResizeEdge", "CenterCrop", "PackInputs"
+        ]  # fmt: skip
+        assert loader.dataset.pipeline[1].scale == 341
+    crop = config.train_dataloader.dataset.pipeline[1]
+    assert crop.type == "RandomResizedCrop" and crop.scale == 299
+
+
+def test_colours_that_augmentations_fill_with():
+    config = config_of("cls/vit-base-p16_8xb128-amp-coslr-150e_in1k")
+    bgr = Preprocessing((10.0, 20.6, 30.0), (1.0, 2.0, 3.0), "x")
+    settle(config, bgr)
+    steps = {step["type"]: step for step in config.train_dataloader.dataset.pipeline}
+    assert steps["RandomErasing"].fill_color == [30.0, 20.6, 10.0]
+    assert steps["RandomErasing"].fill_std == [3.0, 2.0, 1.0]
+    assert steps["RandAugment"].hparams.pad_val == [30, 21, 10]
+
+
+# Setting, options of the command line, mean of the config -> whose mean is used, part of the source
+PRECEDENCE = [
+    (None, [], None, "model", "timm's"),
+    (None, [], OTHER, "config", "the config"),
+    ("auto", [], OTHER, "config", "the config"),
+    ("model", [], OTHER, "model", "timm's"),
+    ("config", [], OTHER, "config", "preprocessing.normalisation=config"),
+    ("config", [], None, "imagenet", "preprocessing.normalisation=config"),
+    (dict(normalisation="config"), [], None, "imagenet", "preprocessing.normalisation=config"),
+    ("model", ["model.data_preprocessor.mean"], OTHER, "config", "option model.data_preproc"),
+    (None, ["data_preprocessor.std"], None, "imagenet", "option data_preprocessor.std"),
+    (dict(mean=[7, 8, 9], std=[1, 1, 1]), [], OTHER, "set", "the setting preprocessing"),
+    (dict(mean=[7, 8, 9], std=[1, 1, 1]), ["data_preprocessor.std"], OTHER, "set", "setting"),
+    (None, ["test_cfg.k", "model.branch"], None, "model", "timm's"),
+]
+
+
+@pytest.mark.parametrize("setting,options,stated,whose,source", PRECEDENCE)
+@pytest.mark.parametrize("place", ["model", "top"])
+def test_precedence(configs, setting, options, stated, whose, source, place):
+    config = copy.deepcopy(configs["cls/vit-base-p16_knn_in1k"])
+    config.model.backbone = LITE0
+    config.preprocessing = setting
+    if stated is not None:
+        (config.model if place == "model" else config).data_preprocessor = dict(stated, to_rgb=True)
+    decision = settle(config, OWN, options=options)
+    means = {"model": HALF, "config": [1, 2, 3], "imagenet": IMAGENET.mean, "set": [7, 8, 9]}
+    assert list(decision.used.mean) == list(means[whose]) and source in decision.used.source
+    # What the run does, and not only what it says.
+    assert normalisation_of(config)[0] == list(means[whose])
+    ignored = setting in (None, "auto") and not options and stated is not None
+    assert any("preprocessing.normalisation=model" in w for w in decision.warnings) == ignored
+
+
+def test_a_complete_model_keeps_the_preprocessing_of_its_training(configs):
+    config = copy.deepcopy(configs["cls/vit-base-p16_8xb128-linear-coslr-100e_in1k"])
+    config.data_preprocessor.update(OTHER)
+    used = settle(config, LARGE, trained=True).used
+    assert normalisation_of(config) == (HALF, HALF) and used.geometry.size == 299
+    config.test_dataloader.dataset.pipeline[2].crop_size = 96  # not what it was trained on
+    assert settle(config, LARGE, trained=True).used.geometry.size == 299
+    assert read_geometry(config.test_dataloader.dataset.pipeline).size == 299
+    config.preprocessing = "config"
+    config.data_preprocessor.update(OTHER)
+    decision = settle(config, LARGE, trained=True)
+    assert decision.used.mean == (1, 2, 3)
+    assert "the checkpoint was trained with mean (127.5, 127.5, 127.5)" in decision.warnings[0]
+
+
+def test_options_for_steps_of_a_pipeline_are_kept(configs):
+    config = copy.deepcopy(configs["cls/vit-base-p16_knn_in1k"])
+    used = settle(config, LARGE, options=["test_dataloader.dataset.pipeline.1.scale"]).used
+    assert used.geometry.size == 224 and "option test_dataloader" in used.geometry_source
+
+
+@pytest.mark.parametrize(
+    "setting,wanted,source",
+    [
+        (None, (299, 341), "x"),
+        (dict(geometry="config"), (224, 256), "the config (preprocessing.geometry=config)"),
+        (dict(size=96, crop_fraction=1.0), (96, 96), "the setting preprocessing"),
+        (dict(size=96), (96, 109), "the setting preprocessing"),  # the model's crop fraction
+        (dict(geometry="config", crop_fraction=1.0), (224, 224), "the setting preprocessing"),
+    ],
+)
+def test_settings_of_the_size(configs, setting, wanted, source):
+    config = copy.deepcopy(configs["cls/vit-base-p16_knn_in1k"])
+    config.preprocessing = setting
+    used = settle(config, LARGE).used
+    assert (used.geometry.size, used.geometry.short_side) == wanted
+    assert all(read_geometry(p) == used.geometry for p in pipelines_of(config))
+    assert used.geometry_source == source
+
+
+def test_cifar10_takes_other_networks_with_their_own_mean_and_its_own_size():
+    config = config_of("cls/resnet18-w16_knn_cifar10")
+    before = copy.deepcopy(config.to_dict())
+    assert settle(config, None).used.mean == (125.307, 122.961, 113.8575)
+    assert config.to_dict() == before
+    used = settle(config, OWN).used
+    assert list(used.mean) == HALF and used.geometry is None
+    assert "the model's own" in used.geometry_source
+    config.preprocessing.size = 96
+    settle(config, OWN)
+    assert [read_geometry(p).size for p in pipelines_of(config)] == [96, 96]
+
+
+@pytest.mark.parametrize(
+    "setting,message",
+    [
+        ("modle", r"preprocessing.normalisation='modle': choose one of auto, model, config"),
+        (3, r"preprocessing=3: set one of auto, model, config, or a dict"),
+        (dict(maen=[1, 2, 3]), r"preprocessing.maen: no such setting; use mean"),
+        (dict(mean=[1, 2, 3]), r"preprocessing.mean=\[1, 2, 3\]: set mean and std together"),
+        (dict(mean=[1, 2], std=[1, 1]), r"preprocessing.mean=\[1, 2\]: set mean and std tog"),
+        (dict(mean=[1, 2, 3], std=[1, 0, 1]), r"preprocessing.std=\[1, 0, 1\]: set mean"),
+        (dict(size=-1), r"preprocessing.size=-1: set the side of the crop in pixels"),
+        (dict(size="224px"), r"preprocessing.size='224px': set the side"),
+        (dict(crop_fraction=1.5), r"preprocessing.crop_fraction=1.5: .* at most 1"),
+        (dict(channels="rgba"), r"preprocessing.channels='rgba': choose one of rgb, bgr"),
+    ],
+)
+def test_wrong_settings(configs, setting, message):
+    config = copy.deepcopy(configs["cls/vit-base-p16_knn_in1k"])
+    config.preprocessing = setting
+    with pytest.raises(InputError, match=message):
+        settle(config, OWN)
+
+
+def test_networks_that_take_bgr(configs):
+    bgr = Preprocessing((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), "x", "bgr")
+    for name, key in (("cls/vit-base-p16_knn_in1k", "to_rgb"), (TASKS[7], "bgr_to_rgb")):
+        config = copy.deepcopy(configs[name])
+        settle(config, bgr)
+        assert config.model.data_preprocessor[key] is False
+        assert settle(config, bgr).used.channels == "bgr"
+    config = copy.deepcopy(configs["vos/vit-base-p16_label-propagation_davis2017"])
+    settle(config, bgr)
+    assert config.model.to_rgb is False and config.model.mean == (1 / 255, 2 / 255, 3 / 255)
+
+
+def test_training_starts_and_resumes_with_the_preprocessing_of_the_backbone(tmp_path, configs):
+    name = "cls/vit-base-p16_8xb128-linear-coslr-100e_in1k"
+    config = copy.deepcopy(configs[name])
+    config.model.backbone = LITE0
+    decision = preprocess_for_training(config)
+    assert normalisation_of(config) == (HALF, HALF)
+    hook = LoadBackboneHook("w.pth")
+    decision.hand_to(SimpleNamespace(hooks=[hook]))
+    assert hook.preprocessing == decision.used.facts()
+    # The checkpoint of that run decides when it is tested or resumed, whatever the config says.
+    path = tmp_path / "epoch_1.pth"
+    text = "".join(f"{key} = {value!r}\n" for key, value in config.to_dict().items())
+    torch.save({"state_dict": {}, "meta": {"cfg": text}}, path)
+    other = copy.deepcopy(configs[name])
+    assert preprocess_for_test(other, str(path)).used.source.endswith(str(path))
+    assert normalisation_of(other) == (HALF, HALF)
+    resumed = copy.deepcopy(configs[name])
+    resumed.load_from, resumed.resume = str(path), True
+    preprocess_for_training(resumed)
+    assert normalisation_of(resumed) == (HALF, HALF)
+    pretraining = config_of("pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy")
+    assert preprocess_for_training(pretraining) is None
+
+
+def test_what_a_suite_hands_on_is_kept_by_the_run(configs):
+    config = copy.deepcopy(configs["cls/vit-base-p16_knn_in1k"])
+    decision = settle(config, LARGE)
+    config.preprocessing = explicit(decision.used)
+    again = settle(config, None).used
+    assert again == decision.used
+    assert described(decision)[0].startswith("normalisation: mean (127.5, 127.5, 127.5)")
+    assert described(settle(copy.deepcopy(configs[TASKS[0]]), None)) == []
+
+
+def test_the_log_and_the_proof_of_a_run(tmp_path, images):
+    from bam_mm.launch.testing import test as run_test
+
+    name, size = "test_vit", dict(img_size=48)
+    options = {"data_root": str(images), "cache_dir": None, "test_cfg.k": [1]}
+    config = config_of("cls/vit-toy-p8_knn_toy", options=options)
+    config.model.backbone = dict(type="mmpretrain.TIMMBackbone", model_name=name, **size)
+    for loader in (config.test_dataloader, config.test_cfg.bank):
+        loader.update(num_workers=0, batch_size=16)
+    torch.save(timm.create_model(name, **size).state_dict(), tmp_path / "w.pth")
+    args = Namespace(
+        config="knn.py", checkpoint=str(tmp_path / "w.pth"), work_dir=str(tmp_path / "run"),
+        launcher="none", out=None, cfg_options=options,
+    )  # fmt: skip
+    run_test(config, args)
+    proof = json.loads((tmp_path / "run" / "loaded_backbone.json").read_text())
+    facts = json.loads((tmp_path / "run" / "test_facts.json").read_text())
+    assert proof["preprocessing"] == facts["preprocessing"]
+    assert proof["preprocessing"]["mean"] == HALF and proof["preprocessing"]["size"] == 48
+    assert proof["preprocessing"]["source"] == "timm's pretrained_cfg of test_vit.r160_in1k"
+    log = next((tmp_path / "run").glob("*/*.log")).read_text()
+    lines = [line for line in log.splitlines() if "INFO - preprocessing:" in line]
+    assert len(lines) == 1 and "mean (127.5, 127.5, 127.5)" in lines[0]
+    assert "short side 54 px (bicubic), centre crop 48 px" in lines[0]
