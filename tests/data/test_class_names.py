@@ -121,9 +121,9 @@ def test_a_checkpoint_without_names():
     assert found.columns is None and found.warning and "x.pth has no class names" in found.note
     with pytest.raises(InputError, match=r"numbers, and .*classes=index .*classes=order if the"):
         align(head(count=12), names(NUMBERS), option="classes")
-    with pytest.raises(InputError, match="has 4 classes, and checkpoint x.pth has 9 outputs"):
+    with pytest.raises(InputError, match=r"has 4 classes, and checkpoint x.pth has 9 outputs"):
         align(head(count=9), names(BIRDS), option="classes")
-    with pytest.raises(InputError, match="classes=subset: checkpoint x.pth has no class names"):
+    with pytest.raises(InputError, match=r"classes=subset: checkpoint x.pth has no class names"):
         align(head(count=9), names(BIRDS), "subset", option="classes")
 
 
