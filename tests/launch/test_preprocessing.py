@@ -13,7 +13,13 @@ import torch
 
 from bam_mm import InputError
 from bam_mm.checkpoint.geometry import Geometry, read_geometry
-from bam_mm.checkpoint.preprocessing import IMAGENET, Preprocessing, timm_preprocessing
+from bam_mm.checkpoint.preprocessing import (
+    IMAGENET,
+    Preprocessing,
+    checkpoint_preprocessing,
+    index_preprocessing,
+    timm_preprocessing,
+)
 from bam_mm.hooks import LoadBackboneHook
 from bam_mm.launch.config import load_config, plain
 from bam_mm.launch.preprocessing import (
@@ -23,7 +29,7 @@ from bam_mm.launch.preprocessing import (
     preprocess_for_training,
     settle,
 )
-from bam_mm.registry import CONFIGS
+from bam_mm.registry import CONFIGS, MODELS
 
 HALF = [127.5] * 3
 LITE0 = dict(type="mmpretrain.TIMMBackbone", model_name="tf_efficientnet_lite0")
@@ -315,3 +321,53 @@ def test_the_log_and_the_proof_of_a_run(tmp_path, images):
     lines = [line for line in log.splitlines() if "INFO - preprocessing:" in line]
     assert len(lines) == 1 and "mean (127.5, 127.5, 127.5)" in lines[0]
     assert "short side 54 px (bicubic), centre crop 48 px" in lines[0]
+
+
+# A pixel of (R, G, B) = (10, 100, 200), as images are read: BGR.
+PIXEL = torch.tensor([200, 100, 10], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+RECORDED = "model = dict(type='BAM', backbone=dict(), data_preprocessor=dict(mean=[10, 20, 30], "
+RECORDED += "std=[2, 4, 8], to_rgb=True))"
+
+
+@pytest.mark.parametrize(
+    "source,wanted",
+    [
+        # (10 - 127.5) / 127.5, (100 - 127.5) / 127.5, (200 - 127.5) / 127.5
+        ("beit-base-p16_beit-in21k-pre_3rdparty_in1k", [-0.9215686, -0.2156863, 0.5686275]),
+        # BGR: (200 - 103.53) / 57.375, (100 - 116.28) / 57.12, (10 - 123.675) / 58.395
+        ("regnetx-400mf_8xb128_in1k", [1.6813943, -0.2850140, -1.9466564]),
+        # (10 - 10) / 2, (100 - 20) / 4, (200 - 30) / 8
+        ("recorded", [0.0, 20.0, 21.25]),
+        ("none", [-1.9466564, -0.2850140, 1.6813943]),
+    ],
+)
+def test_pixels_that_a_model_sees(tmp_path, configs, monkeypatch, source, wanted):
+    for module in ("frozen_features.build_token_backbone", "label_propagation.build_map_backbone"):
+        monkeypatch.setattr(f"bam_mm.models.{module}", lambda *_: torch.nn.Identity())
+    found = None
+    if source == "recorded":
+        torch.save({"state_dict": {}, "meta": {"cfg": RECORDED}}, tmp_path / "bam.pth")
+        found = checkpoint_preprocessing(tmp_path / "bam.pth")
+    elif source != "none":
+        found = index_preprocessing(source)
+    config = copy.deepcopy(configs["cls/vit-base-p16_knn_in1k"])
+    settle(config, found)
+    preprocess = MODELS.build(config.model).data_preprocessor
+    seen = preprocess({"inputs": PIXEL, "data_samples": None})["inputs"]
+    assert seen[0, :, 0, 0].tolist() == pytest.approx(wanted, abs=1e-5)
+    config = copy.deepcopy(configs["seg/vit-base-p16_upernet_8xb2-amp-160k_ade20k-512x512"])
+    settle(config, found)
+    preprocess = MODELS.build(
+        {**config.model.data_preprocessor, "type": "mmseg.SegDataPreProcessor"}
+    )
+    seen = preprocess({"inputs": [PIXEL[0]], "data_samples": None})["inputs"]
+    assert seen[0, :, 0, 0].tolist() == pytest.approx(wanted, abs=1e-5)
+    config = copy.deepcopy(configs["vos/vit-base-p16_label-propagation_davis2017"])
+    settle(config, found)
+    model, images = MODELS.build(config.model), []
+    monkeypatch.setattr(
+        "bam_mm.models.label_propagation.feature_map", lambda _, x, __: images.append(x) or x
+    )
+    monkeypatch.setattr("bam_mm.models.label_propagation.pixels_per_patch", lambda *_: 1)
+    model._extract(PIXEL)
+    assert images[0][0, :, 0, 0].tolist() == pytest.approx(wanted, abs=1e-5)
