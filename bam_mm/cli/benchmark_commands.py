@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
 from bam_mm.errors import InputError
 from bam_mm.launch.gpu import warn_of_unused_gpu
+from bam_mm.launch.option_text import split_option
 from bam_mm.launch.paths import shown
 from bam_mm.models.building import log_only_warnings
 from bam_mm.suite.definitions import Suite, Task, load_suite, suite_names
@@ -181,11 +181,9 @@ def parse_options(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     """
     options: dict[str, dict[str, Any]] = {}
     for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--cfg-options {text}: expected [TASK:]KEY=VALUE")
+        key, value = split_option(text)
         task, _, key = key.rpartition(":")
-        options.setdefault(task, {})[key] = DictAction._parse_iterable(value)
+        options.setdefault(task, {})[key] = value
     return options
 
 

@@ -21,9 +21,12 @@ from mmengine.runner import Runner
 from bam_mm.checkpoint import forbid_unpickling
 from bam_mm.distributed import start_on_cpu
 from bam_mm.errors import InputError
+from bam_mm.launch.backends import check_backends
+from bam_mm.launch.build_errors import check_keys, explain
 from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.launch.data_folders import check_data_folders
 from bam_mm.launch.gpu import warn_of_unused_gpu
+from bam_mm.launch.loaders import fit_loaders
 from bam_mm.registry import STRATEGIES
 
 
@@ -46,7 +49,8 @@ def prepare(config: Config, args: Namespace) -> Config:
         loader = config.get(name)
         if isinstance(loader, dict) and config.get("default_scope") == "mmpretrain":
             loader.setdefault("collate_fn", dict(type="default_collate"))
-            loader.setdefault("persistent_workers", loader.get("num_workers", 0) > 0)
+            loader.setdefault("persistent_workers", bool(loader.get("num_workers")))
+    fit_loaders(config)
     return config
 
 
@@ -171,6 +175,12 @@ def build_runner(config: Config) -> Runner:
         InputError: If something in the config or the data is wrong.
     """
     forbid_unpickling()
+    check_backends(config)
+    if config.get("model") is None:
+        raise InputError(
+            f"{config.filename} has no model, so it is no config of a run; use one of another "
+            "folder, or add a model"
+        )
     check_data_folders(config)
     # Every process of a machine sees the same GPUs; one of them warns.
     local_rank = "SLURM_LOCALID" if config.get("launcher") == "slurm" else "LOCAL_RANK"
@@ -179,19 +189,23 @@ def build_runner(config: Config) -> Runner:
     fit_precision_to_machine(config)
     fit_processes_to_machine(config)
     import_custom_modules(config)
+    check_keys(config)
     check_strategy(config)
     pass_sync_bn(config)
-    with user_errors_unwrapped():
+    with user_errors_unwrapped(config):
         if "runner_type" in config:
             return RUNNERS.build(config)
         return Runner.from_cfg(config)
 
 
 @contextmanager
-def user_errors_unwrapped() -> Iterator[None]:
+def user_errors_unwrapped(config: Config | None = None) -> Iterator[None]:
     """Raise the :class:`~bam_mm.errors.InputError` that mmengine has wrapped in its own exceptions.
 
-    Other exceptions pass unchanged.
+    Other exceptions pass unchanged, unless a type or an argument in the config causes them.
+
+    Args:
+        config: Config whose parts are built.
     """
     try:
         yield
@@ -199,6 +213,8 @@ def user_errors_unwrapped() -> Iterator[None]:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__ or cause.__context__
+        if cause is None and config is not None:
+            cause = explain(error, config)
         if cause is None or cause is error:
             raise
         raise cause from error

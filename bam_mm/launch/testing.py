@@ -58,7 +58,7 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
                 write_proof(runner.work_dir, report)
         else:
             load_weights(model, args.checkpoint, trust=trust)
-        with user_errors_unwrapped():
+        with user_errors_unwrapped(config):
             if config.get("default_scope") in SCOPES:
                 check_dense_data(model, runner.test_loop.dataloader.dataset, "test")
             _check_test_labels(model, runner.test_loop.dataloader.dataset)

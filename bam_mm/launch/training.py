@@ -51,7 +51,7 @@ def train(config: Config, args: Namespace) -> None:
         runner = build_runner(config)
         set_up_learning_rate(runner)
         # mmengine builds loops and dataloaders lazily, in train(), and wraps their exceptions.
-        with user_errors_unwrapped():
+        with user_errors_unwrapped(config):
             if config.get("default_scope") in SCOPES:
                 _check_data(runner)
             report_epoch(runner)
