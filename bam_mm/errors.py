@@ -19,6 +19,10 @@ class InputError(ValueError):
         return super().__str__().rsplit("errors.InputError: ", maxsplit=1)[-1].strip()
 
 
+class UnusedOptionError(InputError):
+    """An option that nothing in a config uses; another config may have a use for it."""
+
+
 def listing(values: Iterable[object], most: int = 5) -> str:
     """Return the first values for a message, such as ``a, b, ... (7)`` with ``most=2``.
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from bam_mm.errors import InputError, listing
+from bam_mm.errors import InputError, UnusedOptionError, listing
 from bam_mm.launch.accepted import (
     ALWAYS,
     FIXED,
@@ -149,14 +149,14 @@ def _check_new(
         return
     place = f"{where} ({node['type']})" if isinstance(node.get("type"), str) else where or "the top"
     if not path and name in known:
-        raise InputError(
+        raise UnusedOptionError(
             f"{FLAG} {key}=...: {name_of(tree)} has no {name}, so nothing uses this setting; "
             "leave it out, or use a config of a task that has it"
         )
     close = nearest(name, {*node, *(known - ALWAYS)} - {"_scope_"})
     close += [k for k in _used(tree, name) if k not in close][: 3 - len(close)]
     remedy = f"did you mean {' or '.join(close)}? " if close else ""
-    raise InputError(
+    raise UnusedOptionError(
         f"{FLAG} {key}=...: {name!r} is no setting at {place} of {name_of(tree)}; {remedy}"
         f"+{key}=... adds it on purpose"
     )

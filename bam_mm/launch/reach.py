@@ -12,7 +12,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from bam_mm.errors import InputError, listing
+from bam_mm.errors import UnusedOptionError, listing
 from bam_mm.launch.accepted import RUNNER_KEYS
 from bam_mm.launch.entries import look_up, name_of, places_of, plain, put
 from bam_mm.launch.option_text import FLAG
@@ -36,7 +36,7 @@ def reach_uses(
         others: Keys of all options.
 
     Raises:
-        InputError: If the option would change nothing; the message names the entries to set.
+        UnusedOptionError: If the option would change nothing; the message names the entries to set.
     """
     name, _, below = key.partition(".")
     uses = [
@@ -61,13 +61,13 @@ def reach_uses(
     places = [use.key for use in uses] or places_of(config, name)
     places = [place for place in places if place.split(".")[0] in RUNNER_KEYS]
     if not places:
-        raise InputError(
+        raise UnusedOptionError(
             f"{FLAG} {key}={value!r}: nothing in {name_of(config)} uses {name}; leave it out, or "
             "set the entry that you mean"
         )
     where = [f"{place}.{below}" if below else place for place in dict.fromkeys(places)]
     where = [each for each in where if look_up(config, each)[1]] or where
-    raise InputError(
+    raise UnusedOptionError(
         f"{FLAG} {key}={value!r}: {name} is only a variable of {name_of(config)}, and no entry "
         f"takes its value as it is; set {listing(where, 6)}"
     )
