@@ -34,11 +34,23 @@ RUNNER_KEYS = frozenset(
 ALWAYS = frozenset({"type", "_delete_", "_scope_"})
 """Keys that mmengine understands in every dict."""
 
-_BUILDERS = frozenset(
-    {"priority", "convert_to_iter_based", "constructor", "paramwise_cfg", "dataset", "sampler"}
-    | {"batch_sampler", "collate_fn", "worker_init_fn", "num_batch_per_epoch", "_return_"}
+_BUILDERS: tuple[tuple[str, frozenset[str]], ...] = (
+    (r"hooks\.\w+$", frozenset({"priority"})),
+    (r"^param_scheduler(\.\d+)?$", frozenset({"convert_to_iter_based"})),
+    (r"^optim_wrapper$", frozenset({"constructor", "paramwise_cfg"})),
+    (r"^train_cfg$", frozenset({"by_epoch"})),
+    (r"^strategy$", frozenset({"model_wrapper", "sync_bn"})),
 )
-"""Keys that mmengine's builders take out before they build the class."""
+"""Keys that mmengine's builders take out before they build the class at a place of a config."""
+
+_LOADER = frozenset(
+    {"dataset", "sampler", "batch_sampler", "collate_fn", "worker_init_fn", "num_batch_per_epoch"}
+    | {"disable_subprocess_warning"}
+)
+"""Keys of a loader that mmengine's builder reads."""
+
+FILLED = frozenset({"params", "runner", "dataloader", "evaluator", "self"})
+"""Arguments that mmengine passes itself; no config sets them."""
 
 _FREE = frozenset({"custom_keys", "init_kwargs", "dist_cfg", "backend_args", "init_backend"})
 """Dicts with names of the user's choice."""
@@ -98,7 +110,7 @@ def accepted(node: Mapping[str, Any], path: tuple[str, ...], scope: str | None) 
     if name in _FREE:
         return None
     if name.endswith("_dataloader") or "num_workers" in node:
-        return {*_parameters(DataLoader), *_BUILDERS}
+        return {*_parameters(DataLoader), *_LOADER, "pipeline"}
     kinds: tuple[Any, ...] = (node["type"],) if node.get("type") is not None else ()
     if not kinds and len(path) == 1:
         kinds = _DEFAULT_TYPES.get(name, ())
@@ -111,8 +123,8 @@ def accepted(node: Mapping[str, Any], path: tuple[str, ...], scope: str | None) 
     arguments = [arguments_of(found) for found in classes]
     if not classes or None in arguments:
         return None
-    extra = {"by_epoch"} if name == "train_cfg" else set()
-    return {*ALWAYS, *_BUILDERS, *extra, *(n for names in arguments for n in names or ())}
+    taken = [keys for pattern, keys in _BUILDERS if re.search(pattern, dotted)]
+    return {*ALWAYS, *(n for names in (*arguments, *taken) for n in names or ())} - FILLED
 
 
 _PLACES: tuple[tuple[str, Registry], ...] = (

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import FUNCTIONS, OPTIMIZERS, Registry
 
 from bam_mm.errors import InputError, listing
 from bam_mm.launch.accepted import (
     ALWAYS,
+    FILLED,
     FIXED,
     accepted,
     arguments_of,
@@ -83,6 +87,10 @@ def check_keys(config: Config) -> None:
             continue
         hook = len(parts) == 2 and parts[0] in ("default_hooks", "custom_hooks")
         fixed = parts[-1] in FIXED and parts[0] in (*FIXED, "optim_wrapper")
+        if parts[-1] in ("collate_fn", "worker_init_fn"):
+            _check_known(config, FUNCTIONS, node.get("type"))
+        if path == "optim_wrapper.optimizer":
+            _check_known(config, OPTIMIZERS, node.get("type"))
         if parts[-1] == "paramwise_cfg" and not _known_constructor(config):
             continue
         if hook or fixed:
@@ -90,6 +98,42 @@ def check_keys(config: Config) -> None:
             unknown = [] if known is None else [key for key in node if key not in known]
             if unknown:
                 raise _no_argument(config, path, unknown[0], known or ())
+
+
+def _check_known(config: Config, root: Registry, kind: Any) -> None:
+    # mmengine would only report that something is not callable.
+    scope = config.get("default_scope")
+    if isinstance(kind, str) and in_scope(root, scope).get(kind) is None:
+        message = _unknown_type(config, kind, scope or root.scope, root.name)
+        if message is not None:
+            raise message
+
+
+def check_scope(config: Config) -> None:
+    """Check that the default scope of a config exists.
+
+    With another one, mmengine looks up every type in its own registries, with a warning each.
+
+    Args:
+        config: Config of a run.
+
+    Raises:
+        InputError: If no package and no registry has this name.
+    """
+    scope = config.get("default_scope")
+    if scope is None or scope == "mmengine" or scope in sys.modules:
+        return
+    if any(scope in root.children for root in registries()):
+        return
+    try:
+        import_module(f"{scope}.registry")
+    except ModuleNotFoundError as error:
+        known = ("mmpretrain", "mmdet", "mmseg", "mmengine", "bam_mm")
+        close = nearest(scope, known) or known
+        raise InputError(
+            f"default_scope={scope!r} of {name_of(config)}: Python finds no module {error.name}; "
+            f"did you mean {' or '.join(close)}?"
+        ) from error
 
 
 def _known_constructor(config: Config) -> bool:
@@ -152,7 +196,7 @@ def _unexpected(config: Config, function: str, key: str) -> InputError | None:
 
 def _no_argument(config: Config, path: str, key: str, known: Iterable[str]) -> InputError:
     node = look_up(config, path)[0]
-    names = sorted({*known} - ALWAYS - {key})
+    names = sorted({*known} - ALWAYS - FILLED - {key})
     kind = node.get("type") if isinstance(node, Mapping) else None
     owner = (kind if isinstance(kind, str) else getattr(kind, "__name__", path)) or path
     close = nearest(key, names)

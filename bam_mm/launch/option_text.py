@@ -80,10 +80,8 @@ def split_option(text: str) -> tuple[str, OptionText]:
             f"before {FLAG}"
         )
     if not value.strip():
-        raise InputError(
-            f"{FLAG} {text}: there is no value after '='; write one, {key}=None to switch the "
-            f"setting off, or {key}=\"''\" for an empty text"
-        )
+        other = "" if _name(key) in _NO_NONE else f", or {key}=None to switch the setting off"
+        raise InputError(f"{FLAG} {text}: there is no value after '='; write one{other}")
     return key, OptionText(value)
 
 

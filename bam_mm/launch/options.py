@@ -23,7 +23,7 @@ from bam_mm.launch.accepted import (
     accepted,
     classes_of,
 )
-from bam_mm.launch.entries import look_up, name_of, places_of, put
+from bam_mm.launch.entries import look_up, name_of, places_of, put, walk
 from bam_mm.launch.option_text import FLAG, OptionText, read_value
 
 _GROW = frozenset({*FIXED, "default_hooks", "strategy", "model_wrapper_cfg", "visualizer"})
@@ -52,9 +52,9 @@ def read_options(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for given in sorted(options, key=_rank):
         key, added = given.removeprefix("+"), given.startswith("+")
-        _check_key(tree, key, options, added=added)
-        present, found = look_up(tree, key)
         value = options[given]
+        _check_key(tree, key, f"{FLAG} {given}={value}", options, added=added)
+        present, found = look_up(tree, key)
         if isinstance(value, OptionText):
             value = read_value(value, key, present)
         if found:
@@ -87,10 +87,12 @@ def _rank(key: str) -> tuple[int, int]:
     return ("_delete_", "type").index(last) if last in ("_delete_", "type") else 2, key.count(".")
 
 
-def _check_key(tree: Config, key: str, options: Mapping[str, Any], *, added: bool) -> None:
+def _check_key(
+    tree: Config, key: str, shown: str, options: Mapping[str, Any], *, added: bool
+) -> None:
     parts = key.split(".")
     if not all(parts):
-        raise InputError(f"{FLAG} {key}=...: a key is names joined by single dots, as in a.b=1")
+        raise InputError(f"{shown}: a key is names joined by single dots, as in a.b=1")
     node: Any = tree._cfg_dict
     for place, part in enumerate(parts):
         path = tuple(parts[:place])
@@ -99,32 +101,33 @@ def _check_key(tree: Config, key: str, options: Mapping[str, Any], *, added: boo
                 node = node[part]
                 continue
             if not added:
-                _check_new(node, path, parts[place:], options, tree)
+                _check_new(node, path, parts[place:], shown, options, tree)
             return
         if node is None and path:
             if not added:
-                _check_new(ConfigDict(), path, parts[place:], options, tree)
+                _check_new(ConfigDict(), path, parts[place:], shown, options, tree)
             return
-        node = _entry(node, part, ".".join(path), key)
+        node = _entry(node, part, ".".join(path), shown)
 
 
-def _entry(node: Any, part: str, where: str, key: str) -> Any:
+def _entry(node: Any, part: str, where: str, shown: str) -> Any:
     """Return an entry of a list; other values have none."""
     if isinstance(node, list):
         if part.isdigit() and int(part) < len(node):
             return node[int(part)]
-        has = f"entries 0 to {len(node) - 1}" if node else "no entries"
+        numbers = {0: "no entry", 1: "the entry 0"}
+        has = numbers.get(len(node), f"the entries 0 to {len(node) - 1}")
         raise InputError(
-            f"{FLAG} {key}=...: {where} is a list with {has}, and {part!r} is none of them; "
-            f"choose one of its numbers, or set the whole list with {where}=..."
+            f"{shown}: {where} is a list with {has}, which {part!r} is not; "
+            f"choose another, or set the whole list with {where}=..."
         )
     if isinstance(node, tuple):
         raise InputError(
-            f"{FLAG} {key}=...: {where} is the tuple {node!r}, whose entries cannot be set one by "
+            f"{shown}: {where} is the tuple {node!r}, whose entries cannot be set one by "
             f"one; set it as a whole with {where}=..."
         )
     raise InputError(
-        f"{FLAG} {key}=...: {where} is {node!r}, which has no settings below it; set {where} itself"
+        f"{shown}: {where} is {node!r}, which has no settings below it; set {where} itself"
     )
 
 
@@ -132,6 +135,7 @@ def _check_new(
     node: Mapping[str, Any],
     path: tuple[str, ...],
     rest: Sequence[str],
+    shown: str,
     options: Mapping[str, Any],
     tree: Config,
 ) -> None:
@@ -145,21 +149,31 @@ def _check_new(
         return
     if name in known and (path or len(rest) == 1 or name in _GROW):
         if name in FIXED and len(rest) > 1:
-            _check_new(ConfigDict(), (*path, name), rest[1:], options, tree)
+            _check_new(ConfigDict(), (*path, name), rest[1:], shown, options, tree)
         return
     place = f"{where} ({node['type']})" if isinstance(node.get("type"), str) else where or "the top"
     if not path and name in known:
         raise UnusedOptionError(
-            f"{FLAG} {key}=...: {name_of(tree)} has no {name}, so nothing uses this setting; "
+            f"{shown}: {name_of(tree)} has no {name}, so nothing uses this setting; "
             "leave it out, or use a config of a task that has it"
         )
     close = nearest(name, {*node, *(known - ALWAYS)} - {"_scope_"})
-    close += [k for k in _used(tree, name) if k not in close][: 3 - len(close)]
-    remedy = f"did you mean {' or '.join(close)}? " if close else ""
+    close = [f"{where}.{each}" if where else each for each in close]
+    close += _used(tree, name) if close else _similar(tree, name)
+    remedy = f"did you mean {' or '.join(close[:3])}? " if close else ""
     raise UnusedOptionError(
-        f"{FLAG} {key}=...: {name!r} is no setting at {place} of {name_of(tree)}; {remedy}"
+        f"{shown}: {name!r} is no setting at {place} of {name_of(tree)}; {remedy}"
         f"+{key}=... adds it on purpose"
     )
+
+
+def _similar(tree: Config, name: str) -> list[str]:
+    """Return the keys at any depth that end with a name, or else with the most similar one."""
+    if found := _used(tree, name):
+        return found
+    names = {key.rpartition(".")[2] for key, _ in walk(tree)} - ALWAYS
+    names = {each for each in names if not each.isdigit()}
+    return [key for each in nearest(name, names, most=1, cutoff=0.75) for key in _used(tree, each)]
 
 
 def _used(tree: Config, name: str) -> list[str]:

@@ -22,7 +22,7 @@ from bam_mm.checkpoint import forbid_unpickling
 from bam_mm.distributed import start_on_cpu
 from bam_mm.errors import InputError
 from bam_mm.launch.backends import check_backends
-from bam_mm.launch.build_errors import check_keys, explain
+from bam_mm.launch.build_errors import check_keys, check_scope, explain
 from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.launch.data_folders import check_data_folders
 from bam_mm.launch.gpu import warn_of_unused_gpu
@@ -176,11 +176,6 @@ def build_runner(config: Config) -> Runner:
     """
     forbid_unpickling()
     check_backends(config)
-    if config.get("model") is None:
-        raise InputError(
-            f"{config.filename} has no model, so it is no config of a run; use one of another "
-            "folder, or add a model"
-        )
     check_data_folders(config)
     # Every process of a machine sees the same GPUs; one of them warns.
     local_rank = "SLURM_LOCALID" if config.get("launcher") == "slurm" else "LOCAL_RANK"
@@ -189,6 +184,7 @@ def build_runner(config: Config) -> Runner:
     fit_precision_to_machine(config)
     fit_processes_to_machine(config)
     import_custom_modules(config)
+    check_scope(config)
     check_keys(config)
     check_strategy(config)
     pass_sync_bn(config)

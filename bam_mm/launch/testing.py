@@ -40,6 +40,8 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
             f"{args.config} has no test_cfg, so it defines no evaluation: use a config of "
             "another folder, or add test_cfg, test_dataloader and test_evaluator"
         )
+    if config.get("model") is None:
+        raise InputError(f"{args.config} has no model: use a config of another folder, or add one")
     config = prepare(config, args)
     config.load_from, config.resume = None, False
     # Entries that only training needs may point to data that are missing here.

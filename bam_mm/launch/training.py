@@ -34,6 +34,12 @@ def train(config: Config, args: Namespace) -> None:
     Raises:
         InputError: If the config, the data or the checkpoint has an error that the user can fix.
     """
+    for name in ("model", "train_cfg", "train_dataloader", "optim_wrapper"):
+        if config.get(name) is None:
+            raise InputError(
+                f"{args.config} has no {name}, so it defines no training: use a config of another "
+                f"folder, or add {name}"
+            )
     config = prepare(config, args)
     if args.amp and config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":
         config.optim_wrapper.type = "bam_mm.AmpOptimWrapper"

@@ -1,13 +1,17 @@
 """Unknown types and misspelt arguments in a config: the place and the nearest names."""
 
+from argparse import Namespace
+
 import pytest
 from mmengine.config import Config
 from mmengine.registry import HOOKS, MODELS, TRANSFORMS, DefaultScope
 from mmengine.runner import Runner
 
 from bam_mm import InputError
-from bam_mm.launch.build_errors import check_keys
+from bam_mm.launch.build_errors import check_keys, check_scope
 from bam_mm.launch.runner import user_errors_unwrapped
+from bam_mm.launch.testing import test as run_test
+from bam_mm.launch.training import train
 
 
 def config(**parts):
@@ -113,6 +117,14 @@ def test_defects_keep_their_traceback():
             r"optim_wrapper\.paramwise_cfg\.bias_decay_mul=0 .*did you mean .*bias_decay_mult",
         ),
         (dict(auto_scale_lr=dict(enabel=True)), "did you mean enable"),
+        (
+            dict(optim_wrapper=dict(optimizer=dict(type="AdamWW"))),
+            r"optim_wrapper\.optimizer\.type='AdamWW' .*did you mean AdamW",
+        ),
+        (
+            dict(train_dataloader=dict(collate_fn=dict(type="default_colate"))),
+            r"train_dataloader\.collate_fn\.type='default_colate' .*did you mean default_collate",
+        ),
         (dict(env_cfg=dict(cudnn_benchmrk=True)), "did you mean cudnn_benchmark"),
     ],
 )
@@ -131,3 +143,20 @@ def test_known_keys_pass():
             env_cfg=dict(mp_cfg=dict(mp_start_method="fork"), dist_cfg=dict(backend="gloo")),
         )
     )
+
+
+def test_a_misspelt_default_scope():
+    with pytest.raises(
+        InputError, match=r"default_scope='mmpretrainn' .*did you mean mmpretrain\?"
+    ):
+        check_scope(Config(dict(default_scope="mmpretrainn")))
+    for scope in ("mmpretrain", "mmengine", "bam_mm"):
+        check_scope(Config(dict(default_scope=scope)))
+
+
+def test_what_training_needs():
+    arguments = Namespace(config="own.py")
+    with pytest.raises(InputError, match=r"own\.py has no train_cfg, so it defines no training"):
+        train(config(model=HEAD), arguments)
+    with pytest.raises(InputError, match=r"own\.py has no model"):
+        run_test(config(test_cfg=dict()), arguments)
