@@ -37,7 +37,8 @@ ALWAYS = frozenset({"type", "_delete_", "_scope_"})
 _BUILDERS: tuple[tuple[str, frozenset[str]], ...] = (
     (r"hooks\.\w+$", frozenset({"priority"})),
     (r"^param_scheduler(\.\d+)?$", frozenset({"convert_to_iter_based"})),
-    (r"^optim_wrapper$", frozenset({"constructor", "paramwise_cfg"})),
+    # The last two belong to the wrapper that --amp chooses.
+    (r"^optim_wrapper$", frozenset({"constructor", "paramwise_cfg", "dtype", "loss_scale"})),
     (r"^train_cfg$", frozenset({"by_epoch"})),
     (r"^strategy$", frozenset({"model_wrapper", "sync_bn"})),
 )

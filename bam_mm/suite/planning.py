@@ -215,7 +215,7 @@ def check_any_data(runs: Sequence[Run]) -> None:
     if not roots or any(root.is_dir() and any(root.iterdir()) for root in roots):
         return
     folder, data = waiting[0].settings.data, waiting[0].task.data
-    get = f"; {data.get}" if data.get else ""
+    get = f" (to get them: {data.get})" if data.get else ""
     raise InputError(
         f"--data {folder}: {'there is no data in' if folder.is_dir() else 'the folder is missing,'}"
         f" {listing(str(root) for root in roots)}; pass the folder that holds them{get}"
