@@ -21,6 +21,9 @@ from mmengine.utils.dl_utils import set_multi_processing
 from torch import nn
 from torch.utils.data import DataLoader
 
+from bam_mm.data.photometric import PhotometricSpec
+from bam_mm.views import ViewLayout
+
 RUNNER_KEYS = frozenset(
     {
         *inspect.signature(Runner.__init__).parameters,
@@ -81,8 +84,10 @@ FIXED: Mapping[str, frozenset[str]] = {
         {"type", "max_norm", "norm_type", "error_if_nonfinite", "foreach", "clip_value"}
     ),
     "log_processor": _parameters(LogProcessor),
+    "layout": _parameters(ViewLayout),
+    "photometric": _parameters(PhotometricSpec),
 }
-"""Accepted keys of dicts without a class, by the name of the dict."""
+"""Accepted keys of dicts without a class, by the name of the dict or of the list of dicts."""
 
 _DEFAULT_TYPES = {
     "optim_wrapper": ("OptimWrapper",),
@@ -107,7 +112,7 @@ def accepted(node: Mapping[str, Any], path: tuple[str, ...], scope: str | None) 
     """
     if not path:
         return {*RUNNER_KEYS}
-    name = path[-1]
+    name = path[-2] if path[-1].isdigit() and path[-2:-1] else path[-1]
     if name in _FREE:
         return None
     if name.endswith("_dataloader") or "num_workers" in node:

@@ -173,7 +173,7 @@ def _similar(tree: Config, name: str) -> list[str]:
         return found
     names = {key.rpartition(".")[2] for key, _ in walk(tree)} - ALWAYS
     names = {each for each in names if not each.isdigit()}
-    return [key for each in nearest(name, names, most=1, cutoff=0.75) for key in _used(tree, each)]
+    return [key for each in nearest(name, names, most=1, cutoff=0.8) for key in _used(tree, each)]
 
 
 def _used(tree: Config, name: str) -> list[str]:

@@ -92,13 +92,20 @@ def _log_behind(config: Config, key: str, behind: list[str]) -> None:
     # data_root: paths below it move with it. The schedule of max_epochs is compared in training.
     if key == "max_epochs":
         behind = [each for each in behind if not each.startswith("param_scheduler.")]
-    behind = [each for each in behind if not isinstance(look_up(config, each)[0], Mapping)]
+    behind = [each for each in behind if not _is_group(look_up(config, each)[0])]
     if not behind or key == "data_root":
         return
     values = [f"{each}={look_up(config, each)[0]!r}" for each in dict.fromkeys(behind)]
     _warn_once(
         f"{FLAG} {key}={look_up(config, key)[0]!r} does not change what the config computes from "
         f"it: {listing(values, 6)}; set these too, unless this is intended"
+    )
+
+
+def _is_group(value: Any) -> bool:
+    # Entries of the variable's name inside have its value already.
+    return isinstance(value, Mapping) or (
+        isinstance(value, (list, tuple)) and any(isinstance(entry, Mapping) for entry in value)
     )
 
 

@@ -43,6 +43,9 @@ test_dataloader = dict(
 custom_hooks = [dict(type='bam_mm.LoadBackboneHook', checkpoint=None, branch=_base_.branch)]
 default_hooks = dict(logger=dict(type='LoggerHook', interval=50))
 sizes = (8, 8)
+layout = dict(num_global=2)
+photometric = [dict(blur_prob=1.0)]
+tta_pipeline = [dict(layout=layout, photometric=photometric)]
 test_evaluator = dict(type='Accuracy', topk=(1, 5))
 """
 
@@ -90,6 +93,8 @@ def load(path, *options):
         ("default_hooks.logger.intervall=1", r"did you mean default_hooks\.logger\.interval"),
         ("randomness.sed=1", r"did you mean randomness\.seed"),
         ("env_cfg.cudnn_benchmrk=1", r"did you mean env_cfg\.cudnn_benchmark"),
+        ("layout.num_locl=2", r"did you mean layout\.num_local"),
+        ("photometric.0.blur_prb=2", r"did you mean photometric\.0\.blur_prob"),
         ("img_size=32", r"did you mean .*model\.backbone\.img_size"),
         ("train_dataloader.batch_size=1", "has no train_dataloader, so nothing uses"),
         ("unused=2", "nothing in .* uses unused; leave it out"),
@@ -131,6 +136,8 @@ def test_what_fits_nothing_stops_with_the_nearest(path, option, message):
         ("param_scheduler.1.begin=1e1", "param_scheduler.1.begin", 10),
         ("default_hooks.timer=None", "default_hooks.timer", None),
         ("model.neck=None", "model.neck", None),
+        ("layout.local_size=24", "layout.local_size", 24),
+        ("photometric.0.solarize_prob=0.2", "photometric.0.solarize_prob", 0.2),
         ("custom_hooks.0.priority=LOW", "custom_hooks.0.priority", "LOW"),
         ("+model.backbone.frozen_stage=1", "model.backbone.frozen_stage", 1),
         ("+mine=1", "mine", 1),
