@@ -9,7 +9,8 @@ CONFIG = """
 data_root = 'here'
 layout = dict(num_global=2, num_local=0)
 other_root = 'here'
-train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=[dict(type='A', layout=layout), dict(x=1)]))
+pipeline = [dict(type='A', layout=layout), dict(x=1)]
+train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=pipeline))
 val = [dict(data_root=data_root), dict(data_root='elsewhere')]
 model = dict(layout=layout, pre=dict(layout=dict(num_global=1)))
 size = (8, 8)
