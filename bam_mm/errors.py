@@ -23,6 +23,10 @@ class SharedError(InputError):
     """An error that every process of a run raises at the same place; the first one prints it."""
 
 
+class UnusedOptionError(InputError):
+    """An option that nothing in a config uses; another config may have a use for it."""
+
+
 def listing(values: Iterable[object], most: int = 5) -> str:
     """Return the first values for a message, such as ``a, b, ... (7)`` with ``most=2``.
 

@@ -30,9 +30,15 @@ def parse_args() -> argparse.Namespace:
             help="model to evaluate: bam:PATH[@student], timm:NAME[@PATH], mmpretrain:NAME@PATH or "
             "random:NAME; repeat the option for several models",
         )
-        command.add_argument("--tasks", nargs="+", help="tasks to run (default: all)")
         command.add_argument(
-            "--seeds", nargs="+", type=int, default=[0], help="random seeds, one run for each"
+            "--tasks", nargs="+", action="extend", help="tasks to run (default: all)"
+        )
+        command.add_argument(
+            "--seeds",
+            nargs="+",
+            type=int,
+            action="extend",
+            help="random seeds, one run for each (default: 0)",
         )
         command.add_argument(
             "--limit", type=int, help="maximum number of images of each data set, for a quick test"
@@ -47,6 +53,7 @@ def parse_args() -> argparse.Namespace:
         command.add_argument(
             "--cfg-options",
             nargs="+",
+            action="extend",
             default=[],
             metavar="[TASK:]KEY=VALUE",
             help="override config settings of one task, as in knn:test_cfg.k=[20], or of all tasks",

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 
 from bam_mm.errors import InputError
 from bam_mm.launch.gpu import warn_of_unused_gpu
+from bam_mm.launch.option_text import split_option
 from bam_mm.launch.paths import shown
 from bam_mm.models.building import log_only_warnings
 from bam_mm.suite.definitions import Suite, Task, load_suite, suite_names
 from bam_mm.suite.models import read_models
-from bam_mm.suite.planning import Run, Settings, plan
+from bam_mm.suite.planning import Run, Settings, check_any_data, plan
 from bam_mm.suite.records import COST
 
 NO_RESULT, INTERRUPTED = 2, 130
@@ -75,6 +75,7 @@ def run(args: Namespace) -> int:
     from bam_mm.suite.running import run_all
 
     suite, runs = _plan(args)
+    check_any_data(runs)
     # The runs warn too, but into their own logs.
     warn_of_unused_gpu()
     try:
@@ -152,8 +153,15 @@ def _report(suite: Suite, folder: Path) -> None:
 def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
     log_only_warnings()
     suite = load_suite(args.suite)
-    if len({*args.seeds}) != len(args.seeds):
-        raise InputError(f"--seeds {' '.join(map(str, args.seeds))}: name each seed only once")
+    seeds = args.seeds or [0]
+    if len({*seeds}) != len(seeds):
+        raise InputError(f"--seeds {' '.join(map(str, seeds))}: name each seed only once")
+    for seed in seeds:
+        if not 0 <= seed < 2**32:
+            raise InputError(f"--seeds {seed}: a seed is an integer from 0 to 2^32 - 1")
+    for name in ("gpus", "jobs"):
+        if getattr(args, name, 1) < 1:
+            raise InputError(f"--{name} {getattr(args, name)}: must be at least 1")
     settings = Settings(
         folder=_folder(args, suite),
         data=args.data.expanduser().absolute(),
@@ -164,7 +172,7 @@ def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
         trust=args.trust_checkpoint,
     )
     models = read_models(args.model, trust=args.trust_checkpoint)
-    return suite, plan(suite, suite.choose(args.tasks), models, args.seeds, settings)
+    return suite, plan(suite, suite.choose(args.tasks), models, seeds, settings)
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -181,11 +189,9 @@ def parse_options(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     """
     options: dict[str, dict[str, Any]] = {}
     for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InputError(f"--cfg-options {text}: expected [TASK:]KEY=VALUE")
+        key, value = split_option(text)
         task, _, key = key.rpartition(":")
-        options.setdefault(task, {})[key] = DictAction._parse_iterable(value)
+        options.setdefault(task, {})[key] = value
     return options
 
 

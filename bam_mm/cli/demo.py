@@ -29,7 +29,11 @@ def main() -> int:
         "--scale", type=float, default=1.0, help="factor for the size of the toy world"
     )
     parser.add_argument(
-        "--cfg-options", nargs="+", default=[], help="override config settings of the pretraining"
+        "--cfg-options",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="override config settings of the pretraining",
     )
     parser.add_argument(
         "--tasks",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
+from bam_mm.launch.option_text import OptionsAction
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
         "--boxes", metavar="CHECKPOINT", help="use the ContrastiveCrop boxes of this checkpoint"
     )
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="same as in bam-mm train"
+        "--cfg-options", nargs="+", action=OptionsAction, help="same as in bam-mm train"
     )
     args = parser.parse_args()
     from bam_mm.figures.views import TrainingViews, plot_views

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
-from mmengine.config import DictAction
+from bam_mm.launch.option_text import OPTIONS_HELP, OptionsAction
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -14,9 +14,8 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
-        help="override settings, as in data_root=~/photos train_dataloader.batch_size=64; a list "
-        'is written key="[a,b]"',
+        action=OptionsAction,
+        help=OPTIONS_HELP,
     )
     parser.add_argument(
         "--launcher",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from collections.abc import Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from bam_mm.launch.accepted import RUNNER_KEYS
+from bam_mm.launch.config_file import read_config
+from bam_mm.launch.entries import plain, put, replace
+from bam_mm.launch.options import read_options
 from bam_mm.launch.paths import find_config
+from bam_mm.launch.reach import reach_uses
 
 
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
@@ -23,82 +27,63 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     ``layout.num_local=6`` changes pipeline, preprocessor and model. Paths below the old
     ``data_root``, such as the annotation file of mmdet's metric, change with it.
 
+    A variable whose entries have other names reaches those too if all of them are copies of it.
+    Otherwise, an option that would change nothing is an error.
+
     Args:
         path: Config file, or a name in the package, see :func:`~bam_mm.launch.paths.find_config`.
-        options: Values by dotted key, as mmengine's ``DictAction`` parses them.
+        options: Values by dotted key; texts of the command line are interpreted, see
+            :func:`~bam_mm.launch.options.read_options`. A leading ``+`` adds a key that the config
+            does not have.
 
     Returns:
         The merged config.
 
     Raises:
-        InputError: If the file does not exist.
+        InputError: If the file cannot be read as a config, or if an option does not fit it.
     """
-    config = Config.fromfile(str(find_config(path)))
+    file = find_config(path)
+    config = read_config(file)
     if not options:
         return config
-    variables = {key.split(".", 1)[0] for key in options} & set(config.keys())
-    before = {name: plain(config[name]) for name in variables}
-    config.merge_from_dict(dict(options))
-    for name in sorted(variables):
-        old, new = before[name], plain(config[name])
-        if new == old:
-            continue
-        replace(config._cfg_dict, [name], partial(_replace_value, old=old, new=new))
-        if name == "data_root" and old:
-            _move_paths(config._cfg_dict, old.rstrip("/"), str(new).rstrip("/"))
+    import_custom_modules(config)
+    forced = {key.removeprefix("+") for key in options if key.startswith("+")}
+    values = read_options(config, options)
+    for key, value in values.items():
+        _apply(config, file, key, value, others=values, forced=key in forced)
     return config
+
+
+def _apply(
+    config: Config, file: Path, key: str, value: Any, *, others: Collection[str], forced: bool
+) -> None:
+    """Set an entry of a config, and every entry that has the value of this variable, in place."""
+    name = key.split(".", 1)[0]
+    known, old = name in config, plain(config.get(name))
+    put(config, key, value)
+    if not known:
+        return
+    new = plain(config[name])
+    reached = 0
+
+    def change(entry: Any) -> Any:
+        nonlocal reached
+        reached += plain(entry) == old
+        return _replace_value(entry, old=old, new=new)
+
+    for other, node in config.items():
+        if other != name:
+            replace(node, [name], change)
+    if name == "data_root" and old and new != old:
+        _move_paths(config._cfg_dict, old.rstrip("/"), str(new).rstrip("/"))
+    if name not in RUNNER_KEYS and not forced:
+        reach_uses(config, file, key, old=old, reached=reached, others=others)
 
 
 def import_custom_modules(config: Mapping[str, Any]) -> None:
     """Import the modules that a config names in ``custom_imports``."""
     for module in (config.get("custom_imports") or {}).get("imports", []):
         import_module(module)
-
-
-def plain(value: Any, *, without: Collection[str] = ()) -> Any:
-    """Convert a value of a config to plain dicts and lists.
-
-    Args:
-        value: Any value of a config.
-        without: Keys to leave out at every depth.
-
-    Returns:
-        The value with ``dict`` for any mapping and ``list`` for tuples, so that values that differ
-        only in these types are equal. Values of other types are unchanged.
-    """
-    if isinstance(value, Mapping):
-        return {
-            str(key): plain(entry, without=without)
-            for key, entry in value.items()
-            if key not in without
-        }
-    if isinstance(value, (list, tuple)):
-        return [plain(entry, without=without) for entry in value]
-    return value
-
-
-def replace(node: Any, names: Collection[str], change: Callable[[Any], Any]) -> int:
-    """Replace the entries with given keys in a config, at any depth and in place.
-
-    Args:
-        node: Dict, list or tuple of a config.
-        names: Keys of the entries to replace.
-        change: Function that returns the new value of an entry, or the same object to keep it.
-
-    Returns:
-        Number of replaced entries.
-    """
-    if not isinstance(node, (dict, list, tuple)):
-        return 0
-    changed = 0
-    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node)):
-        new = change(value) if isinstance(node, dict) and key in names else value
-        if isinstance(node, dict) and new is not value:
-            node[key] = new
-            changed += 1
-        else:
-            changed += replace(value, names, change)
-    return changed
 
 
 def _move_paths(node: Any, old: str, new: str) -> None:

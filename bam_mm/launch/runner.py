@@ -21,10 +21,13 @@ from mmengine.runner import Runner
 from bam_mm.checkpoint import forbid_unpickling
 from bam_mm.distributed import start_on_cpu
 from bam_mm.errors import InputError
+from bam_mm.launch.backends import check_backends
+from bam_mm.launch.build_errors import check_keys, check_scope, explain
 from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.launch.data_folders import check_data_folders
 from bam_mm.launch.gpu import warn_of_unused_gpu
 from bam_mm.launch.library_errors import translated
+from bam_mm.launch.loaders import fit_loaders
 from bam_mm.launch.messages import write_any_name
 from bam_mm.launch.samplers import move_to_samplers
 from bam_mm.registry import STRATEGIES
@@ -49,8 +52,9 @@ def prepare(config: Config, args: Namespace) -> Config:
         loader = config.get(name)
         if isinstance(loader, dict) and config.get("default_scope") == "mmpretrain":
             loader.setdefault("collate_fn", dict(type="default_collate"))
-            loader.setdefault("persistent_workers", loader.get("num_workers", 0) > 0)
+            loader.setdefault("persistent_workers", bool(loader.get("num_workers")))
     move_to_samplers(config)
+    fit_loaders(config)
     return config
 
 
@@ -175,6 +179,7 @@ def build_runner(config: Config) -> Runner:
         InputError: If something in the config or the data is wrong.
     """
     forbid_unpickling()
+    check_backends(config)
     check_data_folders(config)
     # Every process of a machine sees the same GPUs; one of them warns.
     local_rank = "SLURM_LOCALID" if config.get("launcher") == "slurm" else "LOCAL_RANK"
@@ -183,9 +188,11 @@ def build_runner(config: Config) -> Runner:
     fit_precision_to_machine(config)
     fit_processes_to_machine(config)
     import_custom_modules(config)
+    check_scope(config)
+    check_keys(config)
     check_strategy(config)
     pass_sync_bn(config)
-    with user_errors_unwrapped():
+    with user_errors_unwrapped(config):
         flexible = "runner_type" in config
         runner = RUNNERS.build(config) if flexible else Runner.from_cfg(config)
     for handler in runner.logger.handlers:
@@ -194,11 +201,14 @@ def build_runner(config: Config) -> Runner:
 
 
 @contextmanager
-def user_errors_unwrapped() -> Iterator[None]:
+def user_errors_unwrapped(config: Config | None = None) -> Iterator[None]:
     """Raise the :class:`~bam_mm.errors.InputError` that mmengine has wrapped in its own exceptions.
 
-    Exceptions of the libraries that are known to come from a user error are translated; all others
-    pass unchanged.
+    Exceptions of the libraries that are known to come from a user error are translated, and so are
+    those that a type or an argument in the config causes; all others pass unchanged.
+
+    Args:
+        config: Config whose parts are built.
     """
     try:
         yield
@@ -207,6 +217,8 @@ def user_errors_unwrapped() -> Iterator[None]:
         while cause is not None and not isinstance(cause, InputError):
             cause = cause.__cause__ or cause.__context__
         cause = cause or translated(error)
+        if cause is None and config is not None:
+            cause = explain(error, config)
         if cause is None or cause is error:
             raise
         raise cause from error

@@ -44,6 +44,8 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
             f"{args.config} has no test_cfg, so it defines no evaluation: use a config of "
             "another folder, or add test_cfg, test_dataloader and test_evaluator"
         )
+    if config.get("model") is None:
+        raise InputError(f"{args.config} has no model: use a config of another folder, or add one")
     config = prepare(config, args)
     check_work_folder(config)
     if args.out:
@@ -70,7 +72,7 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
                 write_proof(runner.work_dir, replace(report, preprocessing=used))
         else:
             meta = load_weights(model, args.checkpoint, trust=trust)
-        with user_errors_unwrapped():
+        with user_errors_unwrapped(config):
             if config.get("default_scope") in SCOPES:
                 check_dense_data(model, runner.test_loop.dataloader.dataset, "test")
                 check_dense_classes(meta, args.checkpoint, runner.test_loop.dataloader.dataset)

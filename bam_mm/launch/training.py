@@ -43,6 +43,12 @@ def train(config: Config, args: Namespace) -> None:
     Raises:
         InputError: If the config, the data or the checkpoint has an error that the user can fix.
     """
+    for name in ("model", "train_cfg", "train_dataloader", "optim_wrapper"):
+        if config.get(name) is None:
+            raise InputError(
+                f"{args.config} has no {name}, so it defines no training: use a config of another "
+                f"folder, or add {name}"
+            )
     config = prepare(config, args)
     _check_batch(config)
     _check_accumulation(config)
@@ -74,7 +80,7 @@ def _train(config: Config, args: Namespace) -> None:
             preprocessing.hand_to(runner)
         set_up_learning_rate(runner)
         # mmengine builds loops and dataloaders lazily, in train(), and wraps their exceptions.
-        with user_errors_unwrapped():
+        with user_errors_unwrapped(config):
             if config.get("default_scope") in SCOPES:
                 _check_data(runner)
             report_epoch(runner)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
 from bam_mm.errors import InputError
+from bam_mm.launch.config_file import read_config
 from bam_mm.launch.paths import find_config
 from bam_mm.registry import CONFIGS
 
@@ -197,7 +196,7 @@ def load_suite(name: str | Path) -> Suite:
             f"suite {str(name)!r}: {path} does not exist; choose one of "
             f"{', '.join(suite_names())}, or pass the path of your own .py file"
         )
-    content = Config.fromfile(str(path)).to_dict()
+    content = read_config(path).to_dict()
     where = f"suite {path}"
     for key in ("title", "about", "tasks"):
         if not content.get(key):

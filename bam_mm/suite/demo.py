@@ -27,6 +27,7 @@ from bam_mm.evaluation import knn_predict
 from bam_mm.figures.curves import read_scalars
 from bam_mm.figures.first_result import plot_first_result
 from bam_mm.launch.config import load_config
+from bam_mm.launch.option_text import split_option
 from bam_mm.launch.paths import child_environment, module_command
 from bam_mm.launch.watching import WATCHED
 from bam_mm.models.bam import BAM, features_of
@@ -88,7 +89,11 @@ def run_demo(
 
     Returns:
         The scores.
+
+    Raises:
+        InputError: If an option does not fit the config, or if the training fails.
     """
+    load_config(CONFIG, dict(split_option(text) for text in options))  # before the hard work
     data = data / ("toy" if seed == 0 else f"toy-seed{seed}")
     # The other parts wait until the first result is shown.
     make_world(data, seed=seed, scale=scale, only=("images",))

@@ -98,7 +98,7 @@ def _read(text: str, trust: bool) -> Model:
     source = parse_backbone(spec, trust=trust)
     if source.path is not None and not source.path.expanduser().is_file():
         raise InputError(f"--model {text}: {source.path} does not exist; check the path")
-    slug = re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.")[-80:]
+    slug = re.sub(r"([^\w.-]|_)+", "-", name).strip("-.")[-80:]
     if not slug:
         raise InputError(f"--model {text}: the name needs letters or digits, as in BAM={spec}")
     digest = file_digest(source.path) if source.path else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +13,14 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from bam_mm.errors import InputError
+from bam_mm.errors import InputError, listing
 from bam_mm.launch.config import import_custom_modules, load_config, replace
 from bam_mm.launch.preprocessing import described, explicit, settle
 from bam_mm.registry import DATASETS
 from bam_mm.suite.definitions import Suite, Task
 from bam_mm.suite.fitting import family_of, fit
 from bam_mm.suite.models import Model
+from bam_mm.suite.options import by_task
 from bam_mm.suite.protocol import digest_of, protocol_of
 from bam_mm.suite.records import record_path, run_folder
 
@@ -96,7 +98,8 @@ class Run:
         """
         root = str(self.settings.data / self.task.data.root)
         options = _options(self)
-        config = load_config(self.task.config[self.variant], {**options, "data_root": root})
+        # Not every config has a folder of data.
+        config = load_config(self.task.config[self.variant], {**options, "+data_root": root})
         # Before the model is fitted, because the size of the images decides what fits.
         source = self.model.source
         named = source.config if source.path is not None else None
@@ -134,7 +137,7 @@ def plan(
         settings: Settings of the call.
 
     Raises:
-        InputError: If an option is invalid.
+        InputError: If an option or the limit is invalid.
     """
     unknown = sorted({*settings.options} - {"", *(task.name for task in suite.tasks)})
     if unknown:
@@ -142,7 +145,11 @@ def plan(
             f"--cfg-options {unknown[0]}:...: the suite {suite.name} has no such task; it has "
             f"{', '.join(task.name for task in suite.tasks)}"
         )
+    if settings.limit is not None:
+        check_limit(settings.limit)
     families = {model.slug: family_of(model) for model in models}
+    variants = [(task, {_variant(task, families[m.slug]) for m in models}) for task in tasks]
+    settings = dataclasses.replace(settings, options=by_task(variants, settings.options))
     runs = []
     for task in tasks:
         for model in models:
@@ -177,8 +184,7 @@ def limit_data(config: Config, limit: int) -> None:
     Raises:
         InputError: If ``limit`` is not positive.
     """
-    if limit < 1:
-        raise InputError(f"--limit {limit}: must be at least 1, for example 100")
+    check_limit(limit)
     import_custom_modules(config)
     init_default_scope(config.get("default_scope", "mmpretrain"))
     loop = config.get("test_cfg") or {}
@@ -195,6 +201,33 @@ def limit_data(config: Config, limit: int) -> None:
         loader["batch_size"] = min(loader.get("batch_size", 1), limit, size)
     if isinstance(loop.get("k"), (list, tuple)):
         loop["k"] = [k for k in loop["k"] if k <= limit] or [1]
+
+
+def check_limit(limit: int) -> None:
+    """Raise an :class:`~bam_mm.errors.InputError` if a limit of images is not positive."""
+    if limit < 1:
+        raise InputError(f"--limit {limit}: must be at least 1, for example 100")
+
+
+def check_any_data(runs: Sequence[Run]) -> None:
+    """Check that at least one run that has no record yet finds data.
+
+    Args:
+        runs: Runs listed by :func:`plan`.
+
+    Raises:
+        InputError: If the data folders of all of them are missing or empty.
+    """
+    waiting = [run for run in runs if not run.record.is_file()]
+    roots = {run.settings.data / run.task.data.root: run.task.data for run in waiting}
+    if not roots or any(root.is_dir() and any(root.iterdir()) for root in roots):
+        return
+    folder, data = waiting[0].settings.data, waiting[0].task.data
+    get = f" (to get them: {data.get})" if data.get else ""
+    raise InputError(
+        f"--data {folder}: {'there is no data in' if folder.is_dir() else 'the folder is missing,'}"
+        f" {listing(str(root) for root in roots)}; pass the folder that holds them{get}"
+    )
 
 
 def write_config(config: Config, path: Path) -> str:

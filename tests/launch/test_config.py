@@ -9,7 +9,8 @@ CONFIG = """
 data_root = 'here'
 layout = dict(num_global=2, num_local=0)
 other_root = 'here'
-train = dict(dataset=dict(data_root=data_root, pipeline=[dict(type='A', layout=layout), dict(x=1)]))
+pipeline = [dict(type='A', layout=layout), dict(x=1)]
+train_dataloader = dict(dataset=dict(data_root=data_root, pipeline=pipeline))
 val = [dict(data_root=data_root), dict(data_root='elsewhere')]
 model = dict(layout=layout, pre=dict(layout=dict(num_global=1)))
 size = (8, 8)
@@ -28,7 +29,7 @@ def path(tmp_path):
 
 def test_a_variable_changes_everywhere_it_is_used(path):
     config = load_config(path, {"data_root": "there"})
-    assert config.train.dataset.data_root == "there"
+    assert config.train_dataloader.dataset.data_root == "there"
     assert [v.data_root for v in config.val] == ["there", "elsewhere"]
     assert config.other_root == "here"
 
@@ -40,7 +41,7 @@ def test_paths_below_the_data_root_change_with_it(path):
 
 def test_a_field_of_a_variable_changes_everywhere(path):
     config = load_config(path, {"layout.num_local": 6})
-    assert config.train.dataset.pipeline[0].layout.num_local == 6
+    assert config.train_dataloader.dataset.pipeline[0].layout.num_local == 6
     assert config.model.layout.num_local == 6
     assert config.model.pre.layout == dict(num_global=1)
 
@@ -54,8 +55,8 @@ def test_a_tuple_stays_a_tuple_and_a_list_a_list(path, given):
 
 
 def test_a_nested_option_changes_only_its_entry(path):
-    config = load_config(path, {"train.dataset.data_root": "there"})
-    assert config.train.dataset.data_root == "there" and config.data_root == "here"
+    config = load_config(path, {"train_dataloader.dataset.data_root": "there"})
+    assert config.train_dataloader.dataset.data_root == "there" and config.data_root == "here"
     assert config.val[0].data_root == "here"
 
 

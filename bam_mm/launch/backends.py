@@ -1,0 +1,57 @@
+"""Packages that the visualizer's backends need."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from mmengine.config import Config
+
+from bam_mm.errors import InputError
+
+PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "TensorboardVisBackend": ("tensorboard", "tensorboardX"),
+    "WandbVisBackend": ("wandb",),
+    "MLflowVisBackend": ("mlflow",),
+    "ClearMLVisBackend": ("clearml",),
+    "NeptuneVisBackend": ("neptune",),
+    "DVCLiveVisBackend": ("dvclive",),
+    "AimVisBackend": ("aim",),
+}
+"""Packages of each backend of mmengine, of which it needs one."""
+
+
+def check_backends(config: Config) -> None:
+    """Check that the packages of the visualizer's backends are installed.
+
+    mmengine imports them after it has built half of the runner.
+
+    Args:
+        config: Config of a run.
+
+    Raises:
+        InputError: If a package is missing; the message has the command that installs it.
+    """
+    visualizer = config.get("visualizer") or {}
+    backends = visualizer.get("vis_backends") if isinstance(visualizer, Mapping) else None
+    backends = [backends] if isinstance(backends, Mapping) else backends or []
+    for number, backend in enumerate(backends):
+        kind = _name(backend)
+        packages = PACKAGES.get(kind, ())
+        if packages and not _installed(packages):
+            raise InputError(
+                f"visualizer.vis_backends.{number}.type={kind!r}: the package {packages[0]} is not "
+                f"installed; run `{sys.executable} -m pip install {packages[0]}`, or remove the "
+                "backend"
+            )
+
+
+def _name(backend: Any) -> str:
+    kind = backend.get("type", "") if isinstance(backend, Mapping) else ""
+    return kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
+
+
+def _installed(packages: Iterable[str]) -> bool:
+    return any(name in sys.modules or find_spec(name) is not None for name in packages)

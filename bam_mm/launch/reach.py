@@ -1,0 +1,116 @@
+"""Options for variables: they reach the entries that use the variable, or are an error."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Collection, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+
+from bam_mm.errors import UnusedOptionError, listing
+from bam_mm.launch.accepted import RUNNER_KEYS
+from bam_mm.launch.entries import look_up, name_of, places_of, plain, put
+from bam_mm.launch.option_text import FLAG
+from bam_mm.launch.variables import config_files, parsed, uses_of
+
+
+def reach_uses(
+    config: Config, file: Path, key: str, *, old: Any, reached: int, others: Collection[str]
+) -> None:
+    """Bring the new value of a variable to the entries that use it under other names.
+
+    If entries of the variable's own name have it already, the others keep theirs, and a warning
+    names those that differ. Otherwise, all of them get it, provided that all of them are copies.
+
+    Args:
+        config: Config with the new value, changed in place.
+        file: File that it was read from.
+        key: Dotted key of the option.
+        old: Former value of the variable.
+        reached: Number of entries of the same name that have the new value.
+        others: Keys of all options.
+
+    Raises:
+        UnusedOptionError: If the option would change nothing; the message names the entries to set.
+    """
+    name, _, below = key.partition(".")
+    uses = [
+        use
+        for use in uses_of(name, parsed(config_files(file)))
+        if look_up(config, use.key)[1] and not _set_by(others, use.key, but=key)
+    ]
+    new = config[name]
+    if reached:
+        behind = [
+            use.key
+            for use in uses
+            if not _is(config, use.key, new) and use.key.split(".")[-1] != name
+        ]
+        _log_behind(config, key, behind)
+        return
+    if uses and all(use.copied and _is(config, use.key, old) for use in uses):
+        for use in uses:
+            put(config, use.key, _as(look_up(config, use.key)[0], new))
+        return
+    value = look_up(config, key)[0]
+    places = [use.key for use in uses] or places_of(config, name)
+    places = [place for place in places if place.split(".")[0] in RUNNER_KEYS]
+    if not places:
+        raise UnusedOptionError(
+            f"{FLAG} {key}={value!r}: nothing in {name_of(config)} uses {name}; leave it out, or "
+            "set the entry that you mean"
+        )
+    where = [f"{place}.{below}" if below else place for place in dict.fromkeys(places)]
+    where = [each for each in where if look_up(config, each)[1]] or where
+    raise UnusedOptionError(
+        f"{FLAG} {key}={value!r}: {name} is only a variable of {name_of(config)}, and no entry "
+        f"takes its value as it is; set {listing(where, 6)}"
+    )
+
+
+def _is(config: Config, key: str, value: Any) -> bool:
+    return plain(look_up(config, key)[0]) == plain(value)
+
+
+def _as(present: Any, new: Any) -> Any:
+    if isinstance(new, Mapping):
+        # Merging would keep the keys that the new value lacks.
+        return ConfigDict({**new, "_delete_": True})
+    return tuple(new) if isinstance(present, tuple) and isinstance(new, list) else new
+
+
+def _set_by(others: Collection[str], key: str, *, but: str) -> bool:
+    return any(key == other or key.startswith(f"{other}.") for other in others if other != but)
+
+
+def _log_behind(config: Config, key: str, behind: list[str]) -> None:
+    # data_root: paths below it move with it. The schedule of max_epochs is compared in training.
+    if key == "max_epochs":
+        behind = [each for each in behind if not each.startswith("param_scheduler.")]
+    behind = [each for each in behind if not _is_group(look_up(config, each)[0])]
+    if not behind or key == "data_root":
+        return
+    values = [f"{each}={look_up(config, each)[0]!r}" for each in dict.fromkeys(behind)]
+    _warn_once(
+        f"{FLAG} {key}={look_up(config, key)[0]!r} does not change what the config computes from "
+        f"it: {listing(values, 6)}; set these too, unless this is intended"
+    )
+
+
+def _is_group(value: Any) -> bool:
+    # Entries of the variable's name inside have its value already.
+    return isinstance(value, Mapping) or (
+        isinstance(value, (list, tuple)) and any(isinstance(entry, Mapping) for entry in value)
+    )
+
+
+@cache
+def _warn_once(message: str) -> None:
+    # The processes of a run read the same config.
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        print_log(message, logger="current", level=logging.WARNING)
