@@ -34,16 +34,15 @@ NEUTRAL = frozenset((
 PRECISION = ("type", "dtype", "loss_scale", "use_fsdp")
 """Keys of an optimizer wrapper that depend on the machine: on a CPU, no wrapper is mixed."""
 
-NEUTRAL_HOOKS = frozenset((
-    "IterTimerHook", "LoggerHook", "ParamSchedulerHook", "CheckpointHook", "WholeCheckpointHook",
-    "DistSamplerSeedHook", "SyncBuffersHook", "SyncStatisticsHook", "RandomStateHook",
-    "RuntimeInfoHook", "DeferredRuntimeInfoHook", "CheckFiniteHook", "CheckLabelsHook",
-    "CollapseMonitorHook", "OnlineKNNHook", "SkippedImagesHook", "LoadBackboneHook",
-    "ShowPredictionsHook", "VisualizationHook", "DetVisualizationHook", "SegVisualizationHook",
-    "ChannelsLastHook", "MemoryProfilerHook", "EmptyCacheHook", "NPUProfilerHook", "ProfilerHook",
-    "CheckInvalidLossHook", "EarlyStoppingHook", "NoneType",
+TRAINING_HOOKS = frozenset((
+    "TeacherUpdateHook", "BoxUpdateHook", "FrozenBackboneHook", "EMAHook", "PreciseBNHook",
+    "SwAVHook", "SimSiamHook", "DenseCLHook", "MeanTeacherHook", "PipelineSwitchHook",
+    "SwitchRecipeHook", "YOLOXModeSwitchHook",
 ))  # fmt: skip
-"""Hooks that watch or save a training without changing its numbers."""
+"""Hooks of this package and the libraries that change the numbers of a training.
+
+Others watch, log or save, or are your own; they are not compared.
+"""
 
 
 def training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,14 +111,14 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, most: int = 5
 
 def _hooks_that_matter(hooks: Any) -> Any:
     if isinstance(hooks, Mapping):
-        return {name: hook for name, hook in hooks.items() if not _is_neutral(hook)}
-    return [hook for hook in hooks if not _is_neutral(hook)]
+        return {name: hook for name, hook in hooks.items() if _changes_numbers(hook)}
+    return [hook for hook in hooks if _changes_numbers(hook)]
 
 
-def _is_neutral(hook: Any) -> bool:
+def _changes_numbers(hook: Any) -> bool:
     kind = hook.get("type") if isinstance(hook, Mapping) else type(hook)
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    return name.rpartition(".")[2] in NEUTRAL_HOOKS
+    return name.rpartition(".")[2] in TRAINING_HOOKS
 
 
 def _without_neutral(value: Any) -> Any:

@@ -142,7 +142,7 @@ def test_other_settings_are_not_resumed(tmp_path, monkeypatch, saved, options, w
         {"epochs": 3},
         {"default_hooks.logger.interval": 1, "log_level": "ERROR"},
         {"train_dataloader.persistent_workers": False, "default_hooks.checkpoint.interval": 2},
-        {"custom_hooks": [dict(type="bam_mm.SkippedImagesHook")]},
+        {"custom_hooks": [dict(type="bam_mm.SkippedImagesHook"), dict(type="EmptyCacheHook")]},
         # The same images in the same batches, counted otherwise.
         {"train_dataloader.batch_size": 1, "optim_wrapper.accumulative_counts": 2},
     ],
