@@ -1,0 +1,70 @@
+"""Options and settings of the benchmark that are checked before the first run."""
+
+import pytest
+from mmengine.logging import MMLogger
+
+from bam_mm import InputError
+from bam_mm.cli.benchmark_commands import parse_options
+from bam_mm.suite import options as module
+from bam_mm.suite.definitions import load_suite
+from bam_mm.suite.models import read_models
+from bam_mm.suite.options import by_task
+from bam_mm.suite.planning import Settings, check_any_data, plan
+
+TASKS = [(task, ["vit" if "vit" in task.config else "any"]) for task in load_suite("toy").tasks]
+TASKS = [pair for pair in TASKS if pair[0].name in ("knn", "linear")]
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    MMLogger.get_instance("benchmark", log_level="WARNING")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["knn:test_cfg.kk=[5]"],
+            r"task knn: --cfg-options test_cfg\.kk=.*did you mean test_cfg\.k",
+        ),
+        (["tets_cfg.k=5"], "task knn: .*did you mean test_cfg"),
+        (["linear:lrr=1"], "task linear: .*'lrr' is no setting at the top"),
+        (["knn:data_root="], "there is no value after '='"),
+        (["knn:test_cfg.k"], r"knn:test_cfg\.k: expected KEY=VALUE"),
+    ],
+)
+def test_what_no_task_uses_stops(words, message):
+    with pytest.raises(InputError, match=message):
+        by_task(TASKS, parse_options(words))
+
+
+def test_an_option_for_all_tasks_reaches_those_that_have_it(monkeypatch):
+    lines = []
+    monkeypatch.setattr(module, "print_log", lambda text, **_: lines.append(text))
+    given = parse_options(["lr=0.3", "test_dataloader.batch_size=7", "knn:test_cfg.k=[5, 10]"])
+    shared = by_task(TASKS, given)
+    assert shared["linear"] == {"lr": "0.3", "test_dataloader.batch_size": "7"}
+    assert shared["knn"] == {"test_dataloader.batch_size": "7", "test_cfg.k": "[5, 10]"}
+    assert lines == ["--cfg-options lr: the tasks knn have no such setting and run without it"]
+
+
+def test_limits_and_data_are_checked_before_the_first_run(tmp_path):
+    suite, models = load_suite("toy"), read_models(["random:vit-toy-p8"])
+    knn = suite.choose(["knn"])
+    for limit in (0, -5):
+        with pytest.raises(InputError, match=f"--limit {limit}: must be at least 1"):
+            plan(suite, knn, models, [0], Settings(tmp_path, limit=limit))
+    for name, message in (("none", "the folder is missing"), ("empty", "there is no data in")):
+        if name == "empty":
+            (tmp_path / "empty/toy/images").mkdir(parents=True)
+        runs = plan(suite, knn, models, [0], Settings(tmp_path, data=tmp_path / name))
+        with pytest.raises(InputError, match=f"{name}: {message}.*toy/images; pass .*toy-world"):
+            check_any_data(runs)
+    (tmp_path / "empty/toy/images/train").mkdir()
+    check_any_data(runs)
+
+
+def test_names_in_any_script_have_a_folder():
+    names = ["模型", "Modèle_1", "../../x", "<b>"]
+    models = read_models([f"{name}=random:vit-toy-p8" for name in names])
+    assert [model.slug for model in models] == ["模型", "Modèle-1", "x", "b"]
