@@ -14,7 +14,7 @@ from bam_mm.checkpoint.contents import tensors_of
 from bam_mm.checkpoint.dialects import Dialect, dialect_of
 from bam_mm.checkpoint.layouts import Layout, layout_of
 from bam_mm.checkpoint.names import Names
-from bam_mm.checkpoint.roles import BRANCHES, Root, choose, find_roots, role
+from bam_mm.checkpoint.roles import BRANCHES, Root, choose, find_roots, leading_words, role
 from bam_mm.errors import InputError
 
 __all__ = ["BRANCHES", "Branch", "find_branch"]
@@ -108,7 +108,8 @@ def _choose(
     roots: Sequence[Root], branch: str, layout: Layout, keys: Sequence[str], path: str | Path
 ) -> Root:
     if not layout.trained:
-        heads = any(role(key.partition(".")[0]) > 0 for key in keys if "." in key)
+        inside = tuple(r.prefix for r in roots if r.prefix)
+        heads = any(role(leading_words(key)) > 0 for key in keys if not key.startswith(inside))
         return choose(roots, branch, path, heads=heads)
     trained = [r for r in roots if r.prefix.startswith(layout.trained)]
     average = [r for r in roots if r not in trained]

@@ -248,7 +248,7 @@ def _is_head(prefix: str) -> bool:
 
 
 def _by_words(keys: Sequence[str], known: frozenset[str]) -> list[str]:
-    counts = Counter(_leading_words(key, known) for key in keys)
+    counts = Counter(leading_words(key, known) for key in keys)
     sizes = {p: count for p, count in counts.items() if not _is_head(p)}
     # A few tensors beside a backbone, such as a temperature, are not another one.
     return [
@@ -258,7 +258,16 @@ def _by_words(keys: Sequence[str], known: frozenset[str]) -> list[str]:
     ]
 
 
-def _leading_words(key: str, known: frozenset[str]) -> str:
+def leading_words(key: str, known: frozenset[str] = BACKBONES) -> str:
+    """Return the words with which a name begins that are those of a branch, backbone or head.
+
+    Args:
+        key: Name of a tensor, such as ``teacher.neck.fc.weight``.
+        known: Names of backbones and of what contains them.
+
+    Returns:
+        The prefix, such as ``teacher.neck.``.
+    """
     segments = key.split(".")
     count = 0
     for segment in segments[:-1]:

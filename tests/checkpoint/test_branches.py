@@ -197,6 +197,11 @@ REFUSED = {
         "teacher",
         r"no teacher: its backbone is backbone\.\*; set branch=student",
     ),
+    "teacher without its backbone, nested": (
+        {**prefixed("model.backbone.", vit(STUDENT)), **head("model.teacher.neck.fc.weight")},
+        "teacher",
+        r"no teacher: its backbone is model.backbone\.\*; set branch=student",
+    ),
     "two averages": (
         {"model_ema": vit(TEACHER), "swa_model": vit(STUDENT)},
         "teacher",
