@@ -30,9 +30,10 @@ RUNNER_KEYS = frozenset(
         *("activation_checkpointing", "broadcast_buffers", "compile", "custom_imports"),
         *("detect_anomalous_params", "efficient_conv_bn_eval", "find_unused_parameters"),
         *("model_wrapper_cfg", "runner_type", "strategy", "sync_bn", "tta_model", "tta_pipeline"),
+        "preprocessing",
     }
 ) - {"self", "cfg"}
-"""Entries at the top of a config that mmengine's runners and the libraries' tools read."""
+"""Entries at the top of a config that runners, the libraries' tools and this package read."""
 
 ALWAYS = frozenset({"type", "_delete_", "_scope_"})
 """Keys that mmengine understands in every dict."""
@@ -57,7 +58,8 @@ FILLED = frozenset({"params", "runner", "dataloader", "evaluator", "self"})
 """Arguments that mmengine passes itself; no config sets them."""
 
 _FREE = frozenset({"custom_keys", "init_kwargs", "dist_cfg", "backend_args", "init_backend"})
-"""Dicts with names of the user's choice."""
+_FREE |= {"preprocessing"}
+"""Dicts with names of the user's choice, or whose keys are checked elsewhere."""
 
 _PARAMWISE = frozenset(
     {"bias_lr_mult", "bias_decay_mult", "norm_decay_mult", "flat_decay_mult", "dwconv_decay_mult"}

@@ -187,7 +187,7 @@ def _fitting(tree: Config, key: str, value: Any, present: Any) -> Any:
     if (isinstance(present, Mapping) and present) or dicts:
         compound = isinstance(value, (Mapping, list, tuple)) or value is None
         nested = "." in key and not dicts and "type" not in present
-        if not compound and not nested:
+        if not compound and not nested and key != "preprocessing":  # a word for all its settings
             names = present if isinstance(present, Mapping) else range(len(present))
             raise InputError(
                 f"{where}: {key} is a group of settings; set one of them, {key}.NAME with NAME one "

@@ -164,7 +164,7 @@ def settle(
     """
     setting = Setting.of(config.get("preprocessing"))
     warnings: list[str] = []
-    options = tuple(options)
+    options = tuple(key.removeprefix("+") for key in options)
     normalisation = _normalisation(config, setting, found, options, trained, warnings)
     if needs_writing(config, normalisation):
         write_normalisation(config, current_normalisation(config), normalisation)
