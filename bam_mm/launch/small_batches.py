@@ -70,6 +70,8 @@ def _needs_two(model: Any) -> str | None:
     """Return why a model cannot train on a single image, None if it can."""
     if isinstance(model, BAM):
         return "BAM attends to the other images of the batch"
+    if not isinstance(model, nn.Module):  # FlexibleRunner builds it when the training starts.
+        return None
     model.train()
     norms = (m for m in model.modules() if isinstance(m, nn.BatchNorm1d))
     return "BatchNorm needs two images" if any(norm.training for norm in norms) else None

@@ -13,9 +13,16 @@ from bam_mm.errors import InputError
 from bam_mm.hooks import CheckLabelsHook, WholeCheckpointHook
 
 
+class Images(SimpleNamespace):
+    """A data set of one image for each class."""
+
+    def __len__(self):
+        return len(self.CLASSES)
+
+
 def data(classes, folders=None):
     folders = {name: label for label, name in enumerate(folders or classes)}
-    return SimpleNamespace(
+    return Images(
         CLASSES=tuple(classes), folder_to_idx=folders, data_root="birds",
         get_gt_labels=lambda: list(range(len(classes))),
     )  # fmt: skip
@@ -23,12 +30,12 @@ def data(classes, folders=None):
 
 def test_class_folders_are_stored_beside_other_names():
     checkpoint = {"meta": {}}
-    runner = SimpleNamespace(train_dataloader=SimpleNamespace(dataset=data("ab")))
+    runner = SimpleNamespace(train_dataloader=SimpleNamespace(dataset=data("ab")), cfg={})
     WholeCheckpointHook().before_save_checkpoint(runner, checkpoint)
-    assert checkpoint == {"meta": {}}
+    assert FOLDERS not in checkpoint["meta"]
     runner.train_dataloader.dataset = data(["cat", "dog"], ["n1", "n2"])
     WholeCheckpointHook().before_save_checkpoint(runner, checkpoint)
-    assert checkpoint == {"meta": {FOLDERS: ["n1", "n2"]}}
+    assert checkpoint["meta"][FOLDERS] == ["n1", "n2"]
 
 
 def test_a_training_is_not_resumed_with_other_classes():

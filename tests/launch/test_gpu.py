@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -243,8 +244,9 @@ def test_the_first_process_of_a_machine_warns(monkeypatch, environment, launcher
         monkeypatch.setattr(runner, name, lambda *config: None)
     for name in ("fit_precision_to_machine", "fit_processes_to_machine"):
         monkeypatch.setattr(runner, name, lambda config: None)
-    monkeypatch.setattr(runner.Runner, "from_cfg", lambda config: "a runner")
-    assert runner.build_runner({"launcher": launcher}) == "a runner"
+    built = SimpleNamespace(logger=SimpleNamespace(handlers=[]))
+    monkeypatch.setattr(runner.Runner, "from_cfg", lambda config: built)
+    assert runner.build_runner({"launcher": launcher}) is built
     assert len(calls) == warnings
 
 

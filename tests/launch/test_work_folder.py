@@ -26,9 +26,8 @@ sys.stdin.read()
 
 
 def config_of(folder, **options):
-    return Config(
-        dict(work_dir=str(folder), launcher="none", model={}, optim_wrapper={}, **options)
-    )
+    parts = dict(model={}, optim_wrapper={}, train_cfg={}, train_dataloader={})
+    return Config(dict(work_dir=str(folder), launcher="none", **parts, **options))
 
 
 def unusable(tmp_path, kind, monkeypatch):
