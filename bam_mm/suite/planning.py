@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +25,6 @@ from bam_mm.suite.protocol import digest_of, protocol_of
 from bam_mm.suite.records import record_path, run_folder
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
-
-_PARSING = threading.Lock()
-"""Parallel runs parse one config at a time: Python 3.11 fails to parse in two threads at once."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +99,7 @@ class Run:
         root = str(self.settings.data / self.task.data.root)
         options = _options(self)
         # Not every config has a folder of data.
-        with _PARSING:
-            config = load_config(self.task.config[self.variant], {**options, "+data_root": root})
+        config = load_config(self.task.config[self.variant], {**options, "+data_root": root})
         # Before the model is fitted, because the size of the images decides what fits.
         source = self.model.source
         named = source.config if source.path is not None else None

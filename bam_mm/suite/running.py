@@ -37,8 +37,9 @@ from bam_mm.suite.records import (
 Log = Callable[[str], None]
 """A function that receives progress messages."""
 
-_CONFIGS = threading.Lock()
-"""Guards the reading of configs: mmengine's default scope is global to the process."""
+PARSING = threading.Lock()
+"""Guards the reading and writing of configs. mmengine's default scope is global to the process, and
+Python 3.11 cannot parse in two threads at once."""
 
 
 def run_all(runs: Sequence[Run], log: Log = print, *, jobs: int = 1) -> int:
@@ -219,7 +220,7 @@ def _run(
     stop: threading.Event,
     jobs: int,
 ) -> None:
-    with _CONFIGS:
+    with PARSING:
         config, record["adapted"] = run.config()
     started = read_json(run.folder / PLAN)
     identity = plain({"protocol": run.protocol, "model": run.model.facts(), "data": run.facts})
@@ -229,7 +230,8 @@ def _run(
         started = None
     before = started or {"seconds": 0.0, "starts": 0}
     progress.update(seconds=before["seconds"], starts=before["starts"] + 1)
-    text = write_config(config, run.folder / "config.py")
+    with PARSING:
+        text = write_config(config, run.folder / "config.py")
     record["config"] = str(run.folder.relative_to(run.settings.folder) / "config.py")
     record["config_digest"] = digest_of(text)
     plan_file = run.folder / PLAN

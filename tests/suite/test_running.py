@@ -62,7 +62,8 @@ class FakeTools:
         assert line[1:4] == ["-u", "-m", "bam_mm"]
         tool, arguments = line[4], line[5:]
         work = Path(arguments[arguments.index("--work-dir") + 1])
-        self.calls.append((tool, arguments, Config.fromfile(arguments[0])))
+        with running.PARSING:
+            self.calls.append((tool, arguments, Config.fromfile(arguments[0])))
         if self.fault is not None:
             return Outcome(1, self.fault)
         config = self.calls[-1][2]
