@@ -238,6 +238,8 @@ def _fault(path: Path, head: bytes) -> tuple[str, str] | None:
         if len(head) > 20 and _TORCH_MAGIC not in head[:32]:
             return "a pickle that torch.save did not write", _SAVE
         return None
+    if re.match(rb"c[\w.]+\n\w+\n", head):  # A pickle of protocol 0, which is written as text.
+        return None
     text = head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
     if len(head) > 8 and text.isascii() and all(c.isprintable() or c.isspace() for c in text):
         return f"a text file, which begins with {text.strip()[:40]!r}", "pass the checkpoint itself"

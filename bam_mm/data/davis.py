@@ -127,7 +127,7 @@ class DAVISDataset(Dataset):
         if not names:
             raise InputError(f"{source} names no sequence: add a folder of frames for each video")
         if len(set(names)) < len(names):
-            _log(f"{source} names {len(names) - len(set(names))} sequences twice; read once")
+            _log(f"{source} names some sequences twice ({len(names) - len(set(names))}); read once")
             names = list(dict.fromkeys(names))
         if sequences is None:
             return names

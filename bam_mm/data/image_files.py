@@ -146,7 +146,8 @@ def find_class_folders(
             left_out.loose += 1
         else:
             _count_other(entry, entry.name, left_out)
-    faulty += [(n, "no place") for n in left_out.dead if not os.path.splitext(n)[1]]
+    known = tuple(endings)
+    faulty += [(n, "no place") for n in left_out.dead if not n.lower().endswith(known)]
     if faulty:
         name, target = min(faulty)
         raise InputError(

@@ -168,12 +168,12 @@ def _report(folder: Path, count: int, left_out: LeftOut) -> None:
         print_log(text, logger="current", level=level)
 
 
-def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
+def find_split(data_root: str, split: str | None, *, fallback: bool = False) -> Path:
     """Find the folder of a split.
 
     Args:
         data_root: Folder of the data set.
-        split: Name of the split.
+        split: Name of the split; None is ``data_root`` itself.
         fallback: Whether to return ``data_root`` itself if it has neither ``train`` nor ``val``.
 
     Raises:
@@ -186,7 +186,7 @@ def find_split(data_root: str, split: str, *, fallback: bool = False) -> Path:
             "bam-mm toy-world FOLDER`, or set the folder of your images with --cfg-options "
             "data_root=FOLDER"
         )
-    folder = root / split
+    folder = root / (split or ".")
     if folder.is_dir():
         return folder
     if fallback and not (root / "train").is_dir() and not (root / "val").is_dir():
@@ -204,7 +204,7 @@ def has_classes(folder: Path, extensions: tuple[str, ...] = IMAGE_ENDINGS) -> bo
     loose, beside = images_directly_in(folder, extensions)
     if loose and beside.folders and is_main_process():
         print_log(
-            f"{folder} holds {len(loose):,} images beside {beside.folders:,} folders, so the "
+            f"{folder} holds images ({len(loose):,}) beside folders ({beside.folders:,}), so the "
             "folders are not taken for classes and its images have no labels",
             logger="current",
         )

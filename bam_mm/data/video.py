@@ -191,7 +191,7 @@ def _check_coverage(
     steps = set(np.diff(found).tolist())
     regular = len(found) >= 3 and len(steps) == 1 and len(masks) - 1 - found[-1] < min(steps)
     if regular and min(steps) > 1:
-        return [f"annotated in every {min(steps)}th frame, and scored in these frames"]
+        return [f"annotated in one of {min(steps)} frames, and scored in these"]
     raise FaultyVideo(
         f"video {name}: {len(missing)} of {len(masks)} frames have no annotation, the first "
         f"{folder / frames[missing[0]].stem}.png; add them, or propagate without scores "

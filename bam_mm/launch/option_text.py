@@ -25,7 +25,7 @@ _PATH_NAME = re.compile(
     r"(^|_)(root|dirs?|files?|path|folder|prefix|checkpoint|weights|subset|split|load_from|filename"
     r"|experiment_name)$"
 )
-_NO_NONE = ("data_root", "split")
+_NO_NONE = ("data_root",)
 """Names of paths that cannot be switched off, so that ``None`` is a folder's name."""
 _OPENING, _CLOSING = "([", ")]"
 _TEXT_LISTS = ("classes", "sequences", "imports")

@@ -126,6 +126,7 @@ def preprocess_for_training(
     """
     hooks = [h for h in config.get("custom_hooks") or () if kind_of(h) == "LoadBackboneHook"]
     if not hooks:
+        Setting.of(config.get("preprocessing"))  # A misspelt setting is an error here as well.
         return None
     import_custom_modules(config)
     hook, trust = hooks[0], hooks[0].get("trust", False)

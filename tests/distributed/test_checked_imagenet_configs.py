@@ -131,7 +131,9 @@ class Ran:
         def recording(runner, fn_name, **kwargs):
             call_hook(runner, fn_name, **kwargs)
             for hook in runner.hooks:
-                if is_method_overridden(fn_name, Hook, type(hook)):
+                # A hook method of this package's is in none of mmengine's.
+                own = not hasattr(Hook, fn_name) and hasattr(hook, fn_name)
+                if own or is_method_overridden(fn_name, Hook, type(hook)):
                     self.names.add(type(hook).__name__)
             part = fn_name.removeprefix("after_")
             if part in LOOPS:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_fine_tuning_moves_the_loaded_backbone(world, checkpoints, tool, tmp_pat
 
 def test_a_checkpoint_with_code_needs_the_flag(world, checkpoints, tool, tmp_path):
     state = read_checkpoint(checkpoints / "vit.pth")["state_dict"]
-    torch.save({"state_dict": state, "made by": Path("x")}, tmp_path / "code.pth")
+    torch.save({"state_dict": state, "made by": Fraction(1, 2)}, tmp_path / "code.pth")
     options = [f"data_root={world}", *QUICK, f"checkpoint={tmp_path}/code.pth"]
     options += ["train_cfg.max_epochs=1"]
     command = ["train.py", LINEAR, "--work-dir", tmp_path / "w"]

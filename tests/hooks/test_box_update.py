@@ -159,6 +159,7 @@ def test_boxes_are_restored_when_a_run_is_resumed(trained, images, tmp_path):
     runner, hook = runner_of(
         images, tmp_path, load_from=str(work_dir / "epoch_2.pth"), resume=True, **longer,
         **{"train_dataloader.dataset.indices": COUNT - 1},
+        **{"default_hooks.checkpoint.allow_changes": True},
     )  # fmt: skip
     with pytest.raises(InputError, match=r"shape \(9, 4\), but the training set has 8 images"):
         runner.train()

@@ -23,7 +23,7 @@ def reduced(path, world, work_dir):
             "data_root": str(world / "ade20k"),
             "work_dir": str(work_dir),
             "crop_size": (64, 64),
-            "scale": (256, 64),
+            "+scale": (256, 64),  # The toy configs have none.
         },
     )
     config.model.data_preprocessor.size = None
