@@ -126,7 +126,7 @@ def test_loose_images_beside_class_folders(tmp_path, logged):
     touch(tmp_path, "val/b/1.jpg")
     data = ImageFolder(str(tmp_path))
     assert len(data) == 3 and "gt_label" not in data.get_data_info(0)
-    assert "holds 1 images beside 2 folders" in logged[0][0] and "no labels" in logged[0][0]
+    assert "holds images (1) beside folders (2)" in logged[0][0] and "no labels" in logged[0][0]
     data = ImageFolder(str(tmp_path), with_label=True)
     assert data.get_gt_labels().tolist() == [0, 1]
     assert logged[-1][0].endswith("2 images; left out: 1 image outside of the class folders")

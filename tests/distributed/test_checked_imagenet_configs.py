@@ -132,8 +132,12 @@ class Ran:
             call_hook(runner, fn_name, **kwargs)
             for hook in runner.hooks:
                 # A hook method of this package's is in none of mmengine's.
-                own = not hasattr(Hook, fn_name) and hasattr(hook, fn_name)
-                if own or is_method_overridden(fn_name, Hook, type(hook)):
+                own = not hasattr(Hook, fn_name)
+                if (
+                    hasattr(hook, fn_name)
+                    if own
+                    else is_method_overridden(fn_name, Hook, type(hook))
+                ):
                     self.names.add(type(hook).__name__)
             part = fn_name.removeprefix("after_")
             if part in LOOPS:

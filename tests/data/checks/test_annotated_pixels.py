@@ -114,7 +114,7 @@ def test_maps_that_do_not_fit(steps, kind, tmp_path):
         (encoded((IDS > 1) * np.uint8(255)), True,
          r"the 4 checked train maps hold only 0 and 255, .*: save ids of classes, 1 and 2"),
         (encoded((IDS > 1) * np.uint8(255)), False, "hold only 0 and 255, .* 0 and 1 instead"),
-        (encoded(IDS * 0 + 255), True, "all pixels of the 4 checked train maps are 255, which marks"),
+        (encoded(IDS * 0 + 255), True, "all pixels of the 4 checked train maps are 255, which ma"),
         (encoded(IDS * 0 + 255), False, "all pixels of the 4 checked train maps are 255, which"),
         (encoded(IDS * 0), True, "4 checked train maps are 0, which reduce_zero_label=True ig"),
     ],
