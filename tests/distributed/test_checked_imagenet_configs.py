@@ -20,6 +20,7 @@ from mmengine.utils import is_method_overridden
 from mmengine.visualization import Visualizer
 
 from bam_mm.data.toy import make_world
+from bam_mm.hooks import CheckLabelsHook
 from bam_mm.launch.config import load_config
 from bam_mm.launch.runner import build_runner
 from tests.configs.running import feature_protocols, vos
@@ -46,6 +47,7 @@ TESTED = (
     "cls/vit-small-p16_cluster_in1k.py",
     "vos/vit-small-p16_label-propagation_davis2017.py",
     "seg/vit-small-p16_linear-head_8xb2-amp-160k_ade20k-512x512.py",
+    "cls/vit-small-p16_8xb128-amp-coslr-150e_in1k.py",
 )
 NARROW = dict(stem_channels=8, base_channels=8)
 LOOPS = dict(train="EpochBasedTrainLoop", val="ValLoop", test="TestLoop")
@@ -115,8 +117,11 @@ def train(path, world, work_dir):
 
 
 def evaluate(path, world, work_dir):
-    if path.parent.name == "seg":
-        build_runner(small(path, world, work_dir)).test()
+    if path in map(CONFIGS.joinpath, TRAINED):
+        runner = build_runner(small(path, world, work_dir))
+        if path.parent.name == "cls":  # as bam-mm test does
+            runner.register_hook(CheckLabelsHook({}, "trained.pth"))
+        runner.test()
     else:
         running = {"cls": feature_protocols, "vos": vos}[path.parent.name]
         running.run(path, world, work_dir, launcher="pytorch")
