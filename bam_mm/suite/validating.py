@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from bam_mm.checkpoint import build_backbone, load_backbone
 from bam_mm.data.checks.folders import Finding
 from bam_mm.data.checks.known import check_data
 from bam_mm.errors import InputError
-from bam_mm.launch.config import import_custom_modules
 from bam_mm.registry import DATASETS, MODELS
 from bam_mm.suite.models import Model
-from bam_mm.suite.planning import LOADERS, Run
+from bam_mm.suite.planning import Run, checked_loaders
 from bam_mm.suite.running import check_mixing
 
 _Item = TypeVar("_Item")
@@ -70,7 +68,7 @@ def _run(run: Run, sizes: dict[tuple[str, str], str]) -> Finding:
         # The data sets do not depend on the model: read them once for each task and config.
         key = (run.task.name, run.variant)
         if key not in sizes:
-            sizes[key] = _read_data(config)
+            sizes[key] = data_sizes(config)
         if run.model.source.path is not None:
             network: Any = MODELS.build(config.model)
             load_backbone(network.backbone, run.model.source.path, run.model.source.branch)
@@ -80,17 +78,20 @@ def _run(run: Run, sizes: dict[tuple[str, str], str]) -> Finding:
     return Finding(True, f"{name}: {sizes[key]}{changes}")
 
 
-def _read_data(config: Config) -> str:
-    """Build all data sets of a config and return their sizes, such as ``test 900, bank 3,600``."""
-    import_custom_modules(config)
-    init_default_scope(config.get("default_scope", "mmpretrain"))
-    loop = config.get("test_cfg") or {}
-    loaders = {name: config.get(name) for name in LOADERS}
-    loaders.update({f"test_cfg.{name}": loop.get(name) for name in ("bank", "train", "val")})
+def data_sizes(config: Config) -> str:
+    """Check and build all data sets of a config.
+
+    Args:
+        config: Config of a run.
+
+    Returns:
+        Their sizes, such as ``test 900, bank 3,600``.
+
+    Raises:
+        InputError: If the data have a fault, or items of them are left out.
+    """
     sizes = []
-    for name, loader in loaders.items():
-        if not isinstance(loader, dict) or "dataset" not in loader:
-            continue
+    for name, loader in checked_loaders(config).items():
         dataset = DATASETS.build(loader["dataset"])
         left_out = (getattr(dataset, "metainfo", None) or {}).get("left_out")
         if left_out:
