@@ -68,8 +68,9 @@ def align(
             the data may lack classes, and only the outputs of its classes compete, as in the
             official evaluation of ImageNet-A and ImageNet-R. With ``all``, the data may lack
             classes, and all outputs compete. With ``index``, names are the numbers of the outputs
-            (ImageNet-V2), and only these outputs compete. With ``order``, names are not compared:
-            the sorted classes of the data are the outputs.
+            (ImageNet-V2), and only these outputs compete; this stops if the outputs have such names
+            themselves, and others. With ``order``, names are not compared: the sorted classes of
+            the data are the outputs.
         option: Option that sets ``reading``, for messages; None if there is none.
 
     Returns:
@@ -97,7 +98,8 @@ def align(
         note = f"{known.place} records no class names; its 1000 outputs are taken as ImageNet's"
     elif loose:
         note = (
-            f"{_most(loose, data)} match {known.place} but for case, spaces or the form of accents"
+            f"{_most(loose, data)} match {known.place} but for case, spaces, zeros before a number "
+            "or the form of accents"
         )
     return _finish(known, data, found, reading, option, note)
 
@@ -107,13 +109,20 @@ def _loosely(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
+def _by_value(name: str) -> str:
+    """Return a number without zeros before it."""
+    return str(int(name)) if _is_number(name) else name
+
+
 def _by_name(known: ClassNames, data: ClassNames) -> tuple[list[int | None], int]:
     """Return the best match over all namings, and how many names differ in it by a trifle."""
     best: tuple[list[int | None], int] | None = None
-    keys: tuple[Callable[[str], str], ...] = (str, _loosely)
+    keys: tuple[Callable[[str], str], ...] = (str, _loosely, _by_value)
     for key in keys:
         for ours in data.namings:
             for theirs in known.namings:
+                if key is _by_value and not (_are_numbers(ours) and _are_numbers(theirs)):
+                    continue
                 columns = _columns(theirs, ours, key)
                 different = sum(
                     column is not None and theirs[column] != name
@@ -146,7 +155,9 @@ def _check_unknown(
     spare = [name for number, name in enumerate(known.namings[0]) if number not in columns]
     if option is None:
         remedy = "use the same class folders in both"
-    elif all(map(_is_number, data.namings[0])):
+    elif any(map(_are_numbers, known.namings)):
+        remedy = "rename the class folders, or name those to use in dataset.classes"
+    elif _are_numbers(data.namings[0]):
         remedy = f"set --cfg-options {option}=index if the names are the numbers of the outputs"
     else:
         remedy = (
@@ -224,16 +235,32 @@ def _by_number(known: ClassNames, data: ClassNames, option: str | None) -> Align
             f"{option}=index: the classes of {data.place} are not different numbers from 0 to "
             f"{known.count - 1}: {listing(wrong) or 'it has no names'}; rename the class folders"
         )
+    _check_own_numbers(known, data, numbers, option)
     note = f"the class names of {data.place} are read as numbers of the outputs of {known.place}"
     if numbers != sorted(numbers):
         note += " (sorted as text, 10 comes before 2)"
     return _finish(known, data, numbers, "index", option, note)
 
 
+def _check_own_numbers(
+    known: ClassNames, data: ClassNames, numbers: Sequence[int], option: str | None
+) -> None:
+    """Check that outputs whose names are numbers themselves have the numbers of their names."""
+    for naming in filter(_are_numbers, known.namings):
+        columns = _columns(naming, data.namings[0], _by_value)
+        for name, column, number in zip(data.namings[0], columns, numbers, strict=True):
+            if column not in (None, number):
+                raise InputError(
+                    f"{option}=index reads the class {name} of {data.place} as output {number} of "
+                    f"{known.place}, but its output with the name {naming[column]} is {column}: "
+                    f"leave out {option}=index to match the names"
+                )
+
+
 def _numbers(data: ClassNames) -> list[int] | None:
     """Return the names as numbers, None if they are not different whole numbers."""
     names = data.namings[0] if data.namings else ()
-    if not names or not all(map(_is_number, names)):
+    if not _are_numbers(names):
         return None
     numbers = [int(name) for name in names]
     return numbers if len(set(numbers)) == len(numbers) else None
@@ -241,6 +268,10 @@ def _numbers(data: ClassNames) -> list[int] | None:
 
 def _is_number(name: str) -> bool:
     return name.isascii() and name.isdigit()
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    return bool(names) and all(map(_is_number, names))
 
 
 def _counts_from_zero(data: ClassNames) -> bool:

@@ -48,6 +48,13 @@ def head(*namings, count=None):
         (BIRDS, ("1", "3"), "index", (1, 3)),
         (NUMBERS, tuple(map(str, range(12))), None, tuple(map(NUMBERS.index, map(str, range(12))))),
         (BIRDS, ("a", "b", "c", "d"), "order", None),
+        (NUMBERS, NUMBERS, None, None),
+        (NUMBERS, tuple(f"{n:02d}" for n in range(12)), None,
+         tuple(map(NUMBERS.index, map(str, range(12))))),
+        (tuple(f"{n:02d}" for n in range(12)), NUMBERS, None, tuple(map(int, NUMBERS))),
+        (tuple(f"{n:02d}" for n in range(12)), NUMBERS, "index", tuple(map(int, NUMBERS))),
+        (NUMBERS, ("010", "02"), "subset", (2, 4)),
+        (("5", "7"), ("0", "1"), "index", None),
     ],
 )  # fmt: skip
 def test_outputs_in_the_order_of_the_data(known, data, reading, columns):
@@ -72,6 +79,15 @@ def test_outputs_in_the_order_of_the_data(known, data, reading, columns):
         (BIRDS, BIRDS, "part", "classes='part': choose one of subset, all, index, order"),
         (("crane", "crane", "owl"), ("crane", "owl"), "subset", "1 of the 2 .*: crane"),
         (WNIDS, NUMBERS[1:], None, "11 of the 11 .* classes=index"),
+        (NUMBERS, NUMBERS, "index",
+         "classes=index reads the class 10 of the test data in data as output 10 of checkpoint "
+         "x.pth, but its output with the name 10 is 2: leave out classes=index"),
+        (("1", "2", "3"), ("01", "02"), "index",
+         "reads the class 01 .* as output 1 .*, but its output with the name 1 is 0: leave out"),
+        (("1", "2", "3"), ("0", "1", "2"), None, "is not among the 3 .*: 0 .*; rename the class "
+         "folders, or name those to use in dataset.classes$"),
+        (("1", "a"), ("01", "a"), None, "1 of the 2 classes .*: 01"),
+        (NUMBERS, ("1", "01"), "subset", "2 of the 2 |1 of the 2 "),
     ],
 )  # fmt: skip
 def test_classes_that_do_not_match(known, data, reading, message):
