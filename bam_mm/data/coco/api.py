@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,9 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.evaluation.metrics import coco_metric
 from mmengine.logging import print_log
 
-from bam_mm.data.coco.class_names import check_class_names
+from bam_mm.data.coco.class_names import check_class_names, plain_names
 from bam_mm.data.coco.reader import InstanceFile, read_instances
+from bam_mm.errors import listing
 
 _CONVERTED = ".gt.json"
 """Ending of the file that mmdet's metric writes from a data set, if it has no annotation file."""
@@ -24,7 +26,8 @@ class CheckedCOCO(COCO):
 
     Data set and metric each read the annotation file through this class, so that both see the same
     content. Categories come in the order of the names asked for: mmdet numbers labels by this
-    order, and files of other exporters list the same classes in other orders.
+    order, and files of other exporters list the same classes in other orders. mmdet by itself takes
+    the order of the file; where both differ, this is logged as a warning.
 
     Args:
         annotation_file: Path of the instance file; None for an empty interface.
@@ -42,7 +45,7 @@ class CheckedCOCO(COCO):
         super().__init__()
         self.place = str(annotation_file)
         found = _read_files.take(annotation_file)
-        if found.notes and _read_files.is_new(annotation_file):
+        if found.notes and _read_files.is_new(annotation_file, "notes"):
             print_log(f"{annotation_file}: {found.notes}", logger="current")
         self.dataset = found.content
         self.createIndex()
@@ -63,7 +66,23 @@ class CheckedCOCO(COCO):
             return super().get_cat_ids(cat_names, sup_names, cat_ids)
         ids = {entry["name"]: entry["id"] for entry in self.dataset["categories"]}
         check_class_names(cat_names, list(ids), self.place)
-        return [ids[name] for name in cat_names]
+        names = plain_names(cat_names)
+        asked = set(names)
+        in_file = [name for name in ids if name in asked]
+        if names != in_file and _read_files.is_new(self.place, "order"):
+            _warn_of_order(self.place, names, in_file)
+        return [ids[name] for name in names]
+
+
+def _warn_of_order(place: str, names: Sequence[str], in_file: Sequence[str]) -> None:
+    print_log(
+        f"{place} lists its categories in another order ({listing(in_file)}) than the classes of "
+        f"the data set ({listing(names)}), and labels follow the classes. A checkpoint of plain "
+        "mmdet numbers classes by the file, whatever it records: train it anew, or write the order "
+        "of the file into metainfo.classes and into its dataset_meta",
+        logger="current",
+        level=logging.WARNING,
+    )
 
 
 class _ReadFiles:
@@ -72,7 +91,7 @@ class _ReadFiles:
     def __init__(self) -> None:
         self._ready: dict[tuple, InstanceFile] = {}
         self._folders: dict[str, str] = {}
-        self._reported: set[str] = set()
+        self._reported: set[tuple[str, str]] = set()
 
     def read(self, path: str | Path, images: str | Path | None) -> InstanceFile:
         if images is not None:
@@ -87,10 +106,11 @@ class _ReadFiles:
             return found
         return read_instances(path, self._folders.get(os.path.abspath(path)))
 
-    def is_new(self, path: str | Path) -> bool:
-        """Return whether a file was not asked about before."""
-        known = os.path.abspath(path) in self._reported
-        self._reported.add(os.path.abspath(path))
+    def is_new(self, path: str | Path, what: str) -> bool:
+        """Return whether something about a file was not asked before."""
+        key = (os.path.abspath(path), what)
+        known = key in self._reported
+        self._reported.add(key)
         return not known
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from bam_mm.errors import InputError, listing
+
+
+def plain_names(names: Iterable[object]) -> list[str]:
+    """Return names without spaces around them, and numbers as text, as those of a file are read.
+
+    mmdet's own lists have such spaces, for example ``"tissue "`` in that of Objects365.
+    """
+    return [str(name).strip() for name in names]
 
 
 def check_class_names(
@@ -19,7 +28,7 @@ def check_class_names(
     mmdet silently drops a class that the file lacks, and numbers the other classes without it.
 
     Args:
-        classes: Names of the data set's classes.
+        classes: Names of the data set's classes, read as by :func:`plain_names`.
         names: Names of the file's categories.
         place: Path of the file, for messages.
         suggested: Names that the message suggests as classes; None for all of the file.
@@ -32,7 +41,8 @@ def check_class_names(
             f"metainfo.classes={classes!r} is a text, which mmdet reads letter by letter: set "
             f'--cfg-options metainfo.classes="[{classes}]"'
         )
-    missing = [name for name in classes if name not in names]
+    classes, known = plain_names(classes), set(names)
+    missing = [name for name in classes if name not in known]
     if missing:
         raise InputError(
             f"{place} has {len(names)} categories ({listing(names)}), and {len(missing)} of the "
@@ -40,7 +50,7 @@ def check_class_names(
             f"set --cfg-options {_options(suggested or names)}, or set data_root to the data that "
             "the head is meant for"
         )
-    repeated = [name for name in dict.fromkeys(classes) if list(classes).count(name) > 1]
+    repeated = [name for name, number in Counter(classes).items() if number > 1]
     if repeated:
         raise InputError(
             f"metainfo.classes names {listing(repeated)} more than once: name every class of "

@@ -2,11 +2,14 @@
 
 import contextlib
 import io
+import logging
+import time
 
 import pytest
 
 from bam_mm import InputError
 from bam_mm.data.coco import api
+from bam_mm.data.coco.class_names import check_class_names
 from bam_mm.data.toy.scene import CLASS_NAMES
 from tests.data.coco.samples import content, data_set, metric_of, scores, small, write
 
@@ -135,6 +138,44 @@ def test_classes_that_the_file_lacks(classes, message, tmp_path):
         data_set(path, classes)
     with pytest.raises(InputError, match=message):
         metric_of(path)._coco_api.get_cat_ids(cat_names=classes)
+
+
+def test_spaces_around_the_names_of_the_config(tmp_path):
+    """mmdet's own names of Objects365 have them."""
+    found = small()
+    found["categories"] = [dict(id=2, name="dog "), dict(id=1, name="cat")]
+    path = write(tmp_path / "i.json", found)
+    data = data_set(path, ("cat ", " dog"))
+    assert data.cat_ids == [1, 2] and data.get_data_info(0)["instances"][0]["bbox_label"] == 0
+    assert metric_of(path)._coco_api.get_cat_ids(cat_names=("dog", "cat ")) == [2, 1]
+    with pytest.raises(InputError, match=r"metainfo\.classes names cat more than once"):
+        data_set(path, ("cat", "cat "))
+
+
+def test_another_order_than_that_of_the_file_is_a_warning(tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(api, "print_log", lambda text, **how: logged.append((text, how["level"])))
+    found = small()
+    found["categories"] = [dict(id=n, name=name) for n, name in enumerate(("dog", "cat", "owl"))]
+    path = write(tmp_path / "i.json", found)
+    data_set(path, ("dog", "cat", "owl"))
+    data_set(path, ("dog", "owl"))
+    assert logged == []
+    data_set(path, ("owl", "dog"))
+    metric_of(path)._coco_api.get_cat_ids(cat_names=("owl", "dog"))
+    [(text, level)] = logged
+    assert level == logging.WARNING
+    assert text.startswith(
+        f"{path} lists its categories in another order (dog, owl) than the classes of the data set "
+        "(owl, dog), and labels follow the classes. A checkpoint of plain mmdet numbers classes "
+    )
+
+
+def test_the_time_for_many_classes():
+    names = [f"class{number}" for number in range(20_000)]
+    start = time.process_time()
+    check_class_names(names[::-1], names, "i.json")
+    assert time.process_time() - start < 1
 
 
 def test_each_file_is_parsed_once_for_check_and_data_set(tmp_path, monkeypatch):
