@@ -37,6 +37,16 @@ class Finding:
     text: str
     remedy: str = ""
 
+    @classmethod
+    def of(cls, error: InputError) -> Finding:
+        """Return the fault that an error describes: its remedy follows the last colon.
+
+        Args:
+            error: Error of a check, as ``"<fault>: <remedy>"``.
+        """
+        text, colon, remedy = str(error).rpartition(": ")
+        return cls(False, text, remedy) if colon else cls(False, remedy)
+
 
 Check = Callable[[Path], Finding]
 
@@ -122,7 +132,7 @@ def class_folders(split: str, classes: int, images: int) -> Check:
         try:
             counts, left_out = _count(folder)
         except InputError as error:
-            return _finding(error)
+            return Finding.of(error)
         if not counts and left_out.loose:
             return Finding(
                 False,
@@ -220,7 +230,7 @@ def check_folder(root: str | Path) -> list[Finding]:
         try:
             counts, left_out = _count(root / split)
         except InputError as error:
-            return [*findings, _finding(error)]
+            return [*findings, Finding.of(error)]
         classes[split] = set(counts)
         findings.append(_check_split(root / split, counts, left_out))
     if splits == ["train"]:
@@ -266,7 +276,7 @@ def check_images(paths: Sequence[Path], progress: Callable = iter) -> list[Findi
         try:
             read_image(path, _REPLACE)
         except InputError as error:
-            faults.append(_finding(error))
+            faults.append(Finding.of(error))
             continue
         data = path.read_bytes()
         if data.startswith(JPEG_START) and has_zeroed_part(data):
@@ -278,11 +288,6 @@ def check_images(paths: Sequence[Path], progress: Callable = iter) -> list[Findi
 def images_in(folder: Path) -> Iterator[Path]:
     """Iterate over all images below a folder that are not hidden, sorted by their paths."""
     return (folder / path for path in find_images(folder)[0])
-
-
-def _finding(error: InputError) -> Finding:
-    text, _, remedy = str(error).rpartition(": ")
-    return Finding(False, text, remedy)
 
 
 def _count(folder: Path) -> tuple[dict[str, int], LeftOut]:

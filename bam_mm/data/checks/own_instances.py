@@ -42,8 +42,7 @@ def check_own_instances(root: str | Path) -> list[Finding]:
             # Every annotation is looked at, not a sample as at the start of a run.
             found = check_instances(content, str(path), size_of, most=sys.maxsize)
         except InputError as error:
-            text, _, remedy = str(error).rpartition(": ")
-            findings.append(Finding(False, text, remedy))
+            findings.append(Finding.of(error))
             continue
         names[path] = {entry["name"] for entry in found.content["categories"]}
         findings += _findings(path, found, images)

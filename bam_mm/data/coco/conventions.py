@@ -71,7 +71,7 @@ def check_conventions(
 _NORMALISED_BOXES = (
     "has boxes normalised to 0 to 1",
     "multiply x and width by the width of the image, y and height by its height (YOLO's x and y "
-    "are the middle of the box: subtract half of its size first)",
+    "are the middle of the box, so subtract half of its size first)",
 )
 _NORMALISED_MASKS = (
     "has polygons normalised to 0 to 1",

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from bam_mm.data.coco.identifiers import one_type
 from bam_mm.data.coco.notes import Notes
+from bam_mm.data.orientation import read_header
 from bam_mm.errors import InputError
 
 Size = tuple[int, int]
@@ -23,8 +22,6 @@ LONGEST = 100_000
 
 _MOST_PIXELS = 2**32
 """pycocotools counts the pixels of a mask in 32 bits."""
-
-_ORIENTATION = 0x0112  # tag in Exif
 
 
 def check_images(
@@ -69,20 +66,29 @@ def header_size(folder: str | Path) -> SizeOf:
         folder: Folder that the names of images are relative to.
 
     Returns:
-        The function. The size is that after the rotation by Exif, as the image is shown. It raises
+        The function. The size is that after the rotation by Exif, as the image is loaded. It raises
         OSError if there is no image that can be read.
     """
 
     def size_of(name: str) -> Size:
-        try:
-            with Image.open(Path(folder) / name) as image:
-                width, height = image.size
-                turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-        except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise OSError(str(error)) from error
-        return (height, width) if turned else (width, height)
+        path = Path(folder) / name
+        header = read_header(path)
+        if header is None:
+            raise _unreadable(path)
+        height, width = header.upright
+        return width, height
 
     return size_of
+
+
+def _unreadable(path: Path) -> OSError:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        return error
+    except ValueError as error:  # A zero byte in the name.
+        return OSError(str(error))
+    return OSError("its size is not found in its header")
 
 
 def _check_name(entry: dict, index: int, place: str, notes: Notes) -> None:
@@ -145,9 +151,9 @@ def _read_size(entry: dict, place: str, size_of: SizeOf | None) -> Size:
         try:
             return size_of(entry["file_name"])
         except OSError as error:
-            fault = f"the image cannot be read: {error.strerror or type(error).__name__}"
+            fault = f"the image cannot be read ({error.strerror or error})"
     raise InputError(
         f"image {entry['id']!r} ({entry['file_name']!r}) in {place} has width "
-        f"{entry.get('width')!r:.40} and height {entry.get('height')!r:.40}, and {fault}; write "
+        f"{entry.get('width')!r:.40} and height {entry.get('height')!r:.40}, and {fault}: write "
         "both in pixels"
     )

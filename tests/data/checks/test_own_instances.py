@@ -1,8 +1,11 @@
 """``bam-mm check-data instances`` on your own COCO files."""
 
+import pytest
 from PIL import Image
 
+from bam_mm.data.checks.folders import Finding
 from bam_mm.data.checks.known import check_data
+from bam_mm.errors import InputError
 from tests.data.coco.samples import small, write
 
 
@@ -54,3 +57,34 @@ def test_faults_have_remedies(tmp_path):
     (root / "annotations/val.json").write_text("[")
     found = [f for f in check_data("instances", root) if not f.ok][-1]
     assert "val.json ends in the middle" in found.text and found.remedy == "copy it again"
+
+
+@pytest.mark.parametrize(
+    "changes, fault, remedy",
+    [
+        (
+            dict(bbox=[0.1, 0.2, 0.3, 0.4]),
+            "100x80 px)",
+            "multiply x and width by the width of the image, y and height by its height (YOLO's x "
+            "and y are the middle of the box, so subtract half of its size first)",
+        ),
+        (
+            dict(image=dict(width=0)),
+            "the image cannot be read (its size is not found in its header)",
+            "write both in pixels",
+        ),
+        (dict(image_id="removed"), " has no image_id", "write that of its image"),
+    ],
+)
+def test_text_and_remedy_of_a_fault(changes, fault, remedy, tmp_path):
+    found = small(segmentation=None, **{k: v for k, v in changes.items() if k != "image"})
+    found["images"][0].update(changes.get("image", {}))
+    path = write(tmp_path / "i.json", found)
+    (tmp_path / "a.jpg").write_bytes(b"no image")
+    [finding] = check_data("instances", path)
+    assert not finding.ok and finding.text.endswith(fault) and finding.remedy == remedy
+
+
+def test_an_error_without_a_remedy():
+    assert Finding.of(InputError("no colon")) == Finding(False, "no colon")
+    assert Finding.of(InputError("a: b: c")) == Finding(False, "a: b", "c")

@@ -89,7 +89,7 @@ for entry in LOST["annotations"]:
         (
             dict(small(), images=[dict(id=1, file_name="a.jpg", width=0)]),
             r"image 1 \('a\.jpg'\) in i\.json has width 0 and height None, and the folder of "
-            r"images is not known; write both",
+            r"images is not known: write both in pixels$",
         ),
         (
             dict(small(), images=[dict(id=1, file_name="a.jpg", width=10**6, height=9)]),

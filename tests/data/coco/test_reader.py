@@ -9,7 +9,9 @@ from PIL import Image
 from pycocotools import mask as mask_api
 
 from bam_mm.data.coco.document import parse_document
+from bam_mm.data.coco.images import header_size
 from bam_mm.data.coco.reader import check_instances, read_instances
+from bam_mm.data.orientation import read_header
 from tests.data.coco.samples import content, small, write
 
 
@@ -182,6 +184,25 @@ def test_sizes_are_read_from_the_images(tmp_path):
     found = read_instances(write(tmp_path / "i.json", found), tmp_path)
     assert found.content == content()
     assert str(found.notes) == "images: 6 without width or height (read from the image)"
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp"])
+def test_a_missing_size_is_that_of_the_header_that_pipelines_read(ending, orientation, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (30, 20)).save(tmp_path / f"a.{ending}", exif=exif)
+    expected = (20, 30) if orientation in (6, 8) else (30, 20)
+    assert read_header(tmp_path / f"a.{ending}").upright == expected[::-1]
+    assert header_size(tmp_path)(f"a.{ending}") == expected
+
+
+@pytest.mark.parametrize("name", ["none.jpg", "text.jpg", "folder", "a\0.jpg", "x" * 300])
+def test_images_without_a_size(name, tmp_path):
+    (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match=r"\w \w"):
+        header_size(tmp_path)(name)
 
 
 def test_repeated_entries_are_kept_once():
