@@ -15,6 +15,7 @@ from bam_mm.data.class_matching import READINGS
 from bam_mm.data.class_names import choose_folders
 from bam_mm.data.file_names import IMAGE_ENDINGS, is_hidden
 from bam_mm.data.image_files import LeftOut, find_class_folders, find_images, images_directly_in
+from bam_mm.data.name_lists import read_names
 from bam_mm.data.seeding import EpochClock, seeded_sample
 from bam_mm.data.subsets import choose_listed, find_list
 from bam_mm.errors import InputError, listing
@@ -212,14 +213,17 @@ def has_classes(folder: Path, extensions: tuple[str, ...] = IMAGE_ENDINGS) -> bo
 
 
 def _read_names(classes: str | Sequence[str] | None) -> Sequence[str] | None:
+    if classes is None:
+        return None
     if not isinstance(classes, str):
-        return classes
+        # A command line makes numbers of folders such as 10.
+        return [str(name) for name in classes]
     if classes in READINGS:
         raise InputError(f"dataset.classes={classes}: set --cfg-options test_cfg.classes={classes}")
-    path = Path(classes).expanduser()
-    if not path.is_file():
+    path = os.path.expanduser(classes)
+    if not os.path.isfile(path):
         raise InputError(
             f"dataset.classes={classes}: there is no such file; set the names of class folders, as "
             'in dataset.classes="[cat,dog]", or a file with one name per line'
         )
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    return read_names(path)

@@ -5,6 +5,7 @@ mmdet and mmseg do not check this, and end with a traceback.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
@@ -14,6 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from bam_mm.data.checks.map_folders import check_endings
+from bam_mm.data.name_lists import read_names
 from bam_mm.errors import InputError, listing
 from bam_mm.launch.instance_files import check_instance_file, data_sets_of
 
@@ -25,12 +27,14 @@ _FINDS_BY_ENDING = "mmseg.datasets.basesegdataset"
 def check_data_folders(config: Config) -> None:
     """Check the folders and annotation files of every data set that a run needs.
 
+    A path in ``metainfo.classes`` is replaced by the names in this file.
+
     Args:
         config: Config of the run. Only those of mmdet and mmseg are checked.
 
     Raises:
-        InputError: If a folder or file does not exist, or an annotation file lacks classes of the
-            data set.
+        InputError: If a folder or file does not exist, a list of classes is not UTF-8, or an
+            annotation file lacks classes of the data set.
     """
     if config.get("default_scope") not in SCOPES:
         return
@@ -57,7 +61,7 @@ def check_data_folders(config: Config) -> None:
                     f"{root / name} does not exist ({root} has: {present}): restore it, or set "
                     f"--cfg-options {part}_dataloader.dataset.{where}=NAME"
                 )
-        classes = (data.get("metainfo") or {}).get("classes") or _known_classes(config, data)
+        classes = _listed_classes(data) or _known_classes(config, data)
         ann_file = data.get("ann_file") or ""
         endings = _endings(config, data)
         if endings and prefixes.get("img_path") and not ann_file:
@@ -66,6 +70,26 @@ def check_data_folders(config: Config) -> None:
         if ann_file and config.default_scope == "mmdet":
             # Checked here because mmdet fails to build a data set without any known category.
             check_instance_file(config, part, data, root / ann_file, classes or ())
+
+
+def _listed_classes(data: Mapping[str, Any]) -> Any:
+    """Return the classes that a data set is given, and read them if they are in a file.
+
+    mmengine would read it without an eye for byte-order marks, empty lines and encodings.
+    """
+    metainfo = data.get("metainfo") or {}
+    classes = metainfo.get("classes")
+    if not isinstance(classes, str) or not os.path.isfile(classes):
+        return classes
+    names = read_names(classes)
+    odd = [name for name in names if any("\udc80" <= each <= "\udcff" for each in name)]
+    if odd or not names:
+        fault = "is not a text in UTF-8" if odd else "is empty"
+        raise InputError(
+            f"metainfo.classes={classes!r} {fault}: save one name of a class on each line, in UTF-8"
+        )
+    metainfo["classes"] = names
+    return names
 
 
 def _known_classes(config: Config, data: Mapping) -> Sequence[str] | None:

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from bam_mm.data.coco.annotations import Maskless
-from bam_mm.data.coco.class_names import check_class_names
+from bam_mm.data.coco.class_names import check_class_names, plain_names
 from bam_mm.data.coco.reader import InstanceFile, read_instances
 from bam_mm.errors import InputError, listing
 
@@ -43,8 +43,7 @@ def check_instance_file(
         part: ``train``, ``val`` or ``test``.
         data: Config of the data set.
         path: Path of its annotation file.
-        classes: Names of its classes, or path of a list of them, as mmengine takes it; empty for
-            all categories of the file.
+        classes: Names of its classes; empty for all categories of the file.
 
     Raises:
         InputError: If the file has a fault, lacks a class, annotations or masks that the run needs,
@@ -58,11 +57,10 @@ def check_instance_file(
     images = path.parent if not data.get("data_root") else Path(data["data_root"]).expanduser()
     folder = images / ((data.get("data_prefix") or {}).get("img") or "")
     found = api.read_ahead(path, folder)
-    if isinstance(classes, str) and Path(classes).is_file():
-        classes = [name for name in Path(classes).read_text().split("\n") if name]
     names = [entry["name"] for entry in found.content["categories"]]
     classes = classes or names
     check_class_names(classes, names, str(path), suggested=_with_objects(found) or names)
+    classes = plain_names(classes)
     metrics = list(_metrics_of(config, part))
     _check_annotations(found, part, path, metrics)
     _check_masks(found, part, config, metrics)

@@ -1,5 +1,6 @@
 """Image folders: labels, splits, plain folders and faults."""
 
+import os
 import shutil
 
 import pytest
@@ -35,6 +36,31 @@ def test_labels_follow_the_classes_that_are_named(tmp_path):
     assert len(ImageFolder(str(tmp_path / "val"), split=".").CLASSES) == 3
     with pytest.raises(InputError, match=r"or set dataset\.split=\. if it holds the class folders"):
         ImageFolder(str(tmp_path / "val"), split="val")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\xef\xbb\xbfowl\r\n\r\ncr\xe4w\r\n", b" owl\ncr\xe4w"],
+    ids=["byte-order mark", "Latin-1"],
+)
+def test_a_list_of_classes_is_read_as_bytes(content, tmp_path):
+    for name in (b"cr\xe4w", b"owl"):
+        folder = os.path.join(os.fsencode(tmp_path), b"val", name)
+        os.makedirs(folder)
+        open(os.path.join(folder, b"1.png"), "wb").close()
+    (tmp_path / "classes.txt").write_bytes(content)
+    data = ImageFolder(str(tmp_path), split="val", classes=str(tmp_path / "classes.txt"))
+    assert data.folder_to_idx == {"owl": 0, os.fsdecode(b"cr\xe4w"): 1}
+
+
+def test_numbers_as_classes_are_names_of_folders(tmp_path):
+    for number in range(12):
+        (tmp_path / "val" / str(number)).mkdir(parents=True)
+        (tmp_path / "val" / str(number) / "1.png").touch()
+    data = ImageFolder(str(tmp_path), split="val", classes=list(range(12)))
+    assert data.folder_to_idx == {str(number): number for number in range(12)}
+    with pytest.raises(InputError, match=r"dataset\.classes=x{300}: there is no such file"):
+        ImageFolder(str(tmp_path), split="val", classes="x" * 300)
 
 
 def test_a_plain_folder_is_read_completely_and_without_labels(world, tmp_path):

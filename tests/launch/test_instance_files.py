@@ -74,6 +74,28 @@ def test_a_list_of_classes_in_a_file(tmp_path):
         check_data_folders(config(tmp_path, small(), classes="cat"))
 
 
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfcat\r\n\r\n", b"cat\n", b"cat \n\n"])
+def test_the_data_set_takes_the_names_of_a_list_as_they_are_checked(content, tmp_path):
+    (tmp_path / "classes.txt").write_bytes(content)
+    settings = config(tmp_path, small(), classes=str(tmp_path / "classes.txt"))
+    check_data_folders(settings)
+    for part in ("train", "val"):
+        assert settings[f"{part}_dataloader"].dataset.metainfo.classes == ["cat"]
+
+
+@pytest.mark.parametrize(
+    "content, fault",
+    [("c\xe4t\n".encode("latin-1"), "not a text in UTF-8"), ("cat".encode("utf-16"), "not a text"),
+     (b"\n", "empty")],
+)  # fmt: skip
+def test_a_list_of_classes_in_another_encoding(content, fault, tmp_path):
+    (tmp_path / "classes.txt").write_bytes(content)
+    settings = config(tmp_path, small(), classes=str(tmp_path / "classes.txt"))
+    message = rf"metainfo\.classes='.*classes\.txt' is {fault}.*: save one name"
+    with pytest.raises(InputError, match=message):
+        check_data_folders(settings)
+
+
 def test_no_annotations(tmp_path):
     found = {key: value for key, value in small().items() if key != "annotations"}
     with pytest.raises(InputError, match=r"i\.json has no annotations, which the train data need"):
