@@ -1,9 +1,6 @@
 """Data sets of a benchmark's runs are read as in the runs themselves."""
 
 import pytest
-from mmdet.datasets import CocoDataset
-from mmdet.datasets.api_wrappers import COCO
-from mmdet.evaluation.metrics import coco_metric
 from mmengine.config import Config
 
 from bam_mm import InputError
@@ -15,6 +12,11 @@ from tests.data.coco.samples import small, write
 @pytest.fixture(autouse=True)
 def plain_mmdet(monkeypatch):
     """Read files as before anything in this process has let mmdet read checked ones."""
+    # Behind bam_mm, which provides the operators of mmcv.
+    from mmdet.datasets import CocoDataset
+    from mmdet.datasets.api_wrappers import COCO
+    from mmdet.evaluation.metrics import coco_metric
+
     monkeypatch.setattr(CocoDataset, "COCOAPI", COCO)
     monkeypatch.setattr(coco_metric, "COCO", COCO)
 
