@@ -23,7 +23,8 @@ def main() -> int:
     parser.add_argument(
         "--deep",
         action="store_true",
-        help="also decode every image, and compare images with their annotation (coco, ade20k)",
+        help="also decode every image, and compare images with their annotation (coco, instances, "
+        "ade20k)",
     )
     args = parser.parse_args()
     from rich.progress import track
@@ -34,12 +35,13 @@ def main() -> int:
 
     findings = check_data(args.name, args.path)
     if args.deep:
-        paths = list(images_in(args.path.expanduser()))
-        findings += check_images(paths, lambda p: track(p, description="decoding", transient=True))
         root = args.path.expanduser()
+        # An instance file lies beside or above the folders of its images.
+        paths = list(images_in(root.parent if root.is_file() else root))
+        findings += check_images(paths, lambda p: track(p, description="decoding", transient=True))
         if args.name == "ade20k":
             findings += check_maps(root, 150)
-        if args.name == "coco" and root.is_dir():
+        if args.name in ("coco", "instances") and root.exists():
             findings += check_instance_sizes(root)
     for finding in findings:
         print(f"{'ok   ' if finding.ok else 'FAULT'} {finding.text}")

@@ -7,7 +7,7 @@ from io import BytesIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from bam_mm.data.exif import upright
 from bam_mm.data.image_bytes import (
@@ -22,6 +22,7 @@ from bam_mm.data.image_bytes import (
 )
 from bam_mm.data.jpeg import START as JPEG_START
 from bam_mm.data.jpeg import JpegHeader, read_jpeg_header
+from bam_mm.data.opening import open_image
 from bam_mm.errors import InputError
 
 SKIP = "pretraining without class folders can skip such images with on_error='skip'"
@@ -166,11 +167,15 @@ def _pillow(data: bytes) -> np.ndarray | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(BytesIO(data)) as image:
+            with open_image(BytesIO(data)) as image:
                 if image.mode not in _MODES:
                     return None
-                turned = ImageOps.exif_transpose(image)
-                return np.ascontiguousarray(np.asarray(turned.convert("RGB"))[:, :, ::-1])
+                # Pillow would also turn an image by its XMP, which no other decoder does.
+                turned = image if is_webp(data) else ImageOps.exif_transpose(image)
+                pixels = np.asarray(turned.convert("RGB"))[:, :, ::-1]
+        if is_webp(data):
+            pixels = upright(pixels, orientation_of_webp(data))
+        return np.ascontiguousarray(pixels)
     except Exception:  # Pillow has errors of many types for damaged files.
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import PurePath
 
@@ -32,8 +33,8 @@ def is_hidden(path: str | PurePath) -> bool:
     ``.ipynb_checkpoints`` of Jupyter) and those of Windows and of network drives (``Thumbs.db``,
     ``@eaDir``, ``__MACOSX``). Only the last part of the path counts.
     """
-    name = PurePath(path).name
-    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+    name = os.path.basename(os.fspath(path).rstrip(os.sep))
+    return (name.startswith(".") and name != ".") or name.lower() in _SYSTEM_NAMES
 
 
 def natural_key(name: str | PurePath) -> tuple:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -94,6 +94,26 @@ def find_images(
     return paths, left_out
 
 
+def find_files(folder: str | Path) -> tuple[list[str], LeftOut]:
+    """Find all files below a folder, as mmengine does: also in hidden folders.
+
+    Links to files and folders are followed. Files named ``.NAME`` are left out.
+
+    Args:
+        folder: Folder to search.
+
+    Returns:
+        Paths relative to the folder, sorted by their characters, and what was left out.
+
+    Raises:
+        InputError: If a folder cannot be listed.
+    """
+    left_out = LeftOut()
+    top = str(folder)
+    above = (os.path.realpath(top),)
+    return sorted(_walk(top, "", ("",), left_out, above, _is_dotted_file)), left_out
+
+
 def images_directly_in(
     folder: str | Path, endings: Sequence[str] = IMAGE_ENDINGS
 ) -> tuple[list[str], LeftOut]:
@@ -158,7 +178,12 @@ def find_class_folders(
 
 
 def _walk(
-    root: str, below: str, endings: tuple[str, ...], left_out: LeftOut, above: tuple[str, ...]
+    root: str,
+    below: str,
+    endings: tuple[str, ...],
+    left_out: LeftOut,
+    above: tuple[str, ...],
+    hidden: Callable[[os.DirEntry[str]], bool] = lambda entry: is_hidden(entry.name),
 ) -> Iterator[str]:
     """Iterate over the images below a folder.
 
@@ -167,12 +192,14 @@ def _walk(
         below: Path of the folder, relative to ``root``.
         endings: Endings of the images.
         left_out: Counts to add to.
-        above: Real paths of ``root`` and of each link on the way to the folder.
+        above: Real paths of ``root`` and, for each link on the way to the folder, of the folder
+            that holds it and of its target.
+        hidden: Whether an entry is left out without being looked at.
     """
     here = os.path.join(root, below) if below else root
     for entry in _entries(here):
         path = os.path.join(below, entry.name)
-        if is_hidden(entry.name):
+        if hidden(entry):
             left_out.hidden += 1
         elif _is(entry, "dir"):
             passed = above
@@ -181,8 +208,9 @@ def _walk(
                 if any(_contains(target, place) for place in (*above, os.path.realpath(here))):
                     left_out.loops.append(path)
                     continue
-                passed = (*above, target)
-            yield from _walk(root, path, endings, left_out, passed)
+                # The way up from the link counts, too: two folders may hold links to each other.
+                passed = (*above, os.path.realpath(here), target)
+            yield from _walk(root, path, endings, left_out, passed, hidden)
         elif _is_image(entry, endings):
             yield path
         else:
@@ -212,6 +240,10 @@ def _is(entry: os.DirEntry[str], kind: str) -> bool:
         return entry.is_dir() if kind == "dir" else entry.is_file()
     except OSError:  # a link to itself
         return False
+
+
+def _is_dotted_file(entry: os.DirEntry[str]) -> bool:
+    return entry.name.startswith(".") and not _is(entry, "dir")
 
 
 def _is_image(entry: os.DirEntry[str], endings: tuple[str, ...]) -> bool:

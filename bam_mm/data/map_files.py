@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bam_mm.data.opening import hides_bits, open_image
 from bam_mm.data.orientation import exif_orientation
 from bam_mm.errors import InputError
 
@@ -58,7 +59,7 @@ def read_map(data: bytes, path: str) -> np.ndarray:
             f"{path} is a pointer of Git LFS instead of a map: fetch the files with git lfs pull"
         )
     try:
-        with Image.open(BytesIO(data), formats=(*LOSSLESS, *LOSSY)) as image:
+        with open_image(BytesIO(data), (*LOSSLESS, *LOSSY)) as image:
             _check_kind(image, data, path)
             values = _values(image, data)
     except InputError:
@@ -83,7 +84,7 @@ def read_map_file(path: str | Path) -> np.ndarray:
 def is_wide(path: str | Path) -> bool:
     """Return whether a map's header allows values beyond 8 bits; False if it cannot be read."""
     try:
-        with Image.open(path, formats=LOSSLESS) as image:
+        with open_image(path, LOSSLESS) as image:
             return image.mode.startswith(("I", "F"))
     except Exception:
         return False
@@ -120,6 +121,8 @@ def _fault_of_depth(image: Image.Image, data: bytes) -> str:
         if len(bits) > 1 and max(bits) > 8:
             return f"has {max(bits)} bits in several channels"
         return "stores 0 as white" if tags.get(_PHOTOMETRIC) == 0 else ""
+    if hides_bits(image, data):
+        return "is a bitmap with a palette of black and white, of which only one bit would be read"
     if image.format == "PPM" and (image.mode == "1" or _decoder(image) != "raw"):
         return "is a Netpbm file with text, with bits, or with another maximum than 255 or 65535"
     return ""

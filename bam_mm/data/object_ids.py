@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from bam_mm.data.indexed_png import voc_palette
+from bam_mm.data.opening import hides_bits, open_image
 from bam_mm.errors import listing
 
 VOID = 255
@@ -21,6 +23,9 @@ MOST_OBJECTS = 32
 
 HIGHEST_BESIDE_VOID = 100
 """Largest grey level that is taken for an id where 255 is used too: others are blurred edges."""
+
+DAVIS_COLOURS = 22
+"""Number of colours at the start of DAVIS's palette that follow PASCAL VOC's."""
 
 SMALLEST_SHARE = 0.02
 """Smallest area of all objects as a fraction of the void's area."""
@@ -106,6 +111,8 @@ def next_ids(path: str | Path, rule: IdRule) -> np.ndarray:
         return _apply_single(values, path)
     if palette is None:
         _check_grey(values, path)
+    elif palette.ravel().tolist() == list(rule.palette):  # The same indices mean the same ids.
+        return values
     elif rule.colours and _misplaced(_used_colours(values, palette), rule.colours):
         return _recolour(values, palette, rule.colours, path)
     return values
@@ -113,7 +120,13 @@ def next_ids(path: str | Path, rule: IdRule) -> np.ndarray:
 
 def _read(path: str | Path) -> tuple[np.ndarray, np.ndarray | None, str]:
     """Return (H, W) uint8 values, the palette (n, 3) or None, and what differs from DAVIS."""
-    with Image.open(path) as image:
+    data = Path(path).read_bytes()
+    with open_image(BytesIO(data)) as image:
+        if hides_bits(image, data):
+            raise ValueError(
+                f"{path} is a bitmap with a palette of black and white, of which only one bit "
+                f"would be read: {_REMEDY}"
+            )
         if image.format == "JPEG":
             raise ValueError(f"{path} is a JPEG, which blurs the edges between ids: {_REMEDY}")
         mode, pixels = image.mode, np.asarray(image)
@@ -152,7 +165,7 @@ def _ids_of_rgb(pixels: np.ndarray, path: str | Path) -> np.ndarray:
     if strange:
         raise ValueError(
             f"{path} shows colours, not ids, and {len(strange)} of its {len(colours)} colours are "
-            f"not of DAVIS's palette ({listing(strange, 3)}): {_REMEDY}"
+            f"not of the palette of DAVIS or PASCAL VOC ({listing(strange, 3)}): {_REMEDY}"
         )
     ids = np.array([known[code] for code in colours.tolist()], np.uint8)
     return ids[places.reshape(codes.shape)]
@@ -204,7 +217,11 @@ def _misplaced(used: Mapping[int, Colour], known: Mapping[Colour, int]) -> bool:
 def _lookup(used: Mapping[int, Colour], palette: np.ndarray) -> dict[Colour, int]:
     if len(set(used.values())) < len(used):
         return {}
-    return {**{_colour(c): i for i, c in reversed(list(enumerate(palette)))}, **_inverse(used)}
+    colours = [_colour(row) for row in palette]
+    # A palette is often filled up with one colour, which then says nothing about its indices.
+    numbers = Counter(colours)
+    once = {colour: index for index, colour in enumerate(colours) if numbers[colour] == 1}
+    return {**once, **_inverse(used)}
 
 
 def _recolour(
@@ -214,9 +231,9 @@ def _recolour(
     strange = [index for index in _present(values) if used.get(index) not in known]
     if strange:
         raise ValueError(
-            f"{path} has a palette in another order than the video's first annotation or DAVIS's "
-            f"palette, and the colours of its indices {listing(strange)} are unknown: {_REMEDY}, "
-            "and the same palette in every frame"
+            f"{path} has a palette in another order than the video's first annotation or that "
+            f"of DAVIS and PASCAL VOC, and the colours of its indices {listing(strange)} are "
+            f"unknown: {_REMEDY}, and the same palette in every frame"
         )
     table = np.zeros(256, np.uint8)
     for index, colour in used.items():
@@ -244,4 +261,7 @@ def _voc_colours() -> np.ndarray:
 
 @cache
 def _voc_ids() -> dict[Colour, int]:
-    return {_colour(colour): index for index, colour in enumerate(_voc_colours())}
+    ids = {_colour(colour): index for index, colour in enumerate(_voc_colours())}
+    # DAVIS's own annotations have 191 instead of VOC's 192, and grey from id 22 on.
+    davis = np.where(_voc_colours() == 192, 191, _voc_colours())[:DAVIS_COLOURS]
+    return {**ids, **{_colour(colour): index for index, colour in enumerate(davis)}}

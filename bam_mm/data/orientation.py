@@ -6,6 +6,7 @@ turn them; some annotation tools do not. Everything here is read from the header
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bam_mm.data.exif import ORIENTATION, upright
+from bam_mm.data.exif import ORIENTATION, orientation_of, upright
+from bam_mm.data.opening import open_image
 from bam_mm.errors import InputError
 
 Size = tuple[int, int]
@@ -21,6 +23,10 @@ Size = tuple[int, int]
 AUTO, STORED, UPRIGHT = CHOICES = ("auto", "stored", "upright")
 """Values of the option ``orientation``: what decides where sizes do not tell."""
 
+_PUBLISHED = re.compile(
+    r"([^/]*/)?ADE_(train|val)_[0-9]{8}\.jpg"  # ADE20K
+    r"|instances_[^/]*2017[^/]*\.json/[0-9]{12}\.jpg"  # COCO
+)
 _ACROSS = (5, 6, 7, 8)
 _INVERSE = {6: 8, 8: 6}
 
@@ -48,11 +54,11 @@ class Header:
 
 def exif_orientation(image: Image.Image) -> int:
     """Return the Exif orientation of an opened image, 1 to 8; 1 if there is none."""
-    # In other cases Pillow decodes a PNG to look for Exif behind its pixels.
-    if "exif" not in image.info and image.format != "TIFF":
-        return 1
-    found = image.getexif().get(ORIENTATION, 1)
-    return found if found in range(1, 9) else 1
+    if image.format == "TIFF":
+        found = image.tag_v2.get(ORIENTATION, 1)  # type: ignore[attr-defined]
+        return found if found in range(1, 9) else 1
+    # Pillow's own reading also accepts XMP and numbers of other types, which decoders ignore.
+    return orientation_of(image.info.get("exif", b"").removeprefix(b"Exif\0\0"))
 
 
 def _orientation_or_1(image: Image.Image) -> int:
@@ -72,7 +78,7 @@ def read_header(path: str | Path) -> Header | None:
         The header; None if Pillow cannot read it, so that the loader decides about the file.
     """
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             width, height = image.size
             orientation = _orientation_or_1(image)
             # Pillow names the size of a TIFF after its rotation.
@@ -81,6 +87,19 @@ def read_header(path: str | Path) -> Header | None:
             return Header((height, width), orientation, str(image.format))
     except Exception:
         return None
+
+
+def is_published(image: str | Path, annotations: str | Path = "") -> bool:
+    """Return whether an image is one of ADE20K or COCO 2017, by the names of its files.
+
+    Published numbers on these data sets, and on parts of them, are those of upright pixels.
+
+    Args:
+        image: Path of the image.
+        annotations: Path of the instance file, if there is one.
+    """
+    names = [Path(path).name for path in (annotations, image) if str(path)]
+    return _PUBLISHED.fullmatch("/".join(names)) is not None
 
 
 def turn(image: np.ndarray, orientation: int, *, back: bool = False) -> np.ndarray:

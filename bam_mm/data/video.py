@@ -16,6 +16,8 @@ from bam_mm.data.orientation import read_header
 from bam_mm.data.video_files import annotation_files, frame_files
 from bam_mm.errors import InputError
 
+_RESTORE = "restore the file from its source"
+
 
 class FaultyVideo(InputError):
     """A fault of one video, which does not affect the others."""
@@ -59,11 +61,12 @@ class Video:
         """
         path = self.frames[t]
         try:
-            image = decode_image(Path(path).read_bytes(), path)
-        except (OSError, InputError) as error:
+            image = decode_image(Path(path).read_bytes(), path, _RESTORE)
+        except InputError as error:  # The message names the file and what is wrong with it.
+            raise FaultyVideo(f"video {self.name}: frame {error}") from error
+        except OSError as error:
             raise FaultyVideo(
-                f"video {self.name}: frame {path} is missing, empty, truncated or not an image; "
-                "restore the file from its source"
+                f"video {self.name}: frame {path} cannot be read ({error.strerror}): {_RESTORE}"
             ) from error
         if image.shape[:2] != self.size:
             # OpenCV applies the EXIF orientation, but the size in the header does not include it.

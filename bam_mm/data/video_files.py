@@ -27,10 +27,12 @@ def frame_files(folder: Path) -> tuple[list[Path], list[str]]:
     Returns:
         Paths of the frames, and notes on files that are left out.
     """
-    entries = [path for path in folder.iterdir() if not is_hidden(path)]
-    images = [path for path in entries if path.suffix.lower() in IMAGE_ENDINGS and path.is_file()]
-    others = sorted(path.name for path in entries if path not in set(images))
-    notes = [f"no frames: {listing(others, 3)}"] if others else []
+    images: list[Path] = []
+    others: list[Path] = []
+    for path in (path for path in folder.iterdir() if not is_hidden(path)):
+        is_image = path.suffix.lower() in IMAGE_ENDINGS and path.is_file()
+        (images if is_image else others).append(path)
+    notes = [f"no frames: {listing(sorted(path.name for path in others), 3)}"] if others else []
     frames = _one_of_each(images, IMAGE_ENDINGS)
     if len(frames) < len(images):
         doubles = len(images) - len(frames)

@@ -50,6 +50,16 @@ def png(ids, depth, colour=0, chunks=()):
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in parts)
 
 
+def bitmap(ids):
+    """Write (H, W) ids of 8 bits as a BMP by hand, with a palette of only black and white."""
+    width = -(-ids.shape[1] // 4) * 4
+    rows = np.zeros((ids.shape[0], width), np.uint8)
+    rows[:, : ids.shape[1]] = ids[::-1]
+    header = struct.pack("<IiiHHIIiiII", 40, *ids.shape[::-1], 1, 8, 0, rows.size, 0, 0, 2, 2)
+    start = struct.pack("<2sIHHI", b"BM", 62 + rows.size, 0, 0, 62)
+    return start + header + b"\0\0\0\0\xff\xff\xff\0" + rows.tobytes()
+
+
 def _chunk(name, data):
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 

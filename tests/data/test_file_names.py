@@ -1,6 +1,7 @@
 """Which files are hidden, and the order of numbered names."""
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -22,9 +23,10 @@ from bam_mm.data.file_names import is_hidden, natural_key
 def test_files_of_systems_are_hidden(name):
     assert is_hidden(name)
     assert is_hidden(f"/data/photos/{name}")
+    assert is_hidden(Path("photos") / name) and is_hidden(f"photos/{name}/")
 
 
-@pytest.mark.parametrize("name", ["photo.jpg", "a.b.png", "_draft.png", "/home/.data/x.jpg"])
+@pytest.mark.parametrize("name", ["photo.jpg", "a.b.png", "_draft.png", "/home/.data/x.jpg", "."])
 def test_files_of_users_are_not_hidden(name):
     assert not is_hidden(name)
 

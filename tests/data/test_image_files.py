@@ -182,6 +182,15 @@ def test_links_in_a_circle_of_two_folders_end(tmp_path):
     assert images == ["1.jpg", "x/2.jpg"] and left_out.loops == ["x/y"]
 
 
+def test_folders_with_links_to_each_other(tmp_path):
+    touch(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "a/to_b").symlink_to("../b")
+    (tmp_path / "b/to_a").symlink_to("../a")
+    images, left_out = find_images(tmp_path)
+    assert images == ["a/1.jpg", "a/to_b/2.jpg", "b/2.jpg", "b/to_a/1.jpg"]
+    assert sorted(left_out.loops) == ["a/to_b/to_a", "b/to_a/to_b"]
+
+
 @pytest.mark.parametrize("target, words", [("nowhere", "no place"), (".", "a folder that")])
 def test_a_class_that_is_a_faulty_link_stops(target, words, tmp_path):
     touch(tmp_path, "train/a/1.jpg", "val/a/1.jpg")

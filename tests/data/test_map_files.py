@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 from bam_mm import InputError
 from bam_mm.data.map_files import is_wide, read_map, read_map_file
 from bam_mm.data.map_labels import to_labels
-from tests.data.annotated import encoded, palette, png
+from tests.data.annotated import bitmap, encoded, palette, png
 from tests.fuzzing import fuzz_settings
 
 IDS = np.array([[0, 1, 2], [3, 2, 255], [7, 1, 0], [9, 9, 150]], np.uint8)
@@ -48,6 +48,7 @@ READ = {
     "equal channels, opaque": (encoded(np.dstack([IDS] * 3 + [OPAQUE])), IDS),
     "grey with opacity": (encoded(np.dstack([IDS, OPAQUE])), IDS),
     "bmp": (encoded(IDS, "BMP"), IDS),
+    "bmp of 1 bit": (encoded(Image.fromarray(BINARY * 255).convert("1"), "BMP"), BINARY),
     "pgm": (encoded(IDS, "PPM"), IDS),
     "tiff": (encoded(IDS, "TIFF", compression="tiff_lzw"), IDS),
     "tiff of 16 bits": (encoded(Image.fromarray(MANY), "TIFF"), MANY),
@@ -91,6 +92,7 @@ REFUSED = {
     "animated png": (encoded(IDS, "PNG", **SEVERAL), "has several frames"),
     "exif": (encoded(IDS, exif=EXIF), "has Exif orientation 3"),
     "pgm with another maximum": (b"P5 2 1 9 \1\2", "is a Netpbm file"),
+    "bitmap of black and white": (bitmap(BINARY), "is a bitmap .* only one bit would be read: sa"),
     "pbm": (encoded(Image.fromarray(BINARY * 255).convert("1"), "PPM"), "is a Netpbm file"),
     "empty": (b"", r"is empty \(0 bytes\): restore the map"),
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a pointer of Git"),

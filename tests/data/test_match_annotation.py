@@ -1,14 +1,22 @@
 """Photographs that Exif turns: the pixels that their annotation belongs to, or one message."""
 
+import struct
+import zlib
+
 import cv2
 import mmcv
 import numpy as np
 import pytest
 from mmcv.transforms import Compose, LoadImageFromFile
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from bam_mm import InputError
 from bam_mm.data import MatchAnnotation
+from bam_mm.data.decoding import decode_image
+from bam_mm.data.map_files import read_map_file
 from bam_mm.data.match_annotation import as_evaluated
+from bam_mm.data.object_ids import first_ids
 from bam_mm.data.orientation import read_header
 from tests.data.annotated import encoded, photograph
 
@@ -125,3 +133,56 @@ def test_pictures_show_the_pixels_that_were_evaluated(tmp_path):
     assert as_evaluated(upright, info["img_path"], (8, 6), steps) is upright
     assert as_evaluated(upright, info["img_path"], (6, 8), {}) is upright
     assert np.array_equal(upright, mmcv.imread(info["img_path"]))
+
+
+XMP = b'<x:xmpmeta xmlns:tiff="t" tiff:Orientation="6"></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("exif", ["none", "another tag", "as text"])
+def test_headers_and_pixels_have_the_same_orientation(format, exif, tmp_path):
+    """Loaders ignore XMP, and numbers that are stored as another type than Exif's."""
+    tags = Image.Exif()
+    if exif == "another tag":
+        tags[0x0110] = "camera"
+    settings = {} if exif == "none" else dict(exif=tags.tobytes())
+    if exif == "as text":
+        entry = struct.pack("<HHHI4sI", 1, 0x0112, 2, 2, b"6\0\0\0", 0)
+        settings = dict(exif=b"Exif\0\0II*\0\x08\0\0\0" + entry)
+    if format == "PNG":
+        settings["pnginfo"] = PngInfo()
+        settings["pnginfo"].add_itxt("XML:com.adobe.xmp", XMP.decode())
+    else:
+        settings["xmp"] = XMP
+    data = encoded(np.zeros((6, 8, 3), np.uint8), format, **settings)
+    (tmp_path / "a").write_bytes(data)
+    assert read_header(tmp_path / "a").upright == decode_image(data, "a").shape[:2] == (6, 8)
+
+
+def test_an_animation_is_not_turned_by_its_xmp(monkeypatch):
+    monkeypatch.setattr("bam_mm.data.decoding.cv2.imdecode", lambda *_: None)
+    image = np.zeros((6, 8, 3), np.uint8)
+    exif = Image.Exif()
+    assert decode_image(encoded(image, "WEBP", xmp=XMP), "a").shape[:2] == (6, 8)
+    exif[0x0112] = 6
+    assert decode_image(encoded(image, "WEBP", exif=exif), "a").shape[:2] == (8, 6)
+
+
+def test_headers_of_images_beyond_the_limit_of_pillow(tmp_path):
+    """An aerial image of 195 megapixels, of which only the header is read."""
+    data = bytearray(photograph(orientation=3, format="PNG"))
+    data[16:24] = struct.pack(">II", 15000, 13000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    (tmp_path / "a.png").write_bytes(data)
+    header = read_header(tmp_path / "a.png")
+    assert (header.stored, header.orientation) == ((13000, 15000), 3)
+
+
+def test_a_limit_of_the_program_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
+    map_ = np.array([[0, 1, 2, 3]] * 6, np.uint8)
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(map_))
+    np.testing.assert_array_equal(read_map_file(path), map_)
+    np.testing.assert_array_equal(first_ids(path)[0], map_)
+    assert Image.MAX_IMAGE_PIXELS == 7

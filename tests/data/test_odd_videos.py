@@ -11,7 +11,9 @@ from PIL import Image
 
 from bam_mm import DAVISDataset, InputError
 from bam_mm.data.indexed_png import read_indexed, voc_palette, write_indexed
+from bam_mm.data.object_ids import first_ids, next_ids
 from bam_mm.data.video import FaultyVideo
+from tests.data.annotated import bitmap
 from tests.fuzzing import fuzz_settings
 
 SIZE = (16, 24)
@@ -94,6 +96,13 @@ def as_rgb(path, ids, t):
     Image.fromarray(colours[ids]).save(path)
 
 
+def as_davis_rgb(path, ids, t):
+    """DAVIS writes 191 where PASCAL VOC writes 192, as in the colour of id 9."""
+    colours = np.array(voc_palette(), np.uint8).reshape(-1, 3)
+    colours[colours == 192] = 191
+    Image.fromarray(colours[ids]).save(path)
+
+
 SAME_IDS = {
     "ids as grey levels": grey,
     "ids as grey levels in all channels": lambda p, i, t: Image.fromarray(
@@ -114,6 +123,7 @@ SAME_IDS = {
         p, i, voc_palette()[:12], optimize=True
     ),
     "a palette of greys": lambda p, i, t: save_p(p, i, np.repeat(np.arange(256), 3).tolist()),
+    "colours of DAVIS's own palette": as_davis_rgb,
     "a palette of black alone": lambda p, i, t: save_p(p, i, [0] * 768),
     "palettes in another order in each frame": sort_palette_anew,
 }
@@ -191,7 +201,12 @@ def mixed_later(path, ids, t):
         Image.fromarray((ids > 0).astype(np.uint8) * 255).save(path)
 
 
+def as_bitmap(path, ids, t):
+    path.write_bytes(bitmap((ids > 0).astype(np.uint8)))
+
+
 LEFT_OUT = {
+    "a bitmap of black and white": (as_bitmap, ("only one bit would be read", "indexed PNG")),
     "a stray pixel beside an object of 255": (stray_pixel, ("255 (void)", "only 1", "clear")),
     "a blurred mask": (blurred, ("grey levels", "nearest-neighbour")),
     "colours of no known palette": (painted, ("4 of its 4 colours", "#010203", "indexed PNG")),
@@ -209,6 +224,40 @@ def test_pixels_that_are_not_ids_leave_the_video_out(tree, kind):
     message = data.metainfo["left_out"]["a"]
     for word in ("video a: annotation", "00000.png", *words):
         assert word in message, message
+
+
+FILLED = [0, 0, 0, 128, 0, 0, 0, 128, 0] + [255] * 759
+
+
+@pytest.mark.parametrize("palette", [FILLED, FILLED[:9] + [0] * 759], ids=["white", "black"])
+def test_void_that_first_appears_later_is_void(palette, tmp_path):
+    """Palettes are filled up with one colour, which 255 has, and so has the first unused index."""
+    ids = np.array([[0, 1, 2, 2]] * 4, np.uint8)
+    later = np.where(np.arange(16).reshape(4, 4) == 0, np.uint8(255), ids)
+    save_p(tmp_path / "0.png", ids, palette)
+    _, rule = first_ids(tmp_path / "0.png")
+    for colours in (palette, [*palette[:6], 0, 0, 255, *palette[9:]]):
+        save_p(tmp_path / "1.png", later, colours)
+        np.testing.assert_array_equal(next_ids(tmp_path / "1.png", rule), later)
+
+
+def test_ids_of_all_colours_of_davis(tmp_path):
+    numbers = np.arange(22, dtype=np.uint8).reshape(2, 11)
+    colours = np.array(voc_palette(), np.uint8).reshape(-1, 3)
+    for white in (192, 191):
+        shown = np.where(colours == 192, white, colours)[numbers]
+        Image.fromarray(shown.astype(np.uint8)).save(tmp_path / "a.png")
+        np.testing.assert_array_equal(first_ids(tmp_path / "a.png")[0], numbers)
+
+
+def test_what_is_wrong_with_a_frame_is_named(tree):
+    video = DAVISDataset(str(tree), sequences=["a"])[0]["video"]
+    frames(tree)[1].write_bytes(b"")
+    frames(tree)[2].unlink()
+    with pytest.raises(FaultyVideo, match=r"a: frame .*00001.jpg is empty .*: restore the file"):
+        video.frame(1)
+    with pytest.raises(FaultyVideo, match=r"frame .*00002.jpg cannot be read \(No such.*: restore"):
+        video.frame(2)
 
 
 def test_a_later_annotation_of_another_kind_is_found_when_it_is_read(tree):

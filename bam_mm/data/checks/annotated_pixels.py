@@ -20,19 +20,11 @@ from bam_mm.data.checks.sampled_maps import (
 )
 from bam_mm.data.loading import decode_image
 from bam_mm.data.match_annotation import MatchAnnotation, has_annotation, steps_of
-from bam_mm.data.orientation import STORED, UPRIGHT, Header, read_header
+from bam_mm.data.orientation import STORED, UPRIGHT, Header, is_published, read_header
 from bam_mm.errors import InputError
 
 SAMPLE = 32
 """Number of images whose headers are read."""
-
-OFFICIAL_SIZES = {
-    "ADE_train_": (20210,),
-    "ADE_val_": (2000,),
-    "instances_train2017.json": (117266, 118287),
-    "instances_val2017.json": (4952, 5000),
-}
-"""Numbers of images of published data by the start of their files' names."""
 
 
 def check_annotated_pixels(dataset: Any, classes: int, part: str) -> None:
@@ -134,16 +126,15 @@ def settle_official(dataset: Any, infos: list[dict], matching: MatchAnnotation |
     """Read published data sets upright where sizes do not tell, as all published numbers do.
 
     Args:
-        dataset: Data set, recognised by its number of images and the names of its files.
+        dataset: Data set, or a part of one, recognised by the names of its files.
         infos: Some of its entries.
         matching: Transform of its pipeline to set; None if there is none.
     """
     if matching is None or matching.orientation != "auto" or not infos:
         return
-    names = (Path(infos[0]["img_path"]).name, Path(getattr(dataset, "ann_file", "") or "").name)
-    for start, sizes in OFFICIAL_SIZES.items():
-        if len(dataset) in sizes and any(name.startswith(start) for name in names):
-            matching.orientation = UPRIGHT
+    file = getattr(dataset, "ann_file", "") or ""
+    if all(is_published(info["img_path"], file) for info in infos):
+        matching.orientation = UPRIGHT
 
 
 def _is_local(info: dict) -> bool:

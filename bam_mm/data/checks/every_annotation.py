@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from bam_mm.data.checks.folders import Finding, images_in
+from bam_mm.data.checks.own_instances import folder_of_images
+from bam_mm.data.file_names import is_hidden
 from bam_mm.data.map_files import read_map_file
 from bam_mm.data.map_labels import to_labels
-from bam_mm.data.orientation import AUTO, STORED, choose_pixels, read_header
+from bam_mm.data.orientation import AUTO, STORED, UPRIGHT, choose_pixels, is_published, read_header
 from bam_mm.errors import InputError
 
 MOST = 20
@@ -53,21 +55,24 @@ def check_maps(root: Path, num_classes: int, progress: Callable = iter) -> list[
 
 
 def check_instance_sizes(root: Path, progress: Callable = iter) -> list[Finding]:
-    """Check the size of every image of the instance files in ``root/annotations``.
+    """Check the size of every image of the instance files below a folder.
+
+    Files without boxes and masks, such as those of captions, are left out.
 
     Args:
-        root: Folder of the data set, in the layout of COCO.
+        root: Folder of the data set, or one instance file with its images beside or below it.
         progress: Wrapper of the iteration, such as ``rich.progress.track``.
 
     Returns:
         For each file with images, the first faults or a finding that all sizes fit.
     """
     findings = []
-    for path in sorted((root / "annotations").glob("*.json")):
-        entries = _images_of(path)
-        folder = _folder_of(entries, root)
+    for path in [root] if root.is_file() else sorted(root.rglob("*.json")):
+        content = {"images": []} if is_hidden(path) else _instances_of(path)
+        folder = folder_of_images(root.parent if root.is_file() else root, path, content)
         if folder is None:
             continue
+        entries = content["images"]
         faults = [_finding(error) for error in _size_faults(progress(entries), folder, path)]
         findings += _first(faults, f"images of {path.name}") or [
             Finding(True, f"sizes of {len(entries):,} images of {path} are those of the files")
@@ -82,7 +87,8 @@ def _check_map(path: Path, image: Path | None, num_classes: int) -> tuple[np.nda
     if header is not None:
         height, width = ids.shape
         source = f"its map {path}"
-        chosen = choose_pixels(header, (height, width), AUTO, path=str(image), source=source)
+        choice = UPRIGHT if is_published(str(image)) else AUTO
+        chosen = choose_pixels(header, (height, width), choice, path=str(image), source=source)
         stored = chosen == STORED and header.orientation != 1
     to_labels(ids, num_classes, str(path), reduced=True)
     return ids, stored
@@ -90,35 +96,28 @@ def _check_map(path: Path, image: Path | None, num_classes: int) -> tuple[np.nda
 
 def _size_faults(entries: Sequence[dict], folder: Path, place: Path) -> Iterator[InputError]:
     for entry in entries:
-        header = read_header(folder / entry["file_name"])
+        path = str(folder / entry["file_name"].replace("\\", "/"))
+        header = read_header(path)
         size = (entry.get("height"), entry.get("width"))
         if header is None:
             continue
         known: Any = None if None in size else size
-        path = str(folder / entry["file_name"])
         try:
-            choose_pixels(header, known, AUTO, path=path, source=f"its entry in {place}")
+            choice = UPRIGHT if is_published(path, place) else AUTO
+            choose_pixels(header, known, choice, path=path, source=f"its entry in {place}")
         except InputError as error:
             yield error
 
 
-def _images_of(path: Path) -> list[dict]:
+def _instances_of(path: Path) -> dict[str, list[dict]]:
+    """Return the images of a file with boxes or masks; none for any other file."""
     try:
         content = json.loads(path.read_bytes())
-        return [entry for entry in content["images"] if isinstance(entry["file_name"], str)]
-    except (ValueError, KeyError, TypeError):
-        return []  # The check of instance files reports it.
-
-
-def _folder_of(entries: Sequence[dict], root: Path) -> Path | None:
-    """Return the folder of a file's images: below the data set's, and the first that has one."""
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
-    folders += [path for folder in folders[1:] for path in sorted(folder.glob("*/"))]
-    for entry in entries[:1]:
-        for folder in folders:
-            if (folder / entry["file_name"]).is_file():
-                return folder
-    return None
+        annotated = any("bbox" in each or "segmentation" in each for each in content["annotations"])
+        images = [entry for entry in content["images"] if isinstance(entry["file_name"], str)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {"images": []}  # The check of instance files reports it.
+    return {"images": images if annotated else []}
 
 
 def _name(path: Path, folder: Path) -> str:

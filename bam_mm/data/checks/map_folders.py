@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from mmengine.logging import print_log
 
 from bam_mm.data.file_names import IMAGE_ENDINGS, is_hidden
+from bam_mm.data.image_files import find_files
 from bam_mm.errors import InputError, listing
 
 
@@ -27,7 +28,8 @@ def check_endings(images: Path, maps: Path | None, endings: tuple[str, str], par
 
     Raises:
         InputError: If no image has the ending, an image with a map has another one, all maps have
-            another one, or mmseg would read a file that a system put there.
+            another one, a link leads back to a folder that contains it, or mmseg would read a file
+            that a system put there.
     """
     ending, map_ending = endings
     names = [
@@ -41,7 +43,7 @@ def check_endings(images: Path, maps: Path | None, endings: tuple[str, str], par
             f"{images / hidden[0]} was put there by a system, and would be read as an image: "
             f"delete {(images / hidden[0]).parent} ({len(hidden)} such files)"
         )
-    others = [n for n in names if _is_image(n) and n not in set(read)]
+    others = [n for n in names if _is_image(n) and not n.endswith(ending)]
     if not read and others:
         raise InputError(
             f"no image in {images} ends in {ending!r}, it has {_counted(others)}: set "
@@ -74,12 +76,22 @@ def check_endings(images: Path, maps: Path | None, endings: tuple[str, str], par
             )
 
 
-def files_below(folder: Path) -> Iterator[str]:
-    """Yield the paths of all files below a folder, relative to it, except those named ``.NAME``."""
-    for root, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            if not name.startswith("."):
-                yield os.path.relpath(os.path.join(root, name), folder)
+def files_below(folder: Path) -> list[str]:
+    """Return the paths of all files below a folder, relative to it, except those named ``.NAME``.
+
+    Raises:
+        InputError: If a link points to a folder that contains it, which mmseg would follow for
+            ever, or a folder cannot be listed.
+    """
+    if not folder.is_dir():
+        return []
+    files, left_out = find_files(folder)
+    if left_out.loops:
+        raise InputError(
+            f"{folder / min(left_out.loops)} is a link to a folder that contains it, and mmseg "
+            "would read its images again and again: delete it"
+        )
+    return files
 
 
 def _is_image(name: str) -> bool:

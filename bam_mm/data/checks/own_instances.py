@@ -37,7 +37,7 @@ def check_own_instances(root: str | Path) -> list[Finding]:
         folder = root.parent if root.is_file() else root
         try:
             content = read_document(path)
-            images = _folder_of_images(folder, path, content)
+            images = folder_of_images(folder, path, content)
             size_of = None if images is None else header_size(images)
             # Every annotation is looked at, not a sample as at the start of a run.
             found = check_instances(content, str(path), size_of, most=sys.maxsize)
@@ -54,7 +54,7 @@ def _files_in(root: Path) -> list[Path]:
     return sorted(found, key=natural_key)
 
 
-def _folder_of_images(root: Path, path: Path, content: dict[str, Any]) -> Path | None:
+def folder_of_images(root: Path, path: Path, content: dict[str, Any]) -> Path | None:
     """Return the folder of a file's images: one that has the first, if possible of the same name.
 
     Several splits may have images of the same names.

@@ -14,6 +14,7 @@ from bam_mm import InputError
 from bam_mm.data.checks import annotated_pixels, sampled_maps
 from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.data.checks.sampled_maps import evenly_spaced
+from bam_mm.data.orientation import is_published
 from tests.data.annotated import encoded, palette, photograph, png
 
 IDS = np.array([[1, 2, 3, 1]] * 6, np.uint8).repeat(2, axis=1)
@@ -46,22 +47,24 @@ def maps(folder, data=GREY, *, steps=None, reduced=True, number=4, image=PHOTO, 
     )
 
 
-def instances(folder, sizes, *, orientation=1, steps=None, size=(6, 8)):
+def instances(
+    folder, sizes, *, orientation=1, steps=None, size=(6, 8), file="i.json", name="{:03d}.jpg"
+):
     """Make a data set of an image for each (height, width) of ``sizes`` in its file."""
     (folder / "images").mkdir(exist_ok=True)
     entries, boxes = [], []
     for index, (height, width) in enumerate(sizes):
-        name = f"{index:03d}.jpg"
-        (folder / "images" / name).write_bytes(photograph(size, orientation))
-        entries.append(dict(id=index, file_name=name, height=height, width=width))
+        path = folder / "images" / name.format(index)
+        path.write_bytes(photograph(size, orientation))
+        entries.append(dict(id=index, file_name=path.name, height=height, width=width))
         boxes.append(dict(id=index + 1, image_id=index, category_id=1, iscrowd=0, area=4,
                           bbox=[1, 1, 2, 2], segmentation=[[1, 1, 3, 1, 3, 3, 1, 3]]))  # fmt: skip
     content = dict(images=entries, annotations=boxes, categories=[dict(id=1, name="a")])
-    (folder / "i.json").write_text(json.dumps(content))
+    (folder / file).write_text(json.dumps(content))
     init_default_scope("mmdet")
     return CocoDataset(
         data_root=str(folder),
-        ann_file="i.json",
+        ann_file=file,
         data_prefix=dict(img="images"),
         metainfo=dict(classes=("a",)),
         pipeline=[READ_IMAGE, dict(type="bam_mm.MatchAnnotation")] if steps is None else steps,
@@ -203,15 +206,31 @@ def test_pipelines_without_our_transforms(tmp_path):
         check_dense_data(MODEL, data, "train")
 
 
-def test_published_data_stay_upright(tmp_path, monkeypatch):
-    """Every published number on ADE20K and COCO is one of upright pixels."""
-    sizes = {"i.json": (2,)}
-    monkeypatch.setattr("bam_mm.data.checks.annotated_pixels.OFFICIAL_SIZES", sizes)
-    data = instances(tmp_path, [(6, 8)] * 2, orientation=3)
+@pytest.mark.parametrize("file", ["instances_val2017.json", "instances_train2017_1percent.json"])
+def test_published_data_stay_upright(file, tmp_path):
+    """Every published number on COCO is one of upright pixels, also on a part of it."""
+    published = dict(orientation=3, file=file, name="{:012d}.jpg")
+    data = instances(tmp_path, [(6, 8)] * 2, **published)
     check_dense_data(MODEL, data, "train")
     assert data.pipeline.transforms[1].orientation == "upright"
-    with pytest.raises(InputError, match="Exif orientation 3"):
-        check_dense_data(MODEL, instances(tmp_path, [(6, 8)] * 3, orientation=3), "train")
+    for own in (dict(file="mine.json"), dict(name="photo{}.jpg")):
+        with pytest.raises(InputError, match="Exif orientation 3"):
+            check_dense_data(MODEL, instances(tmp_path, [(6, 8)] * 3, **published | own), "train")
+
+
+@pytest.mark.parametrize(
+    "image, annotations, published",
+    [
+        ("images/training/ADE_train_00000001.jpg", "", True),
+        ("ADE_val_00002000.jpg", "lists/few.txt", True),
+        ("ADE_val_mine.jpg", "", False),
+        ("train2017/000000000009.jpg", "a/instances_train2017.json", True),
+        ("000000000009.jpg", "", False),
+        ("2024.jpg", "instances_train2017.json", False),
+    ],
+)
+def test_names_of_published_data(image, annotations, published):
+    assert is_published(image, annotations) is published
 
 
 def test_an_image_that_cannot_be_read(tmp_path):

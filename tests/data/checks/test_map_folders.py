@@ -67,3 +67,24 @@ def test_images_without_a_map_are_counted(check, monkeypatch):
 
 def test_images_and_maps_in_one_folder(check):
     check(["a.jpg", "b.jpg"], ["a.png", "b.png"], same=True)
+
+
+@pytest.mark.parametrize("links", [{"images/x": ".", "images/y": "."},
+                                   {"images/x/to_y": "../y", "images/y/to_x": "../x"}])  # fmt: skip
+def test_links_in_a_circle_stop(links, check, tmp_path):
+    """mmseg follows links; two of them in a circle double its images at every step."""
+    check(["x.jpg"], ["x.png"])
+    for link, target in links.items():
+        (tmp_path / link).parent.mkdir(exist_ok=True)
+        (tmp_path / link).symlink_to(target)
+    with pytest.raises(InputError, match=r"images/x.* is a link to a folder that cont.*: delete"):
+        check(["x.jpg"], ["x.png"])
+
+
+def test_links_to_other_folders_are_followed(check, tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/b.JPG").touch()
+    check(["a.jpg"], ["a.png"])
+    (tmp_path / "images/more").symlink_to("../store")
+    with pytest.raises(InputError, match=r"1 images with a map in .*do not end in '\.jpg'"):
+        check(["a.jpg"], ["a.png", "more/b.png"])
