@@ -44,7 +44,7 @@ def check_maps(root: Path, num_classes: int, progress: Callable = iter) -> list[
             stored += is_stored
             unlabelled, pixels = unlabelled + int((ids == 0).sum()), pixels + ids.size
         except InputError as error:
-            faults.append(_finding(error))
+            faults.append(Finding.of(error))
     text = (
         f"{len(maps):,} maps have the sizes of their images and labels of 0 to {num_classes}; 0 "
         f"(unlabelled) covers {unlabelled / max(pixels, 1):.1%} of the pixels"
@@ -73,7 +73,7 @@ def check_instance_sizes(root: Path, progress: Callable = iter) -> list[Finding]
         if folder is None:
             continue
         entries = content["images"]
-        faults = [_finding(error) for error in _size_faults(progress(entries), folder, path)]
+        faults = [Finding.of(error) for error in _size_faults(progress(entries), folder, path)]
         findings += _first(faults, f"images of {path.name}") or [
             Finding(True, f"sizes of {len(entries):,} images of {path} are those of the files")
         ]
@@ -122,11 +122,6 @@ def _instances_of(path: Path) -> dict[str, list[dict]]:
 
 def _name(path: Path, folder: Path) -> str:
     return str(path.relative_to(folder).with_suffix(""))
-
-
-def _finding(error: InputError) -> Finding:
-    text, _, remedy = str(error).rpartition(": ")
-    return Finding(False, text, remedy)
 
 
 def _first(faults: list[Finding], what: str) -> list[Finding]:
