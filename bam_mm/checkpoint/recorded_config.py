@@ -86,14 +86,31 @@ def parse_settings(text: str) -> dict[str, Any]:
     Raises:
         SyntaxError: If the text is not valid Python.
     """
-    settings = {}
+    return parse_assignments(text)[0]
+
+
+def parse_assignments(text: str) -> tuple[dict[str, Any], set[str]]:
+    """Parse the assignments in a config, and name those that cannot be parsed.
+
+    Args:
+        text: Python code such as ``model = dict(type='BAM')``.
+
+    Returns:
+        The assigned values by name, and the names of the assignments that are left out.
+
+    Raises:
+        SyntaxError: If the text is not valid Python.
+    """
+    settings: dict[str, Any] = {}
+    left_out = set()
     for statement in ast.parse(text).body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name = statement.targets[0].id
             try:
-                settings[statement.targets[0].id] = _value(statement.value)
+                settings[name] = _value(statement.value)
             except ValueError:
-                continue
-    return settings
+                left_out.add(name)
+    return settings, left_out
 
 
 def _value(node: ast.expr) -> Any:

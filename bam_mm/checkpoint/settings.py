@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bam_mm.checkpoint.recorded_config import parse_settings
+from bam_mm.checkpoint.recorded_config import parse_assignments
 
 PARTS = (
     "model", "data_preprocessor", "optim_wrapper", "param_scheduler", "train_cfg",
@@ -52,8 +52,8 @@ def training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         config: Values by name; of mmengine's ``Config``, the result of ``to_dict()``.
 
     Returns:
-        Plain values as JSON stores them, without places, lengths, logging, workers, batch sizes
-        and the settings of precision.
+        Plain values as JSON stores them, without places, lengths, logging, workers, batch sizes,
+        the settings of precision, and entries that have no effect.
     """
     found = {name: config[name] for name in PARTS if config.get(name) is not None}
     for name in ("default_hooks", "custom_hooks"):
@@ -61,7 +61,10 @@ def training_settings(config: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = _hooks_that_matter(found[name])
     if isinstance(wrapper := found.get("optim_wrapper"), Mapping):
         found["optim_wrapper"] = {k: v for k, v in wrapper.items() if k not in PRECISION}
-    return json.loads(json.dumps(_without_neutral(found), default=repr))
+    if not (found.get("auto_scale_lr") or {}).get("enable"):
+        found.pop("auto_scale_lr", None)
+    plain = json.loads(json.dumps(_without_neutral(found), default=repr))
+    return {name: value for name, value in plain.items() if value not in ({}, [])}
 
 
 def setting_differences(recorded: str, config: Mapping[str, Any]) -> list[str]:
@@ -76,13 +79,16 @@ def setting_differences(recorded: str, config: Mapping[str, Any]) -> list[str]:
         holds no config that can be read.
     """
     try:
-        before = training_settings(parse_settings(recorded))
+        settings, left_out = parse_assignments(recorded)
     except SyntaxError:
         return []
-    after = training_settings(config)
-    # A value that is no literal is missing in the recorded config.
-    common = before.keys() & after.keys()
-    old, new = ({name: s[name] for name in before if name in common} for s in (before, after))
+    if not settings:
+        return []
+    before, after = training_settings(settings), training_settings(config)
+    # A value that is no literal cannot be compared. Without a seed, a run that is resumed continues
+    # with that of its checkpoint.
+    skipped = {*left_out, *({"randomness"} - (before.keys() & after.keys()))}
+    old, new = ({k: v for k, v in s.items() if k not in skipped} for s in (before, after))
     # First what decides about the rest, such as the type of the model.
     found = sorted(differences(old, new, most=MANY), key=lambda line: line.split(":")[0].count("."))
     return found[:MOST] + ([f"and {len(found) - MOST} more"] if len(found) > MOST else [])

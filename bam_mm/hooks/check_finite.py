@@ -21,6 +21,9 @@ from bam_mm.registry import HOOKS
 RUNNING = ("running_mean", "running_var")
 """Last names of the buffers that training changes. Other buffers may hold infinities on purpose."""
 
+CLASSWISE = "_precision"
+"""End of the names of classes' precisions in mmdet's metrics, as in ``coco/cat_precision``."""
+
 _LOWER = (
     "lower the learning rate (optim_wrapper.optimizer.lr), or clip gradients "
     "(optim_wrapper.clip_grad.max_norm=1.0)"
@@ -266,11 +269,13 @@ def weights_fault(model: nn.Module, iteration: int) -> str | None:
 def check_metrics(what: str, metrics: Mapping[str, Any] | None, dataset: Any) -> None:
     """Check that the metrics of an evaluation are finite.
 
-    COCO's -1, for sizes of which there is no instance, is finite.
+    COCO's -1, for sizes of which there is no instance, is finite. The precision of a class without
+    an object is NaN (``classwise=True`` of mmdet's metrics): this is logged, if other classes have
+    one.
 
     Args:
         what: Name of the evaluation, for the message.
-        metrics: Metrics by name; values that are no numbers are passed over.
+        metrics: Metrics by name; values that are no single numbers are passed over.
         dataset: Data set of the evaluation, for the message.
 
     Raises:
@@ -280,6 +285,18 @@ def check_metrics(what: str, metrics: Mapping[str, Any] | None, dataset: Any) ->
     if not bad:
         return
     data = dataset_of(dataset)
+    absent = _classes_without_objects(metrics or {}, bad)
+    if absent:
+        verb, which = ("is", "this class") if len(absent) == 1 else ("are", "these classes")
+        print_log(
+            f"{what}: {listing(absent)} {verb} NaN, because {_place(data)} has no object of "
+            f"{which}",
+            logger="current",
+            level=logging.WARNING,
+        )
+    bad = [name for name in bad if name not in absent]
+    if not bad:
+        return
     maps = (getattr(data, "data_prefix", None) or {}).get("seg_map_path")
     classes = (getattr(data, "metainfo", None) or {}).get("classes") or ()
     shown = f"{what}: {listing(bad)} {'is' if len(bad) == 1 else 'are'} not finite"
@@ -330,7 +347,8 @@ def divergence_explained(runner) -> Iterator[None]:
     """Raise the error about the losses if the model fails because they are no longer finite.
 
     Between a loss that is not finite and the check that finds it, code of the model may fail for
-    values that it does not expect.
+    values that it does not expect. It need not fail on every process, so the one that fails
+    reports the error.
     """
     try:
         yield
@@ -338,7 +356,7 @@ def divergence_explained(runner) -> Iterator[None]:
         raise
     except Exception as error:
         if fault := _hidden_fault(runner):
-            raise NotFiniteError(fault) from error
+            raise InputError(fault) from error
         raise
 
 
@@ -369,8 +387,23 @@ def _number(value: Tensor | float) -> float:
 def _is_not_finite(value: Any) -> bool:
     try:
         return not math.isfinite(value)
-    except TypeError:
+    except (TypeError, ValueError, RuntimeError):  # No single number, such as a confusion matrix.
         return False
+
+
+def _classes_without_objects(metrics: Mapping[str, Any], bad: list[str]) -> list[str]:
+    """Return the classes' precisions that are NaN, if another one of the same metric is finite."""
+    groups: dict[str, list[str]] = {}
+    for name in metrics:
+        if name.endswith(CLASSWISE):
+            groups.setdefault(name.partition("/")[0], []).append(name)
+    return [
+        name
+        for names in groups.values()
+        if not all(name in bad for name in names)
+        for name in names
+        if name in bad and math.isnan(metrics[name])
+    ]
 
 
 def _wrappers(wrapper: Any) -> list[Any]:

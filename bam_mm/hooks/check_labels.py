@@ -8,7 +8,8 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from torch import Tensor
+from mmpretrain.models import HuggingFaceClassifier, TimmClassifier
+from torch import Tensor, nn
 
 from bam_mm.data.checks.few_classes import fit_topk
 from bam_mm.data.checks.labels import check_iterations, check_labels, check_same_classes
@@ -55,13 +56,16 @@ class CheckLabelsHook(Hook):
         loader = runner.train_loop.dataloader
         train = loader.dataset
         check_iterations(loader)
-        check_labels(train, model.head.num_classes, part="train")
-        fit_topk([model.head], model.head.num_classes)
+        if (found := classifying_part(model)) is None:
+            return
+        part, outputs = found
+        check_labels(train, outputs, part="train")
+        fit_topk([part], outputs)
         if runner.val_loop is not None:
             val = runner.val_loop.dataloader.dataset
             check_same_classes(train, val)
-            check_labels(val, model.head.num_classes, part="val")
-            fit_topk(runner.val_loop.evaluator.metrics, model.head.num_classes)
+            check_labels(val, outputs, part="val")
+            fit_topk(runner.val_loop.evaluator.metrics, outputs)
 
     def after_load_checkpoint(self, runner, checkpoint: Mapping[str, Any]) -> None:
         """Keep the class names of a checkpoint."""
@@ -75,24 +79,24 @@ class CheckLabelsHook(Hook):
             InputError: If the classes do not match, see :func:`bam_mm.data.class_matching.align`,
                 a label is out of range, or a metric would count absent classes as 0.
         """
-        head: Any = getattr(unwrap_model(runner.model), "head", None)
+        part = classifying_part(unwrap_model(runner.model))
         loop = runner.test_loop
         dataset = unwrap(loop.dataloader.dataset)
-        if not hasattr(head, "num_classes") or not hasattr(dataset, "get_gt_labels"):
+        if part is None or not hasattr(dataset, "get_gt_labels"):
             return
+        head, count = part
         data = names_of(dataset, "test")
-        known = names_in_checkpoint(self.meta, self.checkpoint or "(none)", head.num_classes)
+        known = names_in_checkpoint(self.meta, self.checkpoint or "(none)", count)
         found = align(known, data, getattr(loop, "classes", None), option=OPTION)
         if found.note:
             level = logging.WARNING if found.warning else logging.INFO
             print_log(found.note, logger="current", level=level)
-        check_labels(dataset, found.classes or head.num_classes, part="test")
+        check_labels(dataset, found.classes or count, part="test")
         _check_averages(loop.evaluator.metrics, found)
         self.alignment = found
         if found.columns is not None:
             self.handle = head.register_forward_hook(_Columns(found.columns))
-        outputs = len(found.columns) if found.columns else head.num_classes
-        fit_topk(loop.evaluator.metrics, outputs)
+        fit_topk(loop.evaluator.metrics, len(found.columns) if found.columns else count)
 
     def after_test_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
         """Add the numbers of classes to the metrics if the data has a part of them."""
@@ -104,6 +108,27 @@ class CheckLabelsHook(Hook):
         if self.handle is not None:
             self.handle.remove()
         self.handle, self.alignment = None, None
+
+
+def classifying_part(model: Any) -> tuple[nn.Module, int] | None:
+    """Return the part of a model that classifies, and the number of its outputs.
+
+    Args:
+        model: Model, without the wrapper of a distributed run.
+
+    Returns:
+        The head; the whole network of mmpretrain's ``TimmClassifier`` and
+        ``HuggingFaceClassifier``, which have no head; or None if the model classifies nothing.
+    """
+    head: Any = getattr(model, "head", None)
+    if hasattr(head, "num_classes"):
+        return head, head.num_classes
+    if not isinstance(model, TimmClassifier | HuggingFaceClassifier):
+        return None
+    network: Any = model.model
+    settings = getattr(network, "config", None)
+    count = getattr(network, "num_classes", None) or getattr(settings, "num_labels", None)
+    return (network, count) if count else None
 
 
 def _check_averages(metrics: Iterable[Any], found: Alignment) -> None:
@@ -125,4 +150,7 @@ class _Columns:
     def __call__(self, head: Any, inputs: Any, outputs: Any) -> Any:
         if isinstance(outputs, Tensor):
             return outputs[:, self.columns]
+        if hasattr(outputs, "logits"):  # of the library transformers
+            outputs.logits = outputs.logits[:, self.columns]
+            return outputs
         return type(outputs)(self(head, inputs, part) for part in outputs)

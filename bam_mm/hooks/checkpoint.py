@@ -131,6 +131,9 @@ class WholeCheckpointHook(CheckpointHook):
                 ) from error
 
     def _save_best_checkpoint(self, runner, metrics) -> None:
+        if self.save_best:
+            # It may be the first checkpoint of this run.
+            self._set_earlier_run_aside(runner)
         with self._removing_last():
             super()._save_best_checkpoint(runner, metrics)
 

@@ -22,6 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from bam_mm.data.photometric import PhotometricSpec
+from bam_mm.launch.data_folders import SCOPES
 from bam_mm.views import ViewLayout
 
 RUNNER_KEYS = frozenset(
@@ -122,6 +123,8 @@ def accepted(node: Mapping[str, Any], path: tuple[str, ...], scope: str | None) 
     kinds: tuple[Any, ...] = (node["type"],) if node.get("type") is not None else ()
     if not kinds and len(path) == 1:
         kinds = _DEFAULT_TYPES.get(name, ())
+        if name == "test_cfg" and scope not in SCOPES:
+            kinds = (*kinds, "bam_mm.ClassificationTestLoop")  # what bam-mm test then runs
     if not kinds:
         return {*FIXED[name], *ALWAYS} if name in FIXED else {*ALWAYS}
     if name in FIXED and name != "log_processor":

@@ -6,11 +6,14 @@ import ast
 import re
 import traceback
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE, ConfigParsingError
 from mmengine.fileio import load
+from mmengine.utils import get_installed_path
 
 from bam_mm.errors import InputError, listing
 from bam_mm.launch.accepted import RUNNER_KEYS
@@ -50,9 +53,8 @@ def read_config(path: str | Path) -> Config:
     files = config_files(path)
     for file in files[1:]:
         _check_text(file)
-    if path.suffix == ".py":
-        _check_bases(files)
     try:
+        _check_bases(files)
         config = Config.fromfile(str(path))
     except InputError:
         raise
@@ -106,10 +108,10 @@ def _check_text(path: Path) -> None:
 
 def _check_bases(files: list[Path]) -> None:
     for file in files:
-        if file.suffix != ".py" or Config._is_lazy_import(str(file)):
+        if Config._is_lazy_import(str(file)):
             continue
         for base in Config._get_base_files(str(file)):
-            found = Path(Config._get_cfg_path(base, str(file))[0])
+            found = _base_path(base, file)
             if found.is_file():
                 continue
             folder = found.parent
@@ -117,6 +119,31 @@ def _check_bases(files: list[Path]) -> None:
             close = [each for each in nearest(found.name, names) if each != file.name]
             remedy = f"did you mean {' or '.join(close)}?" if close else "correct the path"
             raise InputError(f"_base_ {base!r} of config {file} does not exist ({found}): {remedy}")
+
+
+def _base_path(base: Any, file: Path) -> Path:
+    """Return the file that a base names, by its path or as ``PACKAGE::PATH``."""
+    place = f"_base_ {base!r} of config {file}"
+    if not isinstance(base, str):
+        raise InputError(f"{place} is no path: name a config, or a list of several")
+    try:
+        return Path(Config._get_cfg_path(base, str(file))[0])
+    except InputError:
+        raise
+    except ImportError as error:
+        raise InputError(f"{place}: {error.msg}") from error
+    except FileNotFoundError as error:
+        folder = Path(get_installed_path(MODULE2PACKAGE[base.partition("::")[0]])) / ".mim/configs"
+        known = [found.relative_to(folder).as_posix() for found in folder.rglob("*.py")]
+        close = nearest(base.partition("::")[2], known)
+        remedy = f"did you mean {' or '.join(close)}?" if close else "correct the path"
+        raise InputError(f"{place} does not exist in {folder}: {remedy}") from error
+    except (AssertionError, ValueError) as error:
+        raise InputError(
+            f"{place} names no config of a library: write it as in "
+            "'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', with one of "
+            f"{', '.join(sorted(MODULE2PACKAGE))}"
+        ) from error
 
 
 def _explain(error: Exception, path: Path, files: list[Path]) -> str | None:
@@ -145,7 +172,20 @@ def _explain(error: Exception, path: Path, files: list[Path]) -> str | None:
             f"config {path}: {name} is a dict, but {kind.group(1) if kind else 'not a dict'} in "
             "its base; write _delete_=True into the dict to replace the base's value"
         )
+    if isinstance(error, (ConfigParsingError, PackageNotFoundError)):
+        return _lazily(text, path)
     return _in_the_code(error, files)
+
+
+def _lazily(text: str, path: Path) -> str:
+    """Return the message about the bases of a config with ``read_base()``."""
+    missing = re.match(r"(\S+) not found! .* from (\S+) import", text)
+    if missing is None:
+        return f"config {path}: {text.rstrip('.')}; correct its imports under read_base()"
+    found = Path(missing[1])
+    close = nearest(found.stem, [each.stem for each in found.parent.glob("*.py")])
+    remedy = f"did you mean {' or '.join(close)}?" if close else "correct the name"
+    return f"config {path}: read_base() imports {missing[2]}, but {found} does not exist: {remedy}"
 
 
 def _in_the_code(error: Exception, files: list[Path]) -> str | None:

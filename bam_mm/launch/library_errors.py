@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from bam_mm.errors import InputError
 
 MESSAGES: tuple[tuple[type[Exception], str, str], ...] = (
@@ -27,10 +29,30 @@ def translated(error: BaseException) -> InputError | None:
     Args:
         error: Exception, possibly of mmengine's registry, which wraps those of constructors.
     """
-    found, cause = None, error
-    while cause is not None:
+    found = None
+    for cause in causes(error):
         for kind, part, message in MESSAGES:
             if isinstance(cause, kind) and part in str(cause):
                 found = InputError(message.format(error=str(cause).strip()))
-        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
     return found
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, and those that it wraps.
+
+    mmengine's registry raises its wrapper without ``from``, and quotes the exception in it. An
+    exception that does not quote the one handled at the time is another fault.
+
+    Args:
+        error: The exception that was caught.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or _quoted(cause)
+
+
+def _quoted(error: BaseException) -> BaseException | None:
+    context = None if error.__suppress_context__ else error.__context__
+    text = str(context or "")
+    return context if text and text in " ".join(map(str, error.args)) else None

@@ -19,6 +19,7 @@ from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.runner import Runner
 
 from bam_mm.checkpoint import forbid_unpickling
+from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.distributed import start_on_cpu
 from bam_mm.errors import InputError
 from bam_mm.launch.backends import check_backends
@@ -26,7 +27,7 @@ from bam_mm.launch.build_errors import check_keys, check_scope, explain
 from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.launch.data_folders import check_data_folders
 from bam_mm.launch.gpu import warn_of_unused_gpu
-from bam_mm.launch.library_errors import translated
+from bam_mm.launch.library_errors import causes, translated
 from bam_mm.launch.loaders import fit_loaders
 from bam_mm.launch.messages import write_any_name
 from bam_mm.launch.samplers import move_to_samplers
@@ -48,6 +49,8 @@ def prepare(config: Config, args: Namespace) -> Config:
         config.work_dir = args.work_dir
     elif config.get("work_dir") is None:
         config.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+    # mmengine does not expand it.
+    config.work_dir = os.path.expanduser(config.work_dir)
     for name in ("train_dataloader", "val_dataloader", "test_dataloader"):
         loader = config.get(name)
         if isinstance(loader, dict) and config.get("default_scope") == "mmpretrain":
@@ -61,8 +64,7 @@ def prepare(config: Config, args: Namespace) -> Config:
 def fit_precision_to_machine(config: Config) -> None:
     """Train ``amp`` configs in float32 if there is no GPU, which mmengine's wrapper needs."""
     wrapper = config.get("optim_wrapper")
-    kind = str((wrapper or {}).get("type")).rpartition(".")[2]  # with or without a scope
-    if kind != "AmpOptimWrapper" or torch.cuda.is_available():
+    if kind_of(wrapper or {}) != "AmpOptimWrapper" or torch.cuda.is_available():
         return
     print_log(
         f"no GPU: {wrapper.get('dtype', 'mixed')} precision is off, training runs in float32",
@@ -83,7 +85,7 @@ def fit_processes_to_machine(config: Config) -> None:
     config.setdefault("model_wrapper_cfg", wrapper)
     if config.get("runner_type") == "FlexibleRunner":
         strategy = config.get("strategy") or dict(type="DDPStrategy")
-        if str(strategy.get("type")).rpartition(".")[2] == "DDPStrategy":
+        if kind_of(strategy) == "DDPStrategy":
             config.strategy = {"model_wrapper": wrapper, **strategy}
     converted = config.pop("sync_bn", None)  # mmengine converts every BatchNorm of the model.
     named = replace(config.get("model"), ["type"], lambda kind: "BN" if kind == "SyncBN" else kind)
@@ -150,7 +152,7 @@ def check_strategy(config: Config) -> None:
         )
     if kind.rpartition(".")[2] != "FSDPStrategy":
         return
-    if config.model.get("type", "").endswith("BAM"):
+    if kind_of(config.model).endswith("BAM"):
         raise InputError(
             f"strategy.type={kind!r}: mmengine's FSDP cannot update the teacher of BAM, and each "
             "process clips by the norm of its own part of the gradient; use "
@@ -213,10 +215,8 @@ def user_errors_unwrapped(config: Config | None = None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__ or cause.__context__
-        cause = cause or translated(error)
+        found = (each for each in causes(error) if isinstance(each, InputError))
+        cause: BaseException | None = next(found, None) or translated(error)
         if cause is None and config is not None:
             cause = explain(error, config)
         if cause is None or cause is error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,8 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
         if name.startswith(("train_", "val_")) or name in ("optim_wrapper", "param_scheduler"):
             config[name] = None
     config.custom_hooks = []
+    if config.get("default_scope") not in SCOPES and config.test_cfg.get("type") is None:
+        config.test_cfg.type = "bam_mm.ClassificationTestLoop"
     with PeakGPUMemory() as memory:
         runner = build_runner(config)
         preprocessing.log()
@@ -80,9 +83,11 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
                 runner.register_hook(CheckLabelsHook(meta, args.checkpoint))
             metrics = runner.test()
     if args.out and is_main_process():
-        # mmseg returns NumPy scalars, which JSON cannot store.
-        plain = {key: getattr(value, "item", lambda v=value: v)() for key, value in metrics.items()}
-        write_whole(Path(args.out).expanduser(), (json.dumps(plain, indent=2) + "\n").encode())
+        # mmseg returns NumPy scalars, and a confusion matrix is a tensor; JSON stores neither.
+        plain = {k: getattr(value, "tolist", lambda v=value: v)() for k, value in metrics.items()}
+        write_whole(
+            Path(os.path.expanduser(args.out)), (json.dumps(plain, indent=2) + "\n").encode()
+        )
     precision = precision_used(runner.test_loop, model)
     write_facts(
         runner.work_dir,

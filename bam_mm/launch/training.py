@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.runner import Runner
 
 from bam_mm.checkpoint import newest_checkpoint
+from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.checkpoint.reading import TRUST_FLAG
 from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.data.checks.few_classes import fit_topk
@@ -20,6 +22,7 @@ from bam_mm.data.file_names import natural_key
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError, listing
 from bam_mm.hooks.check_finite import divergence_explained
+from bam_mm.hooks.check_labels import classifying_part
 from bam_mm.hooks.resumed_run import FLAG
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.epoch_length import report_epoch
@@ -57,7 +60,7 @@ def train(config: Config, args: Namespace) -> None:
 
 
 def _train(config: Config, args: Namespace) -> None:
-    if args.amp and config.optim_wrapper.get("type", "OptimWrapper") == "OptimWrapper":
+    if args.amp and kind_of(config.optim_wrapper) in ("", "OptimWrapper"):
         config.optim_wrapper.type = "bam_mm.AmpOptimWrapper"
     if args.resume is not None:
         config.load_from = (
@@ -100,9 +103,9 @@ def _train(config: Config, args: Namespace) -> None:
 
 def _fit_topk(runner: Runner) -> None:
     # Also for configs without CheckLabelsHook. Validation would fail after the first epoch.
-    num_classes = getattr(getattr(unwrap_model(runner.model), "head", None), "num_classes", None)
-    if num_classes is not None and runner.val_loop is not None:
-        fit_topk(runner.val_loop.evaluator.metrics, num_classes)
+    found = classifying_part(unwrap_model(runner.model))
+    if found is not None and runner.val_loop is not None:
+        fit_topk(runner.val_loop.evaluator.metrics, found[1])
 
 
 def resume_from(work_dir: str) -> str | None:
@@ -148,12 +151,12 @@ def _existing(path: str) -> str:
             f"--resume {path}: no such file ({folder} has: {listing(saved, 8) or 'no checkpoint'})"
             "; check the path, or write --resume alone for the newest in the work folder"
         )
-    return path
+    return os.path.expanduser(path)
 
 
 def _allow_changes(config: Config) -> None:
     hook: Any = (config.get("default_hooks") or {}).get("checkpoint") or {}
-    if not str(hook.get("type")).endswith("WholeCheckpointHook"):
+    if kind_of(hook) != "WholeCheckpointHook":
         raise InputError(
             f"{FLAG}: {config.filename} saves checkpoints with {hook.get('type')}, which does not "
             "compare settings; leave the flag out"
@@ -163,9 +166,7 @@ def _allow_changes(config: Config) -> None:
 
 def _trust(config: Config) -> None:
     loading = [
-        hook
-        for hook in config.get("custom_hooks") or []
-        if hook.get("type", "").endswith("LoadBackboneHook")
+        hook for hook in config.get("custom_hooks") or [] if kind_of(hook) == "LoadBackboneHook"
     ]
     if not loading:
         raise InputError(
@@ -204,7 +205,7 @@ def _check_data(runner: Runner) -> None:
 
 def _check_batch(config: Config) -> None:
     batch = (config.get("train_dataloader") or {}).get("batch_size")
-    if config.model.get("type", "").endswith("BAM") and batch is not None and batch < 2:
+    if kind_of(config.model).endswith("BAM") and batch is not None and batch < 2:
         raise InputError(
             f"train_dataloader.batch_size={batch}: BAM attends to the other images of the batch; "
             "set it to at least 2, or better to hundreds, as in --cfg-options "
@@ -214,7 +215,7 @@ def _check_batch(config: Config) -> None:
 
 def _check_accumulation(config: Config) -> None:
     steps = config.optim_wrapper.get("accumulative_counts", 1)
-    if config.model.get("type", "").endswith("BAM") and steps > 1:
+    if kind_of(config.model).endswith("BAM") and steps > 1:
         raise InputError(
             f"optim_wrapper.accumulative_counts={steps}: the loss of BAM attends over the whole "
             "batch, so gradients accumulated over small batches belong to another loss; set it to "

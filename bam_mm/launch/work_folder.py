@@ -33,7 +33,7 @@ def check_folder(folder: str | Path, what: str, remedy: str = "choose another fo
     Raises:
         InputError: If it is a file, lies below a file, or cannot be created or written to.
     """
-    path = Path(folder).expanduser().absolute()
+    path = Path(os.path.expanduser(folder)).absolute()
     existing = next(place for place in (path, *path.parents) if os.path.lexists(place))
     if not existing.is_dir():
         kind = "is a file, not a folder" if existing.is_file() else "is no folder"
@@ -60,7 +60,7 @@ def check_output(file: str | Path, option: str) -> None:
     Raises:
         InputError: If it is a folder, or its folder cannot be created or written to.
     """
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))
     if path.is_dir():
         raise InputError(f"{option} {file} is a folder: add the name of a file")
     check_folder(path.parent, f"{option} {file}: folder")
@@ -78,7 +78,7 @@ def training_folder(config: Config) -> Iterator[None]:
     """
     check_work_folder(config)
     if os.environ.get(RANKS.get(config.get("launcher", "none"), ""), "0") != "0":
-        # The launcher ends all processes if the first one stops.
+        # torchrun, mpirun and tools/slurm_train.sh end all processes if the first one stops.
         yield
         return
     with locked_folder(config.work_dir):

@@ -76,9 +76,11 @@ def test_an_exception_after_a_loss_that_is_not_finite_is_explained(tmp_path, mon
     runner = build(config_of(tmp_path, images=8, model=model), monkeypatch)
     # As on a GPU.
     monkeypatch.setattr(CheckFiniteHook, "_read_at_once", lambda self, losses: False)
-    expected = pytest.raises(NotFiniteError, match=r"iteration 2, .* loss is nan")
-    with expected, divergence_explained(runner):
+    expected = pytest.raises(InputError, match=r"iteration 2, .* loss is nan")
+    with expected as error, divergence_explained(runner):
         runner.train()
+    # Other processes need not fail, so that the first one might print nothing.
+    assert not isinstance(error.value, SharedError)
     runner = build(config_of(tmp_path, model=dict(fail_at=3)), monkeypatch)
     with pytest.raises(RuntimeError, match="index out of range"), divergence_explained(runner):
         runner.train()
@@ -171,6 +173,39 @@ def test_finite_metrics_pass():
     }
     check_metrics("test", metrics, [])
     check_metrics("test", None, [])
+
+
+def test_a_class_without_objects_is_logged(monkeypatch):
+    said = []
+    monkeypatch.setattr(check_finite, "print_log", lambda text, **_: said.append(text))
+    data = SimpleNamespace(ann_file="val.json", data_prefix={"img": "x"})
+    metrics = {"coco/a_precision": 0.5, "coco/b_precision": math.nan, "coco/bbox_mAP": 0.5}
+    check_metrics("test", metrics, data)
+    assert said == ["test: coco/b_precision is NaN, because val.json has no object of this class"]
+
+
+@pytest.mark.parametrize(
+    "metrics, bad",
+    [
+        ({"coco/a_precision": math.nan, "coco/bbox_mAP": -1.0}, "coco/a_precision is"),
+        ({"coco/a_precision": 1.0, "coco/b_precision": math.inf}, "coco/b_precision is"),
+        ({"coco/a_precision": 1.0, "voc/b_precision": math.nan}, "voc/b_precision is"),
+        ({"coco/a_precision": 1.0, "single-label/precision": math.nan}, "single-label/precision"),
+        (
+            {"c/a_precision": 1.0, "c/b_precision": math.nan, "c/bbox_mAP": math.nan},
+            "^test: c/bbox_mAP is",
+        ),
+    ],
+)
+def test_other_metrics_of_detection_stop(metrics, bad):
+    with pytest.raises(NotFiniteError, match=f"{bad}.* not finite|{bad} not finite"):
+        check_metrics("test", metrics, [])
+
+
+def test_values_that_are_no_single_number_pass():
+    square = torch.full((2, 2), math.nan)
+    check_metrics("test", {"confusion_matrix/result": square, "array": square.numpy()}, [])
+    check_metrics("test", {"empty": torch.ones(0), "fake": torch.empty((), device="meta")}, [])
 
 
 @pytest.mark.parametrize("options", [dict(interval=0), dict(tolerated=-1)])

@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmengine.evaluator import Evaluator
 from mmpretrain.evaluation import Accuracy, SingleLabelMetric
-from mmpretrain.models import LinearClsHead
+from mmpretrain.models import HuggingFaceClassifier, LinearClsHead, TimmClassifier
+from torch.utils.data import DataLoader
 
 from bam_mm.data.class_names import FOLDERS
 from bam_mm.errors import InputError
@@ -48,6 +49,59 @@ def test_a_training_is_not_resumed_with_other_classes():
         WholeCheckpointHook().after_load_checkpoint(runner, checkpoint)
     runner._resume = False
     WholeCheckpointHook().after_load_checkpoint(runner, checkpoint)
+
+
+class Timm(TimmClassifier):
+    """The class without timm's network, which takes most of the time."""
+
+    def __init__(self, network):
+        torch.nn.Module.__init__(self)
+        self.model = network
+
+
+class HuggingFace(HuggingFaceClassifier):
+    def __init__(self, network):
+        torch.nn.Module.__init__(self)
+        self.model = network
+
+
+class Numbers(torch.nn.Linear):
+    """A network that returns 1, 2, 3, as the networks of timm or transformers do."""
+
+    def __init__(self, library):
+        super().__init__(1, 3)
+        self.library = library
+        if library == "timm":
+            self.num_classes = 3
+        else:
+            self.config = SimpleNamespace(num_labels=3)
+
+    def forward(self, inputs):
+        numbers = torch.tensor([[1.0, 2.0, 3.0]])
+        return numbers if self.library == "timm" else SimpleNamespace(logits=numbers)
+
+
+@pytest.mark.parametrize("library, kind", [("timm", Timm), ("transformers", HuggingFace)])
+def test_outputs_of_a_network_without_a_head_are_selected_too(library, kind):
+    model = kind(Numbers(library))
+    loop = SimpleNamespace(
+        dataloader=SimpleNamespace(dataset=data("ca")), evaluator=Evaluator([Accuracy((1, 5))]),
+        classes=None,
+    )  # fmt: skip
+    runner = SimpleNamespace(model=model, test_loop=loop)
+    hook = CheckLabelsHook({"dataset_meta": {"classes": ["a", "b", "c"]}}, "x.pth")
+    with pytest.raises(InputError, match=r"has 2 of the 3 classes of checkpoint x\.pth"):
+        hook.before_test(runner)
+    loop.classes = "subset"
+    hook.before_test(runner)
+    assert model(torch.ones(1)).tolist() == [[3, 1]]
+    hook.after_test(runner)
+    assert model(torch.ones(1)).tolist() == [[1, 2, 3]]
+    # Before a training, labels are checked against the outputs of the network.
+    loader = DataLoader(data("ab"))
+    runner = SimpleNamespace(model=model, train_loop=SimpleNamespace(dataloader=loader))
+    with pytest.raises(InputError, match=r"head has 3 outputs, but the train data .* 2 classes"):
+        hook.before_train(runner)
 
 
 def test_outputs_are_selected_for_the_test_alone():

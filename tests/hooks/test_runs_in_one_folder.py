@@ -66,6 +66,21 @@ def test_a_shorter_second_run_leaves_nothing_of_the_first(tmp_path, monkeypatch)
     assert names(tmp_path) == ["epoch_1.pth"] and len(names(tmp_path / "earlier-2")) == 2
 
 
+def test_the_best_checkpoint_of_the_new_run_stays(tmp_path, monkeypatch):
+    def start(**options):
+        config = config_of(tmp_path, metric=1, **options)
+        config.default_hooks.checkpoint.update(save_best="planned/score", rule="greater")
+        config.default_hooks.checkpoint.interval = 2  # The best one is the first one.
+        run(config, monkeypatch)
+
+    best = "best_planned_score_epoch_1.pth"
+    start()
+    start(**SEED)
+    assert names(tmp_path) == names(tmp_path / "earlier-1") == [best, "epoch_2.pth"]
+    assert seed_of(tmp_path / best) == 7 and seed_of(tmp_path / "earlier-1" / best) == 0
+    assert not (tmp_path / "earlier-2").exists()
+
+
 def test_a_work_folder_whose_name_is_not_utf8(tmp_path, monkeypatch):
     folder = tmp_path / os.fsdecode(b"w\xfcrfel")
     run(config_of(folder), monkeypatch)
@@ -199,6 +214,38 @@ def test_settings_of_a_checkpoint_of_an_earlier_version():
     # A tuple and a list are the same, and precision belongs to the machine.
     amp = "optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16', clip_grad=dict(a=(1, 2)))"
     assert setting_differences(amp, {"optim_wrapper": {"clip_grad": {"a": [1, 2]}}}) == []
+
+
+MODEL = "model = dict(type='A')\n"
+EMA = [{"type": "EMAHook"}]
+STEP = {"type": "StepLR", "step_size": 9}
+
+
+@pytest.mark.parametrize(
+    "recorded, new, expected",
+    [
+        (f"param_scheduler = {STEP}", {}, ['param_scheduler.type: "StepLR" -> (not set)',
+                                           "param_scheduler.step_size: 9 -> (not set)"]),
+        ("", {"param_scheduler": [STEP]}, ['param_scheduler.0.type: (not set) -> "StepLR"',
+                                           "param_scheduler.0.step_size: (not set) -> 9"]),
+        ("", {"custom_hooks": EMA}, ['custom_hooks.0.type: (not set) -> "EMAHook"']),
+        ("custom_hooks = []", {"custom_hooks": EMA}, ['custom_hooks.0.type: (not set) -> "EMAH']),
+        ("auto_scale_lr = dict(base_batch_size=8)",
+         {"auto_scale_lr": {"base_batch_size": 8, "enable": True}},
+         ["auto_scale_lr.base_batch_size: (not set) -> 8", "auto_scale_lr.enable: (not set) -> t"]),
+        # What cannot be read, has no effect, or comes from the checkpoint.
+        ("param_scheduler = f(1)", {"param_scheduler": [STEP]}, []),
+        ("custom_hooks = f(1)", {"custom_hooks": EMA}, []),
+        ("param_scheduler = None\ncustom_hooks = []", {}, []),
+        ("auto_scale_lr = dict(enable=False, base_batch_size=8)", {}, []),
+        ("", {"custom_hooks": [{"type": "EmptyCacheHook"}], "default_hooks": {}}, []),
+        ("randomness = dict(seed=0)", {}, []),
+    ],
+)  # fmt: skip
+def test_parts_that_only_one_of_two_runs_has(recorded, new, expected):
+    found = setting_differences(MODEL + recorded, {"model": {"type": "A"}, **new})
+    assert len(found) == len(expected)
+    assert all(line.startswith(words) for line, words in zip(found, expected, strict=True)), found
 
 
 def test_a_config_as_mmengine_prints_it():

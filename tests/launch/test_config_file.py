@@ -11,6 +11,7 @@ data_root = 'here'
 train_cfg = dict(max_epochs=max_epochs)
 train_dataloader = dict(batch_size=8, dataset=dict(data_root=data_root))
 """
+LAZY = "from mmengine.config import read_base\nwith read_base():\n"
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,21 @@ train_dataloader = dict(batch_size=8, dataset=dict(data_root=data_root))
         ("c.yaml", "a: [1, 2\n", r"c\.yaml is not valid yaml: .*line 2"),
         ("c.yaml", "- a\n- b\n", "holds list instead of settings by name"),
         ("c.json", '{"a": 1,}', r"c\.json is not valid json: .*line 1"),
+        ("c.yaml", "_base_: bse.py\n", r"_base_ 'bse.py' .*did you mean base\.py"),
+        ("c.py", "_base_ = 3\n", r"_base_ 3 of config .* is no path: name a config"),
+        ("c.py", "_base_ = 'mmyolo::a/b.py'\n", r"'mmyolo::a/b.py' of .*install mmyolo"),
+        ("c.py", "_base_ = 'foo::a/b.py'\n", r"'foo::a/b.py' of .*names no config of a .*mmdet,"),
+        ("c.py", "_base_ = 'mmdet::b.py'\n", r"'mmdet::b.py' of .*write it as in 'mmdet::fas"),
+        (
+            "c.py",
+            "_base_ = 'mmdet::_base_/default_runtme.py'\n",
+            r"default_runtme\.py' of .*did you mean _base_/default_runtime\.py",
+        ),
+        ("c.py", LAZY + "    from .bse import *\n", r"imports \.bse, but .*did you mean base\?"),
+        ("c.py", LAZY + "    from mmdet.configs.x import *\n", r"mmdet\.configs\.x, .*correct the"),
+        ("c.py", LAZY + "    from mmyolo.a import *\n", "mmyolo; correct its imports under read_"),
+        ("c.py", LAZY + "    from base import *\n", "an independent package base.*correct its"),
+        ("c.py", "with open('x') as f:\n    a = 1\n", "Only `read_base` context manager can be"),
         ("c.py", b"a = '\xe9'\n", "is not text in UTF-8"),
     ],
 )

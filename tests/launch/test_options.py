@@ -189,3 +189,12 @@ def test_what_is_computed_from_a_variable_is_named_once(path, monkeypatch):
 def test_an_entry_set_by_itself_wins_over_its_variable(path):
     config = load(path, "optim_wrapper.optimizer.lr=0.1", "lr=0.5")
     assert config.optim_wrapper.optimizer.lr == 0.1
+
+
+def test_classes_of_a_test_with_the_loop_of_mmpretrains_configs(tmp_path):
+    path = tmp_path / "c.py"
+    path.write_text("default_scope = 'mmpretrain'\ntest_cfg = dict()\n")
+    assert load(path, "test_cfg.classes=subset").test_cfg == dict(classes="subset")
+    path.write_text("default_scope = 'mmdet'\ntest_cfg = dict(type='TestLoop')\n")
+    with pytest.raises(InputError, match="'classes' is no setting at test_cfg"):
+        load(path, "test_cfg.classes=subset")

@@ -3,6 +3,7 @@
 All pixels of an image have one value, and the head takes the class of the nearest value.
 """
 
+import json
 from argparse import Namespace
 from itertools import count
 
@@ -50,7 +51,7 @@ def checkpoint(path, classes, **meta):
     return path
 
 
-def evaluate(tmp_path, data, saved, *, outputs=12, loop=None, **dataset):
+def evaluate(tmp_path, data, saved, *, outputs=12, loop=None, metric=None, out=None, **dataset):
     MMLogger._instance_dict.clear()  # An earlier logger writes to a closed stream.
     loader = dict(
         batch_size=16, num_workers=0, sampler=dict(type="DefaultSampler", shuffle=False),
@@ -68,13 +69,13 @@ def evaluate(tmp_path, data, saved, *, outputs=12, loop=None, **dataset):
                 head=dict(type="LinearClsHead", num_classes=outputs, in_channels=1),
             ),
             test_dataloader=loader,
-            test_evaluator=dict(type="Accuracy", topk=(1, 5)),
-            test_cfg=dict(type="bam_mm.ClassificationTestLoop", **(loop or {})),
+            test_evaluator=metric or dict(type="Accuracy", topk=(1, 5)),
+            test_cfg=dict(loop or {}),  # The type is that of mmpretrain's own configs: none.
         )
     )  # fmt: skip
     args = Namespace(
         config="tiny.py", checkpoint=str(saved), work_dir=str(tmp_path / "w"), launcher="none",
-        out=None, cfg_options=None,
+        out=out, cfg_options=None,
     )  # fmt: skip
     return run_test(config, args)
 
@@ -92,6 +93,15 @@ def trained(tmp_path):
 def test_the_same_classes(tmp_path, trained):
     metrics = evaluate(tmp_path, folder(tmp_path / "d", zip(WNIDS, VALUES, strict=True)), trained)
     assert metrics == {"accuracy/top1": 100, "accuracy/top5": 100}
+
+
+def test_a_confusion_matrix(tmp_path):
+    saved = checkpoint(tmp_path / "x.pth", "abc")
+    data = folder(tmp_path / "d", zip("aabc", (10, 49, 30, 50), strict=True))
+    metric, out = dict(type="ConfusionMatrix"), str(tmp_path / "m.json")
+    evaluate(tmp_path, data, saved, outputs=3, metric=metric, out=out)
+    matrix = json.loads((tmp_path / "m.json").read_text())["confusion_matrix/result"]
+    assert matrix == [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
 
 
 def test_numbers_as_in_imagenet_v2(tmp_path, trained, capfd):

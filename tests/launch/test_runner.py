@@ -7,6 +7,8 @@ from mmengine.config import Config
 from bam_mm import InputError
 from bam_mm.launch.runner import build_runner, pass_sync_bn, user_errors_unwrapped
 
+NEEDS_TWO = "Expected more than 1 value per channel when training, got input size [1, 2]"
+
 
 def test_the_message_for_the_user_is_found_below_what_wraps_it():
     with pytest.raises(InputError, match=r"^set k lower$"), user_errors_unwrapped():
@@ -16,7 +18,22 @@ def test_the_message_for_the_user_is_found_below_what_wraps_it():
             except InputError as error:
                 raise TypeError("class `Loop` in loops.py: set k lower") from error
         except TypeError:
-            raise RuntimeError("while building the runner")  # noqa: B904  only a context
+            # mmengine's registry raises a wrapper without a cause, and quotes the error.
+            raise RuntimeError("class `R` in r.py: class `Loop` in loops.py: set k lower")  # noqa: B904
+
+
+@pytest.mark.parametrize("first", [InputError("no file x"), ValueError(NEEDS_TWO)])
+def test_a_defect_while_an_error_of_the_user_is_handled_is_a_defect(first):
+    with pytest.raises(KeyError, match="defect"), user_errors_unwrapped():
+        try:
+            raise first
+        except ValueError:
+            raise KeyError("defect")  # noqa: B904  only a context
+    with pytest.raises(KeyError, match="no file x"), user_errors_unwrapped():
+        try:
+            raise InputError("no file x")
+        except ValueError:
+            raise KeyError("no file x") from None
 
 
 @pytest.mark.parametrize("kind", [InputError, KeyError])

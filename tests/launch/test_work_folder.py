@@ -93,6 +93,17 @@ def test_the_folder_of_out_is_made_before_the_run(tmp_path, monkeypatch):
         check_output(tmp_path, "--out")
 
 
+@pytest.mark.parametrize("place", ["argument", "config"])
+def test_a_work_folder_in_the_home_folder(tmp_path, place, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen = []
+    monkeypatch.setattr(training, "_train", lambda config, _: seen.append(config.work_dir))
+    argument = "~/runs/x" if place == "argument" else None
+    args = Namespace(config="c.py", work_dir=argument, launcher="none")
+    training.train(config_of("~/runs/x"), args)
+    assert seen == [str(tmp_path / "runs/x")] and (tmp_path / "runs/x" / LOCK).is_file()
+
+
 @pytest.fixture
 def held(tmp_path):
     """A folder that another process has locked, and that process."""

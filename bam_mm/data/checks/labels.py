@@ -63,7 +63,7 @@ def check_labels(dataset, num_classes: int, *, part: str) -> None:
             f"num_classes={len(classes)}, or set data_root to the data that the head is meant for"
         )
     try:
-        labels = np.asarray(inner.get_gt_labels())
+        labels, items = _labels_of(inner)
     except KeyError:
         raise InputError(
             f"the {part} data in {place} has no labels: arrange it as "
@@ -71,14 +71,30 @@ def check_labels(dataset, num_classes: int, *, part: str) -> None:
         ) from None
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(wrong):
-        first = int(wrong[0])
+        first, label = int(items[wrong[0]]), labels[wrong[0]]
         name = inner.get_data_info(first).get("img_path", f"item {first}")
         raise InputError(
             f"{len(wrong)} label{'s' * (len(wrong) > 1)} of the {part} data in {place} "
-            f"{'are' if len(wrong) > 1 else 'is'} out of range: {name} has label {labels[first]}, "
+            f"{'are' if len(wrong) > 1 else 'is'} out of range: {name} has label {label}, "
             f"but a head with {num_classes} outputs knows 0 to {num_classes - 1}; count labels "
             f"from 0, or set --cfg-options num_classes={int(labels.max()) + 1}"
         )
+
+
+def _labels_of(dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Return all labels of a data set, and for each the number of its image.
+
+    Multi-label data have any number of labels an image.
+    """
+    try:
+        found = dataset.get_gt_labels()
+    except ValueError:  # mmpretrain makes an array of them, which needs as many for every image.
+        found = [dataset.get_data_info(number)["gt_label"] for number in range(len(dataset))]
+    if getattr(found, "ndim", 0) == 1 and found.dtype.kind in "iu":
+        return found, np.arange(len(found))
+    labels = [np.atleast_1d(np.asarray(each, dtype=np.int64)) for each in found]
+    items = np.repeat(np.arange(len(labels)), [len(each) for each in labels])
+    return np.concatenate([*labels, np.empty(0, np.int64)]), items
 
 
 def check_same_classes(first, second, *, parts: tuple[str, str] = ("train", "val")) -> None:

@@ -40,6 +40,22 @@ def test_labels_that_do_not_fit_are_reported(data, message):
         check_labels(data, 3, part="val")
 
 
+@pytest.mark.parametrize("labels", [[[0], [2, 1], [], [0, 3]], [[0, 1], [1, 2], [0, 1], [0, 3]]])
+def test_labels_of_multi_label_data(labels):
+    class Several(Data):
+        CLASSES = ("a", "b", "c")
+
+        def __len__(self):
+            return len(self.labels)
+
+        def get_data_info(self, index):
+            return {"img_path": f"image{index}.jpg", "gt_label": self.labels[index]}
+
+    with pytest.raises(InputError, match=r"1 label of the test .* image3\.jpg has label 3, but"):
+        check_labels(Several(labels, ["a", "b", "c"]), 3, part="test")
+    check_labels(Several(labels[:3], ["a", "b", "c"]), 3, part="test")
+
+
 def test_parts_with_different_classes():
     check_same_classes(Data([], ["a", "b"]), Data([], ["a", "b"]))
     with pytest.raises(InputError, match=r"only in train: b; only in val: c"):
