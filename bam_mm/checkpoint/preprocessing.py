@@ -426,7 +426,11 @@ def read_normalisation(
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if ours else ((0.0,), (1.0,))
     converted = any(
         place.get(key, default)
-        for key, default in (("to_rgb", rgb_unless_stated), ("bgr_to_rgb", False), ("rgb_to_bgr", False))
+        for key, default in (
+            ("to_rgb", rgb_unless_stated),
+            ("bgr_to_rgb", False),
+            ("rgb_to_bgr", False),
+        )
     )
     mean, std = _three(mean), _three(std)
     if mean is None or std is None:

@@ -35,7 +35,7 @@ from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.launch.accepted import RUNNER_KEYS
 from bam_mm.launch.config import import_custom_modules
 from bam_mm.launch.data_folders import SCOPES
-from bam_mm.launch.entries import look_up
+from bam_mm.launch.entries import look_up, plain
 from bam_mm.launch.preprocessing_setting import Setting
 from bam_mm.launch.stated_preprocessing import (
     current_normalisation,
@@ -214,13 +214,13 @@ def _settle_backbone(config: Config, file: Any, options: Iterable[str], trust: b
     found = model_preprocessing(backbone, file, trust=trust)
     decision = settle(config, found, options=options, backbone=None if file is None else backbone)
     stated = config.get("preprocessing") or {}
-    if found is None and file is not None and Setting.of(stated).mean is None:
-        if library := library_of_unknown(file, trust=trust):
-            decision.warnings.append(
-                f"{file} has the names of {library}, whose models differ in normalisation, and "
-                f"states none, so {decision.used.describe_normalisation()} is used: put the model's "
-                "preprocessor_config.json beside it, or set preprocessing.mean and std"
-            )
+    unstated = found is None and file is not None and Setting.of(stated).mean is None
+    if unstated and (library := library_of_unknown(file, trust=trust)):
+        decision.warnings.append(
+            f"{file} has the names of {library}, whose models differ in normalisation, and states "
+            f"none, so {decision.used.describe_normalisation()} is used: put the model's "
+            "preprocessor_config.json beside it, or set preprocessing.mean and std"
+        )
     return decision
 
 
@@ -253,11 +253,13 @@ def _check_uses_size(config: Config) -> None:
     wishes = Setting.of(value).wishes()
     if isinstance(value, str) or not (_prescribes_size(config) or not any(test_pipelines(config))):
         return
-    for key in {*wishes} & {*GEOMETRY_KEYS, "geometry"}:
-        raise InputError(
-            f"preprocessing.{key}={wishes[key]!r}: nothing uses it, because the task prescribes the "
-            "size of its images; set the steps of the pipelines (video: model.short_side) instead"
-        )
+    for key in (*GEOMETRY_KEYS, "geometry"):
+        if key in wishes:
+            raise InputError(
+                f"preprocessing.{key}={wishes[key]!r}: nothing uses it, because the task prescribes "
+                "the size of its images; set the steps of the pipelines (video: model.short_side) "
+                "instead"
+            )
 
 
 def _changed_by(config: Config, options: Iterable[str]) -> dict[str, str]:
@@ -270,7 +272,8 @@ def _changed_by(config: Config, options: Iterable[str]) -> dict[str, str]:
     trees = parsed(config_files(config.filename))
     for option, name in variables.items():
         for use in uses_of(name, trees):
-            if use.copied and look_up(config, use.key) == (config.get(name), True):
+            value, there = look_up(config, use.key)
+            if use.copied and there and plain(value) == plain(config.get(name)):
                 changed.setdefault(use.key, option)
     return changed
 
@@ -328,11 +331,10 @@ def _normalisation(
 
 def _names_normalisation(key: str) -> bool:
     parts = key.removeprefix("+").split(".")
-    return parts in (["model", "mean"], ["model", "std"]) or (
-        "data_preprocessor" in parts
-        and parts[-1] in ("data_preprocessor", "mean", "std", "to_rgb", "bgr_to_rgb")
-        or ("pipeline" in parts and parts[-1] in ("mean", "std", "to_rgb"))
-    )
+    if parts in (["model", "mean"], ["model", "std"]) or parts[-1] == "data_preprocessor":
+        return True
+    inside = "data_preprocessor" in parts or "pipeline" in parts
+    return inside and parts[-1] in ("mean", "std", "to_rgb", "bgr_to_rgb")
 
 
 def _names_size(config: Config, key: str, option: str) -> bool:
