@@ -256,9 +256,9 @@ def _check_uses_size(config: Config) -> None:
     for key in (*GEOMETRY_KEYS, "geometry"):
         if key in wishes:
             raise InputError(
-                f"preprocessing.{key}={wishes[key]!r}: nothing uses it, because the task prescribes "
-                "the size of its images; set the steps of the pipelines (video: model.short_side) "
-                "instead"
+                f"preprocessing.{key}={wishes[key]!r}: nothing uses it, because the task "
+                "prescribes the size of its images; set the steps of the pipelines (video: "
+                "model.short_side) instead"
             )
 
 

@@ -106,8 +106,8 @@ class Setting:
                 )
         if self.channels is not None and self.mean is None:
             raise InputError(
-                f"preprocessing.channels={self.channels!r}: nothing uses it without mean and std in this "
-                "order; set preprocessing.mean and preprocessing.std too"
+                f"preprocessing.channels={self.channels}: nothing uses it without mean and std in "
+                "this order; set preprocessing.mean and preprocessing.std too"
             )
         if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
             raise InputError(
