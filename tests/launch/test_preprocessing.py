@@ -522,3 +522,16 @@ def test_pixels_that_a_model_sees(tmp_path, configs, monkeypatch, source, wanted
     monkeypatch.setattr("bam_mm.models.label_propagation.pixels_per_patch", lambda *_: 1)
     model._extract(PIXEL)
     assert images[0][0, :, 0, 0].tolist() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_file_of_hugging_face_that_states_nothing_is_named_in_a_warning(tmp_path, configs):
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"encoder.layer.0.layernorm_before.weight": torch.zeros(1)}, path)
+    config = copy.deepcopy(configs["cls/vit-base-p16_knn_in1k"])
+    (warning,) = preprocess_for_test(config, str(path)).warnings
+    assert "Hugging Face's ViT" in warning and "put the model's preprocessor_config.json" in warning
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    )
+    assert preprocess_for_test(config, str(path)).warnings == []
+    assert normalisation_of(config) == (HALF, HALF)
