@@ -4,16 +4,18 @@ It is found in this order:
 
 1. in the checkpoint: the config that mmengine records in ``meta.cfg``, or what
    ``bam-mm convert`` has written,
-2. in the code of the method that wrote the checkpoint (DINO, MoCo v3, MAE, BAM),
-3. in mmpretrain's model index, for a model that is named after it,
-4. in timm's ``pretrained_cfg``, for a model of timm.
+2. in the code of the method that wrote the checkpoint (DINO, MoCo v3, MAE, BAM, CLIP),
+3. in ``preprocessor_config.json``, which Hugging Face's models have beside their weights,
+4. in mmpretrain's model index, for a model that is named after it,
+5. in timm's ``pretrained_cfg``, for a model of timm.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -24,6 +26,8 @@ import safetensors
 from mmengine.config import Config
 
 from bam_mm.checkpoint.branches import BRANCHES, find_branch
+from bam_mm.checkpoint.contents import tensors_of
+from bam_mm.checkpoint.dialects import HUGGING_FACE_BEIT, HUGGING_FACE_VIT
 from bam_mm.checkpoint.geometry import GEOMETRY_KEYS, Geometry, kind_of, read_geometry
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.checkpoint.recorded_config import parse_settings
@@ -48,8 +52,17 @@ IMAGENET_METHODS = frozenset(
 """Names of layouts of self-supervised methods whose code normalises with ImageNet's mean and
 standard deviation. The same architectures of timm may be trained with others."""
 
-METHOD_SOURCE = "ImageNet's, with which the code trains that writes files of"
-"""Beginning of the source of a normalisation that follows from the layout of a file."""
+METHOD_WORDS = "with which the code trains that writes files of"
+"""Words in the source of a normalisation that follows from the layout of a file."""
+
+CLIP_MEAN = tuple(255 * value for value in (0.48145466, 0.4578275, 0.40821073))
+"""Mean of red, green and blue in the training of CLIP, for pixel values in [0, 255]."""
+
+CLIP_STD = tuple(255 * value for value in (0.26862954, 0.26130258, 0.27577711))
+"""Standard deviation of red, green and blue in the same training, for the same pixel values."""
+
+BESIDE = "preprocessor_config.json"
+"""File beside the weights of a model of Hugging Face, with its normalisation."""
 
 RGB_DATASETS = ("CIFAR10", "CIFAR100")
 """Data sets of mmpretrain whose images are RGB; all others are BGR."""
@@ -246,49 +259,107 @@ def checkpoint_preprocessing(
         status = path.stat()
     except OSError:
         return None
-    found = _read(path, status.st_mtime_ns, status.st_size, trust)
+    found, _ = _read(path, status.st_mtime_ns, status.st_size, trust)
+    if found is None and not geometry:
+        found = _from_beside(path.parent / BESIDE)
     if found is None:
         return None
     if geometry:
-        return None if found.source.startswith(METHOD_SOURCE) else found
+        return None if METHOD_WORDS in found.source else found
     return replace(found, geometry=None, geometry_source="")
 
 
+def library_of_unknown(path: str | Path, *, trust: bool = False) -> str:
+    """Return the library whose models differ in normalisation, for a file that states none.
+
+    Args:
+        path: Checkpoint file of a backbone.
+        trust: Whether the user has explicitly allowed code in this file to run.
+
+    Returns:
+        Name of the tensors' scheme, such as ``Hugging Face's ViT``; ``""`` for other files, and if
+        the file or ``preprocessor_config.json`` beside it states the normalisation.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file() or checkpoint_preprocessing(path, trust=trust) is not None:
+        return ""
+    status = path.stat()
+    return _read(path, status.st_mtime_ns, status.st_size, trust)[1]
+
+
 @lru_cache(maxsize=32)
-def _read(path: Path, time: int, size: int, trust: bool) -> Preprocessing | None:
+def _read(path: Path, time: int, size: int, trust: bool) -> tuple[Preprocessing | None, str]:
+    """Return the preprocessing that a file states, and the scheme of one that states none."""
     try:
         if path.suffix == ".safetensors":
-            return _from_metadata(path)
+            return _from_safetensors(path)
         content = read_checkpoint(path, trust=trust)
         for state in (content, content.get("state_dict")):
             recorded = (getattr(state, "_metadata", None) or {}).get(RECORD)
             if isinstance(recorded, Mapping):
-                return from_facts(recorded)
+                return from_facts(recorded), ""
         meta = content.get("meta")
         meta = meta if isinstance(meta, Mapping) else {}
         settings = parse_settings(meta["cfg"]) if isinstance(meta.get("cfg"), str) else {}
         source = f"the config recorded in {path}"
-        return settings_preprocessing(settings, source, geometry=True) or _of_method(content, path)
+        recorded = settings_preprocessing(settings, source, geometry=True)
+        return (recorded, "") if recorded else _of_method(content, path)
     except (InputError, SyntaxError, AttributeError, KeyError, TypeError, ValueError):
-        return None  # Not a file of such a content; loading it reports the reason.
+        return None, ""  # Not a file of such a content; loading it reports the reason.
 
 
-def _from_metadata(path: Path) -> Preprocessing | None:
+def _from_safetensors(path: Path) -> tuple[Preprocessing | None, str]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(RECORD)
+            text, keys = (file.metadata() or {}).get(RECORD), list(file.keys())
     except Exception:  # A damaged file; loading it reports the reason.
+        return None, ""
+    return (from_facts(json.loads(text)), "") if text else (_of_clip(keys), _scheme(keys))
+
+
+def _from_beside(path: Path) -> Preprocessing | None:
+    """Read a file that describes ``(factor * pixels - image_mean) / image_std``."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not values.get("do_normalize", True):
+            return None
+        mean, std = _three(values.get("image_mean")), _three(values.get("image_std"))
+        factor = values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0
+        if mean is None or std is None or not factor > 0:
+            return None
+    except (OSError, ValueError, AttributeError, TypeError):
         return None
-    return from_facts(json.loads(text)) if text else None
+    mean, std = (tuple(round(v / factor, 6) for v in each) for each in (mean, std))
+    order = "bgr" if values.get("do_flip_channel_order") else "rgb"
+    return Preprocessing(mean, std, str(path), order)
 
 
-def _of_method(content: Mapping[str, Any], path: Path) -> Preprocessing | None:
+def _of_method(content: Mapping[str, Any], path: Path) -> tuple[Preprocessing | None, str]:
     for branch in BRANCHES:
         with suppress(InputError):  # The file may hold one of them.
-            name = find_branch(content, branch, path).layout.name
-            known = name in IMAGENET_METHODS
-            return replace(IMAGENET, source=f"{METHOD_SOURCE} {name}") if known else None
-    return None
+            found = find_branch(content, branch, path)
+            name = found.layout.name
+            if name in IMAGENET_METHODS:
+                return replace(IMAGENET, source=f"ImageNet's, {METHOD_WORDS} {name}"), ""
+            keys = tensors_of(content, path).state
+            return _of_clip(keys), _scheme(keys)
+    return None, ""
+
+
+def _of_clip(keys: Iterable[str]) -> Preprocessing | None:
+    """Return CLIP's preprocessing if the names are those of its own networks, not of timm's."""
+    if "visual.conv1.weight" not in set(keys):
+        return None
+    return Preprocessing(CLIP_MEAN, CLIP_STD, f"CLIP's, {METHOD_WORDS} OpenCLIP")
+
+
+def _scheme(keys: Iterable[str]) -> str:
+    """Return the name of a scheme whose models differ in normalisation, ``""`` for others."""
+    keys = list(keys)
+    for dialect in (HUGGING_FACE_BEIT, HUGGING_FACE_VIT):
+        if any(re.search(dialect.mark, key) for key in keys):
+            return dialect.name
+    return ""
 
 
 def from_facts(facts: Mapping[str, Any]) -> Preprocessing:
@@ -340,7 +411,8 @@ def read_normalisation(
     """Return the normalisation that the config of a data preprocessor describes.
 
     Args:
-        place: Config of a data preprocessor of mmpretrain, mmdet or mmseg.
+        place: Config of a data preprocessor of mmpretrain, mmdet or mmseg, or of a ``Normalize``
+            step.
         source: Description of the config, for messages.
         rgb: Whether the data set returns RGB, instead of BGR as most do.
 
@@ -348,12 +420,17 @@ def read_normalisation(
         The normalisation; None if it is not for three channels.
     """
     ours = kind_of(place) == "MultiViewPreprocessor"
+    rgb_unless_stated = ours or kind_of(place) == "Normalize"
     mean, std = place.get("mean"), place.get("std")
     if mean is None or std is None:
         mean, std = (IMAGENET_MEAN, IMAGENET_STD) if ours else ((0.0,), (1.0,))
     converted = any(
         place.get(key, default)
-        for key, default in (("to_rgb", ours), ("bgr_to_rgb", False), ("rgb_to_bgr", False))
+        for key, default in (
+            ("to_rgb", rgb_unless_stated),
+            ("bgr_to_rgb", False),
+            ("rgb_to_bgr", False),
+        )
     )
     mean, std = _three(mean), _three(std)
     if mean is None or std is None:

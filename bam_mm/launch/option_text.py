@@ -25,6 +25,9 @@ _PATH_NAME = re.compile(
     r"(^|_)(root|dirs?|files?|path|folder|prefix|checkpoint|weights|subset|split|load_from|filename"
     r"|experiment_name)$"
 )
+_NUMBERS_TOO = re.compile(r"_(path|weights|subset|split)$|^weights$")
+"""Names of paths, or of numbers, as in ``drop_path`` and ``class_weights``."""
+_NUMBERS = re.compile(r"[-+.,\de\s()\[\]]*\d[-+.,\de\s()\[\]]*|true|false", re.IGNORECASE)
 _NO_NONE = ("data_root",)
 """Names of paths that cannot be switched off, so that ``None`` is a folder's name."""
 _OPENING, _CLOSING = "([", ")]"
@@ -88,7 +91,8 @@ def split_option(text: str) -> tuple[str, OptionText]:
 def read_value(text: OptionText, key: str, present: Any) -> Any:
     """Interpret the text of a value by the setting that it replaces.
 
-    Paths, and texts whose name says that they are paths, stay as they are. Lists of names keep
+    Paths, and texts whose name says that they are paths, stay as they are, except for numbers of a
+    new setting such as ``drop_path`` or ``class_weights``. Lists of names keep
     their entries as names. Everything else is read like mmengine's ``DictAction``, except that
     spaces within an entry of a list are kept.
 
@@ -104,7 +108,13 @@ def read_value(text: OptionText, key: str, present: Any) -> Any:
         InputError: If brackets do not match, or if the text is a dict.
     """
     content, quoted = _unquoted(str(text))
-    if is_path(key) and (present is None or isinstance(present, str)):
+    numbers = (
+        present is None
+        and not quoted
+        and _NUMBERS_TOO.search(_name(key))
+        and _NUMBERS.fullmatch(content.strip())
+    )
+    if is_path(key) and not numbers and (present is None or isinstance(present, str)):
         none = content == "None" and not quoted and _name(key) not in _NO_NONE
         return None if none else content
     if content.strip().startswith("{"):

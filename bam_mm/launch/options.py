@@ -26,7 +26,9 @@ from bam_mm.launch.accepted import (
 from bam_mm.launch.entries import look_up, name_of, places_of, put, walk
 from bam_mm.launch.option_text import FLAG, OptionText, read_value
 
-_GROW = frozenset({*FIXED, "default_hooks", "strategy", "model_wrapper_cfg", "visualizer"})
+_GROW = frozenset(
+    {*FIXED, "default_hooks", "strategy", "model_wrapper_cfg", "preprocessing", "visualizer"}
+)
 """Entries that an option may create by one of their keys, as in ``randomness.seed=1``."""
 
 

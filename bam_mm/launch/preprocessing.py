@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -16,6 +17,7 @@ from mmengine.runner import Runner
 
 from bam_mm.checkpoint.geometry import (
     GEOMETRY_KEYS,
+    RESIZING,
     Geometry,
     is_default,
     kind_of,
@@ -24,23 +26,27 @@ from bam_mm.checkpoint.geometry import (
 from bam_mm.checkpoint.preprocessing import (
     Preprocessing,
     checkpoint_preprocessing,
+    library_of_unknown,
     model_preprocessing,
     other_tags,
 )
 from bam_mm.errors import InputError, listing
 from bam_mm.hooks.load_backbone import LoadBackboneHook
+from bam_mm.launch.accepted import RUNNER_KEYS
 from bam_mm.launch.config import import_custom_modules
 from bam_mm.launch.data_folders import SCOPES
+from bam_mm.launch.entries import look_up, plain
 from bam_mm.launch.preprocessing_setting import Setting
 from bam_mm.launch.stated_preprocessing import (
     current_normalisation,
     needs_writing,
-    normalising_step,
+    normalises_twice,
     states_normalisation,
     test_pipelines,
     write_geometry,
     write_normalisation,
 )
+from bam_mm.launch.variables import config_files, parsed, uses_of
 from bam_mm.registry import MODELS
 
 TIMM_SOURCE = "timm"
@@ -94,8 +100,9 @@ def preprocess_for_test(
         The decision.
 
     Raises:
-        InputError: If the setting ``preprocessing`` is wrong.
+        InputError: If the setting ``preprocessing`` is wrong, or if the task does not use it.
     """
+    _check_uses_size(config)
     import_custom_modules(config)
     file = None if str(checkpoint) == RANDOM else checkpoint
     whole = file is not None and not hasattr(_model_class(config), "load_pretrained")
@@ -122,12 +129,13 @@ def preprocess_for_training(
         The decision; None if the run does not start from a backbone.
 
     Raises:
-        InputError: If the setting ``preprocessing`` is wrong.
+        InputError: If the setting ``preprocessing`` is wrong, or if the run does not use it.
     """
     hooks = [h for h in config.get("custom_hooks") or () if kind_of(h) == "LoadBackboneHook"]
     if not hooks:
-        Setting.of(config.get("preprocessing"))  # A misspelt setting is an error here as well.
+        _check_uses_none(config)
         return None
+    _check_uses_size(config)
     import_custom_modules(config)
     hook, trust = hooks[0], hooks[0].get("trust", False)
     resumed = None
@@ -165,11 +173,16 @@ def settle(
     """
     setting = Setting.of(config.get("preprocessing"))
     warnings: list[str] = []
-    options = tuple(key.removeprefix("+") for key in options)
-    normalisation = _normalisation(config, setting, found, options, trained, warnings)
+    changed = _changed_by(config, options)
+    normalisation = _normalisation(config, setting, found, changed, trained, warnings)
     if needs_writing(config, normalisation):
         write_normalisation(config, current_normalisation(config), normalisation)
-    geometry, source = _geometry(config, setting, found, options, trained)
+    elif normalises_twice(config):
+        warnings.append(
+            "a Normalize step of the test pipeline and the data preprocessor of the model both "
+            "normalise the images: remove one of them, unless this is intended"
+        )
+    geometry, source = _geometry(config, setting, found, changed, trained, warnings)
     used = replace(normalisation, geometry=geometry, geometry_source=source)
     if backbone is not None and used.source.startswith(TIMM_SOURCE):
         warnings += _other_tags(backbone)
@@ -199,7 +212,16 @@ def explicit(used: Preprocessing) -> dict[str, Any]:
 def _settle_backbone(config: Config, file: Any, options: Iterable[str], trust: bool) -> Decision:
     backbone = (config.get("model") or {}).get("backbone") or {}
     found = model_preprocessing(backbone, file, trust=trust)
-    return settle(config, found, options=options, backbone=None if file is None else backbone)
+    decision = settle(config, found, options=options, backbone=None if file is None else backbone)
+    stated = config.get("preprocessing") or {}
+    unstated = found is None and file is not None and Setting.of(stated).mean is None
+    if unstated and (library := library_of_unknown(file, trust=trust)):
+        decision.warnings.append(
+            f"{file} has the names of {library}, whose models differ in normalisation, and states "
+            f"none, so {decision.used.describe_normalisation()} is used: put the model's "
+            "preprocessor_config.json beside it, or set preprocessing.mean and std"
+        )
+    return decision
 
 
 def _other_tags(backbone: Mapping[str, Any]) -> list[str]:
@@ -211,6 +233,49 @@ def _other_tags(backbone: Mapping[str, Any]) -> list[str]:
         f"architecture have another normalisation ({listing(others)}): if yours are among them, "
         "use that name"
     ]
+
+
+def _check_uses_none(config: Config) -> None:
+    for key, value in Setting.of(config.get("preprocessing")).wishes().items():
+        raise InputError(
+            f"preprocessing.{key}={value!r}: nothing uses it, because this training loads no "
+            "backbone with bam_mm.LoadBackboneHook; set data_preprocessor and the steps of the "
+            "pipelines instead"
+        )
+
+
+def _prescribes_size(config: Config) -> bool:
+    return config.get("default_scope") in SCOPES or kind_of(config.model) == "LabelPropagation"
+
+
+def _check_uses_size(config: Config) -> None:
+    value = config.get("preprocessing")
+    wishes = Setting.of(value).wishes()
+    if isinstance(value, str) or not (_prescribes_size(config) or not any(test_pipelines(config))):
+        return
+    for key in (*GEOMETRY_KEYS, "geometry"):
+        if key in wishes:
+            raise InputError(
+                f"preprocessing.{key}={wishes[key]!r}: nothing uses it, because the task "
+                "prescribes the size of its images; set the steps of the pipelines (video: "
+                "model.short_side) instead"
+            )
+
+
+def _changed_by(config: Config, options: Iterable[str]) -> dict[str, str]:
+    """Return the options by the keys that they change: their own, and the copies of variables."""
+    changed = {key.removeprefix("+"): key.removeprefix("+") for key in options}
+    variables = {key: key.partition(".")[0] for key in changed}
+    variables = {key: name for key, name in variables.items() if name not in RUNNER_KEYS}
+    if not variables or not config.filename or not Path(config.filename).is_file():
+        return changed
+    trees = parsed(config_files(config.filename))
+    for option, name in variables.items():
+        for use in uses_of(name, trees):
+            value, there = look_up(config, use.key)
+            if use.copied and there and plain(value) == plain(config.get(name)):
+                changed.setdefault(use.key, option)
+    return changed
 
 
 def _model_class(config: Config) -> Any:
@@ -225,20 +290,18 @@ def _normalisation(
     config: Config,
     setting: Setting,
     found: Preprocessing | None,
-    options: tuple[str, ...],
+    options: Mapping[str, str],
     trained: bool,
     warnings: list[str],
 ) -> Preprocessing:
     if setting.mean is not None and setting.std is not None:
-        return Preprocessing(setting.mean, setting.std, setting.source, setting.channels)
+        return Preprocessing(setting.mean, setting.std, setting.source, setting.channels or "rgb")
     current = current_normalisation(config)
     named = [key for key in options if _names_normalisation(key)]
-    step = normalising_step(config)
-    if setting.normalisation == "config" or named or step:
-        reason = "preprocessing.normalisation=config"
-        if named or step:
-            reason = f"option {named[0]}" if named else "a Normalize step of its pipeline"
-        if trained and found is not None and not found.same_normalisation(current):
+    differs = found is not None and not found.same_normalisation(current)
+    if setting.normalisation == "config" or named:
+        reason = f"option {options[named[0]]}" if named else "preprocessing.normalisation=config"
+        if trained and found is not None and differs:
             warnings.append(
                 f"the checkpoint was trained with {found.describe_normalisation()} "
                 f"({found.source}), but is tested with another normalisation ({reason})"
@@ -250,8 +313,14 @@ def _normalisation(
         return replace(current, source=f"{what} ({states} none)")
     given_way = current.is_imagenet or not states_normalisation(config)
     if trained or setting.normalisation == "model" or given_way:
+        if differs and setting.normalisation != "model" and not given_way:
+            warnings.append(
+                f"the config sets {current.describe_normalisation()}, but the checkpoint was "
+                f"trained with {found.describe_normalisation()} ({found.source}), which is used: "
+                "set preprocessing.normalisation=config to use the config's"
+            )
         return found
-    if not found.same_normalisation(current):
+    if differs:
         warnings.append(
             f"the config sets {current.describe_normalisation()}, which is used instead of the "
             f"model's own {found.describe_normalisation()} (from {found.source}): set "
@@ -262,28 +331,39 @@ def _normalisation(
 
 def _names_normalisation(key: str) -> bool:
     parts = key.removeprefix("+").split(".")
-    return parts in (["model", "mean"], ["model", "std"]) or (
-        "data_preprocessor" in parts
-        and parts[-1] in ("data_preprocessor", "mean", "std", "to_rgb", "bgr_to_rgb")
-    )
+    if parts in (["model", "mean"], ["model", "std"]) or parts[-1] == "data_preprocessor":
+        return True
+    inside = "data_preprocessor" in parts or "pipeline" in parts
+    return inside and parts[-1] in ("mean", "std", "to_rgb", "bgr_to_rgb")
+
+
+def _names_size(config: Config, key: str, option: str) -> bool:
+    parts = key.split(".")
+    if "pipeline" not in parts or _names_normalisation(key):
+        return False
+    if key == option:
+        return True
+    below = parts[parts.index("pipeline") + 1 :]
+    step = look_up(config, ".".join(parts[: len(parts) - len(below) + 1]))[0]
+    return parts[0] != "train_dataloader" and (not below or kind_of(step) in RESIZING)
 
 
 def _geometry(
     config: Config,
     setting: Setting,
     found: Preprocessing | None,
-    options: tuple[str, ...],
+    options: Mapping[str, str],
     trained: bool,
+    warnings: list[str],
 ) -> tuple[Geometry | None, str]:
     pipelines = list(test_pipelines(config))
     current = read_geometry(pipelines[0]["pipeline"]) if pipelines else None
-    dense = config.get("default_scope") in SCOPES or kind_of(config.model) == "LabelPropagation"
     wanted = found.geometry if found else None
     source = found.geometry_source if found else ""
     chosen = {
         key: value for key in GEOMETRY_KEYS if (value := getattr(setting, key, None)) is not None
     }
-    if dense or not pipelines:
+    if _prescribes_size(config) or not pipelines:
         return None, "the config (the protocol of the task prescribes it)"
     if chosen:
         base = wanted if wanted and setting.geometry != "config" else current
@@ -297,9 +377,16 @@ def _geometry(
     elif wanted is None or setting.geometry == "config":
         note = "preprocessing.geometry=config" if wanted else "the model states none"
         return current, setting.geometry_source or f"the config ({note})"
-    elif named := [key for key in options if "pipeline" in key.split(".")]:
+    elif named := [option for key, option in options.items() if _names_size(config, key, option)]:
         return current, f"the config (option {named[0]})"
-    elif setting.geometry == "auto" and not (trained or is_default(pipelines[0]["pipeline"])):
+    elif setting.geometry == "auto" and trained:
+        if wanted != current and not is_default(pipelines[0]["pipeline"]):
+            warnings.append(
+                f"the config says {current or 'another resizing of test images'}, but the "
+                f"checkpoint was trained with {wanted} ({source}), which is used: set "
+                "preprocessing.geometry=config to use the config's"
+            )
+    elif setting.geometry == "auto" and not is_default(pipelines[0]["pipeline"]):
         own = f" (the model's own: {wanted})" if wanted != current else ""
         return current, f"the config{own}"
     if wanted != current:

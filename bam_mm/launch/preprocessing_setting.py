@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from bam_mm.checkpoint.geometry import GEOMETRY_KEYS
 from bam_mm.errors import InputError
 from bam_mm.launch.config import plain
 
@@ -23,7 +24,8 @@ class Setting:
         geometry: ``auto``, ``model`` or ``config``.
         mean: Mean of each channel, for pixel values in [0, 255], which replaces all others.
         std: Standard deviation of each channel; set together with ``mean``.
-        channels: Order in which the model takes the channels, ``rgb`` or ``bgr``.
+        channels: Order in which the model takes the channels, ``rgb`` or ``bgr``, which is that of
+            ``mean`` and ``std``; None is ``rgb``.
         size: Side of the centre crop in pixels, which replaces all others.
         crop_fraction: Size of the crop divided by the short side of the resized image.
         interpolation: Name of the interpolation.
@@ -36,7 +38,7 @@ class Setting:
     geometry: str = "auto"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    channels: str = "rgb"
+    channels: str | None = None
     size: int | None = None
     crop_fraction: float | None = None
     interpolation: str | None = None
@@ -73,13 +75,20 @@ class Setting:
         setting._check()
         return setting
 
+    def wishes(self) -> dict[str, Any]:
+        """Return the settings that ask for other values than those of the config."""
+        named = ("mean", "std", "channels", *GEOMETRY_KEYS)
+        wishes = {k: getattr(self, k) for k in named if getattr(self, k) is not None}
+        choices = {k: getattr(self, k) for k in ("normalisation", "geometry")}
+        return {**{k: plain(v) for k, v in wishes.items()}, **_only(choices, "model")}
+
     def _check(self) -> None:
         for name, choices in (
             ("normalisation", CHOICES),
             ("geometry", CHOICES),
             ("channels", ("rgb", "bgr")),
         ):
-            if getattr(self, name) not in choices:
+            if getattr(self, name) not in (*choices, None):
                 raise InputError(
                     f"preprocessing.{name}={getattr(self, name)!r}: choose one of "
                     f"{', '.join(choices)}"
@@ -95,6 +104,11 @@ class Setting:
                     '--cfg-options preprocessing.mean="[127.5,127.5,127.5]" '
                     'preprocessing.std="[127.5,127.5,127.5]"'
                 )
+        if self.channels is not None and self.mean is None:
+            raise InputError(
+                f"preprocessing.channels={self.channels}: nothing uses it without mean and std in "
+                "this order; set preprocessing.mean and preprocessing.std too"
+            )
         if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
             raise InputError(
                 f"preprocessing.size={self.size!r}: set the side of the crop in pixels, as in "
@@ -106,6 +120,10 @@ class Setting:
                 f"preprocessing.crop_fraction={fraction!r}: set the size of the crop divided by "
                 "the short side of the resized image, above 0 and at most 1"
             )
+
+
+def _only(values: Mapping[str, Any], wanted: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value == wanted}
 
 
 def _three_numbers(values: Any, least: float | None) -> bool:

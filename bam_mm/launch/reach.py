@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Collection, Mapping
@@ -14,7 +15,7 @@ from mmengine.logging import print_log
 
 from bam_mm.errors import UnusedOptionError, listing
 from bam_mm.launch.accepted import RUNNER_KEYS
-from bam_mm.launch.entries import look_up, name_of, places_of, plain, put
+from bam_mm.launch.entries import look_up, name_of, places_of, plain
 from bam_mm.launch.option_text import FLAG
 from bam_mm.launch.variables import config_files, parsed, uses_of
 
@@ -55,7 +56,7 @@ def reach_uses(
         return
     if uses and all(use.copied and _is(config, use.key, old) for use in uses):
         for use in uses:
-            put(config, use.key, _as(look_up(config, use.key)[0], new))
+            _set(config, use.key, _as(look_up(config, use.key)[0], new))
         return
     value = look_up(config, key)[0]
     places = [use.key for use in uses] or places_of(config, name)
@@ -77,10 +78,21 @@ def _is(config: Config, key: str, value: Any) -> bool:
     return plain(look_up(config, key)[0]) == plain(value)
 
 
+def _set(config: Config, key: str, value: Any) -> None:
+    """Replace an entry in place; a tuple around it is replaced by a new one."""
+    above, _, last = key.rpartition(".")
+    parent: Any = look_up(config, above)[0] if above else config
+    if isinstance(parent, tuple):
+        place = int(last)
+        _set(config, above, (*parent[:place], value, *parent[place + 1 :]))
+    else:
+        parent[int(last) if isinstance(parent, list) else last] = value
+
+
 def _as(present: Any, new: Any) -> Any:
     if isinstance(new, Mapping):
-        # Merging would keep the keys that the new value lacks.
-        return ConfigDict({**new, "_delete_": True})
+        return ConfigDict(copy.deepcopy(new))
+    new = copy.deepcopy(new)
     return tuple(new) if isinstance(present, tuple) and isinstance(new, list) else new
 
 

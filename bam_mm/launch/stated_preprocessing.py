@@ -15,8 +15,10 @@ from bam_mm.checkpoint.preprocessing import (
     read_normalisation,
     timm_preprocessing,
 )
+from bam_mm.errors import InputError
 from bam_mm.launch.config import plain, replace
 from bam_mm.launch.data_folders import SCOPES
+from bam_mm.launch.entries import walk
 
 LOADERS = ("test_dataloader", "val_dataloader")
 LOOP_LOADERS = ("bank", "train", "val")
@@ -34,16 +36,32 @@ def states_normalisation(config: Config) -> bool:
     """Return whether a config states a mean, instead of leaving it to a default."""
     if kind_of(config.get("model") or {}) == "LabelPropagation":
         return "mean" in config.model or "std" in config.model
-    return (_place(config) or {}).get("mean") is not None
+    stated = (_place(config) or {}).get("mean") is not None
+    return stated or normalising_step(config) is not None
 
 
 def normalising_step(config: Config) -> Mapping[str, Any] | None:
     """Return the step of a test pipeline that normalises, None if the model does it."""
     for dataset in test_pipelines(config):
-        for step in dataset["pipeline"]:
-            if kind_of(step) == "Normalize":
-                return step
+        for step in _normalising_steps(dataset["pipeline"]):
+            return step
     return None
+
+
+def _normalising_steps(node: Any) -> Iterator[Any]:
+    for _, entry in walk(node):
+        if isinstance(entry, Mapping) and kind_of(entry) == "Normalize":
+            yield entry
+
+
+def normalises_twice(config: Config) -> bool:
+    """Return whether a step of a test pipeline and the model both normalise the images."""
+    if normalising_step(config) is None:
+        return False
+    place = _place(config)
+    if place is None:
+        return kind_of(config.get("model") or {}) == "FrozenFeatures"
+    return place.get("mean") is not None or kind_of(place) == "MultiViewPreprocessor"
 
 
 def current_normalisation(config: Config) -> Preprocessing:
@@ -82,12 +100,19 @@ def write_normalisation(config: Config, old: Preprocessing, new: Preprocessing) 
         config: Config of the run, changed in place.
         old: Normalisation that the config states.
         new: Normalisation to set.
+
+    Raises:
+        InputError: If a step of a pipeline and the model both normalise the images.
     """
     model = config.model
     if kind_of(model) == "LabelPropagation":
         model.mean, model.std = (tuple(v / 255 for v in values) for values in (new.mean, new.std))
-        if new.channels == "bgr":
-            model.to_rgb = False
+        if "to_rgb" in model or new.channels == "bgr":
+            model.to_rgb = new.channels == "rgb"
+        return
+    if normalising_step(config) is not None:
+        _write_steps(config, new)
+        _fill_with(config, old, new)
         return
     key = "bgr_to_rgb" if config.get("default_scope") in SCOPES else "to_rgb"
     converted = (new.channels == "rgb") != _reads_rgb(config)
@@ -100,6 +125,21 @@ def write_normalisation(config: Config, old: Preprocessing, new: Preprocessing) 
     else:
         place.update(values)
     _fill_with(config, old, new)
+
+
+def _write_steps(config: Config, new: Preprocessing) -> None:
+    if normalises_twice(config):
+        raise InputError(
+            "a Normalize step of the test pipeline and the data preprocessor of the model both "
+            f"normalise the images, so {new.describe_normalisation()} cannot be set; remove the "
+            "steps from the pipelines, or mean, std and to_rgb from data_preprocessor"
+        )
+    converted = (new.channels == "rgb") != _reads_rgb(config)
+    values = {"mean": list(new.mean), "std": list(new.std), "to_rgb": converted}
+    for name, entry in config.items():
+        if name != "model" and isinstance(entry, (Mapping, list, tuple)):
+            for step in list(_normalising_steps(entry)):
+                step.update(values)
 
 
 def _fill_with(config: Config, old: Preprocessing, new: Preprocessing) -> None:

@@ -15,6 +15,7 @@ from bam_mm.checkpoint.preprocessing import (
     checkpoint_preprocessing,
     from_facts,
     index_preprocessing,
+    library_of_unknown,
     model_preprocessing,
     other_tags,
     settings_preprocessing,
@@ -180,6 +181,75 @@ def test_files_of_self_supervised_methods_are_imagenets(tmp_path):
     torch.save({"cls_token": torch.zeros(1)}, plain)
     found = model_preprocessing(timm_backbone("vit_base_patch16_224"), plain)
     assert found.mean == (127.5,) * 3
+
+
+VIT = dict(type="mmpretrain.VisionTransformer", arch="b")
+HF_KEY = "vit.encoder.layer.0.layernorm_before.weight"
+
+
+def foreign(folder, key, ending):
+    if ending == "bin":
+        torch.save({key: torch.zeros(1)}, folder / "pytorch_model.bin")
+        return folder / "pytorch_model.bin"
+    safetensors.torch.save_file({key: torch.zeros(1)}, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+@pytest.mark.parametrize("ending", ["bin", "safetensors"])
+@pytest.mark.parametrize(
+    "beside,mean,std,channels",
+    [
+        (dict(image_mean=[0.5] * 3, image_std=[0.5] * 3), 127.5, 127.5, "rgb"),
+        (
+            dict(image_mean=[0.5] * 3, image_std=[0.5] * 3, rescale_factor=1 / 127.5),
+            63.75,
+            63.75,
+            "rgb",
+        ),
+        (dict(image_mean=[9.0] * 3, image_std=[2.0] * 3, do_rescale=False), 9, 2, "rgb"),
+        (dict(image_mean=[0] * 3, image_std=[1] * 3, do_flip_channel_order=True), 0, 255, "bgr"),
+    ],
+)
+def test_models_of_hugging_face_with_their_own_description(
+    tmp_path, ending, beside, mean, std, channels
+):
+    path = foreign(tmp_path, HF_KEY, ending)
+    assert model_preprocessing(VIT, path) is None
+    assert library_of_unknown(path) == "Hugging Face's ViT"
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(beside))
+    found = model_preprocessing(VIT, path)
+    assert found.mean == pytest.approx([mean] * 3) and found.std == pytest.approx([std] * 3)
+    assert found.channels == channels and "preprocessor_config.json" in found.source
+    assert library_of_unknown(path) == ""
+    assert checkpoint_preprocessing(path, geometry=True) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        "{}",
+        '{"image_mean": "x", "image_std": [1]}',
+        '{"do_normalize": false}',
+        '{"image_mean": [1,1,1], "image_std": [1,1,1], "rescale_factor": 0}',
+    ],
+)
+def test_descriptions_that_state_nothing(tmp_path, text):
+    path = foreign(tmp_path, HF_KEY, "bin")
+    (tmp_path / "preprocessor_config.json").write_text(text)
+    assert model_preprocessing(VIT, path) is None
+
+
+@pytest.mark.parametrize("ending", ["bin", "safetensors"])
+def test_files_of_openclip(tmp_path, ending):
+    path = foreign(tmp_path, "visual.conv1.weight", ending)
+    found = model_preprocessing(VIT, path)
+    assert found.mean == pytest.approx(CLIP_MEAN) and found.std == pytest.approx(CLIP_STD)
+    assert "OpenCLIP" in found.source and found.geometry is None
+    assert checkpoint_preprocessing(path, geometry=True) is None
+    # SigLIP's networks are timm's, and normalise in another way.
+    assert model_preprocessing(VIT, foreign(tmp_path, "visual.trunk.norm.weight", ending)) is None
 
 
 @pytest.mark.parametrize(

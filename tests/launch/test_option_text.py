@@ -93,6 +93,29 @@ def test_repeated_options_add_up_and_an_empty_text_can_be_written():
     assert read_value(found["c"], "data_prefix.img", "train/") == ""
 
 
+@pytest.mark.parametrize(
+    "key, text, value",
+    [
+        ("model.backbone.drop_path", "0.1", 0.1),
+        ("model.backbone.drop_path", "1e-3", 1e-3),
+        ("model.head.loss.class_weights", "[1,2.5]", [1, 2.5]),
+        ("model.head.loss.class_weights", "1,2", [1, 2]),
+        ("train_dataloader.sampler.weights", "(1,2)", (1, 2)),
+        ("model.learned_path", "true", True),
+        ("model.learned_path", "'2017'", "2017"),
+        ("model.weights", "None", None),
+        ("model.class_weights", "a, b", "a, b"),
+        ("extra.image_path", "2017/val", "2017/val"),
+        ("train_dataloader.dataset.path", "2017", "2017"),
+        ("train_dataloader.dataset.ann_file", "2017", "2017"),
+    ],
+)
+def test_new_settings_with_the_name_of_a_path_may_be_numbers(key, text, value):
+    found = read_value(OptionText(text), f"+{key}", None)
+    assert found == value and type(found) is type(value)
+    assert read_value(OptionText("2017"), key, "2016") == "2017"
+
+
 def test_a_dict_cannot_be_written():
     with pytest.raises(InputError, match=r"a dict cannot be written.*model\.neck\.NAME=VALUE"):
         read_value(OptionText("{'type': 'X'}"), "model.neck", None)

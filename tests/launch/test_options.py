@@ -175,6 +175,27 @@ def test_a_variable_of_another_name_reaches_its_copies(path):
     assert config.test_dataloader.dataset.pipeline[1] == dict(type="PackInputs")
 
 
+TUPLES = """
+size = 224
+pair = [1, 2]
+step = dict(type='Resize', scale=224)
+train_dataloader = dict(dataset=dict(pipeline=(dict(type='Resize', scale=(size, size)), step)))
+test_evaluator = [dict(type='Accuracy', topk=(1, size)), dict(type='Accuracy', topk=(pair, 5))]
+model = dict(type='ImageClassifier', head=dict(topk=((0, size), 3)))
+"""
+
+
+def test_a_variable_reaches_copies_inside_tuples(tmp_path):
+    (tmp_path / "c.py").write_text(TUPLES)
+    config = load(tmp_path / "c.py", "size=384", "pair=[3,4]", "step.scale=96")
+    pipeline = config.train_dataloader.dataset.pipeline
+    assert isinstance(pipeline, tuple) and pipeline[0] == dict(type="Resize", scale=(384, 384))
+    assert pipeline[1] == dict(type="Resize", scale=96)
+    assert config.test_evaluator[0].topk == (1, 384)
+    assert config.test_evaluator[1].topk == ([3, 4], 5)
+    assert config.model.head.topk == ((0, 384), 3)
+
+
 def test_what_is_computed_from_a_variable_is_named_once(path, monkeypatch):
     lines = []
     reach._warn_once.cache_clear()

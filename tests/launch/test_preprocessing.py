@@ -3,6 +3,7 @@
 import copy
 import json
 from argparse import Namespace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -191,6 +192,152 @@ def test_a_complete_model_keeps_the_preprocessing_of_its_training(configs):
     assert "the checkpoint was trained with mean (127.5, 127.5, 127.5)" in decision.warnings[0]
 
 
+def test_an_edited_config_of_a_complete_model_is_overridden_with_a_warning(configs):
+    trained = replace(LARGE, mean=IMAGENET.mean, std=IMAGENET.std)
+    config = copy.deepcopy(configs["cls/vit-base-p16_8xb128-linear-coslr-100e_in1k"])
+    assert settle(copy.deepcopy(config), trained, trained=True).warnings == []  # the default
+    config.test_dataloader.dataset.pipeline = Geometry(384, 1.0).steps()
+    config.data_preprocessor.update(OTHER)
+    normalisation, size = settle(config, trained, trained=True).warnings
+    assert "the config sets mean (1, 2, 3), std (4, 5, 6), RGB, but the checkpoint" in normalisation
+    assert "set preprocessing.normalisation=config" in normalisation
+    assert "centre crop 384 px" in size and "trained with short side 341 px" in size
+    assert "set preprocessing.geometry=config" in size
+    assert settle(config, trained, trained=True).warnings == []
+
+
+VARIABLES = """
+size = 224
+wide = (224, 224)
+mean = [123.675, 116.28, 103.53]
+level = 9
+test_pipeline = [
+    dict(type='LoadImageFromFile'), dict(type='ResizeEdge', scale=size, edge='short'),
+    dict(type='CenterCrop', crop_size=size), dict(type='PackInputs'),
+]
+model = dict(type='ImageClassifier', backbone=dict(type='ResNet', depth=18))
+data_preprocessor = dict(mean=mean, std=[58.395, 57.12, 57.375], to_rgb=True)
+train_dataloader = dict(dataset=dict(pipeline=[dict(type='RandAugment', magnitude_level=level)]))
+test_dataloader = dict(dataset=dict(type='CustomDataset', pipeline=test_pipeline))
+"""
+
+
+@pytest.mark.parametrize(
+    "options,size,mean,source",
+    [
+        ({"size": 384}, 384, 127.5, "the config (option size)"),
+        ({"test_pipeline.1.scale": 256}, 224, 127.5, "the config (option test_pipeline.1.scale)"),
+        ({"mean": [1.0, 2.0, 3.0]}, 299, 1.0, "x"),
+        ({"level": 5}, 299, 127.5, "x"),  # of the augmentations in training
+        ({}, 299, 127.5, "x"),
+    ],
+)
+def test_options_for_variables_are_kept(tmp_path, options, size, mean, source):
+    (tmp_path / "c.py").write_text(VARIABLES)
+    config = load_config(tmp_path / "c.py", options)
+    used = settle(config, LARGE, options=options, trained=True).used
+    assert (used.geometry.size, used.mean[0], used.geometry_source) == (size, mean, source)
+    assert config.test_dataloader.dataset.pipeline[2].crop_size == size
+    assert config.data_preprocessor.mean[0] == mean
+
+
+def test_a_config_without_the_setting_takes_it_from_the_command_line(tmp_path):
+    (tmp_path / "c.py").write_text(VARIABLES + "data_preprocessor['mean'] = [9.0] * 3")
+    config = load_config(tmp_path / "c.py", {"preprocessing.normalisation": "model"})
+    assert settle(config, OWN).used.mean == tuple(HALF)
+
+
+FINE_TUNING = "cls/vit-base-p16_8xb128-linear-coslr-100e_in1k"
+PRETRAINING = "pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy"
+
+
+@pytest.mark.parametrize(
+    "name,key,value,reason",
+    [
+        (PRETRAINING, "size", 96, "loads no backbone with bam_mm.LoadBackboneHook"),
+        (PRETRAINING, "normalisation", "model", "loads no backbone with bam_mm.LoadBackboneHook"),
+        ("own", "crop_fraction", 1.0, "loads no backbone with bam_mm.LoadBackboneHook"),
+        (TASKS[7], "size", 384, "the task prescribes the size"),
+        (TASKS[8], "interpolation", "bicubic", "the task prescribes the size"),
+        (TASKS[9], "geometry", "model", "the task prescribes the size"),
+    ],
+)
+def test_settings_that_nothing_uses(configs, name, key, value, reason):
+    config = config_of(FINE_TUNING if name == "own" else name)
+    if name == "own":  # a config that initialises its backbone itself
+        config.custom_hooks = []
+    config.preprocessing[key] = value
+    with pytest.raises(InputError, match=rf"preprocessing\.{key}={value!r}: nothing .*{reason}"):
+        if config.get("test_cfg") is None or "train_dataloader" in config:
+            preprocess_for_training(config)
+        preprocess_for_test(config, "random")
+    config.preprocessing[key] = (
+        "config" if isinstance(value, str) and key != "interpolation" else None
+    )
+    if name in (PRETRAINING, "own"):
+        assert preprocess_for_training(config) is None
+
+
+def with_steps(configs, name="cls/vit-base-p16_8xb128-linear-coslr-100e_in1k", **values):
+    """Return a config that normalises in its pipelines, once with the default of ``to_rgb``."""
+    config = copy.deepcopy(configs[name])
+    values = {"mean": list(IMAGENET.mean), "std": list(IMAGENET.std), **values}
+    config.data_preprocessor = dict(num_classes=10)
+    step = dict(type="mmcv.Normalize", **values)
+    config.test_dataloader.dataset.pipeline.insert(-1, dict(step))
+    config.train_dataloader.dataset.pipeline.insert(-1, dict(step))
+    return config
+
+
+def seen_by(step):
+    """Return what a Normalize step makes of a pixel of (R, G, B) = (10, 100, 200)."""
+    from mmcv.transforms import Normalize
+
+    step = {key: value for key, value in step.items() if key != "type"}
+    image = np.full((1, 1, 3), [200, 100, 10], np.uint8)
+    return Normalize(**step)({"img": image})["img"][0, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    "setting,found,values,wanted",
+    [
+        # (10 - 127.5) / 127.5, (100 - 127.5) / 127.5, (200 - 127.5) / 127.5
+        (dict(mean=HALF, std=HALF), None, {}, [-0.9215686, -0.2156863, 0.5686275]),
+        (None, OWN, {}, [-0.9215686, -0.2156863, 0.5686275]),  # ImageNet's give way
+        ("model", OWN, dict(mean=[1, 2, 3]), [-0.9215686, -0.2156863, 0.5686275]),
+        # BGR, kept: (200 - 123.675) / 58.395, (100 - 116.28) / 57.12, (10 - 103.53) / 57.375
+        (None, OWN, dict(to_rgb=False), [1.3070468, -0.2850140, -1.6301525]),
+        (None, None, {}, [-1.9466564, -0.2850140, 1.6813943]),
+        # BGR: (200 - 1) / 4, (100 - 2) / 5, (10 - 3) / 6
+        ("model", "bgr", {}, [49.75, 19.6, 1.1666667]),
+    ],
+)
+def test_pipelines_that_normalise(configs, setting, found, values, wanted):
+    if found == "bgr":
+        found = Preprocessing((1.0, 2.0, 3.0), (4.0, 5.0, 6.0), "x", "bgr")
+    config = with_steps(configs, **values)
+    config.preprocessing = setting
+    decision = settle(config, found)
+    for loader in (config.test_dataloader, config.train_dataloader):
+        step = loader.dataset.pipeline[-2]
+        assert seen_by(step) == pytest.approx(wanted, abs=1e-5)
+    assert list(decision.used.mean) == list(step["mean"])
+    assert decision.used.channels == ("rgb" if step.get("to_rgb", True) else "bgr")
+    assert "mean" not in config.data_preprocessor
+    assert any("used instead of the model's own" in w for w in decision.warnings) == (
+        values == dict(to_rgb=False)
+    )
+
+
+def test_images_that_are_normalised_twice(configs):
+    config = with_steps(configs)
+    config.data_preprocessor.update(OTHER)
+    assert "normalise the images: remove one" in settle(copy.deepcopy(config), None).warnings[0]
+    config.preprocessing = dict(mean=HALF, std=HALF)
+    with pytest.raises(InputError, match=r"mean .127.5, 127.5, .*cannot be set; remove the st"):
+        settle(config, None)
+
+
 def test_options_for_steps_of_a_pipeline_are_kept(configs):
     config = copy.deepcopy(configs["cls/vit-base-p16_knn_in1k"])
     used = settle(config, LARGE, options=["test_dataloader.dataset.pipeline.1.scale"]).used
@@ -242,6 +389,7 @@ def test_cifar10_takes_other_networks_with_their_own_mean_and_its_own_size():
         (dict(size="224px"), r"preprocessing.size='224px': set the side"),
         (dict(crop_fraction=1.5), r"preprocessing.crop_fraction=1.5: .* at most 1"),
         (dict(channels="rgba"), r"preprocessing.channels='rgba': choose one of rgb, bgr"),
+        (dict(channels="bgr"), r"channels=bgr: nothing uses it .*; set preprocessing.mean and"),
     ],
 )
 def test_wrong_settings(configs, setting, message):
@@ -261,6 +409,9 @@ def test_networks_that_take_bgr(configs):
     config = copy.deepcopy(configs["vos/vit-base-p16_label-propagation_davis2017"])
     settle(config, bgr)
     assert config.model.to_rgb is False and config.model.mean == (1 / 255, 2 / 255, 3 / 255)
+    assert settle(config, OWN).used.channels == "bgr"  # taken as meant
+    config.preprocessing = "model"
+    assert settle(config, OWN).used.channels == "rgb" and config.model.to_rgb is True
 
 
 def test_training_starts_and_resumes_with_the_preprocessing_of_the_backbone(tmp_path, configs):
@@ -371,3 +522,16 @@ def test_pixels_that_a_model_sees(tmp_path, configs, monkeypatch, source, wanted
     monkeypatch.setattr("bam_mm.models.label_propagation.pixels_per_patch", lambda *_: 1)
     model._extract(PIXEL)
     assert images[0][0, :, 0, 0].tolist() == pytest.approx(wanted, abs=1e-5)
+
+
+def test_a_file_of_hugging_face_that_states_nothing_is_named_in_a_warning(tmp_path, configs):
+    path = tmp_path / "pytorch_model.bin"
+    torch.save({"encoder.layer.0.layernorm_before.weight": torch.zeros(1)}, path)
+    config = copy.deepcopy(configs["cls/vit-base-p16_knn_in1k"])
+    (warning,) = preprocess_for_test(config, str(path)).warnings
+    assert "Hugging Face's ViT" in warning and "put the model's preprocessor_config.json" in warning
+    (tmp_path / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    )
+    assert preprocess_for_test(config, str(path)).warnings == []
+    assert normalisation_of(config) == (HALF, HALF)
