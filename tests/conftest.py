@@ -13,13 +13,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 SLOW_FOLDERS = {"end_to_end", "distributed"}
-"""Folders whose tests start tools or processes; other modules set ``pytestmark`` themselves."""
+"""Folders whose tests start tools or processes; other modules set ``pytestmark`` themselves. Tests
+with random files are slow, too."""
 
 
 def pytest_collection_modifyitems(items):
     """Mark what ``make test-fast`` leaves out."""
     for item in items:
-        if SLOW_FOLDERS.intersection(item.path.parts):
+        if SLOW_FOLDERS.intersection(item.path.parts) or "fuzz" in item.nodeid:
             item.add_marker(pytest.mark.slow)
 
 

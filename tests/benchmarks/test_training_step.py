@@ -8,6 +8,8 @@ from benchmarks.baselines.plain_training_step import ema_by_loop, materialised_a
 from benchmarks.model_flops import count_flops
 from benchmarks.training_step_variants import NAMES, Bench, teacher_and_student, variants_of
 
+pytestmark = pytest.mark.slow
+
 CROPS = ["2x48", "2x24"]
 
 

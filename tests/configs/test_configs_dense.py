@@ -10,6 +10,8 @@ from mmengine.registry import init_default_scope
 from bam_mm.launch.config import load_config
 from bam_mm.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 DET = sorted((ROOT / "configs/det").glob("*.py"))
 SEG = sorted((ROOT / "configs/seg").glob("*.py"))

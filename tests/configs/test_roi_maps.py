@@ -12,6 +12,8 @@ from mmengine.registry import init_default_scope
 from bam_mm.launch.config import load_config
 from bam_mm.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/det"
 # The models of the configs with 36 epochs are those with 12.
 PATHS = sorted(path for path in CONFIGS.glob("*.py") if "-36e_" not in path.stem)

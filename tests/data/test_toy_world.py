@@ -19,6 +19,8 @@ from bam_mm.data.toy import (
 )
 from bam_mm.data.toy.image_folder import scenes
 
+pytestmark = pytest.mark.slow
+
 
 def digest(folder):
     files = sorted(p for p in folder.rglob("*") if p.is_file())
