@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from bam_mm.checkpoint.architectures import KEYMAPS, recognise
 from bam_mm.checkpoint.backbone import COUNTER, INDEX, LoadReport, load_backbone, tensor_digest
 from bam_mm.checkpoint.branches import find_branch
+from bam_mm.checkpoint.file_preprocessing import RECORD, checkpoint_preprocessing
 from bam_mm.checkpoint.names import WRAPPER, Names
-from bam_mm.checkpoint.preprocessing import RECORD, Preprocessing, checkpoint_preprocessing
+from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.checkpoint.soundness import check_types, check_values
 from bam_mm.checkpoint.writing import write_whole

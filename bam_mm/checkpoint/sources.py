@@ -13,7 +13,8 @@ from torch import nn
 
 from bam_mm.checkpoint.backbone import LoadReport, load_backbone
 from bam_mm.checkpoint.branches import BRANCHES
-from bam_mm.checkpoint.preprocessing import Preprocessing, model_preprocessing
+from bam_mm.checkpoint.file_preprocessing import model_preprocessing
+from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.checkpoint.recorded_config import recorded_backbone
 from bam_mm.errors import InputError
 from bam_mm.registry import MODELS

@@ -88,10 +88,7 @@ def find_images(
     Raises:
         InputError: If a folder cannot be listed.
     """
-    left_out = LeftOut()
-    top = str(folder)
-    paths = sorted(_walk(top, "", tuple(endings), left_out, (os.path.realpath(top),)))
-    return paths, left_out
+    return _find(str(folder), tuple(endings), _is_hidden)
 
 
 def find_files(folder: str | Path) -> tuple[list[str], LeftOut]:
@@ -108,10 +105,7 @@ def find_files(folder: str | Path) -> tuple[list[str], LeftOut]:
     Raises:
         InputError: If a folder cannot be listed.
     """
-    left_out = LeftOut()
-    top = str(folder)
-    above = (os.path.realpath(top),)
-    return sorted(_walk(top, "", ("",), left_out, above, _is_dotted_file)), left_out
+    return _find(str(folder), ("",), _is_dotted_file)
 
 
 def images_directly_in(
@@ -177,13 +171,20 @@ def find_class_folders(
     return sorted(names), left_out
 
 
+def _find(
+    top: str, endings: tuple[str, ...], hidden: Callable[[os.DirEntry[str]], bool]
+) -> tuple[list[str], LeftOut]:
+    left_out = LeftOut()
+    return sorted(_walk(top, "", endings, left_out, (os.path.realpath(top),), hidden)), left_out
+
+
 def _walk(
     root: str,
     below: str,
     endings: tuple[str, ...],
     left_out: LeftOut,
     above: tuple[str, ...],
-    hidden: Callable[[os.DirEntry[str]], bool] = lambda entry: is_hidden(entry.name),
+    hidden: Callable[[os.DirEntry[str]], bool],
 ) -> Iterator[str]:
     """Iterate over the images below a folder.
 
@@ -240,6 +241,10 @@ def _is(entry: os.DirEntry[str], kind: str) -> bool:
         return entry.is_dir() if kind == "dir" else entry.is_file()
     except OSError:  # a link to itself
         return False
+
+
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    return is_hidden(entry.name)
 
 
 def _is_dotted_file(entry: os.DirEntry[str]) -> bool:

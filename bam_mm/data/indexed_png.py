@@ -23,30 +23,6 @@ def voc_palette() -> list[int]:
     return colours.ravel().tolist()
 
 
-def read_indexed(path: str | Path) -> tuple[np.ndarray, list[int]]:
-    """Read the ids and the palette of an indexed PNG.
-
-    Args:
-        path: Path of the PNG.
-
-    Returns:
-        (H, W) uint8 ids, and the palette as a flat list of red, green and blue per id.
-
-    Raises:
-        ValueError: If the image has no palette, so its pixels are colours or grey levels, not ids.
-        OSError: If the file is missing, damaged or not an image.
-    """
-    with Image.open(path) as image:
-        if image.mode != "P":
-            raise ValueError(
-                f"{path} has no palette (its mode is {image.mode}, not P): save it as an indexed "
-                "PNG with one id per pixel and 0 for the background, as "
-                "bam_mm.data.indexed_png.write_indexed does"
-            )
-        palette = image.getpalette()
-        return np.asarray(image, dtype=np.uint8), palette
-
-
 def write_indexed(path: str | Path, ids: np.ndarray, palette: list[int] | None = None) -> None:
     """Write an indexed PNG; the same ids and palette always produce the same bytes.
 

@@ -69,10 +69,9 @@ class Video:
                 f"video {self.name}: frame {path} cannot be read ({error.strerror}): {_RESTORE}"
             ) from error
         if image.shape[:2] != self.size:
-            # OpenCV applies the EXIF orientation, but the size in the header does not include it.
             raise FaultyVideo(
-                f"video {self.name}: frame {path} is rotated by its EXIF orientation to "
-                f"{image.shape[1]}x{image.shape[0]}; save the frames upright, without it"
+                f"video {self.name}: frame {path} is {image.shape[1]}x{image.shape[0]}, and was "
+                f"{self.size[1]}x{self.size[0]} when the videos were listed: {_RESTORE}"
             )
         return image
 

@@ -142,7 +142,10 @@ def _state(checkpoint: dict) -> dict[str, Any]:
 
 
 def _digest_of_names(dataset: Any) -> str | None:
-    """Return a digest of names and labels at even intervals; None if the images have no paths."""
+    """Return a digest of the names and class folders of images at even intervals.
+
+    It is None if the images have no paths.
+    """
     count = len(dataset)
     named = min(count, NAMED)
     try:

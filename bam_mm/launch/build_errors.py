@@ -24,6 +24,7 @@ from bam_mm.launch.accepted import (
     registries,
 )
 from bam_mm.launch.entries import look_up, name_of, plain, walk
+from bam_mm.launch.library_errors import causes
 from bam_mm.launch.options import nearest
 
 _UNKNOWN_TYPE = re.compile(r"(\S+) is not in the (\S+?)::(.+?) registry")
@@ -54,7 +55,7 @@ def explain(error: BaseException, config: Config) -> InputError | None:
     Returns:
         The message for the user; None if the config did not cause the exception.
     """
-    for cause in _chain(error):
+    for cause in causes(error):
         text = str(cause.args[0]) if cause.args else ""
         if isinstance(cause, KeyError) and (match := _UNKNOWN_TYPE.match(text)):
             return _unknown_type(config, *match.groups())
@@ -139,15 +140,6 @@ def check_scope(config: Config) -> None:
 def _known_constructor(config: Config) -> bool:
     kind = str((config.get("optim_wrapper") or {}).get("constructor", ""))
     return not kind or kind.startswith("bam_mm.") or kind.rpartition(".")[2] in _CONSTRUCTORS
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in seen:
-        seen.append(cause)
-        yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 def _unknown_type(config: Config, kind: str, scope: str, registry: str) -> InputError | None:

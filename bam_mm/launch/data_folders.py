@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 
 from bam_mm.data.checks.map_folders import check_endings
 from bam_mm.data.name_lists import read_names
 from bam_mm.errors import InputError, listing
-from bam_mm.launch.instance_files import check_instance_file, data_sets_of
+from bam_mm.launch.instance_files import check_instance_file, class_of, data_sets_of
 
 SCOPES = ("mmdet", "mmseg")
 
@@ -93,12 +92,12 @@ def _listed_classes(data: Mapping[str, Any]) -> Any:
 
 
 def _known_classes(config: Config, data: Mapping) -> Sequence[str] | None:
-    return getattr(_kind_of(config, data), "METAINFO", {}).get("classes")
+    return getattr(class_of(config, data), "METAINFO", {}).get("classes")
 
 
 def _endings(config: Config, data: Mapping) -> tuple[str, str] | None:
     """Return the endings by which mmseg finds images and maps, None for other data sets."""
-    kind = _kind_of(config, data)
+    kind = class_of(config, data)
     if getattr(getattr(kind, "load_data_list", None), "__module__", "") != _FINDS_BY_ENDING:
         return None
     defaults = signature(kind).parameters
@@ -107,10 +106,3 @@ def _endings(config: Config, data: Mapping) -> tuple[str, str] | None:
         default = defaults[key].default if key in defaults else usual
         found.append(data.get(key, default))
     return found[0], found[1]
-
-
-def _kind_of(config: Config, data: Mapping) -> Any:
-    if not isinstance(data["type"], str):
-        return data["type"]
-    with DATASETS.switch_scope_and_registry(config.default_scope) as registry:
-        return registry.get(data["type"])

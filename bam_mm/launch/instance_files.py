@@ -30,6 +30,15 @@ def data_sets_of(data: Any) -> Iterator[Mapping[str, Any]]:
         yield from data_sets_of(each)
 
 
+def class_of(config: Config, data: Mapping[str, Any]) -> Any:
+    """Return the class of a data set's config; None if it is in no registry."""
+    kind = data.get("type")
+    if not isinstance(kind, str):
+        return kind
+    with DATASETS.switch_scope_and_registry(config.default_scope) as registry:
+        return registry.get(kind)
+
+
 def check_instance_file(
     config: Config, part: str, data: Mapping[str, Any], path: Path, classes: Sequence[str]
 ) -> None:
@@ -52,7 +61,7 @@ def check_instance_file(
     from bam_mm.data.coco import api
 
     api.install()
-    if not api.is_read_here(_kind_of(config, data)):
+    if not api.is_read_here(class_of(config, data)):
         return
     images = path.parent if not data.get("data_root") else Path(data["data_root"]).expanduser()
     folder = images / ((data.get("data_prefix") or {}).get("img") or "")
@@ -68,14 +77,6 @@ def check_instance_file(
         _count_filtered(found, data.get("filter_cfg") or {}, classes)
     for metric in metrics:
         _check_metric(metric, part, found, path, classes)
-
-
-def _kind_of(config: Config, data: Mapping[str, Any]) -> Any:
-    kind = data.get("type")
-    if not isinstance(kind, str):
-        return kind
-    with DATASETS.switch_scope_and_registry(config.default_scope) as registry:
-        return registry.get(kind)
 
 
 def _with_objects(found: InstanceFile) -> list[str]:

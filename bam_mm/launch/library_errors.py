@@ -46,8 +46,10 @@ def causes(error: BaseException) -> Iterator[BaseException]:
     Args:
         error: The exception that was caught.
     """
+    seen: list[BaseException] = []
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and cause not in seen:
+        seen.append(cause)
         yield cause
         cause = cause.__cause__ or _quoted(cause)
 

@@ -15,6 +15,11 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from bam_mm.checkpoint.file_preprocessing import (
+    checkpoint_preprocessing,
+    library_of_unknown,
+    model_preprocessing,
+)
 from bam_mm.checkpoint.geometry import (
     GEOMETRY_KEYS,
     RESIZING,
@@ -23,13 +28,8 @@ from bam_mm.checkpoint.geometry import (
     kind_of,
     read_geometry,
 )
-from bam_mm.checkpoint.preprocessing import (
-    Preprocessing,
-    checkpoint_preprocessing,
-    library_of_unknown,
-    model_preprocessing,
-    other_tags,
-)
+from bam_mm.checkpoint.library_preprocessing import other_tags
+from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.errors import InputError, listing
 from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.launch.accepted import RUNNER_KEYS

@@ -8,17 +8,15 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from bam_mm.checkpoint.geometry import DEFAULT_SIZE, Geometry, kind_of, set_geometry
-from bam_mm.checkpoint.preprocessing import (
-    IMAGENET,
+from bam_mm.checkpoint.library_preprocessing import (
     RGB_DATASETS,
-    Preprocessing,
     read_normalisation,
     timm_preprocessing,
 )
+from bam_mm.checkpoint.preprocessing import IMAGENET, Preprocessing
 from bam_mm.errors import InputError
-from bam_mm.launch.config import plain, replace
 from bam_mm.launch.data_folders import SCOPES
-from bam_mm.launch.entries import walk
+from bam_mm.launch.entries import plain, replace, walk
 
 LOADERS = ("test_dataloader", "val_dataloader")
 LOOP_LOADERS = ("bank", "train", "val")

@@ -13,7 +13,8 @@ from mmengine.model import BaseModel, BaseModule
 from torch import Tensor, nn
 
 from bam_mm.checkpoint.backbone import LoadReport, load_backbone
-from bam_mm.checkpoint.preprocessing import IMAGENET, timm_preprocessing
+from bam_mm.checkpoint.library_preprocessing import timm_preprocessing
+from bam_mm.checkpoint.preprocessing import IMAGENET
 from bam_mm.errors import InputError
 from bam_mm.models.probe_features import (
     FEATURES,

@@ -96,7 +96,7 @@ train_pipeline = [
     dict(type="bam_mm.CheckImage"),
     dict(type="LoadImageFromFile"),
     dict(type="bam_mm.MatchAnnotation", orientation=_base_.orientation),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=_base_.with_mask),
     _size,
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackDetInputs"),
@@ -106,7 +106,7 @@ test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="bam_mm.MatchAnnotation", orientation=_base_.orientation),
     _size,
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=_base_.with_mask),
     dict(
         type="PackDetInputs",
         meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),

@@ -1,6 +1,7 @@
 """The preprocessing that a model was trained with, wherever it is stated."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,18 +10,19 @@ import torch
 from mmengine.config import Config
 
 from bam_mm.checkpoint import convert_checkpoint, parse_backbone
-from bam_mm.checkpoint.geometry import Geometry, is_default, read_geometry, set_geometry
-from bam_mm.checkpoint.preprocessing import (
-    IMAGENET,
+from bam_mm.checkpoint.file_preprocessing import (
     checkpoint_preprocessing,
-    from_facts,
-    index_preprocessing,
     library_of_unknown,
     model_preprocessing,
+)
+from bam_mm.checkpoint.geometry import Geometry, is_default, read_geometry, set_geometry
+from bam_mm.checkpoint.library_preprocessing import (
+    index_preprocessing,
     other_tags,
     settings_preprocessing,
     timm_preprocessing,
 )
+from bam_mm.checkpoint.preprocessing import IMAGENET, from_facts
 from bam_mm.models import FrozenFeatures
 
 CLIP_MEAN = [255 * v for v in (0.48145466, 0.4578275, 0.40821073)]
@@ -183,6 +185,25 @@ def test_files_of_self_supervised_methods_are_imagenets(tmp_path):
     assert found.mean == (127.5,) * 3
 
 
+@pytest.mark.parametrize(
+    "keys,layout",
+    [
+        (["teacher.backbone.cls_token", "teacher.head.mlp.0.weight"], "DINO"),
+        (["module.base_encoder.cls_token", "module.momentum_encoder.cls_token"], "MoCo v3"),
+        (["student.backbone.cls_token", "teacher.backbone.cls_token"], "a student and a teacher"),
+        (["cls_token", "mask_token", "decoder_pos_embed", "decoder_embed.weight"], "MAE"),
+    ],
+)
+def test_the_method_is_found_whatever_the_format_and_the_ending(tmp_path, keys, layout):
+    state = {key: torch.zeros(1) for key in keys}
+    torch.save(state, tmp_path / "a.pth")
+    safetensors.torch.save_file(state, tmp_path / "b.safetensors")
+    shutil.copy(tmp_path / "b.safetensors", tmp_path / "c.bin")
+    for name in ("a.pth", "b.safetensors", "c.bin"):
+        found = model_preprocessing(timm_backbone("vit_base_patch16_224"), tmp_path / name)
+        assert found.is_imagenet and found.source.endswith(layout), name
+
+
 VIT = dict(type="mmpretrain.VisionTransformer", arch="b")
 HF_KEY = "vit.encoder.layer.0.layernorm_before.weight"
 
@@ -283,6 +304,8 @@ def test_conversion_keeps_the_record(tmp_path, name, to):
     convert_checkpoint(source, tmp_path / name, to=to)
     found = checkpoint_preprocessing(tmp_path / name)
     assert found == checkpoint_preprocessing(source)
+    other = shutil.copy(tmp_path / name, tmp_path / "named-in-another-way")
+    assert checkpoint_preprocessing(other) == found
     content = (
         safetensors.torch.load_file(tmp_path / name)
         if name.endswith("safetensors")

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from bam_mm import DAVISDataset, InputError
-from bam_mm.data.indexed_png import read_indexed, voc_palette, write_indexed
+from bam_mm.data.indexed_png import voc_palette, write_indexed
 from bam_mm.data.toy.davis import HEIGHT, WIDTH, clips, write_clip
 from bam_mm.data.video import FaultyVideo
 from bam_mm.registry import DATASETS
+from tests.data.video_tree import read_indexed
 
 NAMES = ("a", "b")
 

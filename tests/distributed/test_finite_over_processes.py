@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from bam_mm.hooks.check_finite import CheckFiniteHook, NotFiniteError, stop_together
+from bam_mm.hooks.check_finite import CheckFiniteHook, stop_together
+from bam_mm.hooks.finiteness import NotFiniteError
 from tests.distributed.test_loss_over_processes import free_port
 from tests.hooks.test_check_finite import Iterations
 

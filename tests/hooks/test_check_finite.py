@@ -11,8 +11,9 @@ from mmengine.config import Config
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from bam_mm.errors import InputError, SharedError
-from bam_mm.hooks import CheckFiniteHook, check_finite
-from bam_mm.hooks.check_finite import NotFiniteError, check_metrics, divergence_explained
+from bam_mm.hooks import CheckFiniteHook, check_finite, finiteness
+from bam_mm.hooks.check_finite import divergence_explained
+from bam_mm.hooks.finiteness import NotFiniteError, check_metrics
 from tests.hooks.tiny_runner import build, config_of, names, run
 
 
@@ -177,7 +178,7 @@ def test_finite_metrics_pass():
 
 def test_a_class_without_objects_is_logged(monkeypatch):
     said = []
-    monkeypatch.setattr(check_finite, "print_log", lambda text, **_: said.append(text))
+    monkeypatch.setattr(finiteness, "print_log", lambda text, **_: said.append(text))
     data = SimpleNamespace(ann_file="val.json", data_prefix={"img": "x"})
     metrics = {"coco/a_precision": 0.5, "coco/b_precision": math.nan, "coco/bbox_mAP": 0.5}
     check_metrics("test", metrics, data)

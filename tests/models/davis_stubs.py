@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from bam_mm.data.indexed_png import read_indexed, voc_palette
+from bam_mm.data.indexed_png import voc_palette
 from bam_mm.data.toy.davis import clips, write_clip
 from bam_mm.registry import MODELS
+from tests.data.video_tree import read_indexed
 
 TOY_VIT = dict(
     type="mmpretrain.MoCoV3ViT",

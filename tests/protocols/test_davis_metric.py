@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from bam_mm import DAVISDataset, InputError
-from bam_mm.data.indexed_png import read_indexed, voc_palette, write_indexed
+from bam_mm.data.indexed_png import voc_palette, write_indexed
 from bam_mm.evaluation import davis_j_and_f, davis_summary
 from bam_mm.protocols.overlays import blend
 from bam_mm.registry import METRICS
+from tests.data.video_tree import read_indexed
 from tests.models.davis_stubs import write_videos
 
 SETTINGS = ((5, 7), (3, 7), (5, 1))

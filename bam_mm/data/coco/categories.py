@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bam_mm.data.coco.identifiers import References, one_type
+from bam_mm.data.coco.identifiers import References, listed_once, unify_ids
 from bam_mm.data.coco.notes import Notes
 from bam_mm.errors import InputError
 
@@ -29,12 +29,8 @@ def check_categories(content: dict[str, Any], place: str, notes: Notes) -> None:
         raise InputError(f"{place} has no category: list those that its annotations refer to")
     for index, entry in enumerate(entries):
         _check_name(entry, index, place, notes)
-    values = [entry.get("id") for entry in entries]
-    for entry, each in zip(entries, one_type(values, "categories", place), strict=True):
-        if type(each) is not type(entry["id"]):
-            notes.add("categories", "with an id of another type")
-        entry["id"] = each
-    entries = _without_repeated_ids(entries, place, notes)
+    unify_ids(entries, "categories", place, notes)
+    entries = listed_once(entries, "name", "categories", place, notes)
     content["categories"] = _without_repeated_names(content, entries, place, notes)
 
 
@@ -49,19 +45,6 @@ def _check_name(entry: dict, index: int, place: str, notes: Notes) -> None:
     if name.strip() != entry["name"]:
         notes.add("categories", "with spaces around the name, or a number as name")
     entry["name"] = name.strip()
-
-
-def _without_repeated_ids(entries: list[dict], place: str, notes: Notes) -> list[dict]:
-    first: dict[Any, dict] = {}
-    for entry in entries:
-        other = first.setdefault(entry["id"], entry)
-        if other["name"] != entry["name"]:
-            raise InputError(
-                f"{place} has two categories with id {entry['id']!r}, {other['name']!r} and "
-                f"{entry['name']!r}: give them ids of their own, also in the annotations"
-            )
-    notes.add("categories", "listed twice", len(entries) - len(first))
-    return list(first.values())
 
 
 def _without_repeated_names(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from bam_mm.data.coco.notes import Notes
 from bam_mm.errors import InputError
 
 Id = int | str
@@ -36,7 +37,7 @@ def canonical(value: Any) -> Id | None:
     return text or None
 
 
-def one_type(values: Sequence[Any], part: str, place: str) -> list[Id]:
+def _one_type(values: Sequence[Any], part: str, place: str) -> list[Id]:
     """Return ids in one type, unchanged if all are integers or all are texts already.
 
     The evaluator sorts ids in one NumPy array, which turns integers beside texts into texts that no
@@ -68,6 +69,52 @@ def one_type(values: Sequence[Any], part: str, place: str) -> list[Id]:
     if all(isinstance(each, int) and -_LARGEST <= each < _LARGEST for each in known):
         return known
     return [str(each) for each in known]
+
+
+def unify_ids(entries: Sequence[dict[str, Any]], part: str, place: str, notes: Notes) -> None:
+    """Give the entries of a list ids in one type, in place, and note those that change.
+
+    Args:
+        entries: Images or categories of a file.
+        part: ``images`` or ``categories``, for messages.
+        place: Path of the file, for messages.
+        notes: Notes to add to.
+
+    Raises:
+        InputError: If an entry has no id.
+    """
+    values = [entry.get("id") for entry in entries]
+    for entry, each in zip(entries, _one_type(values, part, place), strict=True):
+        if type(each) is not type(entry["id"]):
+            notes.add(part, "with an id of another type")
+        entry["id"] = each
+
+
+def listed_once(
+    entries: Sequence[dict[str, Any]], name: str, part: str, place: str, notes: Notes
+) -> list[dict[str, Any]]:
+    """Return the first entry of each id, and note how many are listed again.
+
+    Args:
+        entries: Images or categories of a file.
+        name: Key of their names, ``file_name`` or ``name``.
+        part: ``images`` or ``categories``, for messages.
+        place: Path of the file, for messages.
+        notes: Notes to add to.
+
+    Raises:
+        InputError: If two entries of one id have different names.
+    """
+    first: dict[Any, dict[str, Any]] = {}
+    for entry in entries:
+        other = first.setdefault(entry["id"], entry)
+        if other[name] != entry[name]:
+            raise InputError(
+                f"{place} has two {part} with id {entry['id']!r}, {other[name]!r} and "
+                f"{entry[name]!r}: give them ids of their own, also in the annotations"
+            )
+    notes.add(part, "listed twice", len(entries) - len(first))
+    return list(first.values())
 
 
 class References:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bam_mm.data.coco.identifiers import one_type
+from bam_mm.data.coco.identifiers import listed_once, unify_ids
 from bam_mm.data.coco.notes import Notes
 from bam_mm.data.orientation import read_header
 from bam_mm.errors import InputError
@@ -50,12 +50,11 @@ def check_images(
         raise InputError(f"{place} has no image: list those that its annotations refer to")
     for index, entry in enumerate(entries):
         _check_name(entry, index, place, notes)
-    values = [entry.get("id") for entry in entries]
-    for entry, each in zip(entries, one_type(values, "images", place), strict=True):
-        if type(each) is not type(entry["id"]):
-            notes.add("images", "with an id of another type")
-        entry["id"] = each
-    content["images"] = entries = _without_repeated(entries, place, notes)
+    unify_ids(entries, "images", place, notes)
+    content["images"] = entries = listed_once(entries, "file_name", "images", place, notes)
+    names = {entry["file_name"] for entry in entries}
+    again = len(entries) - len(names)
+    notes.add("images", "with the name of another and an id of their own", again)
     return {entry["id"]: _size(entry, place, notes, size_of) for entry in entries}
 
 
@@ -101,21 +100,6 @@ def _check_name(entry: dict, index: int, place: str, notes: Notes) -> None:
     if "\\" in name:
         entry["file_name"] = name.replace("\\", "/")
         notes.add("images", "with backslashes in the name (read as slashes)")
-
-
-def _without_repeated(entries: list[dict], place: str, notes: Notes) -> list[dict]:
-    first: dict[Any, dict] = {}
-    for entry in entries:
-        other = first.setdefault(entry["id"], entry)
-        if other["file_name"] != entry["file_name"]:
-            raise InputError(
-                f"{place} has two images with id {entry['id']!r}, {other['file_name']!r} and "
-                f"{entry['file_name']!r}: give them ids of their own, also in the annotations"
-            )
-    notes.add("images", "listed twice", len(entries) - len(first))
-    names = {entry["file_name"] for entry in first.values()}
-    notes.add("images", "with the name of another and an id of their own", len(first) - len(names))
-    return list(first.values())
 
 
 def _size(entry: dict, place: str, notes: Notes, size_of: SizeOf | None) -> Size:
