@@ -6,7 +6,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 
 from bam_mm.data.map_files import read_map
-from bam_mm.data.map_labels import to_labels
+from bam_mm.data.map_labels import IGNORED, to_labels
 from bam_mm.data.orientation import mismatch
 from bam_mm.errors import InputError
 from bam_mm.registry import TRANSFORMS
@@ -21,11 +21,12 @@ class LoadSemanticMap(BaseTransform):
     (``reduce_zero_label``) is a setting of the data set.
 
     Args:
-        num_classes: Number of classes of the head.
+        num_classes: Number of classes of the data. A run sets it at its start from the names of the
+            classes; without a run, None checks no label.
         backend_args: Arguments of mmengine's file backend; None for local files.
     """
 
-    def __init__(self, num_classes: int, backend_args: dict | None = None) -> None:
+    def __init__(self, num_classes: int | None = None, backend_args: dict | None = None) -> None:
         self.num_classes, self.backend_args = num_classes, backend_args
 
     def transform(self, results: dict) -> dict:
@@ -43,11 +44,12 @@ class LoadSemanticMap(BaseTransform):
         if ids.shape != shape:
             image = str(results.get("img_path", "the image"))
             raise InputError(mismatch(shape, ids.shape, path=image, source=f"its map {path}"))
+        reduced = bool(results.get("reduce_zero_label"))
         results["gt_seg_map"] = to_labels(
             ids,
-            self.num_classes,
+            IGNORED - reduced if self.num_classes is None else self.num_classes,
             path,
-            reduced=bool(results.get("reduce_zero_label")),
+            reduced=reduced,
             label_map=results.get("label_map"),
         )
         results.setdefault("seg_fields", []).append("gt_seg_map")

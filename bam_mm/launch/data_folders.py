@@ -14,6 +14,7 @@ from typing import Any
 from mmengine.config import Config
 
 from bam_mm.data.checks.map_folders import check_endings
+from bam_mm.data.checks.zero_label import check_same_zero
 from bam_mm.data.name_lists import read_names
 from bam_mm.errors import InputError, listing
 from bam_mm.launch.instance_files import check_instance_file, class_of, data_sets_of
@@ -41,6 +42,14 @@ def check_data_folders(config: Config) -> None:
     parts = ("train", "val") if config.get("train_dataloader") else ("test",)
     loaders = [(part, config.get(f"{part}_dataloader") or {}) for part in parts]
     found = [(part, each) for part, loader in loaders for each in data_sets_of(loader)]
+    if config.default_scope == "mmseg":
+        # Also for test data, which are read by themselves after the training.
+        check_same_zero(
+            (part, data.get("data_root"), data.get("reduce_zero_label"))
+            for part in ("train", "val", "test")
+            for data in data_sets_of(config.get(f"{part}_dataloader") or {})
+            if "reduce_zero_label" in data
+        )
     for part, data in found:
         if data.get("data_root") is None and not data.get("ann_file"):
             continue

@@ -1,7 +1,10 @@
 _base_ = "./default_runtime.py"
 
 default_scope = "mmdet"
-default_hooks = dict(visualization=dict(type="bam_mm.ShowPredictionsHook"))
+default_hooks = dict(
+    visualization=dict(type="bam_mm.ShowPredictionsHook"),
+    data=dict(type="bam_mm.CheckDenseDataHook"),
+)
 # mmdet's inferencer draws with it.
 visualizer = dict(type="mmdet.DetLocalVisualizer")
 # Images and numbers of regions vary, and cuDNN would search for an algorithm at each new size.

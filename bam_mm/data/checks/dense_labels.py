@@ -6,16 +6,23 @@ out silently.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
 from bam_mm.data.checks.annotated_pixels import check_annotated_pixels, leaves
+from bam_mm.data.checks.zero_label import check_same_zero
 from bam_mm.data.map_labels import IGNORED, check_map
+from bam_mm.data.match_annotation import steps_of
 from bam_mm.errors import InputError, listing
 
 __all__ = ["IGNORED", "check_dense_data", "check_files", "check_heads", "check_map"]
+
+_CHECKED: WeakKeyDictionary = WeakKeyDictionary()
+"""Parts of data sets that passed: our tools check before the hook of the config does."""
 
 
 def check_dense_data(model: nn.Module, dataset, part: str) -> None:
@@ -24,22 +31,54 @@ def check_dense_data(model: nn.Module, dataset, part: str) -> None:
     Args:
         model: Model of mmdet or mmseg.
         dataset: ``CocoDataset``, ``BaseSegDataset`` or a similar data set, possibly wrapped
-            (``.dataset``). A data set without class names is not checked.
+            (``.dataset``). A data set without class names is not checked, unless it has maps.
         part: ``train``, ``val`` or ``test``, for messages.
 
     Raises:
-        InputError: If a head has another number of classes, the data set is empty, an image or a
-            map is missing, or images and annotation do not fit (see
-            :mod:`bam_mm.data.checks.annotated_pixels`).
+        InputError: If there are maps without class names, a head has another number of classes, the
+            data set is empty, an image or a map is missing, or images and annotation do not fit
+            (see :mod:`bam_mm.data.checks.annotated_pixels`).
     """
     for leaf in leaves(dataset):
         classes = (getattr(leaf, "metainfo", None) or {}).get("classes")
         if classes is not None:
-            _check_leaf(model, leaf, classes, part)
+            check_heads(model, classes, leaf, part)
+            tell_classes(leaf, len(classes))
+            if part not in _CHECKED.get(leaf, ()):
+                _check_leaf(leaf, classes, part)
+                _CHECKED.setdefault(leaf, set()).add(part)
+        elif hasattr(leaf, "reduce_zero_label"):
+            raise InputError(
+                f"the {part} maps in {leaf.data_root} have no names of classes: set "
+                f"{part}_dataloader.dataset.metainfo.classes, in the order of their ids"
+            )
 
 
-def _check_leaf(model: nn.Module, dataset, classes: Sequence[str], part: str) -> None:
-    check_heads(model, classes, dataset, part)
+def check_same_maps(data: Mapping[str, Any]) -> None:
+    """Check that the parts of one folder agree on whether 0 is a class in their maps.
+
+    Args:
+        data: Data set of each part (``train``, ``val``, ``test``), possibly wrapped.
+
+    Raises:
+        InputError: If they differ.
+    """
+    check_same_zero(
+        (part, leaf.data_root, leaf.reduce_zero_label)
+        for part, dataset in data.items()
+        for leaf in leaves(dataset)
+        if hasattr(leaf, "reduce_zero_label")
+    )
+
+
+def tell_classes(dataset, number: int) -> None:
+    """Let the transforms that check maps know the number of classes, whatever the pipeline says."""
+    for name, step in steps_of(dataset).items():
+        if name in ("LoadSemanticMap", "CheckSemanticMap"):
+            step.num_classes = number
+
+
+def _check_leaf(dataset, classes: Sequence[str], part: str) -> None:
     if not len(dataset):
         raise InputError(
             f"the {part} data in {dataset.data_root} has no image with an annotation: check "

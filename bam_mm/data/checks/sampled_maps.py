@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-from mmengine.logging import print_log
 
+from bam_mm.data.checks.zero_label import KNOWN_BY, Counts, check_zero
 from bam_mm.data.map_files import read_map_file
 from bam_mm.data.map_labels import IGNORED, to_labels
-from bam_mm.data.orientation import mismatch, read_header
+from bam_mm.data.orientation import is_published, mismatch, read_header
 from bam_mm.errors import InputError
 
 SAMPLE = 16
 """Number of maps that are read."""
 
 SEARCH = 500
-"""Number of maps that are read to find a labelled pixel if the sample has none."""
+"""Number of maps that are read to find a labelled pixel, or an id, that the sample lacks."""
 
-MUCH = 0.25
-"""Fraction of pixels with 0 from which on a warning says that they are ignored."""
+ADE20K = 150
+"""Number of classes of ADE20K, in which 0 is unlabelled."""
 
 _Entry = TypeVar("_Entry")
 _Result = TypeVar("_Result")
-
-
-@dataclass
-class Counts:
-    """Pixels of each id in the maps that were read.
-
-    Attributes:
-        pixels: (256,) number of pixels of each id.
-        maps: Number of maps.
-    """
-
-    pixels: np.ndarray = field(default_factory=lambda: np.zeros(IGNORED + 1, np.int64))
-    maps: int = 0
-
-    def add(self, ids: np.ndarray) -> None:
-        """Add the (H, W) ids of a map."""
-        self.pixels += np.bincount(ids.ravel(), minlength=len(self.pixels))
-        self.maps += 1
-
-    def ids(self) -> set[int]:
-        """Return the ids that occur."""
-        return {int(value) for value in np.flatnonzero(self.pixels)}
 
 
 def check_sampled_maps(dataset: Any, loader: Any, classes: int, part: str) -> None:
@@ -64,7 +40,8 @@ def check_sampled_maps(dataset: Any, loader: Any, classes: int, part: str) -> No
 
     Raises:
         InputError: If a map cannot be read, has another size than its image or a label beyond the
-            classes, the pipeline reads it differently, or no pixel of any map is labelled.
+            classes, the pipeline reads it differently, no pixel of any map is labelled, or
+            ``reduce_zero_label`` is not set or contradicts the ids.
     """
     if getattr(dataset, "ignore_index", IGNORED) != IGNORED:
         return
@@ -73,17 +50,28 @@ def check_sampled_maps(dataset: Any, loader: Any, classes: int, part: str) -> No
     if not all("reduce_zero_label" in info and info.get("seg_map_path") for info in sample):
         return
     check = partial(_check_map, loader=loader, classes=classes)
-    counts, reduced = Counts(), bool(sample[0]["reduce_zero_label"])
+    counts, reduced = Counts(), sample[0]["reduce_zero_label"]
+
+    def search(enough: Callable[[Counts], bool]) -> Counts:
+        """Read maps until a condition on their ids holds; the sample may lack what others show."""
+        more = Counts()
+        for index in evenly_spaced(total, SEARCH):
+            more.add(check(dataset.get_data_info(index)))
+            if enough(more):
+                break
+        return more
+
     for ids in all_or_first_fault(sample, check, f"{part} maps"):
         counts.add(ids)
     if counts.ids() <= {0, IGNORED} and (reduced or IGNORED in counts.ids()):
-        # The few labelled pixels may be elsewhere.
-        counts = Counts()
-        for index in evenly_spaced(total, SEARCH):
-            counts.add(check(dataset.get_data_info(index)))
-            if not counts.ids() <= {0, IGNORED}:
-                break
-    _check_counts(counts, reduced, classes, part)
+        counts = search(lambda more: not more.ids() <= {0, IGNORED})
+    _check_labelled(counts, bool(reduced), part)
+    if sample[0].get("label_map"):
+        return  # A part of the classes: the ids of the others say nothing.
+    metainfo = dict(dataset.metainfo)
+    if classes == ADE20K and all(is_published(info["img_path"]) for info in sample):
+        metainfo[KNOWN_BY] = True
+    check_zero(counts, reduced, metainfo, part, search)
 
 
 def all_or_first_fault(
@@ -131,6 +119,9 @@ def _check_map(info: dict, loader: Any, classes: int) -> np.ndarray:
         source = f"its map {path}"
         raise InputError(mismatch(header.upright, ids.shape, path=info["img_path"], source=source))
     reduced, label_map = bool(info["reduce_zero_label"]), info.get("label_map")
+    beside = ids[ids != IGNORED]
+    if not reduced and not label_map and beside.size and beside.max() == classes < IGNORED:
+        return ids  # One beyond the last class: all maps together tell whether they count from 1.
     labels = to_labels(ids, classes, path, reduced=reduced, label_map=label_map)
     if type(loader).__module__.startswith("mmseg."):
         _check_loaded(labels, info, loader)
@@ -152,7 +143,7 @@ def _check_loaded(labels: np.ndarray, info: dict, loader: Any) -> None:
         )
 
 
-def _check_counts(counts: Counts, reduced: bool, classes: int, part: str) -> None:
+def _check_labelled(counts: Counts, reduced: bool, part: str) -> None:
     found = counts.ids()
     if found == {0, IGNORED}:
         raise InputError(
@@ -165,12 +156,3 @@ def _check_counts(counts: Counts, reduced: bool, classes: int, part: str) -> Non
         if 0 not in found:
             fault = f"are {IGNORED}, which marks pixels to ignore: correct the maps"
         raise InputError(f"all pixels of the {counts.maps} checked {part} maps {fault}")
-    if reduced and 0 in found:
-        share = counts.pixels[0] / counts.pixels.sum()
-        hint = "" if classes in found else f", and none is {classes}, the last class"
-        print_log(
-            f"{share:.1%} of the pixels of {counts.maps} checked {part} maps are 0{hint}: "
-            "reduce_zero_label=True ignores them; set it to False if 0 is a class",
-            logger="current",
-            level=logging.WARNING if share > MUCH else logging.INFO,
-        )

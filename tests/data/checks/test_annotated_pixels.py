@@ -11,7 +11,7 @@ from mmseg.datasets import BaseSegDataset
 from torch import nn
 
 from bam_mm import InputError
-from bam_mm.data.checks import annotated_pixels, sampled_maps
+from bam_mm.data.checks import annotated_pixels, zero_label
 from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.data.checks.sampled_maps import evenly_spaced
 from bam_mm.data.orientation import is_published
@@ -75,7 +75,7 @@ def instances(
 def logged(monkeypatch):
     """Messages that the checks log."""
     found = []
-    for module in (annotated_pixels, sampled_maps):
+    for module in (annotated_pixels, zero_label):
         monkeypatch.setattr(module, "print_log", lambda text, **_: found.append(text))
     return found
 
@@ -136,10 +136,10 @@ def test_rare_objects_are_searched_for(tmp_path):
     check_dense_data(MODEL, maps(tmp_path, empty, reduced=False), "train")
 
 
-def test_maps_that_may_count_from_zero_are_reported(tmp_path, logged):
-    check_dense_data(MODEL, maps(tmp_path, encoded(IDS - 1)), "train")
+def test_unlabelled_pixels_are_reported(tmp_path, logged):
+    check_dense_data(MODEL, maps(tmp_path, encoded(IDS - 1)), "val")
     [message] = logged
-    assert message.startswith("50.0% of the pixels of 4 checked train maps are 0, and none is 3")
+    assert message.startswith("50.0% of the pixels of 4 checked val maps are 0, and none is 3")
     assert "reduce_zero_label=True ignores them; set it to False if 0 is a class" in message
 
 
