@@ -23,6 +23,7 @@ COMMANDS = {
     "attention": ("attention", "draw the attention of a backbone on your images"),
     "plot": ("plot", "plot the curves of pretraining runs"),
     "compare-videos": ("compare_videos", "compare a checkpoint on videos with bounds"),
+    "segment-video": ("segment_video", "follow the objects of one mask through a video"),
     "doctor": ("doctor", "check the installation"),
     "exec": ("exec", "run another library's script with bam_mm imported before"),
 }

@@ -85,7 +85,7 @@ class Video:
             FaultyVideo: If the annotation cannot be read.
         """
         path = cast(str, self.annotations[t])
-        ids = _ids(self.name, path, self.rule)[0]
+        ids = read_ids(self.name, path, self.rule)[0]
         if ids.shape != self.size:
             raise FaultyVideo(
                 f"video {self.name}: annotation {path} is {ids.shape[1]}x{ids.shape[0]}, but the "
@@ -111,8 +111,22 @@ class Video:
         return np.stack([self.annotation(t) for t in self.annotated])
 
 
-def _ids(name: str, path: str | Path, rule: IdRule | None) -> tuple[np.ndarray, IdRule]:
-    """Read the first annotation (without a rule), or another one."""
+def read_ids(
+    name: str, path: str | Path, rule: IdRule | None = None
+) -> tuple[np.ndarray, IdRule]:
+    """Read an annotation.
+
+    Args:
+        name: Name of the video, for messages.
+        path: Path of the annotation.
+        rule: Rule of the first annotation; None for the first one itself.
+
+    Returns:
+        (H, W) uint8 ids, in which 255 is void, and the rule for further annotations.
+
+    Raises:
+        FaultyVideo: If the file cannot be read, or holds no ids.
+    """
     try:
         return first_ids(path) if rule is None else (next_ids(path, rule), rule)
     except ValueError as error:  # The message names the file, the value and the remedy.
@@ -163,8 +177,8 @@ def open_video(
     if scored:
         more += _check_coverage(name, paths, masks, annotations)
     kept = masks if scored else [masks[0], *[None] * (len(masks) - 1)]
-    size = _check_sizes(name, paths, [mask for mask in kept if mask is not None])
-    ids, rule = _ids(name, masks[0], None)
+    size = check_sizes(name, paths, [mask for mask in kept if mask is not None])
+    ids, rule = read_ids(name, masks[0])
     if not set(np.unique(ids)) - {0, VOID}:
         raise FaultyVideo(
             f"video {name}: the first annotation {masks[0]} shows no object; start the video at a "
@@ -201,7 +215,20 @@ def _check_coverage(
     )
 
 
-def _check_sizes(name: str, frames: Sequence[Path], masks: Sequence[Path]) -> tuple[int, int]:
+def check_sizes(name: str, frames: Sequence[Path], masks: Sequence[Path]) -> tuple[int, int]:
+    """Check by their headers that frames and annotations have one size.
+
+    Args:
+        name: Name of the video, for messages.
+        frames: Paths of the frames, at least one.
+        masks: Paths of annotations.
+
+    Returns:
+        Height and width in pixels.
+
+    Raises:
+        FaultyVideo: If a file is no image, is to be turned, or has another size.
+    """
     first: tuple[int, int] | None = None
     for path in (*frames, *masks):
         header = read_header(path)

@@ -101,6 +101,36 @@ def write_gif(
     )
 
 
+def write_mp4(
+    video: Video, ids: np.ndarray, palette: list[int], out: str | Path, *, fps: float
+) -> Path:
+    """Write all frames to an MP4 file (MPEG-4, the one codec that every build of OpenCV has).
+
+    Args:
+        video: Video with T frames.
+        ids: Object of each pixel (T, H, W) uint8; 0 is the background.
+        palette: Red, green and blue of each id, one after the other.
+        out: File to write.
+        fps: Frames a second.
+
+    Returns:
+        ``out``; or, if OpenCV cannot write videos, an animated GIF beside it.
+    """
+    height, width = (side - side % 2 for side in video.size)  # The codec needs even sides.
+    code = cv2.VideoWriter.fourcc(*"mp4v")
+    writer = cv2.VideoWriter(str(out), code, fps, (width, height))
+    if not writer.isOpened():
+        milliseconds = round(1000 / fps)
+        return write_gif(
+            video, ids, palette, Path(out).with_suffix(".gif"), milliseconds=milliseconds
+        )
+    for t in range(len(video)):
+        image = blend(video.frame(t), ids[t], palette, width=video.size[1])
+        writer.write(np.ascontiguousarray(image[:height, :width, ::-1]))
+    writer.release()
+    return Path(out)
+
+
 def _save(image: Image.Image, out: str | Path, **options) -> Path:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -141,10 +141,11 @@ def _check_reduced(
             f"{classes[-1]!r}"
         )
     hint = "" if last in found else f", and none is {last}, the last class"
+    unclear = last not in found and share > (LITTLE if from_zero else MUCH)
     _log(
         f"{share:.1%} of the pixels of {counts.maps} checked {part} maps are 0{hint}: "
         "reduce_zero_label=True ignores them; set it to False if 0 is a class",
-        warn=not known and (from_zero and share > LITTLE or last not in found and share > MUCH),
+        warn=unclear and not known,
     )
 
 

@@ -1,5 +1,5 @@
-# Your own images and semantic maps (docs/your_data.md). A config sets in every data set: data_root,
-# data_prefix, the names of the classes in metainfo, and reduce_zero_label. A run stops without them.
+# Your own images and semantic maps (docs/your_data.md). A config sets data_root, data_prefix, the
+# names of the classes in metainfo, and reduce_zero_label in every data set; otherwise a run stops.
 data_root = "data/maps"
 num_classes = 2
 # False: 0 is a class. True: 0 is unlabelled, and classes count from 1.

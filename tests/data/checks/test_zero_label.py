@@ -133,5 +133,5 @@ def test_a_rare_id_beyond_the_classes(check):
 
 def test_parts_of_a_data_set_agree():
     check_same_zero([("train", "a", True), ("val", "a", True), ("test", "b", False)])
-    with pytest.raises(InputError, match=r"train_dataloader.*label is False, but that of test_data"):
+    with pytest.raises(InputError, match=r"^train_data.*label is False, but that of test_"):
         check_same_zero([("train", "a", False), ("val", "a", None), ("test", "a", True)])
