@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument(
         "name",
         help="imagenet, food101, cifar10, cifar100, cars, aircraft, pets, flowers, coco, ade20k or "
-        "davis2017; folder for your own images in SPLIT/CLASS/IMAGE (split train, val or test), or "
+        "davis2017; folder for your own images in SPLIT/CLASS/IMAGE, or "
         "instances for your own COCO instance files",
     )
     parser.add_argument("path", type=Path, help="folder of the data set")

@@ -31,7 +31,9 @@ class OnlineKNNHook(Hook):
 
     Args:
         bank: Config of the loader of labelled training images, with the pipeline for evaluation.
-        queries: Config of the loader of validation images.
+            None is ``test_cfg.bank`` of the run's config.
+        queries: Config of the loader of validation images. None is ``test_dataloader``, so that
+            training and test score the same images.
         k: Number of neighbours.
         temperature: Temperature of the votes.
         bank_fraction: Fraction of each class that is used as bank.
@@ -46,8 +48,8 @@ class OnlineKNNHook(Hook):
 
     def __init__(
         self,
-        bank: dict,
-        queries: dict,
+        bank: dict | None = None,
+        queries: dict | None = None,
         k: int = 20,
         temperature: float = 0.07,
         bank_fraction: float = 0.1,
@@ -80,7 +82,7 @@ class OnlineKNNHook(Hook):
             )
         self.branches = found
         try:
-            self.built = tuple(self._build(runner, *part) for part in enumerate(self.loaders))
+            self.built = tuple(self._build(runner, *part) for part in enumerate(self._loaders(runner)))
         except InputError as error:
             runner.logger.warning(f"online kNN is off, pretraining continues: {error}")
             return
@@ -105,8 +107,22 @@ class OnlineKNNHook(Hook):
         ):
             self._score(runner)
 
+    def _loaders(self, runner) -> tuple[dict, dict]:
+        """Return the configs of the loaders of bank and queries."""
+        settings = runner.cfg if None in self.loaders else {}
+        bank, queries = self.loaders
+        bank = bank or (settings.get("test_cfg") or {}).get("bank")
+        queries = queries or settings.get("test_dataloader")
+        if bank is None or queries is None:
+            raise InputError(
+                "the config has no test_cfg.bank or no test_dataloader, which the online kNN "
+                "scores: add them, as in configs/_base_/datasets/toy_bam.py, or set bank and "
+                f"queries of {_place(runner)}"
+            )
+        return bank, queries
+
     def _build(self, runner, part: int, config: dict):
-        config = copy.deepcopy(config)
+        config = {**copy.deepcopy(config), "persistent_workers": False}
         config["sampler"] = dict(EVALUATION_SAMPLER)
         config.setdefault("collate_fn", dict(type="default_collate"))
         loader = runner.build_dataloader(config)

@@ -55,8 +55,6 @@ custom_hooks = [
     dict(type="bam_mm.CollapseMonitorHook", interval=20),
     dict(
         type="bam_mm.OnlineKNNHook",
-        bank=_base_.knn_bank,
-        queries=_base_.knn_queries,
         bank_fraction=1.0,
         interval=2,
         first=True,

@@ -58,8 +58,6 @@ custom_hooks = [
     dict(type="bam_mm.CollapseMonitorHook", interval=50, warmup=2000),
     dict(
         type="bam_mm.OnlineKNNHook",
-        bank=_base_.knn_bank,
-        queries=_base_.knn_queries,
         k=20,
         bank_fraction=0.1,
         interval=20,

@@ -52,8 +52,6 @@ custom_hooks = [
     dict(type="bam_mm.CollapseMonitorHook", interval=10, min_std=0.09, warmup=40),
     dict(
         type="bam_mm.OnlineKNNHook",
-        bank=_base_.knn_bank,
-        queries=_base_.knn_queries,
         bank_fraction=0.5,
         interval=2,
         first=True,

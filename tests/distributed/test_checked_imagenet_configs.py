@@ -83,7 +83,7 @@ def small(path, world, work_dir):
     if folder == "pretrain":
         [knn] = [hook for hook in config.custom_hooks if "KNN" in hook.type]
         knn.update(k=2, bank_fraction=0.5)
-        knn.bank.num_workers = knn.queries.num_workers = 0
+        config.test_cfg.bank.num_workers = 0
     toy = {
         "det": "vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy",
         "seg": "vit-toy-p8_upernet_1xb4-400i_toy",

@@ -47,7 +47,7 @@ def train_once(rank, port, work, data, options):
         "custom_hooks.1.interval": 1,
         "custom_hooks.2.k": 5,
         # The first process has a batch more than the other one: 11 and 10 images.
-        "custom_hooks.2.bank.batch_size": 10,
+        "test_cfg.bank.batch_size": 10,
         # Reads no number before the log, as in the configs for ImageNet.
         "default_hooks.runtime_info": dict(type="bam_mm.DeferredRuntimeInfoHook"),
         **options,

@@ -51,7 +51,6 @@ def test_two_epochs(path, world, tmp_path):
     for hook in config.custom_hooks:
         if hook.type == "bam_mm.OnlineKNNHook":
             hook.update(k=5, bank_fraction=1.0, first=False)
-            hook.bank.num_workers = hook.queries.num_workers = 0
     boxes = config.default_hooks.boxes
     if boxes.start is not None:
         boxes.start = 1  # The config's start, 2, would be after the last epoch.

@@ -208,14 +208,15 @@ def check_folder(root: str | Path) -> list[Finding]:
     """Check your own image folders: ``root/<split>/<class>/<image>``.
 
     Args:
-        root: Folder that contains ``train`` and ``val`` or ``test``.
+        root: Folder that contains ``train`` and ``val`` or ``test``; or splits of other names, of
+            which the one with the most images is compared with the others.
 
     Returns:
         One finding per split, and one for each further split that compares its classes with those
         of the first split.
     """
     root = Path(root).expanduser()
-    splits = [s for s in ("train", "val", "test") if (root / s).is_dir()]
+    splits = [s for s in ("train", "val", "test") if (root / s).is_dir()] or _other_splits(root)
     if not splits:
         return [
             Finding(
@@ -233,11 +234,12 @@ def check_folder(root: str | Path) -> list[Finding]:
             return [*findings, Finding.of(error)]
         classes[split] = set(counts)
         findings.append(_check_split(root / split, counts, left_out))
-    if splits == ["train"]:
+    if len(splits) == 1 and splits[0] not in ("val", "test"):
         findings.append(
             Finding(
                 False,
-                f"{root} has no folder val or test for evaluation",
+                f"{root} has no folder {'val or test' if splits == ['train'] else 'but ' + splits[0]} "
+                "for evaluation",
                 "move some images of each class there",
             )
         )
@@ -259,6 +261,15 @@ def check_folder(root: str | Path) -> list[Finding]:
             )
         )
     return findings
+
+
+def _other_splits(root: Path) -> list[str]:
+    """Return the subfolders that have class folders with images, that with the most first."""
+    sizes = {}
+    for folder in root.iterdir() if root.is_dir() else ():
+        if folder.is_dir() and not is_hidden(folder):
+            sizes[folder.name] = sum(_count(folder)[0].values())
+    return sorted((name for name in sizes if sizes[name]), key=lambda name: (-sizes[name], name))
 
 
 def check_images(paths: Sequence[Path], progress: Callable = iter) -> list[Finding]:
