@@ -1,0 +1,88 @@
+"""Small data in the folders of docs/your_data.md, drawn by the toy world."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from bam_mm.data.indexed_png import write_indexed
+from bam_mm.data.toy.ade20k import encode_map, write_ade20k
+from bam_mm.data.toy.coco import write_coco
+from bam_mm.data.toy.davis import clips
+
+CATEGORIES = {7: "pear", 21: "leaf", 40: "apple"}
+FRAMES = 4
+
+
+def write_all(root):
+    """Write every folder and file of the page below a folder."""
+    _folders(root / "data/birds", {"learn": 10, "check": 4}, ["sparrow", "wren"])
+    _folders(root / "data/plants", {"train": 2, "val": 1}, [f"p{n:03d}" for n in range(300)])
+    names = "".join(f"plant {n}\n" for n in range(300))
+    (root / "data/plants/names.txt").write_text(names)
+    _orchard(root / "data/orchard", root / "coco")
+    _maps(root / "data/street", root / "ade", ("photos", "masks"), ("north", "south"), first=0)
+    folders = ("images", "annotations")
+    _maps(root / "data/fields", root / "ade", folders, ("train", "val"), first=1)
+    _videos(root)
+
+
+def _folders(root, splits, classes):
+    """Images of 32 px whose class is a colour."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (len(classes), 3))
+    for split, number in splits.items():
+        for colour, name in zip(colours, classes, strict=True):
+            (root / split / name).mkdir(parents=True)
+            for index in range(number):
+                noise = rng.normal(0, 30, (32, 32, 3))
+                pixels = (colour + noise).clip(0, 255).astype(np.uint8)
+                digits = 3 if number > 3 else 1
+                Image.fromarray(pixels).save(root / split / name / f"{index:0{digits}d}.jpg")
+
+
+def _orchard(root, toy):
+    """The nine classes of the toy world as three, whose ids have gaps."""
+    write_coco(toy, seed=0, scale=0.01, progress=lambda *_: None)
+    (root / "labels").mkdir(parents=True)
+    (root / "photos").mkdir()
+    ids = list(CATEGORIES)
+    for split, own in (("train", "spring"), ("val", "summer")):
+        content = json.loads((toy / f"annotations/instances_{split}.json").read_text())
+        for annotation in content["annotations"]:
+            annotation["category_id"] = ids[annotation["category_id"] % 3]
+        content["categories"] = [dict(id=i, name=name) for i, name in CATEGORIES.items()]
+        (root / f"labels/{own}.json").write_text(json.dumps(content))
+        shutil.move(toy / split, root / "photos" / own)
+
+
+def _maps(root, toy, kinds, splits, *, first):
+    """Four classes that count from ``first``; if that is 1, a frame of 0 is unlabelled."""
+    if not toy.is_dir():
+        write_ade20k(toy, seed=0, scale=0.01, progress=lambda *_: None)
+    for source, own in zip(("training", "validation"), splits, strict=True):
+        shutil.copytree(toy / "images" / source, root / kinds[0] / own)
+        (root / kinds[1] / own).mkdir(parents=True)
+        for path in (toy / "annotations" / source).iterdir():
+            ids = np.array(Image.open(path)) % 4 + first
+            ids[:2] = 0 if first else ids[:2]
+            ids[0, 8:16] = np.arange(8) % 4 + first
+            (root / kinds[1] / own / path.name).write_bytes(encode_map(ids))
+
+
+def _videos(root):
+    [clip] = clips("val", 1, seed=0)
+    frames, masks = zip(*(clip.frame(t, FRAMES) for t in range(FRAMES)), strict=True)
+    height, width = masks[0].shape
+    code = cv2.VideoWriter.fourcc(*"MJPG")
+    writer = cv2.VideoWriter(str(root / "film.avi"), code, 10, (width, height))
+    for frame in frames:
+        writer.write(frame[:, :, ::-1])
+    writer.release()
+    write_indexed(root / "film_mask.png", masks[0])
+    (root / "data/ride").mkdir()
+    for number, frame in zip((2, 10, 11, 12), frames, strict=True):
+        Image.fromarray(frame).save(root / f"data/ride/frame_{number}.jpg")
+    write_indexed(root / "data/ride_mask.png", masks[2])

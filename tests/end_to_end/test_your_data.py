@@ -1,0 +1,179 @@
+"""Every config and every command of docs/your_data.md, on small data of the same names."""
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
+from PIL import Image
+
+from bam_mm.cli.main import main
+from bam_mm.data.indexed_png import voc_palette
+from tests.end_to_end.own_data import FRAMES, write_all
+from tests.end_to_end.running import one_message
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs/your_data.md").read_text()
+LOADERS = """
+for loader in (train_dataloader, val_dataloader, test_dataloader):
+    loader.update(num_workers=0, persistent_workers=False)
+"""
+EPOCH = f"{LOADERS}train_dataloader.update(batch_size=4)\n"
+EPOCH += "train_cfg = dict(max_epochs=1, val_interval=1)\n"
+STEPS = f"{LOADERS}train_dataloader.update(batch_size=2)\n"
+STEPS += "train_cfg = dict(max_iters=2, val_interval=2)\n"
+STEPS += "default_hooks = dict(checkpoint=dict(interval=2), logger=dict(interval=1))\n"
+FEATURES = "test_dataloader.update(num_workers=0)\ntest_cfg.update(cache_dir=None)\n"
+SHORT = {
+    "birds_pretrain": "train_dataloader.update(batch_size=8, num_workers=0, "
+    "persistent_workers=False)\ntest_dataloader.update(num_workers=0)\n"
+    "test_cfg['bank'].update(num_workers=0)\ntrain_cfg = dict(max_epochs=1)\n"
+    "_base_.custom_hooks[2].update(k=5)\ncustom_hooks = _base_.custom_hooks\n",
+    "birds_knn": FEATURES + "test_cfg['bank'].update(num_workers=0)\n",
+    "plants_knn": FEATURES + "test_cfg['bank'].update(num_workers=0)\n",
+    "birds_logreg": FEATURES + "test_cfg['train'].update(num_workers=0)\n",
+    "plants_linear": EPOCH.replace("=4", "=100"),
+    **dict.fromkeys(["birds_linear", "birds_finetune", "orchard"], EPOCH),
+    **dict.fromkeys(["street", "fields"], STEPS),
+}
+"""What shortens each config of the page; the lines above it stay as they are."""
+
+
+def blocks(language):
+    """Return the fenced blocks of the page in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.M | re.S)
+
+
+def commands():
+    """Return the commands of the page, with the lengths of the short configs."""
+    lines = "".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    short = [re.sub(r"epoch_\d+", "epoch_1", re.sub(r"iter_\d+", "iter_2", x)) for x in lines]
+    return [shlex.split(line) for line in short]
+
+
+CONFIGS = {re.match(r"# (\w+)\.py\n", text)[1]: text for text in blocks("python")}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The user's folder, with all data and the configs of the page."""
+    folder = tmp_path_factory.mktemp("project")
+    write_all(folder)
+    for name, text in CONFIGS.items():
+        (folder / f"{name}.py").write_text(text + SHORT[name])
+    return folder
+
+
+@pytest.fixture
+def run(project, monkeypatch, capfd):
+    """A function that runs a command in the user's folder, in this process."""
+    monkeypatch.chdir(project)
+    path, pretty = list(sys.path), Config.pretty_text
+
+    def call(*arguments):
+        # mmengine formats each config several times for its log, which takes a second per run. The
+        # checkpoint of the pretraining records its config, from which others build the backbone.
+        text = pretty if "birds_pretrain.py" in arguments else ""
+        monkeypatch.setattr(Config, "pretty_text", text)
+        for kind in (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__()):
+            kind._instance_dict.clear()
+        monkeypatch.setattr(sys, "argv", ["bam-mm", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capfd.readouterr()
+        return code or 0, out + err, [x for x in err.splitlines() if x.startswith("error: ")]
+
+    yield call
+    sys.path[:] = path
+
+
+def test_the_page_names_what_there_is(project):
+    """The trees are those of the data, and every config of the last table exists."""
+    written = [line for text in blocks("text") for line in text.splitlines()]
+    inputs = [line for line in written if re.match(r"data/|film\.|film_mask\.", line)]
+    assert len(inputs) > 15 and not [line for line in inputs if not (project / line).is_file()]
+    named = re.findall(r"\b(?:pretrain|cls|det|seg|vos)/[\w.-]+\.py", PAGE)
+    paths = [ROOT / "configs" / name for name in named]
+    assert len(paths) > 20 and not [path for path in paths if not path.is_file()]
+    assert all(len(text.splitlines()) < 22 for text in CONFIGS.values())
+
+
+def test_all_commands(project, run):
+    """In the order of the page, as each uses what those before it have written."""
+    found = commands()
+    assert len(found) > 15 and {command[0] for command in found} == {"bam-mm"}
+    text = {}
+    for command in found:
+        code, output, _ = run(*command[1:])
+        assert code == 0 and "Traceback" not in output, (command, output[-3000:])
+        text[" ".join(command[1:4])] = output
+    assert "kNN after 2 iterations (k=5, bank 10, queries 8)" in text["train birds_pretrain.py"]
+    assert "2 classes and 20 images in data/birds/learn" in text["check-data folder data/birds"]
+    knn, logreg, linear, plants, orchard, street = (
+        json.loads((project / f"{name}.json").read_text())
+        for name in ("knn", "logreg", "linear", "plants", "orchard", "street")
+    )
+    assert 0 <= knn["knn_k20/top1"] <= 100 and "knn_k20/top5" not in knn
+    assert 0 <= logreg["logreg/top1"] <= 100 and 0 <= linear["accuracy/top1"] <= 100
+    # The class is the colour of the image, and one of 300 is right by chance.
+    assert plants["knn_k1/top1"] > 5
+    assert orchard.keys() >= {"coco/bbox_mAP", "coco/segm_mAP"} and 0 <= street["mIoU"] <= 100
+    assert "loaded all 54 tensors" in text["exec mmpretrain:train birds_finetune.py"]
+    assert "loaded all 54 tensors" in text["exec mmseg:train street.py"]
+    metrics = [re.findall(r"coco/bbox_mAP: (\S+)", text[key]) for key in text if "orchard" in key]
+    assert metrics[-1] == metrics[-2]  # mmdet's own tool reads the same classes.
+
+
+def test_masks_of_the_videos(project):
+    for folder, names in (
+        ("film_masks", [f"{t:05d}" for t in range(FRAMES)]),
+        ("ride_masks", ["frame_10", "frame_11", "frame_12", "frame_2"]),
+    ):
+        masks = sorted((project / folder / "masks").iterdir())
+        assert [mask.stem for mask in masks] == names
+        images = [Image.open(mask) for mask in masks]
+        assert all(image.getpalette() == voc_palette() for image in images)
+        assert (project / folder / "overlay.mp4").stat().st_size > 1000
+    given = np.array(Image.open(project / "data/ride_mask.png"))
+    assert np.array_equal(np.array(Image.open(project / "ride_masks/masks/frame_11.png")), given)
+
+
+FORGOTTEN = [
+    ("birds_linear", "num_classes = 2", "num_classes = 9", ["9 outputs", "has 2", "num_classes=2"]),
+    ("orchard", ", metainfo=metainfo", "", ["apple", "pear", "leaf", "metainfo.classes"]),
+    ("orchard", '"pear"', '"plum"', ["plum", "pear"]),
+    ("street", "    reduce_zero_label=False,\n", "", ["reduce_zero_label is not set", "0 to 3"]),
+    ("street", "label=False", "label=True", ["reduce_zero_label=True ignores 0", "'person'"]),
+    ("fields", "label=True", "label=False", ["=False counts 4 classes", "run from 1 to 4"]),
+    ("street", "**street, data_prefix=south", "**dict(street, reduce_zero_label=True)",
+     ["train_dataloader.dataset.reduce_zero_label is False, but that of val"]),
+    ("street", "dict(classes=", "dict(names=", ["no names of classes"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, line, other, words", FORGOTTEN)
+def test_what_is_forgotten_is_named(name, line, other, words, project, run):
+    """A user changes or leaves out one line: one message before the first iteration."""
+    text = (project / f"{name}.py").read_text()
+    assert line in text
+    (project / "changed.py").write_text(text.replace(line, other))
+    result = run("train", "changed.py", "--cfg-options", "checkpoint=random")
+    one_message(result, *words)
+
+
+def test_the_label_shift_in_mmsegs_own_tool(project, run):
+    text = (project / "street.py").read_text()
+    (project / "shifted.py").write_text(text.replace("label=False", "label=True"))
+    random = ["--cfg-options", "custom_hooks.0.checkpoint=random"]
+    code, output, _ = run("exec", "mmseg:train", "shifted.py", "--work-dir", "shifted", *random)
+    assert code == 1 and "reduce_zero_label=True ignores 0" in output
+    assert not list((project / "shifted").glob("*.pth"))
