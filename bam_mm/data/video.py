@@ -111,9 +111,7 @@ class Video:
         return np.stack([self.annotation(t) for t in self.annotated])
 
 
-def read_ids(
-    name: str, path: str | Path, rule: IdRule | None = None
-) -> tuple[np.ndarray, IdRule]:
+def read_ids(name: str, path: str | Path, rule: IdRule | None = None) -> tuple[np.ndarray, IdRule]:
     """Read an annotation.
 
     Args:

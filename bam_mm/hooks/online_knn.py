@@ -82,7 +82,9 @@ class OnlineKNNHook(Hook):
             )
         self.branches = found
         try:
-            self.built = tuple(self._build(runner, *part) for part in enumerate(self._loaders(runner)))
+            self.built = tuple(
+                self._build(runner, *part) for part in enumerate(self._loaders(runner))
+            )
         except InputError as error:
             runner.logger.warning(f"online kNN is off, pretraining continues: {error}")
             return

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import set_random_seed
+from rich.progress import track
 
 from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.checkpoint.preprocessing import Preprocessing
@@ -143,12 +145,11 @@ def _check_config(settings: Config, name: str | None) -> None:
         )
 
 
+@torch.no_grad()
 def _follow(network: LabelPropagation, video: Video) -> np.ndarray:
     """Return the (T, H, W) ids of the first setting."""
-    result = network.predict(video)
-    if result["fault"] is not None:
-        raise InputError(result["fault"])
-    return next(iter(result["predictions"].values()))
+    maps = track(network.features(video), description=video.name, total=len(video), transient=True)
+    return next(iter(network.carry(video, iter(maps)).values()))
 
 
 def _write(video: MarkedVideo, ids: np.ndarray, out: Path) -> tuple[Path, Path]:

@@ -49,14 +49,15 @@ def test_the_name_of_a_mask_tells_its_frame_and_a_mask_is_no_frame(folder):
     assert video.before is None and len(video.after) == 4
 
 
-@pytest.mark.parametrize("kind", ["avi", "gif"])
+@pytest.mark.parametrize("kind", ["avi", "gif", "mp4"])
 def test_a_file_is_decoded_without_loss(kind, folder):
     path = folder / f"film.{kind}"
     if kind == "gif":
         pictures = [Image.fromarray(frame) for frame in frames_of(5)]
         pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=80)
     else:
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 12.5, (WIDTH, HEIGHT))
+        code = cv2.VideoWriter.fourcc(*{"avi": "MJPG", "mp4": "mp4v"}[kind])
+        writer = cv2.VideoWriter(str(path), code, 12.5, (WIDTH, HEIGHT))
         for frame in frames_of(5):
             writer.write(frame)
         writer.release()

@@ -15,6 +15,7 @@ from PIL import Image
 
 from bam_mm.cli.main import main
 from bam_mm.data.indexed_png import voc_palette
+from bam_mm.launch.config import load_config
 from tests.end_to_end.own_data import FRAMES, write_all
 from tests.end_to_end.running import one_message
 
@@ -145,6 +146,41 @@ def test_masks_of_the_videos(project):
         assert (project / folder / "overlay.mp4").stat().st_size > 1000
     given = np.array(Image.open(project / "data/ride_mask.png"))
     assert np.array_equal(np.array(Image.open(project / "ride_masks/masks/frame_11.png")), given)
+
+
+LARGE = dict(re.findall(r"^\| `(\S+\.py)` \| `(\S+\.py)` \|$", PAGE, flags=re.M))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_configs_for_a_gpu(name, project, monkeypatch):
+    """Another base, and still all data, classes and heads are the user's."""
+    monkeypatch.chdir(project)
+    [base] = re.findall(r"bam_mm::(\S+\.py)", CONFIGS[name])
+    if base not in LARGE:
+        pytest.skip("there is no such protocol for ImageNet")
+    text = CONFIGS[name].replace(base, LARGE[base])
+    (project / "large.py").write_text(text)
+    large, small = load_config("large.py"), load_config(f"{name}.py")
+    for loader in ("train_dataloader", "test_dataloader", "test_cfg", "val_evaluator"):
+        theirs, ours = (_entries(config.get(loader) or {}) for config in (large, small))
+        assert theirs == ours and (theirs or loader != "test_dataloader"), loader
+    heads = _entries({k: v for k, v in large.model.items() if "head" in k})
+    assert heads == _entries({k: v for k, v in small.model.items() if "head" in k})
+
+
+def _entries(node, key=""):
+    """Return the entries of a config that belong to the user's data."""
+    if isinstance(node, dict):
+        return {
+            k: v for name, each in node.items() for k, v in _entries(each, f"{key}.{name}").items()
+        }
+    if isinstance(node, (list, tuple)) and node and isinstance(node[0], dict):
+        return {
+            k: v for i, each in enumerate(node) for k, v in _entries(each, f"{key}.{i}").items()
+        }
+    own = ("data_root", "split", "classes", "num_classes", "reduce_zero_label", "ann_file", "img",
+           "img_path", "seg_map_path")  # fmt: skip
+    return {key: node} if key.rpartition(".")[2] in own else {}
 
 
 FORGOTTEN = [

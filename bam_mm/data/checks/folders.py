@@ -235,11 +235,11 @@ def check_folder(root: str | Path) -> list[Finding]:
         classes[split] = set(counts)
         findings.append(_check_split(root / split, counts, left_out))
     if len(splits) == 1 and splits[0] not in ("val", "test"):
+        missing = "val or test" if splits == ["train"] else f"but {splits[0]}"
         findings.append(
             Finding(
                 False,
-                f"{root} has no folder {'val or test' if splits == ['train'] else 'but ' + splits[0]} "
-                "for evaluation",
+                f"{root} has no folder {missing} for evaluation",
                 "move some images of each class there",
             )
         )

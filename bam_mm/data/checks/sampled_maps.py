@@ -18,7 +18,10 @@ SAMPLE = 16
 """Number of maps that are read."""
 
 SEARCH = 500
-"""Number of maps that are read to find a labelled pixel, or an id, that the sample lacks."""
+"""Number of maps that are read to find a labelled pixel if the sample has none."""
+
+DEEP_SEARCH = 2000
+"""Number of maps that are read before the last class is taken to be in none of them."""
 
 ADE20K = 150
 """Number of classes of ADE20K, in which 0 is unlabelled."""
@@ -52,10 +55,10 @@ def check_sampled_maps(dataset: Any, loader: Any, classes: int, part: str) -> No
     check = partial(_check_map, loader=loader, classes=classes)
     counts, reduced = Counts(), sample[0]["reduce_zero_label"]
 
-    def search(enough: Callable[[Counts], bool]) -> Counts:
+    def search(enough: Callable[[Counts], bool], most: int = DEEP_SEARCH) -> Counts:
         """Read maps until a condition on their ids holds; the sample may lack what others show."""
         more = Counts()
-        for index in evenly_spaced(total, SEARCH):
+        for index in evenly_spaced(total, most):
             more.add(check(dataset.get_data_info(index)))
             if enough(more):
                 break
@@ -64,7 +67,7 @@ def check_sampled_maps(dataset: Any, loader: Any, classes: int, part: str) -> No
     for ids in all_or_first_fault(sample, check, f"{part} maps"):
         counts.add(ids)
     if counts.ids() <= {0, IGNORED} and (reduced or IGNORED in counts.ids()):
-        counts = search(lambda more: not more.ids() <= {0, IGNORED})
+        counts = search(lambda more: not more.ids() <= {0, IGNORED}, SEARCH)
     _check_labelled(counts, bool(reduced), part)
     if sample[0].get("label_map"):
         return  # A part of the classes: the ids of the others say nothing.

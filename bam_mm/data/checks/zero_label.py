@@ -23,7 +23,7 @@ KNOWN_BY = "zero_is_unlabelled"
 MUCH = 0.25
 """Fraction of pixels with 0 from which on a warning says that they are ignored."""
 
-LITTLE = 0.05
+LITTLE = 0.02
 """Fraction of pixels with 0 up to which they are taken for gaps between labelled regions."""
 
 RARE = 20
@@ -107,10 +107,12 @@ def check_same_zero(settings: Iterable[tuple[str, Any, Any]]) -> None:
     """
     first: dict[str, tuple[str, bool]] = {}
     for part, root, reduced in settings:
-        before = first.setdefault(str(root), (part, bool(reduced)))
-        if before[1] != bool(reduced):
+        if reduced is None:  # It stops where its maps are read.
+            continue
+        other, before = first.setdefault(str(root), (part, bool(reduced)))
+        if before != bool(reduced):
             raise InputError(
-                f"{before[0]}_dataloader.dataset.reduce_zero_label is {before[1]}, but that of "
+                f"{other}_dataloader.dataset.reduce_zero_label is {before}, but that of "
                 f"{part}_dataloader is {bool(reduced)}, both for {root}: set the same in all, True "
                 "if 0 is unlabelled in the maps, False if it is a class"
             )
@@ -141,11 +143,10 @@ def _check_reduced(
             f"{classes[-1]!r}"
         )
     hint = "" if last in found else f", and none is {last}, the last class"
-    unclear = last not in found and share > (LITTLE if from_zero else MUCH)
     _log(
         f"{share:.1%} of the pixels of {counts.maps} checked {part} maps are 0{hint}: "
         "reduce_zero_label=True ignores them; set it to False if 0 is a class",
-        warn=unclear and not known,
+        warn=last not in found and share > MUCH and not known,
     )
 
 

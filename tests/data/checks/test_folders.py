@@ -160,9 +160,9 @@ def test_an_unknown_name_lists_the_known_ones():
 def test_splits_of_other_names(tmp_path):
     for number, name in enumerate(["learn/wren", "learn/crow", "learn/crow", "check/wren"]):
         image(tmp_path / name / f"{number}.png")
-    findings = check_data("folder", tmp_path)
-    assert [f.text for f in findings][0].startswith(f"2 classes and 3 images in {tmp_path}/learn")
-    assert faults(findings) == ["classes of learn and check: only in learn: crow"]
+    first, *others = check_data("folder", tmp_path)
+    assert first.text.startswith(f"2 classes and 3 images in {tmp_path}/learn")
+    assert faults(others) == ["classes of learn and check: only in learn: crow"]
     # Class folders without a split are none.
     [finding] = check_data("folder", tmp_path / "learn")
     assert "has no folder train, val or test" in finding.text
