@@ -143,6 +143,11 @@ def test_unlabelled_pixels_are_reported(tmp_path, logged):
     assert "reduce_zero_label=True ignores them; set it to False if 0 is a class" in message
 
 
+def test_training_maps_that_count_from_zero_stop(tmp_path):
+    with pytest.raises(InputError, match="count their 3 classes from 0: 50.0% of the pixels are 0"):
+        check_dense_data(MODEL, maps(tmp_path, encoded(IDS - 1)), "train")
+
+
 @pytest.mark.parametrize(
     "data", [encoded(np.dstack([IDS] * 3)), png(IDS % 4, 4)], ids=["channels", "4 bits"]
 )
