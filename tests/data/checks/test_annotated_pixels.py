@@ -144,7 +144,7 @@ def test_unlabelled_pixels_are_reported(tmp_path, logged):
 
 
 def test_training_maps_that_count_from_zero_stop(tmp_path):
-    with pytest.raises(InputError, match="count their 3 classes from 0: 50.0% of the pixels are 0"):
+    with pytest.raises(InputError, match=r"count their 3 classes from 0: 50\.0% of the pixels"):
         check_dense_data(MODEL, maps(tmp_path, encoded(IDS - 1)), "train")
 
 
