@@ -73,7 +73,8 @@ class LoadReport:
         if self.candidates:
             text += f"; the file also holds {', '.join(self.candidates)}"
         text += f"; {len(self.unused)} other tensors of the file are not used"
-        return f"{text}; file sha256 {self.file_sha256[:12]}, weights {self.digest[:12]}"
+        file = f"file sha256 {self.file_sha256[:12]}, " if self.file_sha256 else ""
+        return f"{text}; {file}weights {self.digest[:12]}"
 
 
 def load_backbone(

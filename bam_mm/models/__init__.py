@@ -2,6 +2,8 @@
 
 from bam_mm.models.bam import BAM
 from bam_mm.models.caformer import CAFormer
+from bam_mm.models.classifier import ImageClassifier
+from bam_mm.models.dense_resnet import DenseResNet
 from bam_mm.models.dense_timm import DenseCAFormer, DenseTIMM
 from bam_mm.models.dense_vit import DenseViT
 from bam_mm.models.evaluation_wrapper import EvaluationWrapper
@@ -21,11 +23,13 @@ __all__ = [
     "BAMProjector",
     "CAFormer",
     "DenseCAFormer",
+    "DenseResNet",
     "DenseTIMM",
     "DenseViT",
     "EvaluationWrapper",
     "FrozenBackboneClassifier",
     "FrozenFeatures",
+    "ImageClassifier",
     "LabelPropagation",
     "MomentumTeacher",
     "MultiViewPreprocessor",
