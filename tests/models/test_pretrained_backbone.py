@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 import bam_mm  # noqa: F401
 from bam_mm.checkpoint import PROOF
 from bam_mm.errors import InputError
+from bam_mm.models.pretrained_backbone import check_initialisers
 from tests.models import small_caformer  # noqa: F401
 
 _VIT = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=32)
@@ -75,7 +76,7 @@ BACKBONES = {
     ),
 }
 
-READS_INIT_CFG_ITSELF = {"mmdet-swin"}
+READ_INIT_CFG_THEMSELVES = {"mmdet-swin"}
 
 
 class Model(BaseModule):
@@ -115,11 +116,14 @@ def test_initialised_backbone_is_the_teacher_of_the_file(tmp_path, name, place):
     teacher = pretraining_file(tmp_path / "bam.pth", MODELS.build(config))
     init = ConfigDict(type="bam_mm.PretrainedBackbone", checkpoint=str(tmp_path / "bam.pth"))
     if place == "backbone":
-        if name in READS_INIT_CFG_ITSELF:
-            pytest.skip("this class reads init_cfg itself")
         model = Model(ConfigDict(config, init_cfg=init))
+        if name in READ_INIT_CFG_THEMSELVES:
+            with pytest.raises(InputError, match=r"write the same init_cfg in model instead"):
+                check_initialisers(model)
+            return
     else:
         model = Model(config, init_cfg=init)
+    check_initialisers(model)
     model.init_weights()
     assert_equal(model.backbone, teacher)
     model.init_weights()
