@@ -1,12 +1,13 @@
 """The initialiser ``bam_mm.PretrainedBackbone`` for backbones of mmpretrain, mmdet and mmseg."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModule
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, WEIGHT_INITIALIZERS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -235,3 +236,13 @@ def test_runner_starts_from_the_teacher_keeps_the_proof_and_resumes(tmp_path):
 
 def _collate(items):
     return {key: [item[key] for item in items] for key in items[0]}
+
+
+def test_the_config_of_the_documentation(tmp_path):
+    page = (Path(__file__).resolve().parents[2] / "docs/checkpoints.md").read_text()
+    section = page.partition("## A backbone in your own config")[2]
+    (tmp_path / "config.py").write_text(section.partition("```python\n")[2].partition("```")[0])
+    backbone = Config.fromfile(tmp_path / "config.py").model.backbone
+    init = backbone.pop("init_cfg")
+    assert backbone.type == "ResNet" and init.keys() == {"type", "checkpoint", "branch"}
+    assert WEIGHT_INITIALIZERS.build(init).branch == "teacher"
