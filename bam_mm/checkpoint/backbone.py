@@ -104,6 +104,8 @@ def load_backbone(
             floating-point numbers are converted), a tensor of the branch is left over, or numbers
             are not finite.
     """
+    # A backbone may add norms and settings around the network that the file holds.
+    backbone = getattr(backbone, getattr(backbone, "wraps", ""), backbone)
     state, report = fit_backbone(backbone, read_checkpoint(path, trust=trust), path, branch)
     backbone.load_state_dict(state, strict=True)
     report = replace(report, file_sha256=file_digest(path))

@@ -80,3 +80,11 @@ def test_norms_within_a_network_are_not_additions(tmp_path):
     torch.save(state, tmp_path / "file.pth")
     with pytest.raises(InputError, match=r"1 missing: norm1.weight"):
         load_backbone(backbone, tmp_path / "file.pth")
+
+
+def test_a_network_inside_another_module_is_the_one_of_the_file(tmp_path):
+    outer = torch.nn.Module()
+    outer.wraps, outer.inner, outer.norm = "inner", torch.nn.Linear(2, 2), torch.nn.LayerNorm(2)
+    torch.save({"weight": torch.ones(2, 2), "bias": torch.ones(2)}, tmp_path / "file.pth")
+    assert load_backbone(outer, tmp_path / "file.pth").loaded == 2
+    assert torch.equal(outer.inner.weight, torch.ones(2, 2))
