@@ -2,6 +2,8 @@
 
 from bam_mm.models.bam import BAM
 from bam_mm.models.caformer import CAFormer
+from bam_mm.models.classifier import ImageClassifier
+from bam_mm.models.dense_resnet import DenseResNet
 from bam_mm.models.dense_timm import DenseCAFormer, DenseTIMM
 from bam_mm.models.dense_vit import DenseViT
 from bam_mm.models.evaluation_wrapper import EvaluationWrapper
@@ -11,6 +13,7 @@ from bam_mm.models.head import BAMHead
 from bam_mm.models.label_propagation import LabelPropagation
 from bam_mm.models.linear_probe import FrozenBackboneClassifier
 from bam_mm.models.preprocessor import MultiViewPreprocessor
+from bam_mm.models.pretrained_backbone import PretrainedBackbone
 from bam_mm.models.projector import BAMProjector
 from bam_mm.models.teacher import MomentumTeacher, momentum_at
 
@@ -20,14 +23,17 @@ __all__ = [
     "BAMProjector",
     "CAFormer",
     "DenseCAFormer",
+    "DenseResNet",
     "DenseTIMM",
     "DenseViT",
     "EvaluationWrapper",
     "FrozenBackboneClassifier",
     "FrozenFeatures",
+    "ImageClassifier",
     "LabelPropagation",
     "MomentumTeacher",
     "MultiViewPreprocessor",
+    "PretrainedBackbone",
     "ToFloat32",
     "momentum_at",
 ]

@@ -11,10 +11,11 @@ from bam_mm.errors import InputError
 from bam_mm.models.activation_checkpointing import checkpoint_blocks
 from bam_mm.models.caformer import CAFormer
 from bam_mm.models.dense_vit import check_blocks, check_norm, normed
+from bam_mm.models.loading import RefusesPretraining
 from bam_mm.registry import MODELS
 
 
-class _IntermediateMaps(TIMMBackbone):
+class _IntermediateMaps(RefusesPretraining, TIMMBackbone):
     """``TIMMBackbone`` that outputs the maps of ``forward_intermediates``."""
 
     def __init__(
