@@ -63,7 +63,7 @@ class ShowPredictionsHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Draw the images of a batch, if a backend shows them."""
-        if trackers(runner.visualizer):
+        if trackers(runner):
             self._draw(runner, "val", runner.val_dataloader.dataset, outputs)
 
     def _draw(self, runner: Any, part: str, dataset: Any, outputs: Any) -> None:
@@ -80,7 +80,7 @@ class ShowPredictionsHook(Hook):
             picture = join_panels(image, panels_of(image, sample, names, score=self.score))
             if part == "test":
                 write_picture(picture, Path(runner.work_dir) / self.out / f"{name}.png")
-            for backend in trackers(runner.visualizer):
+            for backend in trackers(runner):
                 backend.add_image(f"{part}_{name}", picture, step=step_of(runner))
             self._drawn += 1
 

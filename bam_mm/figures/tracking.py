@@ -10,6 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.logging import MessageHub
 from mmengine.visualization import LocalVisBackend
 from mmengine.visualization import TensorboardVisBackend as MMEngineTensorboardVisBackend
 from mmengine.visualization import WandbVisBackend as MMEngineWandbVisBackend
@@ -70,6 +71,12 @@ class TensorboardVisBackend(MMEngineTensorboardVisBackend):
         )
         if self._config is not None:
             self._tensorboard.add_text("config", f"```\n{self._config.pretty_text}\n```")
+
+    def add_scalars(
+        self, scalar_dict: dict, step: int = 0, file_path: str | None = None, **kwargs: Any
+    ) -> None:
+        """Record several numbers of one step."""
+        super().add_scalars(_by_stage(scalar_dict), step, file_path, **kwargs)
 
 
 @VISBACKENDS.register_module()
@@ -144,7 +151,7 @@ class WandbVisBackend(MMEngineWandbVisBackend):
         self, scalar_dict: dict, step: int = 0, file_path: str | None = None, **kwargs: Any
     ) -> None:
         """Record several numbers of one step."""
-        self.experiment.log({**scalar_dict, STEP: step}, commit=self._commit)
+        self.experiment.log({**_by_stage(scalar_dict), STEP: step}, commit=self._commit)
 
     def close(self) -> None:
         """End the run."""
@@ -186,8 +193,9 @@ class TrackingHook(Hook):
             runner.visualizer.add_scalars(numbers, step=self.step)
 
 
-def trackers(visualizer: Any) -> list[Any]:
-    """Return the backends of a visualizer besides mmengine's local one, which writes files."""
+def trackers(runner: Any) -> list[Any]:
+    """Return the backends of the visualizer besides mmengine's local one, which writes files."""
+    visualizer = getattr(runner, "visualizer", None)
     backends = getattr(visualizer, "_vis_backends", {}).values()
     return [backend for backend in backends if not isinstance(backend, LocalVisBackend)]
 
@@ -196,6 +204,14 @@ def step_of(runner: Any) -> int:
     """Return the number of iterations that the weights of a runner were trained for, if known."""
     tested = [hook.step for hook in runner.hooks if isinstance(hook, TrackingHook)]
     return runner.iter or next(iter(tested), 0)
+
+
+def _by_stage(scalars: dict) -> dict:
+    """Rename what has the same name in a training and in its validation: the times of a step."""
+    if MessageHub.get_current_instance().get_info("loop_stage") != "val":
+        return scalars
+    shared = ("time", "data_time")
+    return {f"val/{name}" if name in shared else name: v for name, v in scalars.items()}
 
 
 def _name_of(work: Path) -> str:

@@ -11,6 +11,8 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
+from bam_mm.distributed import unwrap_model
+
 DEFAULT = "DefaultOptimWrapperConstructor"
 
 
@@ -18,8 +20,8 @@ class BriefRunner(Runner):
     """Runner that logs config, hooks and parameter groups in one line each.
 
     mmengine logs the whole config, which it also writes into the work folder, every stage of every
-    hook, and every parameter with a setting of its own: in most runs hundreds of lines before the
-    first iteration. With ``log_level="DEBUG"`` all of them are logged, as before.
+    hook, every parameter with a setting of its own, and how each parameter was initialised: in most
+    runs a thousand lines before the first iteration. With ``log_level="DEBUG"`` all of them are logged, as before.
     """
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
@@ -41,6 +43,18 @@ class BriefRunner(Runner):
         if self._detailed():
             return super().get_hooks_info()
         return ", ".join(type(hook).__name__ for hook in self.hooks)
+
+    def _init_model_weights(self) -> None:
+        model: Any = unwrap_model(self.model)
+        if self._detailed() or not hasattr(model, "_dump_init_info"):
+            super()._init_model_weights()
+            return
+        # Four lines for each parameter, in the file of the log only.
+        model._dump_init_info = lambda: None
+        try:
+            super()._init_model_weights()
+        finally:
+            del model._dump_init_info
 
     def _log_env(self, env_cfg: dict) -> None:
         if self._detailed():
