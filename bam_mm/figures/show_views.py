@@ -76,8 +76,8 @@ class ShowViewsHook(Hook):
         """Copy what the preprocessor is about to return, if a picture is due."""
         if not is_main_process() or runner.iter % self.every:
             return
-        preprocessor = unwrap_model(runner.model).data_preprocessor
-        self.handle = preprocessor.register_forward_hook(self._keep)
+        model: Any = unwrap_model(runner.model)
+        self.handle = model.data_preprocessor.register_forward_hook(self._keep)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -89,8 +89,8 @@ class ShowViewsHook(Hook):
         batch, self.batch, self.handle = self.batch, {}, None
         if not batch:
             return
-        preprocessor = unwrap_model(runner.model).data_preprocessor
-        views = [pictures_of(preprocessor, view) for view in batch["inputs"]]
+        model: Any = unwrap_model(runner.model)
+        views = [pictures_of(model.data_preprocessor, view) for view in batch["inputs"]]
         rows = [
             self._row([view[row] for view in views], sample)
             for row, sample in enumerate(batch["data_samples"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -61,10 +60,10 @@ def frame(
         thickness: Thickness of the line in pixels.
     """
     top, left, bottom, right = (round(float(side) * scale) for side in box)
-    corners: Any = ((left, top), (max(right - 1, left), max(bottom - 1, top)))
+    far = (max(right - 1, left), max(bottom - 1, top))
     # A dark line underneath keeps the frame visible on any image.
     for ink, width in (((0, 0, 0), thickness + 2), (tuple(colour), thickness)):
-        cv2.rectangle(picture, *corners, ink, width)
+        cv2.rectangle(picture, (left, top), far, ink, width)
 
 
 def _row(tiles: Sequence[np.ndarray]) -> np.ndarray:

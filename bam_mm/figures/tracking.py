@@ -14,6 +14,7 @@ from mmengine.logging import MessageHub
 from mmengine.visualization import LocalVisBackend
 from mmengine.visualization import TensorboardVisBackend as MMEngineTensorboardVisBackend
 from mmengine.visualization import WandbVisBackend as MMEngineWandbVisBackend
+from torch import Tensor
 
 from bam_mm.errors import InputError
 from bam_mm.registry import HOOKS, VISBACKENDS
@@ -65,10 +66,9 @@ class TensorboardVisBackend(MMEngineTensorboardVisBackend):
             written = folder.parents[1].glob("*/vis_data/events.out.tfevents.*")
             folder = max((file.parent for file in written), default=folder)
         folder.mkdir(parents=True, exist_ok=True)
-        resumed = self.resume and self.iterations
-        self._tensorboard = SummaryWriter(
-            str(folder), purge_step=self.iterations + 1 if resumed else None
-        )
+        # The first step of this start: what is known from there on was lost with the last one.
+        first = self.iterations + 1 if self.resume and self.iterations else None
+        self._tensorboard = SummaryWriter(str(folder), purge_step=first)
         if self._config is not None:
             self._tensorboard.add_text("config", f"```\n{self._config.pretty_text}\n```")
 
@@ -187,7 +187,7 @@ class TrackingHook(Hook):
         numbers = {
             f"test/{name}": float(value)
             for name, value in (metrics or {}).items()
-            if isinstance(value, (int, float)) or getattr(value, "size", None) == 1
+            if isinstance(value, (int, float)) or _size(value) == 1
         }
         if numbers and is_main_process():
             runner.visualizer.add_scalars(numbers, step=self.step)
@@ -204,6 +204,11 @@ def step_of(runner: Any) -> int:
     """Return the number of iterations that the weights of a runner were trained for, if known."""
     tested = [hook.step for hook in runner.hooks if isinstance(hook, TrackingHook)]
     return runner.iter or next(iter(tested), 0)
+
+
+def _size(value: Any) -> int | None:
+    """Return the number of elements of an array, a scalar of NumPy or a tensor."""
+    return value.numel() if isinstance(value, Tensor) else getattr(value, "size", None)
 
 
 def _by_stage(scalars: dict) -> dict:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
@@ -21,7 +21,8 @@ class BriefRunner(Runner):
 
     mmengine logs the whole config, which it also writes into the work folder, every stage of every
     hook, every parameter with a setting of its own, and how each parameter was initialised: in most
-    runs a thousand lines before the first iteration. With ``log_level="DEBUG"`` all of them are logged, as before.
+    runs a thousand lines before the first iteration. With ``log_level="DEBUG"``, all of them are
+    logged, as before.
     """
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
@@ -32,7 +33,7 @@ class BriefRunner(Runner):
             and optim_wrapper.get("constructor", DEFAULT) == DEFAULT
         ):
             kind = "bam_mm.BriefOptimWrapperConstructor"
-            optim_wrapper = type(optim_wrapper)(optim_wrapper, constructor=kind)
+            optim_wrapper = ConfigDict(optim_wrapper, constructor=kind)
         return super().build_optim_wrapper(optim_wrapper)
 
     def get_hooks_info(self) -> str:
@@ -61,7 +62,8 @@ class BriefRunner(Runner):
             super()._log_env(env_cfg)
             return
         # An empty config is not logged.
-        config, self.cfg = self.cfg, Config()
+        config: Config = self.cfg
+        self.cfg = Config()
         super()._log_env(env_cfg)
         self.cfg = config
         # mmengine writes it there, after everything is built.
