@@ -25,6 +25,8 @@ class BriefRunner(Runner):
     logged, as before.
     """
 
+    cfg: Config
+
     def build_optim_wrapper(self, optim_wrapper: Any) -> OptimWrapper:
         """Build the optimizer wrapper; mmengine's default constructor logs one line."""
         if (
@@ -62,8 +64,7 @@ class BriefRunner(Runner):
             super()._log_env(env_cfg)
             return
         # An empty config is not logged.
-        config: Config = self.cfg
-        self.cfg = Config()
+        config, self.cfg = self.cfg, Config()
         super()._log_env(env_cfg)
         self.cfg = config
         # mmengine writes it there, after everything is built.

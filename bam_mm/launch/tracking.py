@@ -92,6 +92,8 @@ def _add_hooks(config: Config) -> None:
     if config.get("default_scope") == "mmpretrain":
         wanted.append("ShowAttentionHook")
     present = {kind_of(hook) for hook in hooks}
+    if "OnlineKNNHook" in present:
+        wanted.append("ShowNeighboursHook")
     config.custom_hooks = hooks + [
         ConfigDict(type=f"bam_mm.{name}") for name in wanted if name not in present
     ]

@@ -60,6 +60,7 @@ def test_a_pretraining_sends_every_number_and_is_not_changed(tool, tmp_path, mon
     assert {name: sorted(found) for name, found in images.items()} == {
         "views": [1, 5],
         "attention": [0, 4, 8],
+        "neighbours": [0, 4, 8],
     }
     # Six images and two views of each; eight images, themselves and the maps of both branches.
     assert images["views"][1].shape == (6 * 96 + 5 * 3, 3 * 96 + 2 * 3, 3)
