@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from torch import nn
 
 from bam_mm.data.loading import read_image
 from bam_mm.distributed import unwrap_model
@@ -22,6 +22,7 @@ from bam_mm.models.encoders import branches_of
 from bam_mm.models.feature_extraction import evaluated
 from bam_mm.models.saliency import saliency
 from bam_mm.registry import HOOKS
+from bam_mm.views import ViewLayout
 
 
 @HOOKS.register_module()
@@ -35,7 +36,8 @@ class ShowAttentionHook(Hook):
 
     Each picture costs one forward pass of ``num`` images in evaluation mode for each branch. No
     random number is drawn and no statistic changes, so the training is bit for bit the same with
-    and without the hook. If a backbone has no such map, the hook logs a warning and stays off.
+    and without the hook. If a model has no backbone with such a map, or one that does not take
+    squares of this size, the hook logs a warning with the reason and stays off.
 
     Args:
         num: Number of images, at even intervals from the training set.
@@ -44,7 +46,8 @@ class ShowAttentionHook(Hook):
             pictures; None draws about twenty in the whole training, at most one an epoch. There is
             one before the first iteration and one after the last in any case.
         size: Side of the square that is cut from the middle of an image, in pixels; None for that
-            of the backbone, or 224.
+            of the largest view in a pretraining, else of the backbone, else 224 or the short side
+            of the smallest image.
     """
 
     # After the teacher's update.
@@ -70,12 +73,12 @@ class ShowAttentionHook(Hook):
             InputError: If one of ``images`` cannot be read.
         """
         self.every = iterations_between(runner, self.interval)
-        branches = branches_of(runner.model)
-        side = self.size or _side_of(branches["student"])
         paths = self.paths or _paths(runner.train_dataloader.dataset, self.num)
         if not paths:
             return  # The training set is not one of files.
-        self.images = np.stack([_square(path, side) for path in paths])
+        images = [read_image(path, "replace the file") for path in paths]
+        side = self.size or _side_of(unwrap_model(runner.model), images)
+        self.images = np.stack([_square(image, side) for image in images])
         if runner.iter == 0:
             self._draw(runner, 0)
 
@@ -89,23 +92,27 @@ class ShowAttentionHook(Hook):
 
     def _draw(self, runner: Any, step: int) -> None:
         # On every process, because sharded parameters are gathered from all of them.
-        model: Any = unwrap_model(runner.model)
-        branches = branches_of(runner.model)
-        images = torch.from_numpy(self.images).permute(0, 3, 1, 2)
-        samples = None
-        with torch.no_grad(), evaluated(branches.values()):
-            batch = model.data_preprocessor(dict(inputs=images, data_samples=samples), False)
-            try:
-                maps = {
-                    name: saliency(branch, batch["inputs"]).float().cpu().numpy()
-                    for name, branch in sorted(branches.items(), reverse=True)  # teacher first
-                }
-            except InputError as error:
-                self.images = None
-                runner.logger.warning(f"no picture of the attention: {error}")
-                return
+        try:
+            maps = self._maps(runner.model)
+        except Exception as error:  # A picture is not worth the training.
+            self.images = None
+            reason = error if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            runner.logger.warning(f"ShowAttentionHook draws nothing from here on: {reason}")
+            return
         if is_main_process():
             runner.visualizer.add_image("attention", self._picture(maps), step=step)
+
+    @torch.no_grad()
+    def _maps(self, wrapped: nn.Module) -> dict[str, np.ndarray]:
+        branches = branches_of(wrapped)
+        model: Any = unwrap_model(wrapped)
+        images = torch.from_numpy(self.images).permute(0, 3, 1, 2)
+        with evaluated(branches.values()):
+            batch = model.data_preprocessor(dict(inputs=images, data_samples=None), False)
+            return {
+                name: saliency(branch, batch["inputs"]).float().cpu().numpy()
+                for name, branch in sorted(branches.items(), reverse=True)  # the teacher first
+            }
 
     def _picture(self, maps: dict[str, np.ndarray]) -> np.ndarray:
         assert self.images is not None
@@ -117,11 +124,12 @@ class ShowAttentionHook(Hook):
         return grid(rows)
 
 
-def _side_of(backbone: Any) -> int:
-    inner = getattr(backbone, "timm_model", backbone)
-    known = getattr(inner, "img_size", None) or getattr(inner, "default_cfg", {}).get("input_size")
-    side = known[-1] if isinstance(known, (tuple, list)) else known
-    return int(side or 224)
+def _side_of(model: Any, images: Sequence[np.ndarray]) -> int:
+    layout = getattr(getattr(model, "data_preprocessor", None), "layout", None)
+    known = max(layout.sizes) if isinstance(layout, ViewLayout) else None
+    known = known or getattr(getattr(model, "backbone", None), "img_size", None)
+    known = known or min(224, *(min(image.shape[:2]) for image in images))
+    return int(known[0] if isinstance(known, (tuple, list)) else known)
 
 
 def _paths(dataset: Any, count: int) -> list[str]:
@@ -132,9 +140,8 @@ def _paths(dataset: Any, count: int) -> list[str]:
         return []
 
 
-def _square(path: str | Path, side: int) -> np.ndarray:
-    """Read an image, resize its short side, and cut a square (BGR) from its middle."""
-    image = read_image(path, "replace the file")
+def _square(image: np.ndarray, side: int) -> np.ndarray:
+    """Resize the short side of an image, and cut a square from its middle."""
     scale = side / min(image.shape[:2])
     size = tuple(max(round(length * scale), side) for length in image.shape[1::-1])
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -135,3 +135,8 @@ def test_attention_leaves_the_model_as_it_was(tmp_path):
     hook.before_train(runner_of(model, drawn, iterations=5))
     ShowAttentionHook().before_train(runner_of(model, drawn))
     assert drawn == []
+    # A model without such a map costs a warning, once, and not the training.
+    hook.before_train(other := runner_of(torch.nn.Linear(1, 1), drawn))
+    hook.after_train_iter(other, 3)
+    [(_, text)] = drawn
+    assert text.startswith("ShowAttentionHook draws nothing from here on: Linear has no backbone")
