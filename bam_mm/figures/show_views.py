@@ -173,12 +173,14 @@ def iterations_between(runner: Any, interval: int | None) -> int:
     Args:
         runner: Runner whose training loop is built.
         interval: Number of epochs, or of iterations if the training counts them; None for about
-            ``PICTURES`` pictures in the whole training.
+            ``PICTURES`` pictures in the whole training, at most one an epoch.
     """
     by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
     total = runner.max_epochs if by_epoch else runner.max_iters
-    interval = interval or -(-total // PICTURES)
-    return max(interval * (len(runner.train_dataloader) if by_epoch else 1), 1)
+    every = interval or -(-total // PICTURES)
+    if by_epoch:
+        return max(every * len(runner.train_dataloader), 1)
+    return every if interval else max(every, len(runner.train_dataloader))
 
 
 def checked(hook: str, name: str, value: int) -> int:

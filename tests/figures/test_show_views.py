@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import MODELS
 from mmengine.runner import EpochBasedTrainLoop
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from bam_mm import InputError
 from bam_mm.figures.show_attention import ShowAttentionHook
@@ -54,13 +55,17 @@ def test_tiles_and_frames():
 
 
 @pytest.mark.parametrize(
-    "epochs, interval, expected",
-    [(12, None, 5), (100, None, 25), (100, 2, 10), (1, None, 5), (None, None, 8), (None, 3, 3)],
-)
-def test_about_twenty_pictures_in_a_training(epochs, interval, expected):
+    "length, interval, expected",
+    [
+        ((12, 60), None, 5), ((100, 500), None, 25), ((100, 500), 2, 10), ((1, 5), None, 5),
+        ((None, 160), None, 8), ((None, 160), 3, 3), ((None, 20), None, 5),
+    ],
+)  # fmt: skip
+def test_about_twenty_pictures_in_a_training(length, interval, expected):
+    epochs, iterations = length
     loop = object.__new__(EpochBasedTrainLoop) if epochs else object()
     runner = SimpleNamespace(
-        train_loop=loop, max_epochs=epochs, max_iters=160, train_dataloader=range(5)
+        train_loop=loop, max_epochs=epochs, max_iters=iterations, train_dataloader=range(5)
     )
     assert iterations_between(runner, interval) == expected
 
@@ -78,7 +83,7 @@ def runner_of(model, drawn, iterations=0):
         iter=iterations,
         max_iters=10,
         train_loop=object(),
-        train_dataloader=SimpleNamespace(dataset=[0, 1, 2]),
+        train_dataloader=DataLoader([0, 1, 2]),
         visualizer=SimpleNamespace(
             add_image=lambda name, image, step: drawn.append((name, step, image))
         ),
