@@ -69,12 +69,6 @@ def wandb(monkeypatch):
     return fake
 
 
-def start_of(wandb, save_dir, **options):
-    wandb.calls.clear()
-    WandbVisBackend(save_dir, **options).add_config(Config(dict(seed=1)))
-    return dict(wandb.calls)["init"] if len(wandb.calls[0]) == 2 else None
-
-
 def test_values_have_their_step_and_a_work_folder_one_run(wandb, tmp_path, monkeypatch):
     work = tmp_path / "work_dirs" / "vit" / "seed0"
     backend = WandbVisBackend(folder(work, 1), init_kwargs=dict(project="p"))
