@@ -22,6 +22,7 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import VISBACKENDS as MMENGINE_VISBACKENDS
 from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
@@ -57,6 +58,7 @@ OPTIMIZERS = _child(MMENGINE_OPTIMIZERS, "optim")
 OPTIM_WRAPPERS = _child(MMENGINE_OPTIM_WRAPPERS, "optim")
 STRATEGIES = _child(MMENGINE_STRATEGIES, "optim")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, "optim")
+VISBACKENDS = _child(MMENGINE_VISBACKENDS, "figures")
 
 
 def _resolve_own_bases() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bam_mm.launch.arguments import add_vis_argument
+
 SUITE_HELP = "name of a suite in configs/suites/, or path to your own suite file (.py)"
 
 
@@ -69,6 +71,7 @@ def parse_args() -> argparse.Namespace:
         help="maximum number of runs in parallel; they share the CPU cores, and each has its own "
         "GPUs, one for each process",
     )
+    add_vis_argument(running)
     reporting = commands.add_parser("report", help="write the tables and the HTML page again")
     reporting.add_argument("suite", help=SUITE_HELP)
     for command in (commands.choices[name] for name in ("validate", "run", "report")):

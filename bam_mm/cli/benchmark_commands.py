@@ -15,6 +15,7 @@ from bam_mm.errors import InputError
 from bam_mm.launch.gpu import warn_of_unused_gpu
 from bam_mm.launch.option_text import split_option
 from bam_mm.launch.paths import shown
+from bam_mm.launch.tracking import check_vis
 from bam_mm.models.building import log_only_warnings
 from bam_mm.suite.definitions import Suite, Task, load_suite, suite_names
 from bam_mm.suite.models import read_models
@@ -170,7 +171,9 @@ def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
         processes=args.gpus,
         options=parse_options(args.cfg_options),
         trust=args.trust_checkpoint,
+        vis=getattr(args, "vis", ()),
     )
+    check_vis(settings.vis)
     models = read_models(args.model, trust=args.trust_checkpoint)
     return suite, plan(suite, suite.choose(args.tasks), models, seeds, settings)
 

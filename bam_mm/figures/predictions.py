@@ -13,6 +13,7 @@ from PIL import Image
 
 from bam_mm.data.loading import read_image
 from bam_mm.data.match_annotation import as_evaluated, steps_of
+from bam_mm.figures.tracking import step_of, trackers
 from bam_mm.protocols.overlays import blend
 from bam_mm.registry import HOOKS
 
@@ -25,6 +26,10 @@ GAP = 4
 @HOOKS.register_module()
 class ShowPredictionsHook(Hook):
     """Draw the first images of a test next to their ground truth and prediction.
+
+    In a test, the pictures are files in the work folder. They also go to every backend of the
+    visualizer besides mmengine's local one, and so do those of each validation, with the iteration
+    as their step (``val_00_NAME``, ``test_00_NAME``).
 
     The hook handles data samples of mmdet (instances; the ground truth is drawn if the test
     pipeline loads annotations) and of mmseg (maps). It replaces their ``visualization`` hooks,
@@ -44,21 +49,39 @@ class ShowPredictionsHook(Hook):
         """Reset the number of drawn images."""
         self._drawn = 0
 
+    def before_val(self, runner: Any) -> None:
+        """Reset the number of drawn images."""
+        self._drawn = 0
+
     def after_test_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Draw the images of a batch until ``num`` images are drawn."""
+        self._draw(runner, "test", runner.test_dataloader.dataset, outputs)
+
+    def after_val_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Draw the images of a batch, if a backend shows them."""
+        if trackers(runner):
+            self._draw(runner, "val", runner.val_dataloader.dataset, outputs)
+
+    def _draw(self, runner: Any, part: str, dataset: Any, outputs: Any) -> None:
         if not is_main_process():
             return
-        steps = steps_of(runner.test_dataloader.dataset)
+        steps = steps_of(dataset)
         for sample in (outputs or ())[: max(self.num - self._drawn, 0)]:
-            names = tuple(runner.test_dataloader.dataset.metainfo.get("classes") or ())
+            names = tuple(dataset.metainfo.get("classes") or ())
             path = Path(sample.img_path)
-            out = Path(runner.work_dir) / self.out / f"{self._drawn:02d}_{path.stem}.png"
+            name = f"{self._drawn:02d}_{path.stem}"
             image = read_image(path, "restore the file")
             if "ori_shape" in sample:
                 image = as_evaluated(image, str(path), sample.ori_shape, steps)
-            write_panels(image, panels_of(image, sample, names, score=self.score), out)
+            picture = join_panels(image, panels_of(image, sample, names, score=self.score))
+            if part == "test":
+                write_picture(picture, Path(runner.work_dir) / self.out / f"{name}.png")
+            for backend in trackers(runner):
+                backend.add_image(f"{part}_{name}", picture, step=step_of(runner))
             self._drawn += 1
 
 
@@ -139,13 +162,18 @@ def paint_instances(
     return painted
 
 
-def write_panels(image: np.ndarray, panels: list[np.ndarray], out: Path) -> Path:
-    """Write an image (BGR) and its panels (RGB) side by side to one PNG."""
+def join_panels(image: np.ndarray, panels: list[np.ndarray]) -> np.ndarray:
+    """Arrange an image (BGR) and its panels (RGB) side by side in one picture (RGB)."""
     plain = blend(image, np.zeros(image.shape[:2], np.uint8), [], width=WIDTH)
     gap = np.full((plain.shape[0], GAP, 3), 255, np.uint8)
     row = [part for panel in (plain, *panels) for part in (gap, panel)][1:]
+    return np.hstack(row)
+
+
+def write_picture(picture: np.ndarray, out: Path) -> Path:
+    """Write a picture (RGB) to a file, in a folder that is created if necessary."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.hstack(row)).save(out)
+    Image.fromarray(picture).save(out)
     return out
 
 

@@ -158,10 +158,13 @@ class BoxUpdateHook(Hook):
         boxes = boxes.cpu()
         self.store.update(indices.cpu(), boxes)
         area = (boxes[:, 2:] - boxes[:, :2]).double().prod(dim=1)
-        runner.visualizer.add_scalars({"boxes/area": area.mean().item()}, step=runner.iter)
+        whole = int((area == 1).sum())
+        runner.visualizer.add_scalars(
+            {"boxes/area": area.mean().item(), "boxes/whole_images": whole}, step=runner.iter
+        )
         runner.logger.info(
             f"ContrastiveCrop after {runner.epoch} epochs: boxes of {len(boxes)} images, mean area "
-            f"{100 * area.mean():.1f} % of the image, {int((area == 1).sum())} are all of it"
+            f"{100 * area.mean():.1f} % of the image, {whole} are all of it"
         )
 
 

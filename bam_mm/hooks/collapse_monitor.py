@@ -7,6 +7,7 @@ import math
 import torch
 import torch.nn.functional as F
 from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
 from bam_mm.distributed import sum_over_processes
@@ -23,14 +24,18 @@ class CollapsedError(InputError):
 class CollapseMonitorHook(Hook):
     """Log indicators of collapse, and stop a collapsed run.
 
-    Every ``interval`` iterations, the hook logs ``attention_entropy`` and ``target_entropy`` (in
-    nats, mean over rows; paper, Fig. 3) and ``feature_std``. The latter is the standard deviation
-    of the L2-normalised projections over the batch, averaged over dimensions and multiplied by
-    sqrt(D): 1 if they spread evenly over the sphere, 0 if all images have the same feature.
+    After every ``interval`` iterations of an epoch, the hook logs ``attention_entropy`` and
+    ``target_entropy`` (in nats, mean over rows; paper, Fig. 3) and ``feature_std``. The latter is
+    the standard deviation of the L2-normalised projections over the batch, averaged over dimensions
+    and multiplied by sqrt(D): 1 if they spread evenly over the sphere, 0 if all images have the
+    same feature.
+
+    mmengine's ``LoggerHook`` counts in the same way, so with the same interval, or a multiple of
+    it, a logged value is that of the iteration that it is logged for.
 
     Args:
-        interval: Number of iterations between two checks. Each check costs one more pass over the
-            attention.
+        interval: Number of iterations between two checks. An epoch that is shorter is checked at
+            its end. Each check costs one more pass over the attention.
         min_std: Value of ``feature_std`` below which the features count as collapsed.
         patience: Number of checks in a row that must find collapsed features.
         warmup: Number of iterations at the start that are logged but never count as collapsed:
@@ -41,7 +46,8 @@ class CollapseMonitorHook(Hook):
         InputError: If ``interval`` or ``patience`` is less than 1.
     """
 
-    priority = "BELOW_NORMAL"
+    # Before LoggerHook (BELOW_NORMAL, 60), so that the log has the values of the same iteration.
+    priority = 55
 
     def __init__(
         self,
@@ -59,6 +65,7 @@ class CollapseMonitorHook(Hook):
         self.interval, self.min_std = interval, min_std
         self.patience, self.warmup, self.stop = patience, warmup, stop
         self.low = 0
+        self.every = interval
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Save the number of low checks in a row, which decides when the run is stopped."""
@@ -69,9 +76,14 @@ class CollapseMonitorHook(Hook):
         if runner._resume:
             self.low = checkpoint.get("collapse_monitor", {}).get("low", 0)
 
+    def before_train(self, runner) -> None:
+        """Look up whether an epoch is shorter than the interval."""
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self.every = min(self.interval, len(runner.train_dataloader))
+
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Request entropies from the head, if a check is due."""
-        bam_of(runner.model).head.monitor = runner.iter % self.interval == 0
+        bam_of(runner.model).head.monitor = self.every_n_inner_iters(batch_idx, self.every)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Log the indicators, and stop the run if it has collapsed.

@@ -8,17 +8,22 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from torch import Tensor
 
 from bam_mm.data.class_matching import align
 from bam_mm.data.class_names import names_of
 from bam_mm.distributed import rank, sum_over_processes, unwrap_model, world_size
 from bam_mm.errors import InputError
 from bam_mm.evaluation import balanced_subset, knn_predict_shards
+from bam_mm.evaluation.nearest_in_shards import nearest_in_shards
 from bam_mm.models.encoders import branches_of
 from bam_mm.models.feature_extraction import extract_shards
-from bam_mm.models.feature_table import EVALUATION_SAMPLER
+from bam_mm.models.feature_table import EVALUATION_SAMPLER, FeatureShard
 from bam_mm.precision import check_precision
 from bam_mm.registry import HOOKS
+
+NEIGHBOURS = 6
+"""Number of neighbours that are kept for a picture."""
 
 
 @HOOKS.register_module()
@@ -42,6 +47,11 @@ class OnlineKNNHook(Hook):
         first: Whether to score the untrained network as well.
         precision: Precision in which the backbones compute, ``float32``, ``tf32`` or ``bfloat16``;
             None is ``tf32`` on a GPU and ``float32`` on a CPU.
+
+    Attributes:
+        shown: Number of queries whose neighbours are kept, for a hook that draws them.
+        neighbours: Indices of these queries in their data set (q,) and of the nearest images of the
+            bank (q, n), nearest first, by the first branch; None until the first score.
     """
 
     priority = "LOW"
@@ -64,6 +74,8 @@ class OnlineKNNHook(Hook):
         self.precision = check_precision(precision, "OnlineKNNHook precision")
         self.built: tuple | None = None
         self.columns: tuple[int, ...] | None = None
+        self.shown = 0
+        self.neighbours: tuple[list[int], list[list[int]]] | None = None
 
     def before_train(self, runner) -> None:
         """Build the loaders and check them before the training starts.
@@ -179,11 +191,28 @@ class OnlineKNNHook(Hook):
         runner.visualizer.add_scalars(
             {f"knn/{branch}_top1": score for branch, score in scores.items()}, step=runner.iter
         )
+        if self.shown:
+            self._keep_neighbours(banks[self.branches[0]], queries[self.branches[0]].features)
         text = ", ".join(f"{branch} {score:.2f} %" for branch, score in scores.items())
         runner.logger.info(
             f"kNN after {runner.iter} iterations (k={self.k}, bank {len(bank_labels)}, queries "
             f"{len(labels)}): {text}"
         )
+
+    def _keep_neighbours(self, bank: FeatureShard, queries: Tensor) -> None:
+        # The first process gets the neighbours of every P-th of them.
+        count = min(self.shown * world_size(), len(queries))
+        chosen = torch.linspace(0, len(queries) - 1, count).long()
+        total = sum_over_processes(torch.tensor(len(bank.features), device=queries.device))
+        _, places = nearest_in_shards(
+            bank.features,
+            bank.rows,
+            queries[chosen.to(queries.device)],
+            k=min(NEIGHBOURS, int(total)),
+            chunk=count,
+            dtype=torch.float32,
+        )
+        self.neighbours = chosen[rank() :: world_size()].tolist(), places.tolist()
 
 
 def _place(runner) -> str:

@@ -21,6 +21,7 @@ class SkippedImagesHook(Hook):
         # The counters lie in memory shared with the workers.
         count = sum(gather_objects(sum(int(counter) for counter in counters)))
         if count:
+            runner.visualizer.add_scalars({"skipped_images": count}, step=runner.iter)
             runner.logger.warning(
                 f"{count} unreadable image(s) skipped so far, each named above: replace or delete "
                 "them, or set on_error='stop' in LoadImage to stop at the first one"

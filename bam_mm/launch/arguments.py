@@ -26,6 +26,19 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--local_rank", "--local-rank", type=int, default=0, help="set by torch's launcher"
     )
+    add_vis_argument(parser)
+
+
+def add_vis_argument(parser: ArgumentParser) -> None:
+    """Add the option that shows a run in TensorBoard, Weights & Biases or another tracker."""
+    parser.add_argument(
+        "--vis",
+        action="append",
+        default=[],
+        metavar="BACKEND",
+        help="also send curves and pictures to tensorboard, wandb or another backend of mmengine "
+        "(mlflow, clearml, neptune, dvclive, aim); repeat the option for several",
+    )
 
 
 def add_trust_argument(parser: ArgumentParser) -> None:

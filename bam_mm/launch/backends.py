@@ -12,7 +12,8 @@ from mmengine.config import Config
 from bam_mm.errors import InputError
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
-    "TensorboardVisBackend": ("tensorboard", "tensorboardX"),
+    # mmengine writes through torch.utils.tensorboard, for which tensorboardX is no substitute.
+    "TensorboardVisBackend": ("tensorboard",),
     "WandbVisBackend": ("wandb",),
     "MLflowVisBackend": ("mlflow",),
     "ClearMLVisBackend": ("clearml",),
@@ -39,13 +40,26 @@ def check_backends(config: Config) -> None:
     backends = [backends] if isinstance(backends, Mapping) else backends or []
     for number, backend in enumerate(backends):
         kind = _name(backend)
-        packages = PACKAGES.get(kind, ())
-        if packages and not _installed(packages):
-            raise InputError(
-                f"visualizer.vis_backends.{number}.type={kind!r}: the package {packages[0]} is not "
-                f"installed; run `{sys.executable} -m pip install {packages[0]}`, or remove the "
-                "backend"
-            )
+        check_package(kind, f"visualizer.vis_backends.{number}.type={kind!r}", "remove the backend")
+
+
+def check_package(kind: str, place: str, otherwise: str) -> None:
+    """Check that the package of a backend is installed.
+
+    Args:
+        kind: Name of the backend's class.
+        place: Where the backend is set, for the message.
+        otherwise: What the user can do instead of installing the package, for the message.
+
+    Raises:
+        InputError: If it is missing; the message has the command that installs it.
+    """
+    packages = PACKAGES.get(kind, ())
+    if packages and not _installed(packages):
+        raise InputError(
+            f"{place}: the package {packages[0]} is not installed; run "
+            f"`{sys.executable} -m pip install {packages[0]}`, or {otherwise}"
+        )
 
 
 def _name(backend: Any) -> str:

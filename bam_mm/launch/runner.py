@@ -23,6 +23,7 @@ from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.distributed import start_on_cpu, unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.backends import check_backends
+from bam_mm.launch.brief_runner import BriefRunner
 from bam_mm.launch.build_errors import check_keys, check_scope, explain
 from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.launch.data_folders import check_data_folders
@@ -198,7 +199,7 @@ def build_runner(config: Config) -> Runner:
     pass_sync_bn(config)
     with user_errors_unwrapped(config):
         flexible = "runner_type" in config
-        runner = RUNNERS.build(config) if flexible else Runner.from_cfg(config)
+        runner = RUNNERS.build(config) if flexible else BriefRunner.from_cfg(config)
     check_initialisers(unwrap_model(runner.model))
     for handler in runner.logger.handlers:
         write_any_name(getattr(handler, "stream", None))

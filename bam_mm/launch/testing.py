@@ -17,12 +17,14 @@ from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.data.checks.recorded_classes import check_dense_classes
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
+from bam_mm.figures.tracking import TrackingHook
 from bam_mm.hooks import CheckLabelsHook
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.preprocessing import preprocess_for_test
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, user_errors_unwrapped
+from bam_mm.launch.tracking import track
 from bam_mm.launch.work_folder import check_output, check_work_folder
 from bam_mm.precision import precision_used
 
@@ -48,6 +50,9 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
     if config.get("model") is None:
         raise InputError(f"{args.config} has no model: use a config of another folder, or add one")
     config = prepare(config, args)
+    # The test's metrics belong to the training's curves, if it used the same work folder.
+    vis = getattr(args, "vis", ())
+    track(config, vis, resume=True, train=False)
     check_work_folder(config)
     if args.out:
         check_output(args.out, "--out")
@@ -81,6 +86,8 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
                 check_dense_classes(meta, args.checkpoint, runner.test_loop.dataloader.dataset)
             else:
                 runner.register_hook(CheckLabelsHook(meta, args.checkpoint))
+            if vis:
+                runner.register_hook(TrackingHook(step=meta.get("iter", 0)))
             metrics = runner.test()
     if args.out and is_main_process():
         # mmseg returns NumPy scalars, and a confusion matrix is a tensor; JSON stores neither.

@@ -32,6 +32,7 @@ from bam_mm.launch.preprocessing import preprocess_for_training
 from bam_mm.launch.run_facts import write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
 from bam_mm.launch.small_batches import check_smallest_batch
+from bam_mm.launch.tracking import check_vis, track
 from bam_mm.launch.work_folder import training_folder
 from bam_mm.precision import precision_used
 
@@ -53,6 +54,7 @@ def train(config: Config, args: Namespace) -> None:
                 f"folder, or add {name}"
             )
     config = prepare(config, args)
+    check_vis(getattr(args, "vis", ()))
     _check_batch(config)
     _check_accumulation(config)
     with training_folder(config):
@@ -67,6 +69,7 @@ def _train(config: Config, args: Namespace) -> None:
             resume_from(config.work_dir) if args.resume == "auto" else _existing(args.resume)
         )
         config.resume = config.load_from is not None
+    track(config, getattr(args, "vis", ()), resume=bool(config.get("resume")), train=True)
     if args.auto_scale_lr:
         scale_batch(config)
     if getattr(args, "trust_checkpoint", False):

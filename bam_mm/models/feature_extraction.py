@@ -138,7 +138,7 @@ def extract_shards(
     unread: list[tuple[Tensor, nn.Module, list]] = []
     device = _device(backbones)
     quiet = not (is_main_process() and sys.stdout.isatty())
-    with _evaluated(backbones.values()):
+    with evaluated(backbones.values()):
         for data in track(loader, description=description, disable=quiet, transient=True):
             data = preprocess(data, False)
             samples, device = data["data_samples"], data["inputs"].device
@@ -163,8 +163,12 @@ def extract_shards(
 
 
 @contextmanager
-def _evaluated(backbones: Collection[nn.Module]) -> Iterator[None]:
-    """Hold backbones in evaluation mode, and whole if they are sharded."""
+def evaluated(backbones: Collection[nn.Module]) -> Iterator[None]:
+    """Hold backbones in evaluation mode, and whole if they are sharded; then restore their modes.
+
+    Args:
+        backbones: Backbones in any mode.
+    """
     were_training = [backbone.training for backbone in backbones]
     for backbone in backbones:
         backbone.eval()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.logging import print_log
-from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from bam_mm.errors import InputError
 from bam_mm.optim.blocks import residual_blocks
+from bam_mm.optim.summary import BriefOptimWrapperConstructor
 from bam_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 EMBEDDINGS = ("pos_embed", "cls_token", "dist_token", "reg_token", "mask_token")
@@ -17,7 +16,7 @@ EMBEDDINGS = ("pos_embed", "cls_token", "dist_token", "reg_token", "mask_token")
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+class LayerDecayOptimWrapperConstructor(BriefOptimWrapperConstructor):
     """Parameter groups with one learning rate per depth of ``model.backbone``.
 
     A parameter of depth d (:func:`parameter_depths`) gets ``lr * rate ** (L + 1 - d)``, where L is
@@ -71,11 +70,6 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             )
             group["params"].append(parameter)
         params.extend(group for _, group in sorted(groups.items()))
-        print_log(
-            f"layer decay {rate}: {len(params)} groups, learning rates "
-            f"{min(g['lr'] for g in params):.3g} to {max(g['lr'] for g in params):.3g}",
-            logger="current",
-        )
 
 
 def parameter_depths(model: nn.Module) -> dict[str, int]:

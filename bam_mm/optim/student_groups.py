@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
 from bam_mm.errors import InputError
+from bam_mm.optim.summary import BriefOptimWrapperConstructor
 from bam_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class StudentOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+class StudentOptimWrapperConstructor(BriefOptimWrapperConstructor):
     """mmengine's default constructor without the teacher's parameters, and with few groups.
 
     The default constructor warns of every parameter without a gradient, which would fill the log

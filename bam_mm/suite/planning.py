@@ -40,6 +40,7 @@ class Settings:
         processes: Number of processes of each run.
         options: Overridden settings of the configs, by task; those under ``""`` apply to all tasks.
         trust: Whether code in checkpoints may run.
+        vis: Backends that curves and pictures are sent to, as ``bam-mm train --vis`` takes them.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Settings:
     processes: int = 1
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     trust: bool = False
+    vis: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

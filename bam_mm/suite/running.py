@@ -244,6 +244,7 @@ def _run(
         arguments = [str(run.folder / "config.py"), *arguments, "--work-dir", str(run.folder)]
         if run.settings.trust:
             arguments.append("--trust-checkpoint")
+        arguments += [f"--vis={name}" for name in run.settings.vis]
         line = command(
             tool, arguments, launcher=run.settings.launcher, processes=run.settings.processes
         )

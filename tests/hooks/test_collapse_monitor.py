@@ -31,7 +31,7 @@ def drive(hook, features, iterations, start=0):
     runner = FakeRunner(model)
     for step in range(start, start + iterations):
         runner.iter = step
-        hook.before_train_iter(runner, step)
+        hook.before_train_iter(runner, step)  # As in a training that counts iterations.
         model.last_projection = features
         model.head.entropies = (
             {"attention_entropy": torch.tensor(1.0)} if model.head.monitor else {}
@@ -42,9 +42,9 @@ def drive(hook, features, iterations, start=0):
 
 def test_collapsed_features_stop_the_run_after_patience():
     hook = CollapseMonitorHook(interval=10, patience=3, warmup=0)
-    drive(hook, torch.ones(8, 4), 20)
-    with pytest.raises(CollapsedError, match=r"iteration 21: the features have collapsed.*0\.0000"):
-        drive(hook, torch.ones(8, 4), 1, start=20)
+    drive(hook, torch.ones(8, 4), 29)
+    with pytest.raises(CollapsedError, match=r"iteration 30: the features have collapsed.*0\.0000"):
+        drive(hook, torch.ones(8, 4), 1, start=29)
     assert issubclass(CollapsedError, InputError)
 
 
@@ -75,7 +75,7 @@ def test_checks_and_logs_only_at_the_interval():
     for step in range(25):
         hook.before_train_iter(SimpleNamespace(model=model, iter=step), step)
         requested.append(model.head.monitor)
-    assert [i for i, flag in enumerate(requested) if flag] == [0, 10, 20]
+    assert [i for i, flag in enumerate(requested) if flag] == [9, 19]
 
 
 def test_another_algorithm_is_rejected():

@@ -6,6 +6,7 @@ import pytest
 
 from bam_mm import InputError
 from bam_mm.hooks import OnlineKNNHook
+from bam_mm.hooks.online_knn import NEIGHBOURS
 from tests.models.test_bam import build
 from tests.models.test_feature_extraction import IMAGES, Backbone, Loader
 
@@ -36,11 +37,15 @@ def test_images_are_read_once_for_both_branches():
         visualizer=SimpleNamespace(add_scalars=lambda values, step: logged.append((values, step))),
         logger=SimpleNamespace(info=logged.append),
     )
-    hook = OnlineKNNHook({}, {}, k=1)
+    hook = OnlineKNNHook({}, {}, k=1, branches=("student", "teacher"))
+    hook.shown = 3
     hook.built = Labelled(), Labelled()
     hook._score(runner)
     assert [loader.read for loader in hook.built] == [IMAGES, IMAGES]
     # The teacher has the same feature for all images, so it predicts one class for all of them.
     assert scalars["knn/student_top1"] == 100.0 and scalars["knn/teacher_top1"] < 50.0
     assert logged[0] == (scalars, 7)
-    assert logged[1].startswith("kNN after 7 iterations (k=1, bank 11, queries 11): teacher")
+    queries, places = hook.neighbours
+    assert queries == [0, 5, 10] and [row[0] for row in places] == queries
+    assert all(len({*row}) == NEIGHBOURS for row in places)
+    assert logged[1].startswith("kNN after 7 iterations (k=1, bank 11, queries 11): student")

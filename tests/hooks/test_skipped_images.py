@@ -12,15 +12,18 @@ from bam_mm.hooks import SkippedImagesHook
 from tests.distributed.test_loss_over_processes import free_port
 
 
-def warnings_for(*counts):
+def warnings_for(*counts, scalars=None):
     """Return what the hook logs for transforms with these shared counters."""
     logged = []
+    scalars = [] if scalars is None else scalars
     transforms = [SimpleNamespace(skipped=torch.tensor([n]).share_memory_()) for n in counts]
     pipeline = SimpleNamespace(transforms=[*transforms, object()])
     dataset = SimpleNamespace(pipeline=pipeline)
     runner = SimpleNamespace(
         train_dataloader=SimpleNamespace(dataset=dataset),
         logger=SimpleNamespace(warning=logged.append),
+        visualizer=SimpleNamespace(add_scalars=lambda values, step: scalars.append((step, values))),
+        iter=12,
     )
     SkippedImagesHook().after_train_epoch(runner)
     return logged
@@ -28,7 +31,9 @@ def warnings_for(*counts):
 
 def test_nothing_skipped_is_not_logged():
     assert warnings_for() == [] and warnings_for(0, 0) == []
-    [line] = warnings_for(2, 1)
+    scalars = []
+    [line] = warnings_for(2, 1, scalars=scalars)
+    assert scalars == [(12, {"skipped_images": 3})]
     assert line.startswith("3 unreadable image(s) skipped so far")
 
 

@@ -65,6 +65,7 @@ def test_a_missing_package_of_a_backend(monkeypatch, kind, package):
     entries = [dict(type="LocalVisBackend"), dict(type=kind)]
     config = Config(dict(visualizer=dict(type="Visualizer", vis_backends=entries)))
     monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    monkeypatch.delitem(backends.sys.modules, package, raising=False)
     message = (
         rf"vis_backends\.1\.type='{kind[-8:]}.*|package {package} is not installed; run `.*pip"
     )

@@ -131,6 +131,15 @@ def test_finished_runs_are_skipped_and_failed_runs_are_repeated(tools, data, tmp
     assert record["data"] == {"format": 2, "seed": 0, "scale": 0.012} and record["place"] == 0
 
 
+def test_trackers_are_passed_on(tools, data, tmp_path):
+    work = runs(tmp_path, data, tasks=("linear",), vis=["tensorboard", "wandb"])
+    assert running.run_all(work, lambda line: None) == 0
+    assert tools.names() == ["train", "test"]
+    for _, arguments, config in tools.calls:
+        assert arguments[-2:] == ["--vis=tensorboard", "--vis=wandb"]
+        assert "TrackingHook" not in config.pretty_text  # The protocol stays the same.
+
+
 def test_a_changed_protocol_is_rejected_before_anything_runs(tools, data, tmp_path):
     running.run_all(runs(tmp_path, data), lambda line: None)
     changed = runs(tmp_path, data, options=parse_options(["knn:test_cfg.k=[10,20]"]))
