@@ -81,7 +81,9 @@ def make_project(folder):
     _aerial(world / "ade20k", folder / "data/aerial")
     for split in ("train", "val"):
         for name, species in SPECIES.items():
-            shutil.copytree(world / "images" / split / name, folder / "data/birds" / split / species)
+            shutil.copytree(
+                world / "images" / split / name, folder / "data/birds" / split / species
+            )
     for name, backbone in (("bam_vit-small", VIT), ("bam_resnet50", RESNET)):
         save_pretrained(backbone, folder / "work_dirs" / name / "epoch_300.pth")
     shutil.rmtree(world)
@@ -103,7 +105,9 @@ def save_pretrained(backbone, path):
         }
         state.update({f"{prefix}backbone.{k}": v for k, v in weights.items()})
         state[f"{prefix}neck.layers.0.weight"] = torch.randn(8, 8)
-    config = f"model = dict(type='bam_mm.BAM', backbone={backbone!r})\ndefault_scope = 'mmpretrain'\n"
+    config = (
+        f"model = dict(type='bam_mm.BAM', backbone={backbone!r})\ndefault_scope = 'mmpretrain'\n"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(state_dict=state, meta=dict(cfg=config)), path)
 
