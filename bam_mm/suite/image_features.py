@@ -107,13 +107,14 @@ def image_features(
     torch.manual_seed(seed)
     network: FrozenFeatures = MODELS.build(settings.model)
     network.load_pretrained(evaluated.checkpoint, **({"trust": True} if trust else {}))
+    files = _Files(names, Compose(settings.test_dataloader.dataset.pipeline))
     loader = DataLoader(
-        _Files(names, Compose(settings.test_dataloader.dataset.pipeline)),
+        files,
         batch_size=batch_size,
         num_workers=workers,
         collate_fn=default_collate,
     )
-    rows = _rows(network.to(place), loader, place, precision)
+    rows = _rows(network.to(place), loader, names, precision)
     return ImageFeatures(names, rows, network.feature, used)
 
 
@@ -216,19 +217,19 @@ def _own_size(model: Model, settings: Mapping[str, Any]) -> int | None:
 
 @torch.no_grad()
 def _rows(
-    network: FrozenFeatures, loader: DataLoader, device: torch.device, precision: str | None
+    network: FrozenFeatures, loader: DataLoader, names: Sequence[str], precision: str | None
 ) -> np.ndarray:
     rows: list[Tensor] = []
     quiet = not sys.stderr.isatty()
     for data in track(loader, description="features", disable=quiet, transient=True):
         inputs = network.data_preprocessor(data, False)["inputs"]
-        with computing_in(precision, device):
+        with computing_in(precision, inputs.device):
             rows.append(network(inputs).float().cpu())
         bad = (~rows[-1].isfinite().all(dim=1)).nonzero()
         if len(bad):
-            place = sum(map(len, rows[:-1])) + int(bad[0])
+            first = names[sum(map(len, rows[:-1])) + int(bad[0])]
             raise InputError(
                 f"{type(network.backbone).__name__} returns a feature that is not finite for "
-                f"{loader.dataset.names[place]}: check the checkpoint and the preprocessing"
+                f"{first}: check the checkpoint and the preprocessing"
             )
     return torch.cat(rows).numpy()

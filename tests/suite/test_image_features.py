@@ -89,7 +89,7 @@ def test_wrong_arguments_are_named(world, tmp_path):
     model, images = f"bam:{world}/bam.pth", sorted((world / "toy/images/val").rglob("*.jpg"))[:1]
     with pytest.raises(InputError, match="nowhere does not exist: pass images"):
         image_features("nowhere", model)
-    with pytest.raises(InputError, match="no image in .*: pass images with one of the endings"):
+    with pytest.raises(InputError, match=r"no image in .*: pass images with one of the endings"):
         image_features(tmp_path, model)
     with pytest.raises(InputError, match=r"its model is ImageClassifier, not bam_mm\.Frozen"):
         image_features(images, model, config="cls/vit-toy-p8_1xb64-coslr-4e_toy")
