@@ -1,4 +1,4 @@
-"""The configs in examples/ in the libraries' own tools and in ours, and how they fail."""
+"""The configs in examples/ in the libraries' own tools and in ours, and the pages around them."""
 
 import runpy
 import subprocess
@@ -6,14 +6,18 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from bam_mm import InputError
 from bam_mm.checkpoint import read_checkpoint
-from tests.end_to_end.own_project import EXAMPLES, SHORT, make_project
+from bam_mm.cli.main import main
+from tests.end_to_end.own_project import EXAMPLES, SHORT, SPECIES, make_project
 from tests.end_to_end.running import forget_earlier_runs, losses, one_message
+from tests.pages import blocks, commands
 
+PAGE = "docs/in_your_config.md"
 CONFIGS = {path.name.partition("_")[0]: path for path in EXAMPLES.glob("*.py")}
 WEIGHTS = {
     "mmdet": "work_dirs/bam_resnet50/epoch_300.pth",
@@ -21,18 +25,51 @@ WEIGHTS = {
     "mmpretrain": "work_dirs/bam_vit-small/epoch_300.pth",
 }
 WRONG = {"mmdet": "depth=34", "mmseg": "arch.num_layers=5", "mmpretrain": "arch.num_layers=5"}
+LAST = {"mmdet": "epoch_12.pth", "mmseg": "iter_40000.pth", "mmpretrain": "epoch_100.pth"}
+"""Last checkpoint of a complete training, as the page about inference names it."""
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    return make_project(tmp_path_factory.mktemp("project"))
+    folder = make_project(tmp_path_factory.mktemp("project"))
+    (folder / "examples").symlink_to(EXAMPLES)
+    return folder
 
 
 @pytest.fixture(autouse=True)
 def in_project(project, monkeypatch):
     monkeypatch.chdir(project)
+    lay_out_quickly(monkeypatch)
+
+
+def lay_out_quickly(patch):
     # A runner lays out its config four times, which takes a second each.
-    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, False))
+    patch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, False))
+
+
+def run_command(words, patch):
+    """Run a command of bam-mm in this process and check that it ends well."""
+    patch.setattr(sys, "argv", list(words))
+    forget_earlier_runs()
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 0
+
+
+@pytest.fixture(scope="module")
+def trained(project):
+    """Work folders of the commands with ``bam-mm train`` on the page, by library."""
+    folders = {}
+    for words in commands(PAGE, "bam-mm train"):
+        library = Path(words[2]).name.partition("_")[0]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(project)
+            lay_out_quickly(patch)
+            run_command([*words, "--cfg-options", *SHORT[library]], patch)
+        folders[library] = project / words[words.index("--work-dir") + 1]
+        [saved] = [p for p in folders[library].glob("*.pth") if not p.name.startswith("best")]
+        saved.rename(folders[library] / LAST[library])
+    return folders
 
 
 def train_script(library):
@@ -53,32 +90,31 @@ def upstream(monkeypatch):
     return run
 
 
-def test_there_is_an_example_for_each_library():
-    assert set(CONFIGS) == set(WEIGHTS)
-
-
 @pytest.mark.parametrize("library", WEIGHTS)
-def test_the_losses_are_the_same_in_both_kinds_of_tools(library, project, tool, upstream):
-    theirs, ours = project / f"work/{library}-theirs", project / f"work/{library}-ours"
-    if library == "mmdet":
-        # A process of its own: here, mmdet is imported before anything of this package.
+def test_the_losses_are_the_same_in_both_kinds_of_tools(library, project, trained, upstream):
+    assert set(CONFIGS) == set(trained) == set(WEIGHTS)
+    theirs, ours = project / f"work/{library}", trained[library]
+    if library == "mmpretrain":
+        upstream(library, theirs)
+    else:
+        # A process of its own: nothing of this package is imported before the config is read.
         command = [sys.executable, train_script(library), str(CONFIGS[library])]
         command += ["--work-dir", str(theirs), "--cfg-options", *SHORT[library]]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
-    else:
-        upstream(library, theirs)
-    code, text, _ = tool("train.py", CONFIGS[library], "--work-dir", ours, options=SHORT[library])
-    assert code == 0, text[-3000:]
     assert len(losses(ours)) == 2 and losses(ours) == losses(theirs)
-    assert "(teacher.backbone.*; BAM" in text
-    assert (theirs / "loaded_backbone.json").is_file() and (ours / "loaded_backbone.json").is_file()
+    for work in (theirs, ours):
+        proof = (work / "loaded_backbone.json").read_text()
+        assert '"prefix": "teacher.backbone."' in proof
+
+
+def test_the_page_starts_both_tools_of_each_library():
+    own = {words[2]: words[3] for words in commands(PAGE, "bam-mm exec")}
+    assert own == {f"{name}:train": f"examples/{path.name}" for name, path in CONFIGS.items()}
 
 
 @pytest.mark.parametrize("library", WEIGHTS)
-def test_a_file_that_does_not_fit_is_one_message_in_both(
-    library, project, tool, upstream, tmp_path
-):
+def test_a_file_that_does_not_fit_is_one_message_in_both(library, tool, upstream, tmp_path):
     wrong = f"model.backbone.{WRONG[library]}"
     with pytest.raises(InputError, match=r"does not hold the config's backbone .* missing"):
         upstream(library, tmp_path / "theirs", wrong)
@@ -86,7 +122,7 @@ def test_a_file_that_does_not_fit_is_one_message_in_both(
     one_message(tool(*ours, options=[*SHORT[library], wrong]), WEIGHTS[library], "missing")
 
 
-def test_a_wrong_path_is_one_message_in_both(project, tool, upstream, tmp_path):
+def test_a_wrong_path_is_one_message_in_both(tool, upstream, tmp_path):
     wrong = "model.backbone.init_cfg.checkpoint=work_dirs/bam_vit-small/epoch_3000.pth"
     with pytest.raises(InputError, match=r"epoch_3000\.pth"):
         upstream("mmpretrain", tmp_path / "theirs", wrong)
@@ -94,12 +130,9 @@ def test_a_wrong_path_is_one_message_in_both(project, tool, upstream, tmp_path):
     one_message(tool(*ours, options=[*SHORT["mmpretrain"], wrong]), "epoch_3000.pth")
 
 
-def test_the_student_is_loaded_if_asked_for_and_missed_if_it_is_not_there(
-    project, upstream, tmp_path
-):
+def test_the_student_is_loaded_if_asked_for_and_missed_if_it_is_not_there(upstream, tmp_path):
     student = "model.backbone.init_cfg.branch=student"
-    frozen = ["optim_wrapper.optimizer.lr=0.0", student]
-    upstream("mmpretrain", tmp_path / "w", *frozen)
+    upstream("mmpretrain", tmp_path / "w", "optim_wrapper.optimizer.lr=0.0", student)
     trained = read_checkpoint(tmp_path / "w/epoch_1.pth")["state_dict"]
     state = read_checkpoint(WEIGHTS["mmpretrain"])["state_dict"]
     for key in ("backbone.pos_embed", "backbone.layers.0.ln1.weight", "backbone.ln1.weight"):
@@ -109,3 +142,41 @@ def test_the_student_is_loaded_if_asked_for_and_missed_if_it_is_not_there(
     file = f"model.backbone.init_cfg.checkpoint={tmp_path}/teacher.pth"
     with pytest.raises(InputError, match="student"):
         upstream("mmpretrain", tmp_path / "w2", file, student)
+
+
+def test_the_blocks_of_the_page_about_inference(trained, monkeypatch, capsys):
+    page = "docs/inference.md"
+    [features, attention] = commands(page)
+    run_command(features, monkeypatch)
+    names: dict = {"__name__": "page"}
+    shown = {}
+    for number, text in enumerate(blocks(page, "python")):
+        if "torch.onnx" in text and find_spec("onnxscript") is None:
+            continue
+        # Checkpoints of two steps find nothing with certainty.
+        exec(compile(text.replace("thr=0.3", "thr=0.0"), f"{page}, block {number}", "exec"), names)
+        shown[number] = capsys.readouterr().out
+    assert "(10, 48) data/birds/val/crow/" in shown[0]
+    found, vectors = names["found"], names["features"]
+    assert np.array_equal(found.features, vectors) and found.names == list(names["names"])
+    similar = names["units"] @ names["units"][0]
+    assert similar.argmax() == 0 and names["order"].tolist() == np.argsort(-similar).tolist()
+    assert len(shown[2].splitlines()) == 5
+    assert len(names["predicted"]) == 5 and set(names["predicted"]) <= set(SPECIES.values())
+    answers = [line.split() for line in shown[4].splitlines() if line.startswith("data/birds")]
+    assert [path for path, *_ in answers] == found.names
+    assert all(0.2 <= float(score) < 1 for _, _, score in answers)
+    assert names["result"]["predictions"][0].shape == (96, 128)
+    assert len(list(Path("shown/parts/vis").iterdir())) == 8
+    assert len(list(Path("shown/aerial/vis").iterdir())) == 4
+    assert_the_exported_network_is_the_same(names)
+    run_command(attention, monkeypatch)
+    assert len(list(Path("shown/attention").glob("*.png"))) == 2
+
+
+def assert_the_exported_network_is_the_same(names):
+    loaded = torch.export.load("backbone.pt2").module()
+    images = torch.randn(5, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), names["network"](images))
+    assert names["report"].preprocessing["mean"] == [123.675, 116.28, 103.53]
