@@ -144,17 +144,18 @@ def test_the_student_is_loaded_if_asked_for_and_missed_if_it_is_not_there(upstre
         upstream("mmpretrain", tmp_path / "w2", file, student)
 
 
-def test_the_blocks_of_the_page_about_inference(trained, monkeypatch, capsys):
+def test_the_blocks_of_the_page_about_inference(trained, monkeypatch, capsys, tmp_path):
     page = "docs/inference.md"
     [features, attention] = commands(page)
     run_command(features, monkeypatch)
-    names: dict = {"__name__": "page"}
-    shown = {}
+    names, shown = {}, {}
     for number, text in enumerate(blocks(page, "python")):
         if "torch.onnx" in text and find_spec("onnxscript") is None:
             continue
         # Checkpoints of two steps find nothing with certainty.
-        exec(compile(text.replace("thr=0.3", "thr=0.0"), f"{page}, block {number}", "exec"), names)
+        block = tmp_path / f"block_{number}.py"
+        block.write_text(text.replace("thr=0.3", "thr=0.0"))
+        names = runpy.run_path(str(block), init_globals=names)
         shown[number] = capsys.readouterr().out
     assert "(10, 48) data/birds/val/crow/" in shown[0]
     found, vectors = names["found"], names["features"]
