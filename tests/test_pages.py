@@ -72,6 +72,7 @@ def test_a_wrong_option_would_be_noticed(parse, capsys):
     assert "--model" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_pretraining_from_other_weights_starts_teacher_and_student_from_them(tmp_path):
     [text] = blocks("docs/faq.md", "python")
     network = timm.models.VisionTransformer(
