@@ -11,6 +11,7 @@ from importlib import import_module
 import pytest
 import timm
 import torch
+from mmengine.config import Config
 
 from bam_mm.cli.main import COMMANDS
 from bam_mm.launch.config import load_config
@@ -70,6 +71,15 @@ def test_a_wrong_option_would_be_noticed(parse, capsys):
     with pytest.raises(SystemExit):
         parse(["bam-mm", "features", "photos", "--modell", "x"])
     assert "--model" in capsys.readouterr().err
+
+
+def test_the_two_entries_of_a_config_are_those_of_the_examples(tmp_path):
+    [text] = blocks("docs/in_your_config.md", "python")
+    (tmp_path / "own.py").write_text(text)
+    entry = Config.fromfile(tmp_path / "own.py").model.backbone.init_cfg
+    assert entry.pop("_delete_")
+    found = Config.fromfile(ROOT / "examples/mmdet_mask-rcnn_bam-r50_parts.py")
+    assert found.model.backbone.init_cfg == entry and found.custom_imports.imports == ["bam_mm"]
 
 
 @pytest.mark.slow
