@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -89,3 +90,7 @@ def _resolve_own_bases() -> None:
 
 
 _resolve_own_bases()
+
+# For `_base_ = 'mmseg::...'`, mmengine asks for the distribution mmsegmentation, which the fork
+# onedl-mmsegmentation is not. The name of the package finds either.
+MODULE2PACKAGE["mmseg"] = "mmseg"

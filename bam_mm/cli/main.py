@@ -20,6 +20,7 @@ COMMANDS = {
     "toy-world": ("toy_world", "write generated images, scenes and videos"),
     "subset": ("subset", "choose a balanced subset of the training images"),
     "views": ("views", "draw the views that a pretraining config makes of images"),
+    "features": ("features", "write the features of images to an array"),
     "attention": ("attention", "draw the attention of a backbone on your images"),
     "plot": ("plot", "plot the curves of pretraining runs"),
     "compare-videos": ("compare_videos", "compare a checkpoint on videos with bounds"),

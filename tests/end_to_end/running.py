@@ -1,7 +1,21 @@
-"""Helpers to check what a tool printed and wrote."""
+"""Helpers to run tools in this process, and to check what they printed and wrote."""
 
 import json
 from pathlib import Path
+
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
+
+
+def forget_earlier_runs():
+    """Drop the state that normally ends with the process, before a tool runs in this one.
+
+    An earlier logger writes to a closed stream, and two runs of a config within one second have the
+    same experiment name, so that mmengine would reuse the first visualizer (and its folder). Each
+    class has instances of its own, also mmdet's and mmseg's visualizers.
+    """
+    for kind in (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__()):
+        kind._instance_dict.clear()
 
 
 def one_message(result, *words):
