@@ -22,6 +22,7 @@ from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
 from mmengine.registry import OPTIMIZERS as MMENGINE_OPTIMIZERS
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import WEIGHT_INITIALIZERS as MMENGINE_WEIGHT_INITIALIZERS
 from mmengine.registry import Registry
 
 from bam_mm.errors import InputError
@@ -45,6 +46,7 @@ def _child(parent: Registry, *packages: str) -> Registry:
 
 MODELS = _child(MMENGINE_MODELS, "models")
 MODEL_WRAPPERS = _child(MMENGINE_MODEL_WRAPPERS, "models")
+WEIGHT_INITIALIZERS = _child(MMENGINE_WEIGHT_INITIALIZERS, "models")
 DATASETS = _child(MMENGINE_DATASETS, "data")
 DATA_SAMPLERS = _child(MMENGINE_DATA_SAMPLERS, "data")
 TRANSFORMS = _child(MMENGINE_TRANSFORMS, "data")

@@ -12,6 +12,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from bam_mm.checkpoint.added import missing_additions
 from bam_mm.checkpoint.architectures import recognise
 from bam_mm.checkpoint.branches import Branch, find_branch
 from bam_mm.checkpoint.hints import remedy
@@ -44,6 +45,8 @@ class LoadReport:
         converted: Change of their type, such as ``converted from bfloat16 to float32``, ``""`` for
             none.
         candidates: Other backbones of the file, such as ``backbone.* (student)``.
+        added: Tensors that the backbone has for its outputs alone and the file lacks. They keep
+            their values.
         file_sha256: SHA-256 of the file.
         digest: SHA-256 of the loaded tensors under their names in the backbone. It is the same for
             the same weights in the same backbone, whatever the format, layout or branch of the
@@ -61,6 +64,7 @@ class LoadReport:
     changed: str = ""
     converted: str = ""
     candidates: list[str] = field(default_factory=list)
+    added: list[str] = field(default_factory=list)
     file_sha256: str = ""
     digest: str = ""
     preprocessing: dict[str, Any] | None = None
@@ -72,6 +76,8 @@ class LoadReport:
             text += f"; resized bicubically {', '.join(self.resized)}"
         for change in filter(None, (self.changed, self.converted)):
             text += f"; {change}"
+        if self.added:
+            text += f"; added for outputs, at their initial values: {listing(self.added)}"
         if self.candidates:
             text += f"; the file also holds {', '.join(self.candidates)}"
         text += f"; {len(self.unused)} other tensors of the file are not used"
@@ -82,6 +88,9 @@ def load_backbone(
     backbone: nn.Module, path: str | Path, branch: str = "teacher", *, trust: bool = False
 ) -> LoadReport:
     """Load a backbone from a checkpoint of this or another codebase.
+
+    Tensors that a detector or segmentor added for its outputs may be missing
+    (:func:`~bam_mm.checkpoint.added.added_parameters`). The report names them.
 
     The location of the branch (:mod:`bam_mm.checkpoint.roles`) and the naming scheme of its tensors
     (:mod:`bam_mm.checkpoint.architectures`, :mod:`bam_mm.checkpoint.dialects`) are recognised from
@@ -113,7 +122,9 @@ def load_backbone(
     resized = resize_position_embeddings(backbone, wanted, found)
     changed = spread_shared_bias(wanted, found)
     left_over, aside = _left_over(source, ours, wanted, spread=bool(changed))
-    _prove(wanted, found, left_over, source, target, path)
+    added = missing_additions(backbone, found)
+    required = {key: tensor for key, tensor in wanted.items() if key not in added}
+    _prove(required, found, left_over, source, target, path)
     taken = [key for key in wanted if key in found]
     loaded = {key: found[key] for key in taken}
     check_values(
@@ -136,6 +147,7 @@ def load_backbone(
         changed="; ".join(filter(None, (source.changed, changed))),
         converted=conversion(loaded, wanted),
         candidates=source.candidates,
+        added=added,
         file_sha256=file_digest(path),
         digest=tensor_digest(backbone.state_dict(), taken),
     )

@@ -11,6 +11,7 @@ from bam_mm.models.head import BAMHead
 from bam_mm.models.label_propagation import LabelPropagation
 from bam_mm.models.linear_probe import FrozenBackboneClassifier
 from bam_mm.models.preprocessor import MultiViewPreprocessor
+from bam_mm.models.pretrained_backbone import PretrainedBackbone
 from bam_mm.models.projector import BAMProjector
 from bam_mm.models.teacher import MomentumTeacher, momentum_at
 
@@ -28,6 +29,7 @@ __all__ = [
     "LabelPropagation",
     "MomentumTeacher",
     "MultiViewPreprocessor",
+    "PretrainedBackbone",
     "ToFloat32",
     "momentum_at",
 ]

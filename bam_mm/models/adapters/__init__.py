@@ -1,0 +1,41 @@
+"""Adapters of the backbones of every library to one contract."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from bam_mm.errors import InputError
+from bam_mm.models.adapters.contract import BackboneAdapter, InputSizes, Stage
+from bam_mm.models.adapters.openmmlab import SELECTORS, OpenMMLabAdapter, TransformerAdapter
+from bam_mm.models.adapters.timm_models import TimmAdapter
+
+_ATTRIBUTE = "_bam_mm_adapter"
+
+__all__ = ["BackboneAdapter", "InputSizes", "Stage", "adapter_of"]
+
+
+def adapter_of(backbone: nn.Module) -> BackboneAdapter:
+    """Return the adapter of a built backbone; the same one every time.
+
+    Args:
+        backbone: Backbone of mmpretrain, mmdet, mmseg, timm or torchvision, or your own.
+
+    Raises:
+        InputError: If the library of the backbone is unknown.
+    """
+    known = backbone.__dict__.get(_ATTRIBUTE)
+    if known is None or known.backbone is not backbone:
+        known = _kind(backbone)(backbone)
+        # Not a child module, and not in the state of the backbone.
+        object.__setattr__(backbone, _ATTRIBUTE, known)
+    return known
+
+
+def _kind(backbone: nn.Module) -> type[BackboneAdapter]:
+    if hasattr(backbone, "timm_model") or hasattr(backbone, "forward_intermediates"):
+        return TimmAdapter
+    if "raw" in getattr(backbone, "OUT_TYPES", ()):
+        return TransformerAdapter
+    if any(hasattr(backbone, name) for name in SELECTORS):
+        return OpenMMLabAdapter
+    raise InputError(f"{type(backbone).__name__}: no adapter for this backbone is known")
