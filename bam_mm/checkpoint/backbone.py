@@ -111,6 +111,8 @@ def load_backbone(
             floating-point numbers are converted), a tensor of the branch is left over, or numbers
             are not finite.
     """
+    # bam_mm.DenseBackbone adds norms and settings around the network that the file holds.
+    backbone = getattr(backbone, getattr(backbone, "wraps", ""), backbone)
     wanted = backbone.state_dict()
     source = find_branch(read_checkpoint(path, trust=trust), branch, path, wanted)
     target = recognise(wanted)

@@ -2,6 +2,7 @@
 
 from bam_mm.models.bam import BAM
 from bam_mm.models.caformer import CAFormer
+from bam_mm.models.dense_backbone import DenseBackbone
 from bam_mm.models.dense_timm import DenseCAFormer, DenseTIMM
 from bam_mm.models.dense_vit import DenseViT
 from bam_mm.models.evaluation_wrapper import EvaluationWrapper
@@ -20,6 +21,7 @@ __all__ = [
     "BAMHead",
     "BAMProjector",
     "CAFormer",
+    "DenseBackbone",
     "DenseCAFormer",
     "DenseTIMM",
     "DenseViT",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from mmengine.logging import print_log
-from timm.layers import convert_sync_batchnorm
+from timm.layers import LayerNorm2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -15,6 +16,9 @@ from bam_mm.models.activation_checkpointing import checkpoint_blocks
 
 SMALL = 64
 """Side of the image that traces the maps, in pixels."""
+
+ADDED = "added"
+"""Value of ``norm`` for maps with a LayerNorm each."""
 
 FAILURES = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 """Exceptions of networks that do not take an image."""
@@ -93,6 +97,28 @@ class DenseMixin(nn.Module):
                 "detection and segmentation have images of several sizes; choose another network, "
                 "such as one with rotary or resizable position embeddings"
             )
+
+    def add_norms(self, final: nn.Module | None) -> None:
+        """Add a LayerNorm to every map that does not pass the network's final norm.
+
+        Args:
+            final: Final norm of the network, which the last map passes; None for none.
+        """
+        number = len(self.widths) - (final is not None)
+        eps = getattr(final, "eps", 1e-6)
+        self.output_norms = nn.ModuleList(LayerNorm2d(w, eps=eps) for w in self.widths[:number])
+        # The proof of loading names them instead of missing them.
+        names = [f"output_norms.{n}.{part}" for n in range(number) for part in ("weight", "bias")]
+        self.added_parameters = names
+
+    def with_added_norms(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Apply the norms of :meth:`add_norms`, if there are any.
+
+        Args:
+            maps: One map (N, D, h, w) per stage.
+        """
+        norms: Any = self._modules.get("output_norms") or ()
+        return (*(norm(x) for norm, x in zip(norms, maps, strict=False)), *maps[len(norms) :])
 
     def switch(self, checkpointing: bool, frozen: bool, norm_eval: bool, sync_bn: bool) -> None:
         """Apply the settings that do not change the maps.

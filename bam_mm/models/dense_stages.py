@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from bam_mm.models.adapters import Stage
 
 FINEST = 4
 """Smallest stride of a map that is used, in pixels: the stems of convolutional networks are finer."""
@@ -12,27 +13,12 @@ THIRDS = (1 / 3, 1 / 2, 2 / 3, 1)
 """Relative depths of the blocks whose outputs are maps, as in the configs of ViT-S and ViT-B."""
 
 
-@dataclass(frozen=True)
-class MapShape:
-    """Shape of a map that a network can output.
-
-    Attributes:
-        stage: Index of the map, as the network counts.
-        stride: Pixels of the input per cell of the map.
-        width: Number of channels.
-    """
-
-    stage: int
-    stride: int
-    width: int
-
-
-def is_column(shapes: Sequence[MapShape]) -> bool:
+def is_column(strides: Sequence[int]) -> bool:
     """Return whether all maps have the same stride, as those of a plain transformer."""
-    return len({shape.stride for shape in shapes}) == 1 and len(shapes) > 1
+    return len({*strides}) == 1 and len(strides) > 1
 
 
-def default_stages(shapes: Sequence[MapShape], number: int = 4) -> list[int]:
+def default_stages(stages: Sequence[Stage], number: int = 4) -> list[Stage]:
     """Choose the maps that a detector uses.
 
     For a pyramid, these are the deepest maps of each stride of at least :data:`FINEST` pixels: 4, 8,
@@ -41,18 +27,18 @@ def default_stages(shapes: Sequence[MapShape], number: int = 4) -> list[int]:
     two thirds of the depth and at the end.
 
     Args:
-        shapes: All maps of the network, in the order of its forward pass.
+        stages: All maps of the network, in the order of its forward pass.
         number: Maximum number of maps.
 
     Returns:
-        Ascending stages. There are fewer than ``number`` if the network has fewer strides or
-        blocks.
+        The chosen stages, in the same order. There are fewer than ``number`` if the network has
+        fewer strides or blocks.
     """
-    if is_column(shapes):
+    if is_column([stage.stride for stage in stages]):
         depths = THIRDS if number == len(THIRDS) else [(n + 1) / number for n in range(number)]
-        return sorted({shapes[block_at(depth, len(shapes))].stage for depth in depths})
-    deepest = {shape.stride: shape.stage for shape in shapes if shape.stride >= FINEST}
-    return sorted(deepest.values())[-number:]
+        return [stages[n] for n in sorted({block_at(depth, len(stages)) for depth in depths})]
+    deepest = {stage.stride: stage for stage in stages if stage.stride >= FINEST}
+    return sorted(deepest.values(), key=lambda stage: stage.index)[-number:]
 
 
 def block_at(depth: float, number: int) -> int:

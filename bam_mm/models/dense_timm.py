@@ -10,10 +10,11 @@ from mmpretrain.models import TIMMBackbone
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
+from bam_mm.models.adapters import adapter_of
 from bam_mm.models.caformer import CAFormer
 from bam_mm.models.dense_inputs import check_fit, fit_images
-from bam_mm.models.dense_parts import DenseMixin
-from bam_mm.models.dense_stages import MapShape, default_stages, is_column
+from bam_mm.models.dense_parts import ADDED, DenseMixin
+from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm, normed
 from bam_mm.registry import MODELS
 
@@ -37,17 +38,23 @@ class _IntermediateMaps(DenseMixin, TIMMBackbone):
         sync_bn: bool = False,
         **kwargs,
     ) -> None:
-        check_norm(norm)
+        check_norm(norm, (ADDED,))
         check_fit(fit_input)
         self._build(model_name, **kwargs)
         self.name = model_name
-        shapes = map_shapes(self.timm_model)
-        self.stages = default_stages(shapes) if stages is None else list(stages)
-        check_blocks(self.stages, len(shapes), what="stages")
+        known = adapter_of(self)
+        chosen = [stage.place for stage in default_stages(known.stages)]
+        self.stages = chosen if stages is None else list(stages)
+        check_blocks(self.stages, len(self.timm_model.feature_info), what="stages")
         self.norm, self.fit_input = norm, fit_input
         self._check_norm()
-        self.patch_size = shapes[0].stride if is_column(shapes) else _patch_size(self.timm_model)
+        column = is_column(known.strides)
+        self.patch_size = known.strides[0] if column else _patch_size(self.timm_model)
+        # With added norms, a map before the last stage has a LayerNorm of its own.
+        self.ends = norm != ADDED or self.stages[-1] == known.stages[-1].place
         self.trace(_native_size(self.timm_model))
+        if norm == ADDED:
+            self.add_norms(_final_norm(self.timm_model) if self.ends else None)
         self.switch(activation_checkpointing, frozen, norm_eval, sync_bn)
 
     def _build(self, model_name: str, **kwargs) -> None:
@@ -63,7 +70,7 @@ class _IntermediateMaps(DenseMixin, TIMMBackbone):
 
     def _check_norm(self) -> None:
         kind, final = type(self.timm_model).__name__, _final_norm(self.timm_model)
-        if final is None and self.norm != "none":
+        if final is None and self.norm not in ("none", ADDED):
             raise InputError(
                 f"backbone.norm={self.norm!r}: timm's {kind} has no final norm; set it to 'none'"
             )
@@ -94,11 +101,10 @@ class _IntermediateMaps(DenseMixin, TIMMBackbone):
             output_fmt="NCHW",
             intermediates_only=True,
         )
-        for index in normed(self.norm, len(maps)):
-            final = _final_norm(model)
-            assert final is not None  # Checked in __init__.
+        final = _final_norm(model)
+        for index in normed(self.norm, len(maps)) if self.ends and final is not None else ():
             maps[index] = _over_channels(final, maps[index])
-        return tuple(maps)
+        return self.with_added_norms(maps)
 
 
 @MODELS.register_module()
@@ -117,7 +123,9 @@ class DenseTIMM(_IntermediateMaps):
             stage. By default, a pyramid outputs its deepest maps with strides of 4, 8, 16 and 32
             pixels, and a plain transformer those of four blocks, see
             :func:`~bam_mm.models.dense_stages.default_stages`.
-        norm: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`.
+        norm: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`, or ``added``: the last map
+            passes the final norm of the network, and every other one a LayerNorm over channels that
+            the checkpoint does not hold, as in the detectors of Swin and ConvNeXt.
         fit_input: Way to make the sides of the images multiples of the patch size, ``pad`` or
             ``resize``, see :func:`~bam_mm.models.dense_inputs.fit_images`.
         activation_checkpointing: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`.
@@ -142,21 +150,6 @@ class DenseCAFormer(_IntermediateMaps, CAFormer):
 
     def __init__(self, model_name: str = "caformer_m36", **kwargs) -> None:
         super().__init__(model_name, **kwargs)
-
-
-def map_shapes(model: nn.Module) -> list[MapShape]:
-    """List the maps that a network of timm can output.
-
-    Raises:
-        InputError: If it has no ``forward_intermediates``.
-    """
-    info: Any = getattr(model, "feature_info", None)
-    if not hasattr(model, "forward_intermediates") or not info:
-        raise InputError(
-            f"backbone.model_name: timm's {type(model).__name__} has no intermediate maps "
-            "(forward_intermediates); choose another model"
-        )
-    return [MapShape(n, int(i["reduction"]), i["num_chs"]) for n, i in enumerate(info)]
 
 
 def _patch_size(model: nn.Module) -> int:

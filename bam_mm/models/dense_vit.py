@@ -94,20 +94,24 @@ def normed(norm: str, number: int) -> range:
     """Return the indices of the maps that pass the final norm.
 
     Args:
-        norm: One of :data:`NORMS`.
+        norm: One of :data:`NORMS`; any other word means the last map.
         number: Number of maps.
     """
-    return range({"none": number, "last": number - 1, "all": 0}[norm], number)
+    return range({"none": number, "all": 0}.get(norm, number - 1), number)
 
 
-def check_norm(norm: str) -> None:
+def check_norm(norm: str, others: Sequence[str] = ()) -> None:
     """Check the argument ``norm``.
+
+    Args:
+        norm: The argument.
+        others: Further accepted values.
 
     Raises:
         InputError: If it is not one of :data:`NORMS`.
     """
-    if norm not in NORMS:
-        raise InputError(f"backbone.norm={norm!r}: choose one of {', '.join(NORMS)}")
+    if norm not in (*NORMS, *others):
+        raise InputError(f"backbone.norm={norm!r}: choose one of {', '.join((*NORMS, *others))}")
 
 
 def check_blocks(blocks: Sequence[int], number: int, what: str = "blocks") -> None:
