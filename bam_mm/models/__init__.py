@@ -13,6 +13,7 @@ from bam_mm.models.linear_probe import FrozenBackboneClassifier
 from bam_mm.models.preprocessor import MultiViewPreprocessor
 from bam_mm.models.projector import BAMProjector
 from bam_mm.models.teacher import MomentumTeacher, momentum_at
+from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 
 __all__ = [
     "BAM",
@@ -29,5 +30,6 @@ __all__ = [
     "MomentumTeacher",
     "MultiViewPreprocessor",
     "ToFloat32",
+    "TorchvisionBackbone",
     "momentum_at",
 ]
