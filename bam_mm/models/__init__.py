@@ -15,6 +15,7 @@ from bam_mm.models.preprocessor import MultiViewPreprocessor
 from bam_mm.models.pretrained_backbone import PretrainedBackbone
 from bam_mm.models.projector import BAMProjector
 from bam_mm.models.teacher import MomentumTeacher, momentum_at
+from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 
 __all__ = [
     "BAM",
@@ -33,5 +34,6 @@ __all__ = [
     "MultiViewPreprocessor",
     "PretrainedBackbone",
     "ToFloat32",
+    "TorchvisionBackbone",
     "momentum_at",
 ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from torch import nn
+from torchvision.models import VisionTransformer
 
-from bam_mm.errors import InputError
 from bam_mm.models.adapters.contract import BackboneAdapter, InputSizes, Stage
 from bam_mm.models.adapters.openmmlab import SELECTORS, OpenMMLabAdapter, TransformerAdapter
+from bam_mm.models.adapters.own import OwnAdapter
 from bam_mm.models.adapters.timm_models import TimmAdapter
+from bam_mm.models.adapters.torchvision_models import TorchvisionAdapter, TorchvisionViTAdapter
+from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 
 _ATTRIBUTE = "_bam_mm_adapter"
 
@@ -18,10 +21,8 @@ def adapter_of(backbone: nn.Module) -> BackboneAdapter:
     """Return the adapter of a built backbone; the same one every time.
 
     Args:
-        backbone: Backbone of mmpretrain, mmdet, mmseg, timm or torchvision, or your own.
-
-    Raises:
-        InputError: If the library of the backbone is unknown.
+        backbone: Backbone of mmpretrain, mmdet, mmseg, timm or torchvision, or your own, see
+            :class:`~bam_mm.models.adapters.own.OwnAdapter`.
     """
     known = backbone.__dict__.get(_ATTRIBUTE)
     if known is None or known.backbone is not backbone:
@@ -32,10 +33,13 @@ def adapter_of(backbone: nn.Module) -> BackboneAdapter:
 
 
 def _kind(backbone: nn.Module) -> type[BackboneAdapter]:
+    if isinstance(backbone, TorchvisionBackbone):
+        is_vit = isinstance(backbone.net, VisionTransformer)
+        return TorchvisionViTAdapter if is_vit else TorchvisionAdapter
     if hasattr(backbone, "timm_model") or hasattr(backbone, "forward_intermediates"):
         return TimmAdapter
-    if "raw" in getattr(backbone, "OUT_TYPES", ()):
+    if {"raw", "cls_token"} <= set(getattr(backbone, "OUT_TYPES", ())):
         return TransformerAdapter
     if any(hasattr(backbone, name) for name in SELECTORS):
         return OpenMMLabAdapter
-    raise InputError(f"{type(backbone).__name__}: no adapter for this backbone is known")
+    return OwnAdapter

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
 from bam_mm.models.adapters.contract import BackboneAdapter, InputSizes, Stage, pyramid
+from bam_mm.models.adapters.measuring import deepest, measured
 
 SELECTORS = ("out_indices", "out_scales")
 """Attributes in which a backbone keeps the indices of its outputs; MViT has scales."""
@@ -18,11 +19,11 @@ SELECTORS = ("out_indices", "out_scales")
 HEAD_LAYERS = ("EfficientNet", "EfficientNetV2", "MobileNetV2")
 """Classes whose last output is the 1x1 convolution before the pooling, which is not a stage."""
 
+CHANNELS_FIRST = ("EfficientFormer", "MlpMixer")
+"""Classes whose tokens are (N, C, L) instead of (N, L, C)."""
+
 MOST_OUTPUTS = 64
 """Larger than the number of outputs of any backbone."""
-
-TRIED = (64, 224)
-"""Sides in pixels of the image on which widths and strides are measured: the first that works."""
 
 
 class OpenMMLabAdapter(BackboneAdapter):
@@ -35,19 +36,19 @@ class OpenMMLabAdapter(BackboneAdapter):
 
     library = "mmpretrain"
 
-    def __init__(self, backbone: nn.Module) -> None:
-        super().__init__(backbone)
-        self._measured: tuple[Stage, ...] | None = None
+    _ranks: tuple[int, ...] = (2, 4)
 
     @property
     def _selector(self) -> str:
         return next(name for name in SELECTORS if hasattr(self.backbone, name))
 
+    @cached_property
+    def _measured(self) -> tuple[Stage, ...]:
+        return pyramid(self._measure())
+
     @property
     def stages(self) -> tuple[Stage, ...]:
         """Stages by stride, measured once on a small black image."""
-        if self._measured is None:
-            self._measured = pyramid(self._measure())
         return self._measured
 
     def maps(
@@ -65,8 +66,10 @@ class OpenMMLabAdapter(BackboneAdapter):
         """Compute the last output of the backbone, see :meth:`BackboneAdapter.final`."""
         x = self.backbone(images)
         x = x[-1] if isinstance(x, (tuple, list)) and len(x) else x
-        if not isinstance(x, Tensor) or x.ndim not in (2, 3, 4):
-            raise self.misfit(x, "a map (N, C, h, w), tokens (N, L, C) or a vector (N, C)")
+        if isinstance(x, Tensor) and x.ndim == 3 and type(self.backbone).__name__ in CHANNELS_FIRST:
+            return x.transpose(1, 2)
+        if not isinstance(x, Tensor) or x.ndim not in self._ranks:
+            raise self.misfit(x, "a map (N, C, h, w) or a vector (N, C)")
         return x
 
     def vector(self, images: Tensor) -> Tensor:
@@ -78,8 +81,8 @@ class OpenMMLabAdapter(BackboneAdapter):
 
     def _map_type(self, norm: str) -> dict[str, Any]:
         # ConvNeXt averages before its last norm, as its classifier wants it.
-        pools = getattr(self.backbone, "gap_before_final_norm", None)
-        return {} if pools is None else {"gap_before_final_norm": False}
+        wanted = dict(gap_before_final_norm=False, reshape_last_feat=True, out_type="featmap")
+        return {name: value for name, value in wanted.items() if hasattr(self.backbone, name)}
 
     def _forward(self, images: Tensor, places: Sequence[int], **settings: Any) -> list[Tensor]:
         backbone: Any = self.backbone
@@ -88,43 +91,13 @@ class OpenMMLabAdapter(BackboneAdapter):
             x = backbone(images)
         return list(x) if isinstance(x, (tuple, list)) else [x]
 
-    @torch.no_grad()
     def _measure(self) -> list[Stage]:
-        backbone: Any = self.backbone
-        device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
-        were = {module: module.training for module in backbone.modules()}
-        for module in were:
-            module.training = False
-        try:
-            for side in TRIED:
-                image = torch.zeros(1, 3, side, side, device=device)
-                try:
-                    found = self._forward(image, range(MOST_OUTPUTS), **self._map_type("none"))
-                    break
-                except (AssertionError, RuntimeError, ValueError) as error:
-                    if side == TRIED[-1]:
-                        reason = (str(error).strip().splitlines() or [""])[0]
-                        raise InputError(
-                            f"{self.name} fails on an image of {side}x{side} pixels, on which its "
-                            f"maps are measured: {type(error).__name__}: {reason}"
-                        ) from error
-        finally:
-            for module, mode in were.items():
-                module.training = mode
-        return self._deepest(found, side)
-
-    def _deepest(self, found: Sequence[Any], side: int) -> list[Stage]:
-        """Return the last output of each stride; every output of a transformer."""
+        found, side = measured(
+            self, lambda x: self._forward(x, range(MOST_OUTPUTS), **self._map_type("none"))
+        )
         if type(self.backbone).__name__ in HEAD_LAYERS:
             found = found[:-1]
-        stages: list[Stage] = []
-        for place, x in enumerate(found):
-            if not isinstance(x, Tensor) or x.ndim != 4 or side % x.shape[3]:
-                raise self.misfit(x, "a map (N, C, h, w)", f"output {place}")
-            stage = Stage(place, x.shape[1], side // x.shape[3], f"output {place}", place)
-            grouped = stages and stages[-1].stride == stage.stride and self._by_layer
-            stages[len(stages) - bool(grouped) :] = [stage]
-        return stages
+        return deepest(self, found, side, by_layer=self._by_layer)
 
     @property
     def _by_layer(self) -> bool:
@@ -134,6 +107,8 @@ class OpenMMLabAdapter(BackboneAdapter):
 
 class TransformerAdapter(OpenMMLabAdapter):
     """Adapter of mmpretrain's plain transformers, which have an ``out_type``."""
+
+    _ranks = (2, 3, 4)
 
     @property
     def prefix_tokens(self) -> int:
