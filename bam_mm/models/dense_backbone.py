@@ -8,6 +8,7 @@ from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from bam_mm.errors import InputError
 from bam_mm.models.adapters import adapter_of
@@ -23,8 +24,9 @@ class DenseBackbone(DenseMixin, BaseModule):
     """A backbone of mmpretrain, mmdet, mmseg or torchvision that outputs maps of several stages.
 
     The network is built unchanged and read through its adapter
-    (:func:`~bam_mm.models.adapters.adapter_of`). A checkpoint is loaded into the network. Parameters
-    that the maps do not depend on are frozen. ``strides`` and ``widths`` of the maps are logged.
+    (:func:`~bam_mm.models.adapters.adapter_of`). A checkpoint is loaded into the network.
+    Parameters that the maps do not depend on are frozen. ``strides`` and ``widths`` of the maps are
+    logged.
 
     Args:
         network: Config of the network.
@@ -37,11 +39,14 @@ class DenseBackbone(DenseMixin, BaseModule):
         frozen: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`.
         norm_eval: Whether BatchNorm uses and keeps its running statistics in training.
         sync_bn: Whether BatchNorm is synchronised over processes.
+        drop_path_rate: Drop path rate of the last block of a torchvision network; those of the
+            others keep their ratio. None keeps torchvision's own rates. Networks of other libraries
+            take it in ``network``.
         init_cfg: Initialisation, as in every module of mmengine.
 
     Raises:
-        InputError: If no adapter knows the network, a stage does not exist, or the cells of a map do
-            not divide the image.
+        InputError: If no adapter knows the network, a stage does not exist, or the cells of a map
+            do not divide the image.
     """
 
     wraps = "network"
@@ -57,12 +62,15 @@ class DenseBackbone(DenseMixin, BaseModule):
         frozen: bool = False,
         norm_eval: bool = False,
         sync_bn: bool = False,
+        drop_path_rate: float | None = None,
         init_cfg: Any = None,
     ) -> None:
         check_norm(norm, (ADDED,))
         check_fit(fit_input)
         super().__init__(init_cfg)
         self.network = MODELS.build(_for_small_maps(network))
+        if drop_path_rate is not None:
+            _scale_drop_path(self.network, drop_path_rate)
         known = adapter_of(self.network)
         self.name = known.name
         chosen = [stage.index for stage in default_stages(known.stages)]
@@ -97,9 +105,7 @@ class DenseBackbone(DenseMixin, BaseModule):
         self.check_size(x)
         images = fit_images(x, self.patch_size, self.fit_input)
         norm = "last" if self.norm == ADDED else self.norm
-        return self.with_added_norms(
-            adapter_of(self.network).maps(images, self.stages, norm=norm)
-        )
+        return self.with_added_norms(adapter_of(self.network).maps(images, self.stages, norm=norm))
 
 
 def _for_small_maps(network: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +118,18 @@ def _for_small_maps(network: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
+def _scale_drop_path(network: nn.Module, rate: float) -> None:
+    depths = [module for module in network.modules() if isinstance(module, StochasticDepth)]
+    largest = max((depth.p for depth in depths), default=0.0)
+    if not largest and rate:
+        raise InputError(
+            f"backbone.drop_path_rate={rate}: {adapter_of(network).name} has no drop path that can "
+            "be scaled; set it to None"
+        )
+    for depth in depths:
+        depth.p *= rate / largest if largest else 1.0
+
+
 def _native_size(network: nn.Module) -> tuple[int, int]:
     size: Any = getattr(network, "img_size", 224)
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
@@ -119,5 +137,6 @@ def _native_size(network: nn.Module) -> tuple[int, int]:
 
 def _final_norm(network: nn.Module) -> nn.Module | None:
     """Return the norm that the network itself applies to its last map, None for none."""
-    norms = [m for m in network.children() if "LayerNorm" in type(m).__name__]
+    owner = getattr(network, "net", network)  # As in TorchvisionBackbone.
+    norms = [m for m in owner.children() if "LayerNorm" in type(m).__name__]
     return norms[-1] if norms else None

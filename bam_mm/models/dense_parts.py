@@ -59,13 +59,16 @@ class DenseMixin(nn.Module):
         side = -(-SMALL // self.patch_size) * self.patch_size
         size, training = (side, side), self.training
         nn.Module.train(self, False)
-        try:
-            maps = self._maps_of(size)
-        except FAILURES:
-            larger = (native[0] + SMALL, native[1] + SMALL)
+        maps: tuple[Tensor, ...] = ()
+        if size != native:
+            try:
+                maps = self._maps_of(size)
+            except FAILURES:
+                maps = ()
+        if not maps:
             size, maps = native, self._maps_of(native)
             try:
-                self._maps_of(larger)
+                self._maps_of((native[0] + side, native[1] + 2 * side))
             except FAILURES:
                 self.only_size = native
         nn.Module.train(self, training)
@@ -142,7 +145,7 @@ class DenseMixin(nn.Module):
             self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> nn.Module:
-        """Set the mode; a frozen backbone stays in evaluation mode, BatchNorm with ``norm_eval``."""
+        """Set the mode; what is frozen, or BatchNorm with ``norm_eval``, stays in evaluation."""
         super().train(mode and not self.frozen)
         if mode and self.norm_eval:
             for module in self.modules():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bam_mm.models.adapters import Stage
 
 FINEST = 4
-"""Smallest stride of a map that is used, in pixels: the stems of convolutional networks are finer."""
+"""Smallest stride of a map that is used, in pixels; the stems of pyramids are finer."""
 
 THIRDS = (1 / 3, 1 / 2, 2 / 3, 1)
 """Relative depths of the blocks whose outputs are maps, as in the configs of ViT-S and ViT-B."""
@@ -21,8 +21,8 @@ def is_column(strides: Sequence[int]) -> bool:
 def default_stages(stages: Sequence[Stage], number: int = 4) -> list[Stage]:
     """Choose the maps that a detector uses.
 
-    For a pyramid, these are the deepest maps of each stride of at least :data:`FINEST` pixels: 4, 8,
-    16 and 32 for most networks. A stem or a first stage of stride 2 is left out, wherever a
+    For a pyramid, these are the deepest maps of each stride of at least :data:`FINEST` pixels: 4,
+    8, 16 and 32 for most networks. A stem or a first stage of stride 2 is left out, wherever a
     library starts to count. For a column of equal blocks, they are the outputs at a third, half and
     two thirds of the depth and at the end.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmpretrain.models import TIMMBackbone
 from torch import Tensor, nn
 
@@ -113,8 +112,8 @@ class DenseTIMM(_IntermediateMaps):
 
     Transformers accept images of any size where timm can resize their position embedding
     (``dynamic_img_size=True`` or ``strict_img_size=False``, set without being asked). Parameters
-    that the maps do not depend on are frozen, because DistributedDataParallel waits for the gradient
-    of every trained one. ``strides`` and ``widths`` of the maps are logged.
+    that the maps do not depend on are frozen, because DistributedDataParallel waits for the
+    gradient of every trained one. ``strides`` and ``widths`` of the maps are logged.
 
     Args:
         model_name: Name of the model in timm.

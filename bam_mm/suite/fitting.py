@@ -13,7 +13,8 @@ from mmpretrain.models import VisionTransformer
 from torch import nn
 
 from bam_mm.errors import InputError
-from bam_mm.launch.config import import_custom_modules, plain, replace
+from bam_mm.launch.config import import_custom_modules, plain
+from bam_mm.models.caformer import CAFormer
 from bam_mm.models.patch_features import build_map_backbone, feature_map, is_timm
 from bam_mm.models.probe_features import (
     block_outputs,
@@ -22,6 +23,7 @@ from bam_mm.models.probe_features import (
     probe_feature,
 )
 from bam_mm.registry import MODELS
+from bam_mm.suite.fitting_dense import PLAIN_VITS, class_of, fit_dense
 from bam_mm.suite.models import Model
 
 KEPT = (
@@ -33,9 +35,6 @@ KEPT = (
 DROPPED = ("stop_grad_conv1", "init_cfg", "out_type", "out_indices", "frozen_stages", "norm_eval",
            "with_cp", "activation_checkpointing", "drop_path_rate", "drop_rate")  # fmt: skip
 """Keys of a model's backbone config that belong to its pretraining."""
-
-PLAIN_VITS = ("VisionTransformer", "MoCoV3ViT")
-"""mmpretrain classes that implement the same network."""
 
 
 def fit(config: Config, model: Model) -> list[str]:
@@ -62,7 +61,7 @@ def fit(config: Config, model: Model) -> list[str]:
         config.model.branch = model.source.branch
     kind = str(config.model.type).rpartition(".")[2]
     try:
-        _WIDTHS.get(kind, _dense)(config, before)
+        notes = _WIDTHS.get(kind, fit_dense)(config, before) or []
     except InputError as error:
         raise InputError(f"{model.name} cannot do this task: {error}") from error
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
@@ -71,9 +70,8 @@ def fit(config: Config, model: Model) -> list[str]:
             f"{model.name} cannot do this task: its backbone "
             f"({config.model.backbone.type}) fails on an image: {type(error).__name__}: {reason}"
         ) from error
-    return [
-        line for line in _changes(before, plain(config.model)) if not line.startswith("backbone")
-    ]
+    changes = _changes(before, plain(config.model))
+    return [*notes, *(line for line in changes if not line.startswith("backbone"))]
 
 
 def graft(task: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,14 +89,17 @@ def graft(task: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
         Config of the backbone to build.
     """
     grafted = {k: v for k, v in model.items() if k not in DROPPED}
-    model_class, task_class = _class_of(model["type"]), _class_of(task["type"])
+    model_class, task_class = class_of(model["type"]), class_of(task["type"])
     both_vit = model_class.__name__ in PLAIN_VITS and issubclass(task_class, VisionTransformer)
     if both_vit and isinstance(grafted.get("arch"), str):
         grafted["arch"] = dict(model_class.arch_zoo[grafted["arch"]])
     same = (
         both_vit
         or model_class is task_class
-        or (issubclass(task_class, model_class) and is_timm(model_class))
+        or (
+            (issubclass(task_class, model_class) and is_timm(model_class))
+            and issubclass(task_class, CAFormer) == issubclass(model_class, CAFormer)
+        )
     )
     if same:
         grafted["type"] = task["type"]
@@ -124,16 +125,6 @@ def _settings(config: Mapping[str, Any], kind: Any) -> dict[str, Any]:
     if isinstance(settings.get("arch"), str) and hasattr(kind, "arch_zoo"):
         settings["arch"] = dict(kind.arch_zoo[settings["arch"]])
     return settings
-
-
-def _class_of(kind: str | type) -> Any:
-    if not isinstance(kind, str):
-        return kind
-    with MODELS.switch_scope_and_registry(None) as registry:
-        found = registry.get(kind)
-    if found is None:
-        raise InputError(f"backbone type {kind!r} is not registered: import its module")
-    return found
 
 
 def _frozen_features(config: Config, before: Mapping) -> None:
@@ -203,53 +194,7 @@ def _label_propagation(config: Config, before: Mapping) -> None:
         feature_map(_evaluating(backbone), torch.zeros(1, 3, size, size), model.get("stage"))
 
 
-def _dense(config: Config, before: Mapping) -> None:
-    """Adapt the necks and heads of a detector or segmentor to the width of the backbone's maps."""
-    model = config.model
-    with torch.no_grad():
-        outputs = _evaluating(MODELS.build(model.backbone))(_image(config))
-    if not isinstance(outputs, (tuple, list)) or any(map_.ndim != 4 for map_ in outputs):
-        raise InputError(
-            f"{model.backbone.type} returns no maps, but {model.type} needs several; add a config "
-            "of this task for such a backbone, see docs/suite.md"
-        )
-    widths = [map_.shape[1] for map_ in outputs]
-    wanted = _wanted_widths(model)
-    if wanted is None or widths == wanted:
-        return
-    if len(widths) != len(wanted) or len({*widths}) > 1 or len({*wanted}) > 1:
-        raise InputError(
-            f"{model.backbone.type} returns maps with {widths} channels, but the config's neck "
-            f"takes {wanted}; add a config of this task for such a backbone, see docs/suite.md"
-        )
-    old, new = wanted[0], widths[0]
-
-    def widen(value: Any) -> Any:
-        if value == old:
-            return new
-        if isinstance(value, (list, tuple)) and set(value) == {old}:
-            return [new] * len(value)
-        return value
-
-    for part in ("neck", "decode_head", "auxiliary_head"):
-        replace(model.get(part), ("embed_dim", "in_channels"), widen)
-
-
-def _wanted_widths(model: Mapping) -> list[int] | None:
-    heads = [model.get("neck"), model.get("decode_head")]
-    for node in heads[0] if isinstance(heads[0], list) else heads[:1]:
-        if node and node.get("embed_dim"):
-            return [node["embed_dim"]] * len(node.get("rescales", (4, 2, 1, 0.5)))
-        if node and isinstance(node.get("in_channels"), (list, tuple)):
-            return list(node["in_channels"])
-    return (
-        list(heads[1]["in_channels"])
-        if heads[1] and isinstance(heads[1].get("in_channels"), (list, tuple))
-        else None
-    )
-
-
-_WIDTHS: dict[str, Callable[[Config, Mapping], None]] = {
+_WIDTHS: dict[str, Callable[[Config, Mapping], Any]] = {
     "FrozenFeatures": _frozen_features,
     "FrozenBackboneClassifier": _frozen_classifier,
     "ImageClassifier": _classifier,
@@ -312,4 +257,17 @@ def _changes(before: Any, after: Any, prefix: str = "") -> list[str]:
             for n, pair in enumerate(zip(before, after, strict=True))
             for line in _changes(*pair, f"{prefix}.{n}")
         ]
+    if _typed(before) and _typed(after):
+        return _changes(*({_name(entry): entry for entry in x} for x in (before, after)), prefix)
     return [] if before == after or prefix == "branch" else [f"{prefix}: {before} -> {after}"]
+
+
+def _typed(value: Any) -> bool:
+    """Return whether a value is a list of parts, such as necks, each of another class."""
+    entries = value if isinstance(value, list) else [value]
+    named = bool(entries) and all(isinstance(e, Mapping) and "type" in e for e in entries)
+    return named and len({_name(entry) for entry in entries}) == len(entries)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry["type"]).rpartition(".")[2]
