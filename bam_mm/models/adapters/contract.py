@@ -63,23 +63,28 @@ class InputSizes:
     """Sizes of images that a backbone takes.
 
     Attributes:
-        multiple: Number of which height and width are multiples; other images are padded by the
-            backbone if ``pads``, and stop otherwise.
+        multiple: Number of which height and width are multiples.
         fixed: The only size (H, W), None for any.
         pads: Whether the backbone itself pads other images to the next multiple.
-        remedy: Settings of the backbone's config that let it take any multiple, empty for none.
+        any_size: Settings of the backbone's config that let it take other sizes, empty for none.
+        padding: Settings that let it pad, empty for none.
     """
 
     multiple: int = 1
     fixed: tuple[int, int] | None = None
     pads: bool = True
-    remedy: tuple[tuple[str, Any], ...] = ()
+    any_size: tuple[tuple[str, Any], ...] = ()
+    padding: tuple[tuple[str, Any], ...] = ()
+
+    def whole(self, height: int, width: int) -> bool:
+        """Return whether a size is made of whole patches, so that nothing is padded."""
+        return not (height % self.multiple or width % self.multiple)
 
     def takes(self, height: int, width: int) -> bool:
-        """Return whether the backbone takes images of a size without a change."""
+        """Return whether the backbone takes images of a size as it was built."""
         if self.fixed is not None:
             return (height, width) == self.fixed
-        return self.pads or not (height % self.multiple or width % self.multiple)
+        return self.pads or self.whole(height, width)
 
 
 class BackboneAdapter(ABC):
@@ -206,6 +211,17 @@ class BackboneAdapter(ABC):
             InputError: If the pooling of the library has weights that the backbone lacks.
         """
 
+    def layout(self, x: Tensor) -> str:
+        """Return the order of the dimensions of the module's own output, which no length tells.
+
+        Args:
+            x: Output of the module for a batch of images.
+
+        Returns:
+            ``NC``, ``NLC`` or ``NCHW``, or what the library states instead: ``NHWC`` or ``NCL``.
+        """
+        return {2: "NC", 3: "NLC", 4: "NCHW"}[x.ndim]
+
     def outputs(self, images: Tensor, blocks: int = 1) -> list[Tensor]:
         """Compute what a probe combines: the tokens of the last blocks, or the last output.
 
@@ -218,6 +234,10 @@ class BackboneAdapter(ABC):
             :meth:`final` alone.
         """
         return self.tokens(images, blocks) if self.prefix_tokens else [self.final(images)]
+
+    def default_stage(self) -> int:
+        """Return the index of the stage that the backbone was built to output, usually the last."""
+        return len(self.stages) - 1
 
     def chosen(self, stages: Sequence[int] | None) -> list[Stage]:
         """Return stages by index.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class OpenMMLabAdapter(BackboneAdapter):
         """Compute the last output of the backbone, see :meth:`BackboneAdapter.final`."""
         x = self.backbone(images)
         x = x[-1] if isinstance(x, (tuple, list)) and len(x) else x
-        if isinstance(x, Tensor) and x.ndim == 3 and type(self.backbone).__name__ in CHANNELS_FIRST:
+        if isinstance(x, Tensor) and x.ndim == 3 and self.layout(x) == "NCL":
             return x.transpose(1, 2)
         if not isinstance(x, Tensor) or x.ndim not in self._ranks:
             raise self.misfit(x, "a map (N, C, h, w) or a vector (N, C)")
@@ -78,6 +79,24 @@ class OpenMMLabAdapter(BackboneAdapter):
         if x.ndim == 3:
             return x.mean(dim=1)
         return x if x.ndim == 2 else x.mean(dim=(2, 3))
+
+    def layout(self, x: Tensor) -> str:
+        """Return NCL for the classes whose tokens come last."""
+        channels_first = x.ndim == 3 and type(self.backbone).__name__ in CHANNELS_FIRST
+        return "NCL" if channels_first else super().layout(x)
+
+    @property
+    def sizes(self) -> InputSizes:
+        """Any size, as far as is known; Swin pads maps smaller than its window if it is told to."""
+        pads = "pad_small_map" in signature(type(self.backbone).__init__).parameters
+        return InputSizes(any_size=(("pad_small_map", True),) if pads else ())
+
+    def default_stage(self) -> int:
+        """Return the last selected stage, or the last of all if the selection is of no stage."""
+        selected: Any = getattr(self.backbone, self._selector)
+        place = selected if isinstance(selected, int) else max(selected, default=-1)
+        known = [stage.index for stage in self.stages if stage.place == place]
+        return known[0] if known else super().default_stage()
 
     def _map_type(self, norm: str) -> dict[str, Any]:
         # ConvNeXt averages before its last norm, as its classifier wants it.

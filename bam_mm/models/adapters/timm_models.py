@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
@@ -82,17 +83,27 @@ class TimmAdapter(BackboneAdapter):
             return InputSizes()
         patch = patch[0] if isinstance(patch, Sequence) else patch
         makes = type(self.model).__init__
-        if getattr(embed, "strict_img_size", False) and not getattr(
-            self.model, "dynamic_img_size", False
-        ):
-            remedy: tuple[tuple[str, Any], ...] = ()
-            if hasattr(self.model, "dynamic_img_size") or _takes(makes, "dynamic_img_size"):
-                remedy = (("dynamic_img_size", True), ("dynamic_img_pad", True))
-            elif _takes(makes, "strict_img_size"):
-                remedy = (("strict_img_size", False),)
-            return InputSizes(patch, (size[0], size[1]), pads=False, remedy=remedy)
-        pads = getattr(embed, "dynamic_img_pad", False) or not hasattr(embed, "dynamic_img_pad")
-        return InputSizes(patch, pads=pads, remedy=() if pads else (("dynamic_img_pad", True),))
+        known = {
+            name: hasattr(self.model, name) or (hasattr(embed, name) and _takes(makes, name))
+            for name in ("dynamic_img_size", "dynamic_img_pad")
+        }
+        # Distilled DeiT passes its arguments on to the vision transformer.
+        known["dynamic_img_pad"] |= isinstance(self.model, VisionTransformer)
+        any_size = (("dynamic_img_size", True),) if known["dynamic_img_size"] else ()
+        padding = (("dynamic_img_pad", True),) if known["dynamic_img_pad"] else ()
+        fixed = bool(getattr(embed, "strict_img_size", False))
+        return InputSizes(
+            patch,
+            (size[0], size[1]) if fixed else None,
+            pads=bool(getattr(embed, "dynamic_img_pad", True)),
+            any_size=any_size,
+            padding=padding,
+        )
+
+    def layout(self, x: Tensor) -> str:
+        """Return NHWC for models that state it as their ``output_fmt``."""
+        nhwc = x.ndim == 4 and getattr(self.model, "output_fmt", "") == "NHWC"
+        return "NHWC" if nhwc else super().layout(x)
 
     def maps(
         self, images: Tensor, stages: Sequence[int] | None = None, *, norm: str = "last"
@@ -111,7 +122,7 @@ class TimmAdapter(BackboneAdapter):
         )
         by_place = dict(zip(places, found, strict=True))
         if norm == "last" and last and not alone:
-            by_place[places[-1]] = _normed(self.model.norm, by_place[places[-1]])
+            by_place[places[-1]] = _normed(self._norm, by_place[places[-1]])
         return [self.checked(by_place[stage.place], stage, images) for stage in chosen]
 
     def tokens(self, images: Tensor, blocks: int = 1) -> list[Tensor]:
@@ -144,7 +155,7 @@ class TimmAdapter(BackboneAdapter):
         model = self.model
         x = self.backbone(images) if model is not self.backbone else model.forward_features(images)
         x = x[-1] if isinstance(x, (tuple, list)) else x
-        if isinstance(x, Tensor) and x.ndim == 4 and getattr(model, "output_fmt", "") == "NHWC":
+        if isinstance(x, Tensor) and x.ndim == 4 and self.layout(x) == "NHWC":
             x = x.permute(0, 3, 1, 2)
         widths = {model.num_features, getattr(model, "head_hidden_size", model.num_features)}
         fits = isinstance(x, Tensor) and x.ndim in (2, 3, 4)
@@ -154,7 +165,7 @@ class TimmAdapter(BackboneAdapter):
 
     def vector(self, images: Tensor) -> Tensor:
         """Compute timm's pre-logits feature, see :meth:`BackboneAdapter.vector`."""
-        pool = self._own_pool
+        pool = self.own_pool
         if pool == "map":
             raise InputError(
                 f"{self.name} pools by attention (global_pool='map'), whose weights a backbone "
@@ -169,8 +180,8 @@ class TimmAdapter(BackboneAdapter):
         return x
 
     @cached_property
-    def _own_pool(self) -> str:
-        """Pooling of the model before mmpretrain removes it."""
+    def own_pool(self) -> str:
+        """Pooling of the model in timm, such as ``token`` or ``avg``; mmpretrain removes it."""
         import timm
 
         own = self.model
@@ -183,6 +194,11 @@ class TimmAdapter(BackboneAdapter):
             if isinstance(pool, str) and pool:
                 return pool
         return "avg"
+
+    @property
+    def _norm(self) -> nn.Module:
+        norm = getattr(self.model, "norm", None)
+        return norm if isinstance(norm, nn.Module) else nn.Identity()
 
     def _checked_tokens(self, x: Any) -> Tensor:
         if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[2] != self.model.num_features:
