@@ -11,6 +11,7 @@ from bam_mm.models.full_precision import ToFloat32
 from bam_mm.models.head import BAMHead
 from bam_mm.models.label_propagation import LabelPropagation
 from bam_mm.models.linear_probe import FrozenBackboneClassifier
+from bam_mm.models.pooling import PoolFeatures
 from bam_mm.models.preprocessor import MultiViewPreprocessor
 from bam_mm.models.pretrained_backbone import PretrainedBackbone
 from bam_mm.models.projector import BAMProjector
@@ -32,6 +33,7 @@ __all__ = [
     "LabelPropagation",
     "MomentumTeacher",
     "MultiViewPreprocessor",
+    "PoolFeatures",
     "PretrainedBackbone",
     "ToFloat32",
     "TorchvisionBackbone",

@@ -20,7 +20,7 @@ SMALL = 64
 ADDED = "added"
 """Value of ``norm`` for maps with a LayerNorm each."""
 
-FAILURES = (AssertionError, IndexError, RuntimeError, TypeError, ValueError)
+FAILURES = (InputError, AssertionError, IndexError, RuntimeError, TypeError, ValueError)
 """Exceptions of networks that do not take an image."""
 
 

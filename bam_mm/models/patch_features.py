@@ -61,6 +61,7 @@ def feature_map(backbone: nn.Module, images: Tensor, stage: int | None = None) -
         InputError: If the backbone returns no map, or one of another shape than its library states.
     """
     adapter = adapter_of(backbone)
+    adapter.announce_padding(images)
     if stage is None and adapter.library == "own":
         # Whose stages are measured by further forward passes.
         x = adapter.final(images)

@@ -74,6 +74,7 @@ def frozen_feature(backbone: nn.Module, images: Tensor, feature: str, blocks: in
         InputError: Same as in :func:`block_outputs` and :func:`probe_feature`.
     """
     adapter = adapter_of(backbone)
+    adapter.announce_padding(images)
     if feature == "own":
         return adapter.vector(images)
     outputs = adapter.outputs(images, blocks)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
 from mmpretrain.models import VisionTransformer
-from torch import nn
 
 from bam_mm.errors import InputError
 from bam_mm.launch.config import import_custom_modules, plain
 from bam_mm.models.caformer import CAFormer
-from bam_mm.models.patch_features import build_map_backbone, feature_map, is_timm
-from bam_mm.models.probe_features import (
-    block_outputs,
-    build_token_backbone,
-    prefix_tokens,
-    probe_feature,
-)
+from bam_mm.models.patch_features import is_timm
 from bam_mm.registry import MODELS
 from bam_mm.suite.fitting_dense import PLAIN_VITS, class_of, fit_dense
+from bam_mm.suite.fitting_features import (
+    classifier,
+    frozen_classifier,
+    frozen_features,
+    is_transformer,
+    label_propagation,
+)
 from bam_mm.suite.models import Model
 
 KEPT = (
@@ -45,7 +45,8 @@ def fit(config: Config, model: Model) -> list[str]:
         model: Model whose backbone and weights replace those of the config.
 
     Returns:
-        Other settings that had to change, such as ``head.in_channels: 192 -> 768``.
+        Other settings that had to change, such as ``head.in_channels: 192 -> 768``, and what the
+        task takes from the model, such as the stage and stride of its map.
 
     Raises:
         InputError: If the model cannot do the task; the message names the reason.
@@ -61,7 +62,7 @@ def fit(config: Config, model: Model) -> list[str]:
         config.model.branch = model.source.branch
     kind = str(config.model.type).rpartition(".")[2]
     try:
-        notes = _WIDTHS.get(kind, fit_dense)(config, before) or []
+        notes = _WIDTHS.get(kind, fit_dense)(config, before)
     except InputError as error:
         raise InputError(f"{model.name} cannot do this task: {error}") from error
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
@@ -70,8 +71,8 @@ def fit(config: Config, model: Model) -> list[str]:
             f"{model.name} cannot do this task: its backbone "
             f"({config.model.backbone.type}) fails on an image: {type(error).__name__}: {reason}"
         ) from error
-    changes = _changes(before, plain(config.model))
-    return [*notes, *(line for line in changes if not line.startswith("backbone"))]
+    changed = _changes(before, plain(config.model))
+    return [*(line for line in changed if not line.startswith("backbone")), *(notes or [])]
 
 
 def graft(task: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,19 +105,24 @@ def graft(task: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
     if same:
         grafted["type"] = task["type"]
         grafted.update({k: v for k, v in task.items() if k in KEPT})
-    elif task.get("drop_path_rate"):
+    elif task.get("drop_path_rate") and _takes(model_class, "drop_path_rate"):
         grafted["drop_path_rate"] = task["drop_path_rate"]
     if same and plain(_settings(task, task_class)) == plain(_settings(grafted, task_class)):
         return dict(task)
     return grafted
 
 
+def _takes(kind: Any, argument: str) -> bool:
+    parameters = signature(kind).parameters.values()
+    return any(p.name == argument or p.kind == p.VAR_KEYWORD for p in parameters)
+
+
 def family_of(model: Model) -> str:
-    """Return ``vit`` for a backbone with a [CLS] token, else ``cnn``."""
+    """Return ``vit`` for a backbone with tokens or with blocks of one stride, else ``cnn``."""
     init_default_scope("mmpretrain")
     import_module("bam_mm")
     backbone = MODELS.build(dict(model.source.config))
-    return "vit" if prefix_tokens(backbone) else "cnn"
+    return "vit" if is_transformer(backbone) else "cnn"
 
 
 def _settings(config: Mapping[str, Any], kind: Any) -> dict[str, Any]:
@@ -127,109 +133,12 @@ def _settings(config: Mapping[str, Any], kind: Any) -> dict[str, Any]:
     return settings
 
 
-def _frozen_features(config: Config, before: Mapping) -> None:
-    model = config.model
-    backbone = build_token_backbone(model.backbone, model.get("blocks", 1))
-    if model.get("feature", "cls") != "mean" and not prefix_tokens(backbone):
-        model.feature = "mean"
-    if model.feature != "mean" or prefix_tokens(backbone):
-        backbone = _any_size(model, backbone, lambda b: block_outputs(b, _image(config), 1))
-    _probe(config, backbone)
-
-
-def _probe(config: Config, backbone: nn.Module) -> int:
-    model, blocks = config.model, config.model.get("blocks", 1)
-    with torch.no_grad():
-        outputs = block_outputs(_evaluating(backbone), _image(config), blocks)
-        feature = probe_feature(outputs, model.feature, prefix=prefix_tokens(backbone))
-    if feature.ndim != 2:
-        raise InputError(
-            f"its feature has shape {tuple(feature.shape)} instead of one vector per image"
-        )
-    return feature.shape[1]
-
-
-def _frozen_classifier(config: Config, before: Mapping) -> None:
-    model = config.model
-    backbone = build_token_backbone(model.backbone, model.get("blocks", 1))
-    if not prefix_tokens(backbone):
-        model.feature = "mean"
-        if "blocks" in model:
-            model.blocks = 1
-    else:
-        backbone = _any_size(model, backbone, lambda b: block_outputs(b, _image(config), 1))
-    width = _probe(config, backbone)
-    model.head.in_channels = width
-    if model.get("neck"):
-        model.neck.input_features = width
-
-
-def _classifier(config: Config, before: Mapping) -> None:
-    model = config.model
-    image = _image(config)
-    backbone = _any_size(model, MODELS.build(model.backbone), lambda b: b(image))
-    with torch.no_grad():
-        output = _evaluating(backbone)(image)
-    output = output[-1] if isinstance(output, (tuple, list)) else output
-    if output.ndim == 4:
-        model.neck = ConfigDict(type="mmpretrain.GlobalAveragePooling")
-    elif output.ndim == 2:
-        model.pop("neck", None)
-    else:
-        raise InputError(
-            f"{model.backbone.type} returns {tuple(output.shape)}, but a classifier needs a vector "
-            "or a map; use mmpretrain's version of the network, as in mmpretrain:vit-base-p16@PATH"
-        )
-    model.head.in_channels = output.shape[1]
-
-
-def _label_propagation(config: Config, before: Mapping) -> None:
-    model = config.model
-    backbone = build_map_backbone(model.backbone, model.get("stage"))
-    if "VisionTransformer" in [base.__name__ for base in type(backbone).__mro__]:
-        size = model.backbone.get("img_size", 224)
-    else:
-        size = 224
-    with torch.no_grad():
-        feature_map(_evaluating(backbone), torch.zeros(1, 3, size, size), model.get("stage"))
-
-
-_WIDTHS: dict[str, Callable[[Config, Mapping], Any]] = {
-    "FrozenFeatures": _frozen_features,
-    "FrozenBackboneClassifier": _frozen_classifier,
-    "ImageClassifier": _classifier,
-    "LabelPropagation": _label_propagation,
+_WIDTHS: dict[str, Callable[[Config, Mapping], list[str] | None]] = {
+    "FrozenFeatures": frozen_features,
+    "FrozenBackboneClassifier": frozen_classifier,
+    "ImageClassifier": classifier,
+    "LabelPropagation": label_propagation,
 }
-
-
-def _any_size(model: ConfigDict, backbone: nn.Module, forward: Callable) -> nn.Module:
-    """Rebuild a timm transformer for any image size if it rejects the size of the task."""
-    if not is_timm(type(backbone)):
-        return backbone
-    try:
-        with torch.no_grad():
-            forward(_evaluating(backbone))
-    except AssertionError:
-        model.backbone.dynamic_img_size = True
-        return MODELS.build(model.backbone)
-    return backbone
-
-
-def _evaluating(backbone: nn.Module) -> nn.Module:
-    backbone.eval()  # It returns None for backbones of mmpretrain.
-    return backbone
-
-
-def _image(config: Config) -> torch.Tensor:
-    """Return a black image of the size that the task's test pipeline produces."""
-    loader = config.get("test_dataloader") or config.get("val_dataloader") or {}
-    size = 224
-    for step in (loader.get("dataset") or {}).get("pipeline") or ():
-        if step.get("type", "").endswith("CenterCrop"):
-            size = step["crop_size"]
-    if "img_size" in config.model.backbone and size == 224:
-        size = config.model.backbone.img_size
-    return torch.zeros(1, 3, *((size, size) if isinstance(size, int) else size))
 
 
 def _set_everywhere(config: Config, name: str, value: Any) -> None:
@@ -264,7 +173,7 @@ def _changes(before: Any, after: Any, prefix: str = "") -> list[str]:
 
 def _typed(value: Any) -> bool:
     """Return whether a value is a list of parts, such as necks, each of another class."""
-    entries = value if isinstance(value, list) else [value]
+    entries = value if isinstance(value, list) else []
     named = bool(entries) and all(isinstance(e, Mapping) and "type" in e for e in entries)
     return named and len({_name(entry) for entry in entries}) == len(entries)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
@@ -103,6 +104,7 @@ class BackboneAdapter(ABC):
 
     def __init__(self, backbone: nn.Module) -> None:
         self.backbone = backbone
+        self._announced: set[tuple[int, int]] = set()
 
     @property
     def name(self) -> str:
@@ -138,6 +140,11 @@ class BackboneAdapter(ABC):
     def cls_index(self) -> int | None:
         """Index of the [CLS] token among the prefix tokens, None if there is none."""
         return 0 if self.prefix_tokens else None
+
+    @property
+    def token_blocks(self) -> int:
+        """Number of last blocks after which there are tokens with all prefix tokens."""
+        return len(self.stages) if self.prefix_tokens else 0
 
     @property
     def sizes(self) -> InputSizes:
@@ -210,6 +217,29 @@ class BackboneAdapter(ABC):
         Raises:
             InputError: If the pooling of the library has weights that the backbone lacks.
         """
+
+    def padded(self, height: int, width: int) -> str:
+        """Describe the padding of images of a size, ``""`` if there is none."""
+        sizes = self.sizes
+        if sizes.fixed is not None or sizes.whole(height, width):
+            return ""
+        up = [-(-side // sizes.multiple) * sizes.multiple for side in (width, height)]
+        return (
+            f"images of {width}x{height} pixels are padded to {up[0]}x{up[1]}, whole patches of "
+            f"{sizes.multiple} pixels"
+        )
+
+    def announce_padding(self, images: Tensor) -> None:
+        """Log once for each size of images how they are padded.
+
+        Args:
+            images: (N, 3, H, W) images.
+        """
+        size = (images.shape[2], images.shape[3])
+        if size not in self._announced:
+            self._announced.add(size)
+            if text := self.padded(*size):
+                print_log(f"{self.name}: {text}", logger="current")
 
     def layout(self, x: Tensor) -> str:
         """Return the order of the dimensions of the module's own output, which no length tells.

@@ -155,8 +155,13 @@ class TransformerAdapter(OpenMMLabAdapter):
 
     @property
     def sizes(self) -> InputSizes:
-        """Any size; the patch embedding pads to whole patches."""
-        return InputSizes(self.strides[0])
+        """Any size, padded to whole patches; with BEiT's relative positions, one size only."""
+        backbone: Any = self.backbone
+        stride = self.strides[0]
+        if any(name.endswith("relative_position_index") for name, _ in backbone.named_buffers()):
+            rows, columns = backbone.patch_resolution
+            return InputSizes(stride, (rows * stride, columns * stride))
+        return InputSizes(stride)
 
     def tokens(self, images: Tensor, blocks: int = 1) -> list[Tensor]:
         """Compute tokens with ``out_type='raw'``, see :meth:`BackboneAdapter.tokens`."""

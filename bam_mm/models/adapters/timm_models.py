@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -72,6 +72,11 @@ class TimmAdapter(BackboneAdapter):
         return bool(self.prefix_tokens) and not _takes(
             self.model.forward_intermediates, "return_prefix_tokens"
         )
+
+    @property
+    def token_blocks(self) -> int:
+        """1 with class attention, else all blocks."""
+        return 1 if self.class_attention else super().token_blocks
 
     @property
     def sizes(self) -> InputSizes:
@@ -152,12 +157,12 @@ class TimmAdapter(BackboneAdapter):
 
     def final(self, images: Tensor) -> Tensor:
         """Compute the output of the model without pooling, see :meth:`BackboneAdapter.final`."""
-        model = self.model
-        x = self.backbone(images) if model is not self.backbone else model.forward_features(images)
+        model, whole = self.model, cast(Any, self.backbone)
+        x = whole(images) if model is not whole else model.forward_features(images)
         x = x[-1] if isinstance(x, (tuple, list)) else x
         if isinstance(x, Tensor) and x.ndim == 4 and self.layout(x) == "NHWC":
             x = x.permute(0, 3, 1, 2)
-        widths = {model.num_features, getattr(model, "head_hidden_size", model.num_features)}
+        widths = {model.num_features, getattr(model, "head_hidden_size", None)} - {None}
         fits = isinstance(x, Tensor) and x.ndim in (2, 3, 4)
         if not fits or x.shape[1 if x.ndim != 3 else 2] not in widths:
             raise self.misfit(x, f"an output with {sorted(widths)[0]} channels")
@@ -197,7 +202,7 @@ class TimmAdapter(BackboneAdapter):
 
     @property
     def _norm(self) -> nn.Module:
-        norm = getattr(self.model, "norm", None)
+        norm: Any = getattr(self.model, "norm", None)
         return norm if isinstance(norm, nn.Module) else nn.Identity()
 
     def _checked_tokens(self, x: Any) -> Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import DenseNet, SwinTransformer
@@ -14,6 +13,7 @@ from torchvision.models import DenseNet, SwinTransformer
 from bam_mm.errors import InputError
 from bam_mm.models.adapters.contract import BackboneAdapter, InputSizes, Stage, pyramid
 from bam_mm.models.adapters.measuring import deepest, measured
+from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 
 CONTAINERS = ("features", "trunk_output", "layers")
 """Attributes that hold the modules of a network in order; otherwise its children do."""
@@ -30,6 +30,8 @@ class TorchvisionAdapter(BackboneAdapter):
     """
 
     library = "torchvision"
+
+    backbone: TorchvisionBackbone
 
     @property
     def net(self) -> Any:
@@ -72,9 +74,7 @@ class TorchvisionAdapter(BackboneAdapter):
 
     def vector(self, images: Tensor) -> Tensor:
         """Compute torchvision's own forward pass without the last linear layer."""
-        x = self.net(images)
-        # GoogLeNet and Inception return auxiliary logits in training, the main output first.
-        x = x[0] if isinstance(x, tuple) else x
+        (x,) = self.backbone(images)
         if not isinstance(x, Tensor) or x.ndim != 2:
             raise self.misfit(x, "a vector (N, D)")
         return x
@@ -134,7 +134,7 @@ class TorchvisionViTAdapter(TorchvisionAdapter):
         """Compute maps of the patch tokens, see :meth:`BackboneAdapter.maps`."""
         self.check_norm(norm)
         chosen = self.chosen(stages)
-        blocks, (height, width) = self._blocks(images)
+        blocks, (height, width) = self.backbone.blocks(images)
         maps = []
         for stage in chosen:
             x = blocks[stage.place]
@@ -146,7 +146,7 @@ class TorchvisionViTAdapter(TorchvisionAdapter):
 
     def tokens(self, images: Tensor, blocks: int = 1) -> list[Tensor]:
         """Compute tokens after the encoder's norm, see :meth:`BackboneAdapter.tokens`."""
-        found = self._blocks(images)[0]
+        found = self.backbone.blocks(images)[0]
         if blocks > len(found):
             raise InputError(
                 f"model.blocks={blocks}: {self.name} has {len(found)} blocks; choose at most "
@@ -157,31 +157,3 @@ class TorchvisionViTAdapter(TorchvisionAdapter):
     def final(self, images: Tensor) -> Tensor:
         """Compute the tokens of the last block."""
         return self.tokens(images)[-1]
-
-    def vector(self, images: Tensor) -> Tensor:
-        """Compute [CLS] after the norm and what torchvision has before the last linear layer."""
-        return self.net.heads(self.tokens(images)[-1][:, 0])
-
-    def _blocks(self, images: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
-        """Return the tokens (N, L, C) of every block without the norm, and the grid (h, w)."""
-        net, patch = self.net, self.net.patch_size
-        height, width = images.shape[2:]
-        images = F.pad(images, (0, -width % patch, 0, -height % patch))
-        x = net.conv_proj(images)
-        grid = (x.shape[2], x.shape[3])
-        x = torch.cat([net.class_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
-        x = net.encoder.dropout(x + self._positions(grid))
-        found = []
-        for layer in net.encoder.layers:
-            x = layer(x)
-            found.append(x)
-        return found, grid
-
-    def _positions(self, grid: tuple[int, int]) -> Tensor:
-        table: Tensor = self.net.encoder.pos_embedding
-        side = self.net.image_size // self.net.patch_size
-        if grid == (side, side):
-            return table
-        places = table[:, 1:].transpose(1, 2).reshape(1, -1, side, side)
-        places = F.interpolate(places, size=grid, mode="bicubic", align_corners=False)
-        return torch.cat([table[:, :1], places.flatten(2).transpose(1, 2)], dim=1)
