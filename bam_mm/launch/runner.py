@@ -88,6 +88,8 @@ def fit_processes_to_machine(config: Config) -> None:
         if kind_of(strategy) == "DDPStrategy":
             config.strategy = {"model_wrapper": wrapper, **strategy}
     converted = config.pop("sync_bn", None)  # mmengine converts every BatchNorm of the model.
+    # Backbones of this package convert their own.
+    converted = replace(config.get("model"), ["sync_bn"], lambda _: False) or converted
     named = replace(config.get("model"), ["type"], lambda kind: "BN" if kind == "SyncBN" else kind)
     if converted or named:
         print_log(

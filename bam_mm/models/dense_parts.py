@@ -36,6 +36,7 @@ class DenseMixin(nn.Module):
         only_size: Height and width of the only images that the network takes, None for any.
         frozen: Whether no parameter is trained and drop path is off.
         norm_eval: Whether BatchNorm uses and keeps its running statistics in training.
+        has_final_norm: Whether the network has a norm behind its last block.
     """
 
     name: str
@@ -46,6 +47,7 @@ class DenseMixin(nn.Module):
     only_size: tuple[int, int] | None = None
     frozen: bool = False
     norm_eval: bool = False
+    has_final_norm: bool = True
 
     def trace(self, native: tuple[int, int]) -> None:
         """Compute the maps of a black image, to learn their shapes and which parameters are used.
@@ -144,7 +146,7 @@ class DenseMixin(nn.Module):
         if frozen:
             self.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self, mode: bool = True) -> DenseMixin:
         """Set the mode; what is frozen, or BatchNorm with ``norm_eval``, stays in evaluation."""
         super().train(mode and not self.frozen)
         if mode and self.norm_eval:

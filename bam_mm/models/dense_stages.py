@@ -13,7 +13,7 @@ THIRDS = (1 / 3, 1 / 2, 2 / 3, 1)
 """Relative depths of the blocks whose outputs are maps, as in the configs of ViT-S and ViT-B."""
 
 
-def is_column(strides: Sequence[int]) -> bool:
+def is_column(strides: Sequence[float]) -> bool:
     """Return whether all maps have the same stride, as those of a plain transformer."""
     return len({*strides}) == 1 and len(strides) > 1
 

@@ -24,6 +24,8 @@ ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img
 class _IntermediateMaps(DenseMixin, TIMMBackbone):
     """``TIMMBackbone`` that outputs the maps of ``forward_intermediates``."""
 
+    timm_model: Any
+
     def __init__(
         self,
         model_name: str,
@@ -46,6 +48,7 @@ class _IntermediateMaps(DenseMixin, TIMMBackbone):
         self.stages = chosen if stages is None else list(stages)
         check_blocks(self.stages, len(self.timm_model.feature_info), what="stages")
         self.norm, self.fit_input = norm, fit_input
+        self.has_final_norm = _final_norm(self.timm_model) is not None
         self._check_norm()
         column = is_column(known.strides)
         self.patch_size = known.strides[0] if column else _patch_size(self.timm_model)
@@ -68,8 +71,8 @@ class _IntermediateMaps(DenseMixin, TIMMBackbone):
                     raise
 
     def _check_norm(self) -> None:
-        kind, final = type(self.timm_model).__name__, _final_norm(self.timm_model)
-        if final is None and self.norm not in ("none", ADDED):
+        kind = type(self.timm_model).__name__
+        if not self.has_final_norm and self.norm not in ("none", ADDED):
             raise InputError(
                 f"backbone.norm={self.norm!r}: timm's {kind} has no final norm; set it to 'none'"
             )
@@ -100,9 +103,10 @@ class _IntermediateMaps(DenseMixin, TIMMBackbone):
             output_fmt="NCHW",
             intermediates_only=True,
         )
-        final = _final_norm(model)
-        for index in normed(self.norm, len(maps)) if self.ends and final is not None else ():
-            maps[index] = _over_channels(final, maps[index])
+        final = _final_norm(model) if self.ends else None
+        if final is not None:
+            for index in normed(self.norm, len(maps)):
+                maps[index] = _over_channels(final, maps[index])
         return self.with_added_norms(maps)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from mmpretrain.models import VisionTransformer
 from torch import nn
@@ -21,7 +22,7 @@ def residual_blocks(backbone: nn.Module) -> Iterator[nn.Module]:
 
     Nothing is yielded if the blocks of the backbone are unknown.
     """
-    network = getattr(backbone, getattr(backbone, "wraps", ""), backbone)
+    network: Any = getattr(backbone, getattr(backbone, "wraps", ""), backbone)
     network = getattr(network, "timm_model", network)
     if isinstance(network, VisionTransformer):
         yield from network.layers

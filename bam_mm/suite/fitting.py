@@ -16,7 +16,7 @@ from bam_mm.launch.config import import_custom_modules, plain
 from bam_mm.models.caformer import CAFormer
 from bam_mm.models.patch_features import is_timm
 from bam_mm.registry import MODELS
-from bam_mm.suite.fitting_dense import PLAIN_VITS, class_of, fit_dense
+from bam_mm.suite.fitting_dense import PLAIN_VITS, class_of, fit_dense, has_batch_norm
 from bam_mm.suite.fitting_features import (
     classifier,
     frozen_classifier,
@@ -118,11 +118,13 @@ def _takes(kind: Any, argument: str) -> bool:
 
 
 def family_of(model: Model) -> str:
-    """Return ``vit`` for a backbone with tokens or with blocks of one stride, else ``cnn``."""
+    """Return the family of a model's backbone, see :data:`~bam_mm.suite.definitions.FAMILIES`."""
     init_default_scope("mmpretrain")
     import_module("bam_mm")
     backbone = MODELS.build(dict(model.source.config))
-    return "vit" if is_transformer(backbone) else "cnn"
+    if is_transformer(backbone):
+        return "vit"
+    return "cnn" if has_batch_norm(backbone) else "layernorm"
 
 
 def _settings(config: Mapping[str, Any], kind: Any) -> dict[str, Any]:
@@ -167,7 +169,8 @@ def _changes(before: Any, after: Any, prefix: str = "") -> list[str]:
             for line in _changes(*pair, f"{prefix}.{n}")
         ]
     if _typed(before) and _typed(after):
-        return _changes(*({_name(entry): entry for entry in x} for x in (before, after)), prefix)
+        named = [{_name(entry): entry for entry in parts} for parts in (before, after)]
+        return _changes(named[0], named[1], prefix)
     return [] if before == after or prefix == "branch" else [f"{prefix}: {before} -> {after}"]
 
 

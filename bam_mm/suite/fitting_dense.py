@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -51,16 +51,13 @@ def fit_dense(config: Config, before: Mapping[str, Any]) -> list[str]:
     notes: list[str] = []
     model.backbone = ConfigDict(_dense(plain(model.backbone), task, model, notes))
     backbone = _built(model, notes)
-    if isinstance(backbone, DenseMixin):
-        backbone = _chosen(model, backbone, task, notes)
-        _set_batch_norm(model, backbone, before, notes)
-    maps = _maps(model, backbone)
+    maps = _chosen(model, backbone, before, notes) if _is_ours(backbone) else _maps(model, backbone)
     _fit_patches(model, maps, notes)
-    stages = model.backbone.get("blocks", getattr(backbone, "stages", None))
+    stages = model.backbone.get("stages", model.backbone.get("blocks"))
     chosen = "" if stages is None else f" of the stages {list(stages)}"
     notes.append(
-        f"backbone: {_short(model.backbone.type)}, maps{chosen} with strides of {maps.strides} px "
-        f"and {maps.widths} channels"
+        f"backbone: {_short(model.backbone.type)}, maps{chosen} with strides of "
+        f"{list(maps.strides)} px and {list(maps.widths)} channels"
     )
     fit_heads(model, maps, notes)
     _fit_depths(config, backbone, notes)
@@ -80,6 +77,11 @@ def class_of(kind: str | type) -> Any:
     if found is None:
         raise InputError(f"backbone type {kind!r} is not registered: import its module")
     return found
+
+
+def has_batch_norm(backbone: nn.Module) -> bool:
+    """Return whether a backbone normalises with BatchNorm."""
+    return any(isinstance(module, _BatchNorm) for module in backbone.modules())
 
 
 def _dense(
@@ -156,31 +158,38 @@ def _built(model: ConfigDict, notes: list[str]) -> nn.Module:
     return _evaluating(MODELS.build(model.backbone))
 
 
+def _is_ours(backbone: nn.Module) -> TypeGuard[DenseMixin]:
+    return isinstance(backbone, DenseMixin)
+
+
 def _chosen(
-    model: ConfigDict, backbone: Any, task: Mapping[str, Any], notes: list[str]
-) -> nn.Module:
+    model: ConfigDict, backbone: DenseMixin, before: Mapping[str, Any], notes: list[str]
+) -> Maps:
     """Choose stages and norms of the maps: the task's for a column, the usual for a pyramid."""
-    settings: dict[str, Any] = {}
-    column, batch_norm = is_column(backbone.strides), _batch_norms(backbone)
+    task, column = before["backbone"], is_column(backbone.strides)
+    if is_segmentor(model) and backbone.only_size:
+        size = (model.get("data_preprocessor") or {}).get("size") or SIZE
+        backbone.check_size(torch.empty(1, 3, *size))
+    else:
+        backbone.check_size(torch.empty(1, 3, *SIZE))
     number = len(wanted_widths(model) or backbone.stages)
-    stages = _stages_like(task, backbone) if column else list(backbone.stages)[-number:]
-    if stages != list(backbone.stages):
-        settings["stages"] = stages
-    norm = task.get("norm", "none") if column else "none" if batch_norm else ADDED
-    if norm != "none":
-        settings["norm"] = norm
+    model.backbone.stages = (
+        _stages_like(task, backbone) if column else list(backbone.stages)[-number:]
+    )
+    _set_batch_norm(model, backbone, before, notes)
+    norm = task.get("norm", "none") if column else "none" if has_batch_norm(backbone) else ADDED
+    if norm != "none" and not backbone.has_final_norm:
+        norm = ADDED
     if norm == ADDED:
-        notes.append(
-            "backbone.norm: added, a LayerNorm on each map, as in the detectors of Swin and "
-            "ConvNeXt"
-        )
-    if not settings:
-        return backbone
-    model.backbone.update(settings)
-    return _evaluating(MODELS.build(model.backbone))
+        why = "the network has no final norm" if column else "as in detectors of Swin and ConvNeXt"
+        notes.append(f"backbone.norm: added, a LayerNorm on each map, {why}")
+    if norm != "none":
+        model.backbone.norm = norm
+    chosen = len(model.backbone.stages)
+    return Maps(backbone.strides[-chosen:], backbone.widths[-chosen:])
 
 
-def _stages_like(task: Mapping[str, Any], backbone: Any) -> list[int]:
+def _stages_like(task: Mapping[str, Any], backbone: DenseMixin) -> list[int]:
     """Return the blocks of a column at the relative depths of the task's ViT."""
     kind = class_of(task["type"])
     if not issubclass(kind, DenseViT):
@@ -200,7 +209,7 @@ def _set_batch_norm(
     model: ConfigDict, backbone: nn.Module, before: Mapping[str, Any], notes: list[str]
 ) -> None:
     """Synchronise BatchNorm in the backbone if the task synchronises that of its own parts."""
-    if not _batch_norms(backbone):
+    if not has_batch_norm(backbone):
         model.backbone.pop("norm_eval", None)
         return
     if _mentions(before, "SyncBN"):
@@ -217,29 +226,18 @@ def _mentions(node: Any, kind: str) -> bool:
 
 def _maps(model: Mapping[str, Any], backbone: nn.Module) -> Maps:
     """Compute the maps of a black image, and return their strides and widths."""
-    size = SIZE
-    if is_segmentor(model) and getattr(backbone, "only_size", None):
-        size = (model.get("data_preprocessor") or {}).get("size") or SIZE
     with torch.no_grad():
-        outputs = backbone(torch.zeros(1, 3, *size))
+        outputs = backbone(torch.zeros(1, 3, *SIZE))
     if not isinstance(outputs, (tuple, list)) or any(map_.ndim != 4 for map_ in outputs):
         raise InputError(
             f"{_short(model['backbone']['type'])} returns no maps, but {model['type']} needs "
             "several; choose a backbone with stages or blocks"
         )
-    wanted = wanted_widths(model)
-    if wanted is not None and len(outputs) > len(wanted):
-        raise InputError(
-            f"{_short(model['backbone']['type'])} returns {len(outputs)} maps, but the necks and "
-            f"heads of the config take {len(wanted)}; set as many stages"
-        )
-    strides = getattr(backbone, "strides", None)
+    strides = [round(SIZE[0] / map_.shape[2]) for map_ in outputs]
     if isinstance(backbone, DenseViT):
         patch: Any = backbone.patch_embed
         strides = [patch.projection.stride[0]] * len(outputs)
-    if strides is None:
-        strides = [-(-size[0] // map_.shape[2]) for map_ in outputs]
-    return Maps(list(strides), [map_.shape[1] for map_ in outputs])
+    return Maps(strides, [map_.shape[1] for map_ in outputs])
 
 
 def _fit_patches(model: ConfigDict, maps: Maps, notes: list[str]) -> None:
@@ -265,10 +263,6 @@ def _fit_depths(config: Config, backbone: nn.Module, notes: list[str]) -> None:
             f"optim_wrapper.paramwise_cfg.layer_decay_rate: {rate} -> 1.0: the blocks of this "
             "network are not known, so its parameters have no depth"
         )
-
-
-def _batch_norms(backbone: nn.Module) -> bool:
-    return any(isinstance(module, _BatchNorm) for module in backbone.modules())
 
 
 def _evaluating(backbone: nn.Module) -> nn.Module:

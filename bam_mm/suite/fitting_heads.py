@@ -30,8 +30,8 @@ class Maps:
         widths: Number of channels of each map.
     """
 
-    strides: list[float]
-    widths: list[int]
+    strides: Sequence[float]
+    widths: Sequence[int]
 
     @property
     def column(self) -> bool:

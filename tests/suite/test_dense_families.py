@@ -124,7 +124,8 @@ def test_a_training_step_and_a_prediction(family, task):
     before = [p.detach().clone() for p in model.backbone.parameters()]
     wrapper.step()
     assert torch.isfinite(loss)
-    assert any(not torch.equal(a, b) for a, b in zip(before, model.backbone.parameters()))
+    after = model.backbone.parameters()
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
     model.eval()
     [first, _] = model.test_step(scene(task))
     if task == "det":
