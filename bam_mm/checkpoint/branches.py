@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from bam_mm.checkpoint.architectures import recognise
-from bam_mm.checkpoint.contents import tensors_of
+from bam_mm.checkpoint.contents import tensors_of, without_wrappers
 from bam_mm.checkpoint.dialects import Dialect, dialect_of
-from bam_mm.checkpoint.layouts import Layout, layout_of
-from bam_mm.checkpoint.names import Names
+from bam_mm.checkpoint.layouts import BEIT, PLAIN, Layout, layout_of
+from bam_mm.checkpoint.names import COUNTER, INDEX, WRAPPER, Names
 from bam_mm.checkpoint.roles import BRANCHES, Root, choose, find_roots, leading_words, role
 from bam_mm.errors import InputError
 
@@ -33,6 +33,7 @@ class Branch:
         candidates: Other backbones of the file, as ``backbone.* (student)``.
         dialect: Names of another library that the file has, None for those of the tables.
         changed: Description of the changes to the tensors of a dialect, ``""`` for none.
+        own: Whether the file has every name of the backbone to load, so that no name is translated.
     """
 
     layout: Layout
@@ -43,6 +44,7 @@ class Branch:
     candidates: list[str]
     dialect: Dialect | None = None
     changed: str = ""
+    own: bool = False
 
     @property
     def where(self) -> str:
@@ -52,6 +54,8 @@ class Branch:
     @property
     def scheme(self) -> str:
         """Naming scheme of the file, for messages."""
+        if self.own and self.names.keymap is None:
+            return "the backbone's own names"
         return f"{self.names}{f' (from {self.dialect.name})' if self.dialect else ''}"
 
     def in_file(self, name: str) -> str:
@@ -83,6 +87,7 @@ def find_branch(
         raise InputError(f"branch {branch!r}: choose 'teacher' or 'student'")
     found = tensors_of(content, path)
     state, layout = found.state, layout_of(found.state)
+    wanted = {without_wrappers(name) for name in wanted}
     roots = find_roots(list(state), found.nested, wanted)
     root = _choose(roots, branch, layout, list(state), path)
     rest = [r for r in roots if r != root]
@@ -93,15 +98,39 @@ def find_branch(
             tensors[key.removeprefix(root.prefix)] = tensor
         else:
             others.append(key)
-    dialect, changed = dialect_of(tensors), ""
+    own = _has_all(tensors, wanted)
+    dialect, changed = None if own else dialect_of(tensors), ""
     if dialect:
         renamed, changed = dialect.to_timm(tensors)
         dialect = dialect if renamed.keys() != tensors.keys() else None
         tensors = renamed
     candidates = [_described(r, roots, layout) for r in rest]
+    names = recognise(tensors)
+    if own and any(names.to_timm(key) is None for key in tensors if _bare(key) in own):
+        # Another architecture has some of the names of the table.
+        names = Names(None, "timm" if names.wrapped else "mmpretrain", names.wrapped)
+        layout = PLAIN if layout is BEIT else layout
     return Branch(
-        layout, root.prefix, tensors, recognise(tensors), others, candidates, dialect, changed
+        layout,
+        root.prefix,
+        tensors,
+        names,
+        others,
+        candidates,
+        dialect,
+        changed,
+        own=bool(own),
     )
+
+
+def _has_all(tensors: Iterable[str], wanted: Iterable[str]) -> set[str]:
+    """Return the names of a backbone if a file has all of them, and otherwise none."""
+    own = {_bare(name) for name in wanted if not name.endswith((COUNTER, INDEX))}
+    return own if own <= {_bare(key) for key in tensors} else set()
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix(WRAPPER)
 
 
 def _choose(

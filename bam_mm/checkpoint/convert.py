@@ -6,24 +6,28 @@ import io
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from bam_mm.checkpoint.architectures import KEYMAPS, recognise
-from bam_mm.checkpoint.backbone import COUNTER, INDEX, LoadReport, load_backbone, tensor_digest
-from bam_mm.checkpoint.branches import find_branch
+from bam_mm.checkpoint.backbone import LoadReport, load_backbone, tensor_digest
+from bam_mm.checkpoint.branches import Branch, find_branch
+from bam_mm.checkpoint.contents import tensors_of, without_wrappers
 from bam_mm.checkpoint.file_preprocessing import RECORD, checkpoint_preprocessing
-from bam_mm.checkpoint.names import WRAPPER, Names
+from bam_mm.checkpoint.matching import match
+from bam_mm.checkpoint.names import COUNTER, INDEX, WRAPPER, Names
 from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.checkpoint.reading import read_checkpoint
+from bam_mm.checkpoint.recorded_config import recorded_backbone
 from bam_mm.checkpoint.soundness import check_types, check_values
 from bam_mm.checkpoint.writing import write_whole
 from bam_mm.errors import InputError, listing
+from bam_mm.registry import MODELS
 
 TARGETS = ("mmpretrain", "timm")
 
@@ -93,21 +97,7 @@ def convert(state: Mapping[str, Tensor], to: str) -> dict[str, Tensor]:
     if to not in TARGETS:
         raise InputError(f"--to {to}: choose one of {', '.join(TARGETS)}")
     source = recognise(state)
-    target = _target(source, to)
-    renamed = {key: _renamed(key, source, target) for key in state}
-    unknown = [key for key, name in renamed.items() if name is None]
-    if unknown:
-        raise InputError(
-            f"not converted ({source}): no rule covers {len(unknown)} of {len(state)} tensors "
-            f"({listing(unknown)}); rename them, or delete those that do not belong to the backbone"
-        )
-    result = {name: state[key] for key, name in renamed.items() if name is not None}
-    if len(result) < len(state):
-        raise InputError(
-            f"not converted ({source}): several tensors would get the same name; delete the "
-            "duplicates"
-        )
-    return result
+    return _translate(state, source, _target(source, to))
 
 
 def convert_checkpoint(
@@ -144,34 +134,138 @@ def convert_checkpoint(
         raise InputError(f"{target} is the source: choose another name for the result")
     if not target.parent.is_dir():
         raise InputError(f"folder {target.parent} does not exist: create it first")
-    found = find_branch(read_checkpoint(source, trust=trust), branch, source)
-    aside = [
-        key
-        for key in found.tensors
-        if found.names.keymap is None or found.names.to_timm(key) is None
-        if found.layout.is_aside(key)
-    ]
-    state = {key: tensor for key, tensor in found.tensors.items() if key not in aside}
+    if to not in TARGETS:
+        raise InputError(f"--to {to}: choose one of {', '.join(TARGETS)}")
+    content = read_checkpoint(source, trust=trust)
+    plan, result = _converted(content, source, branch, to, model, trust)
+    found, state = plan.found, plan.state
     # Batch counters and indexes are integers.
     floats = {key: torch.empty(0) for key in state if not key.endswith((COUNTER, INDEX))}
     check_types(state, floats, source)
-    check_values(state, source, described=found.in_file, timm_name=found.names.to_timm)
-    result = convert(state, to)
+    check_values(state, source, described=found.in_file, timm_name=plan.names.to_timm)
     stated = checkpoint_preprocessing(source, trust=trust)
     _write({PREFIX[to] + key: tensor for key, tensor in result.items()}, target, to, stated)
-    _prove_inverse(state, found.names, target)
+    _prove_inverse(plan, target, PREFIX[to])
     return ConversionReport(
         source=str(source),
         target=str(target),
         layout=f"{found.layout.name}: {found.scheme}",
-        names=str(recognise(result)),
+        names=found.scheme if plan.target.keymap is None else str(plan.target),
         renamed=sum(found.in_file(a) != b for a, b in zip(state, result, strict=True)),
         tensors=len(result),
-        aside=sorted(found.others + [found.prefix + found.in_file(key) for key in aside]),
-        # convert() has found a name in timm for every key.
-        digest=tensor_digest({cast(str, found.names.to_timm(key)): state[key] for key in state}),
+        aside=sorted(found.others + [found.prefix + found.in_file(key) for key in plan.aside]),
+        # Every key has a name in timm, or keeps its own one.
+        digest=tensor_digest({cast(str, plan.names.to_timm(key)): state[key] for key in state}),
         loaded=None if model is None else load_backbone(model, target),
     )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The tensors to convert, and the naming schemes before and after."""
+
+    found: Branch
+    aside: list[str]
+    names: Names
+    target: Names
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        return {key: t for key, t in self.found.tensors.items() if key not in self.aside}
+
+
+def _converted(
+    content: Mapping[str, Any],
+    source: Path,
+    branch: str,
+    to: str,
+    model: nn.Module | None,
+    trust: bool,
+) -> tuple[_Plan, dict[str, Tensor]]:
+    """Convert by the tables, or by the names of the model or of the recorded backbone."""
+    try:
+        plan = _plan(content, source, branch, to, model)
+        return plan, _translate(plan.state, plan.names, plan.target)
+    except InputError:
+        recorded = _recorded(source, trust) if model is None else None
+        if recorded is None:
+            raise
+    plan = _plan(content, source, branch, to, recorded)
+    return plan, _translate(plan.state, plan.names, plan.target)
+
+
+def _plan(
+    content: Mapping[str, Any], source: Path, branch: str, to: str, reference: nn.Module | None
+) -> _Plan:
+    """Plan a conversion by the tables, or by the names of a backbone that the file has."""
+    wanted = reference.state_dict() if reference else {}
+    found = find_branch(content, branch, source, wanted)
+    names = found.names
+    if found.own:
+        matched = match(found, wanted)
+        kept = [key for key in found.tensors if key not in matched.aside]
+        target = names if names.keymap is None else _target(names, to)
+        if names.keymap is not None and all(_renamed(key, names, target) for key in kept):
+            return _Plan(found, matched.aside, names, target)
+        # In a few networks, words of wrappers are a part of the names.
+        own = {_bare(without_wrappers(name)): _bare(name) for name in wanted}
+        tensors = {
+            WRAPPER * key.startswith(WRAPPER) + own.get(_bare(key), _bare(key)): found.tensors[key]
+            for key in kept
+        }
+        names = Names(None, "timm", names.wrapped)
+        target = _own_names(cast(nn.Module, reference), to, source)
+        return _Plan(replace(found, tensors=tensors), matched.aside, names, target)
+    aside = [
+        key
+        for key in found.tensors
+        if names.keymap is None or names.to_timm(key) is None
+        if found.layout.is_aside(key)
+    ]
+    return _Plan(found, aside, names, _target(names, to))
+
+
+def _recorded(source: Path, trust: bool) -> nn.Module | None:
+    """Build the backbone whose config a checkpoint records; None if it records none."""
+    try:
+        return MODELS.build(recorded_backbone(source, trust=trust))
+    except InputError:
+        return None
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix(WRAPPER)
+
+
+def _own_names(reference: nn.Module, to: str, source: Path) -> Names:
+    """Return the naming scheme of a backbone that no table covers."""
+    timm = any(key.startswith(WRAPPER) for key in reference.state_dict())
+    plain = type(reference).__module__.startswith("timm.")
+    if to == "timm" and not (timm or plain):
+        raise InputError(
+            f"{source} is not converted: its names are those of mmpretrain's "
+            f"{type(reference).__name__}, for which there is no table of timm's names; use "
+            "--to mmpretrain"
+        )
+    return Names(None, to, wrapped=to == "mmpretrain" and (timm or plain))
+
+
+def _translate(state: Mapping[str, Tensor], source: Names, target: Names) -> dict[str, Tensor]:
+    renamed = {key: _renamed(key, source, target) for key in state}
+    unknown = [key for key, name in renamed.items() if name is None]
+    if unknown:
+        raise InputError(
+            f"not converted ({source}): no rule covers {len(unknown)} of {len(state)} tensors "
+            f"({listing(unknown)}); name the network that they belong to (--model timm:NAME or a "
+            "config), or rename or delete them"
+        )
+    result = {name: state[key] for key, name in renamed.items() if name is not None}
+    if len(result) < len(state):
+        raise InputError(
+            f"not converted ({source}): several tensors would get the same name; delete the "
+            "duplicates"
+        )
+    return result
 
 
 def _renamed(key: str, source: Names, target: Names) -> str | None:
@@ -182,12 +276,12 @@ def _renamed(key: str, source: Names, target: Names) -> str | None:
 
 def _target(source: Names, to: str) -> Names:
     if source.keymap is None:
-        if to == "timm" and source.wrapped:
-            return Names(None, "timm")
+        if source.wrapped:
+            return Names(None, to, wrapped=to == "mmpretrain")
         raise InputError(
             "not converted: the names are those of no architecture in the tables "
-            f"({', '.join(keymap.family for keymap in KEYMAPS)}); mmpretrain's TIMMBackbone loads "
-            f"any timm model without conversion, with or without {WRAPPER}*"
+            f"({', '.join(keymap.family for keymap in KEYMAPS)}); name the network that they "
+            "belong to (--model timm:NAME or a config), whose names need no table"
         )
     if to == "timm":
         return Names(source.keymap, "timm")
@@ -211,9 +305,15 @@ def _write(state: dict[str, Tensor], target: Path, to: str, stated: Preprocessin
     write_whole(target, content)
 
 
-def _prove_inverse(state: Mapping[str, Tensor], names: Names, target: Path) -> None:
-    written = find_branch(read_checkpoint(target), "student", target)
-    back = {_renamed(key, written.names, names): value for key, value in written.tensors.items()}
+def _prove_inverse(plan: _Plan, target: Path, prefix: str) -> None:
+    written = {
+        key.removeprefix(prefix): value
+        for key, value in tensors_of(read_checkpoint(target), target).state.items()
+    }
+    # By the names that a reader recognises.
+    names = plan.target if plan.target.keymap is None else recognise(written)
+    back = {_renamed(key, names, plan.names): value for key, value in written.items()}
+    state = {without_wrappers(key): value for key, value in plan.state.items()}
     wrong: list[str | None] = [
         key for key in state if key not in back or not torch.equal(back[key], state[key])
     ]

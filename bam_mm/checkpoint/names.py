@@ -9,6 +9,13 @@ from functools import cached_property
 WRAPPER = "timm_model."
 """Prefix of timm's model, with timm's names, in ``TIMMBackbone`` of mmpretrain."""
 
+COUNTER = "num_batches_tracked"
+"""Name of the batch counter of BatchNorm, which older checkpoints lack and evaluation ignores."""
+
+INDEX = "relative_position_index"
+"""Name of the index that maps pairs of patches to their bias. It follows from the grid and is not a
+weight."""
+
 
 @dataclass(frozen=True)
 class KeyMap:

@@ -178,8 +178,8 @@ def _timm(name: str, spec: str) -> dict[str, Any]:
 def _torchvision(name: str, spec: str) -> dict[str, Any]:
     from torchvision import models  # Slow to import and rarely needed.
 
-    known = models.list_models(models)
-    if name not in known:
+    if name not in models.list_models():  # With those that you have registered.
+        known = models.list_models(models)
         raise _unknown(spec, name, known, "torchvision.models.list_models()")
     return dict(type="bam_mm.TorchvisionBackbone", model_name=name)
 

@@ -2,7 +2,9 @@
 
 from bam_mm.models.bam import BAM
 from bam_mm.models.caformer import CAFormer
+from bam_mm.models.classifier import ImageClassifier
 from bam_mm.models.dense_backbone import DenseBackbone
+from bam_mm.models.dense_resnet import DenseResNet
 from bam_mm.models.dense_timm import DenseCAFormer, DenseTIMM
 from bam_mm.models.dense_vit import DenseViT
 from bam_mm.models.evaluation_wrapper import EvaluationWrapper
@@ -25,11 +27,13 @@ __all__ = [
     "CAFormer",
     "DenseBackbone",
     "DenseCAFormer",
+    "DenseResNet",
     "DenseTIMM",
     "DenseViT",
     "EvaluationWrapper",
     "FrozenBackboneClassifier",
     "FrozenFeatures",
+    "ImageClassifier",
     "LabelPropagation",
     "MomentumTeacher",
     "MultiViewPreprocessor",

@@ -120,6 +120,19 @@ class BAM(BaseSelfSupervisor):
             f"{'' if self.teacher is None else ' and a teacher'}"
         )
 
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Compute the features of images with the teacher's backbone, as downstream tasks do.
+
+        mmpretrain's ``FeatureExtractor`` and tools call this. The training does not.
+
+        Args:
+            inputs: (N, 3, H, W) normalised images.
+
+        Returns:
+            The outputs of the teacher's backbone; those of the student's without a teacher.
+        """
+        return self.branch("student" if self.teacher is None else "teacher")(inputs)
+
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
         """Compute the loss of a batch.
 

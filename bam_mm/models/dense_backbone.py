@@ -16,11 +16,12 @@ from bam_mm.models.dense_inputs import check_fit, fit_images
 from bam_mm.models.dense_parts import ADDED, DenseMixin
 from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm
+from bam_mm.models.loading import RefusesPretraining
 from bam_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class DenseBackbone(DenseMixin, BaseModule):
+class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
     """A backbone of mmpretrain, mmdet, mmseg or torchvision that outputs maps of several stages.
 
     The network is built unchanged and read through its adapter

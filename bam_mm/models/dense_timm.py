@@ -15,13 +15,14 @@ from bam_mm.models.dense_inputs import check_fit, fit_images
 from bam_mm.models.dense_parts import ADDED, DenseMixin
 from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm, normed
+from bam_mm.models.loading import RefusesPretraining
 from bam_mm.registry import MODELS
 
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
 """Arguments by which networks of timm accept images of any size, in the order of trial."""
 
 
-class _IntermediateMaps(DenseMixin, TIMMBackbone):
+class _IntermediateMaps(DenseMixin, RefusesPretraining, TIMMBackbone):
     """``TIMMBackbone`` that outputs the maps of ``forward_intermediates``."""
 
     timm_model: Any

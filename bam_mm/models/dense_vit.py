@@ -12,6 +12,7 @@ from torch import Tensor
 from bam_mm.errors import InputError
 from bam_mm.models.activation_checkpointing import checkpoint_blocks
 from bam_mm.models.dense_inputs import check_fit, fit_images
+from bam_mm.models.loading import RefusesPretraining
 from bam_mm.registry import MODELS
 
 NORMS = ("none", "last", "all")
@@ -19,7 +20,7 @@ NORMS = ("none", "last", "all")
 
 
 @MODELS.register_module()
-class DenseViT(VisionTransformer):
+class DenseViT(RefusesPretraining, VisionTransformer):
     """mmpretrain's ``VisionTransformer`` that outputs the patch tokens of chosen blocks as maps.
 
     The parameters keep mmpretrain's names. The final LayerNorm always exists, used or not, so that

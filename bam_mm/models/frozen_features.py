@@ -16,6 +16,7 @@ from bam_mm.checkpoint.backbone import LoadReport, load_backbone
 from bam_mm.checkpoint.library_preprocessing import timm_preprocessing
 from bam_mm.checkpoint.preprocessing import IMAGENET
 from bam_mm.errors import InputError
+from bam_mm.models.loading import LoadsBranch
 from bam_mm.models.probe_features import (
     FEATURES,
     build_token_backbone,
@@ -28,7 +29,7 @@ RANDOM = "random"
 
 
 @MODELS.register_module()
-class FrozenFeatures(BaseModel):
+class FrozenFeatures(LoadsBranch, BaseModel):
     """Features of any backbone, for kNN, logistic regression and clustering.
 
     Args:

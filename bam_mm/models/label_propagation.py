@@ -18,6 +18,7 @@ from bam_mm.data.video import FaultyVideo, Video
 from bam_mm.errors import InputError
 from bam_mm.evaluation import first_frame_labels, propagate_video, read_out
 from bam_mm.models.frozen_features import RANDOM, start_untrained
+from bam_mm.models.loading import LoadsBranch
 from bam_mm.models.overlapping_patches import lay_patches_closer
 from bam_mm.models.patch_features import build_map_backbone, feature_map, pixels_per_patch
 from bam_mm.models.video_input import input_size
@@ -28,7 +29,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 @MODELS.register_module()
-class LabelPropagation(BaseModel):
+class LabelPropagation(LoadsBranch, BaseModel):
     """Propagate the objects of the first frame through a video by nearest patches, as DINO does.
 
     The features are extracted once for all settings of ``topk`` and ``n_last_frames``, and

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Mapping
 
 import torch
-from mmpretrain.models import ImageClassifier
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
+from bam_mm.models.classifier import ImageClassifier
 from bam_mm.models.probe_features import (
     FEATURES,
     build_token_backbone,

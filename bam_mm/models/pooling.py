@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bam_mm.errors import InputError
 from bam_mm.registry import MODELS
 
-LAYOUTS = ("NCHW", "NHWC", "NLC", "NCL")
+LAYOUTS = ("NC", "NCHW", "NHWC", "NLC", "NCL")
 """Orders of dimensions: images N, channels C, height H and width W, or tokens L."""
 
 
@@ -19,8 +19,8 @@ class PoolFeatures(nn.Module):
 
     Args:
         layout: Order of the dimensions of the backbone's output, one of :data:`LAYOUTS`. timm's
-            Swin returns ``NHWC``. The adapter of a backbone states it
-            (:meth:`~bam_mm.models.adapters.BackboneAdapter.layout`).
+            Swin returns ``NHWC``; a vector, ``NC``, stays as it is. The adapter of a backbone
+            states it (:meth:`~bam_mm.models.adapters.BackboneAdapter.layout`).
         width: Number of channels that the backbone returns.
         prefix: Number of tokens in front of the patches, which the average leaves out.
         token: Index of the token to take, such as 0 for [CLS]; None averages.
@@ -64,7 +64,7 @@ class PoolFeatures(nn.Module):
         if self.prefix:
             x = x[:, self.prefix :]
         places = [dim for dim in range(1, x.ndim) if dim != channels]
-        return (x.mean(dim=places),)
+        return (x.mean(dim=places) if places else x,)
 
     def extra_repr(self) -> str:
         """Return the settings, for the model's description."""

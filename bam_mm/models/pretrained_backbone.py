@@ -76,7 +76,7 @@ class PretrainedBackbone:
         keep_weights(backbone, self.checkpoint)
         if hasattr(backbone, "_params_init_info"):
             update_init_info(backbone, init_info=f"{NAME}: {report}")
-        folder = _work_folder()
+        folder = work_folder()
         if folder is not None and is_main_process():
             write_proof(folder, report)
         return report
@@ -108,7 +108,7 @@ def keep_weights(backbone: nn.Module, checkpoint: str | Path) -> None:
         cast(Any, backbone).init_cfg = dict(type="Pretrained", checkpoint=str(checkpoint))
 
 
-def _work_folder() -> Path | None:
+def work_folder() -> Path | None:
     """Return the work folder of the runner that writes the current log, None without a runner."""
     for handler in MMLogger.get_current_instance().handlers:
         if isinstance(handler, logging.FileHandler):

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
-from mmpretrain.models import VisionTransformer
+from mmpretrain.models import ResNet, VisionTransformer
 
 from bam_mm.errors import InputError
 from bam_mm.launch.config import import_custom_modules, plain
@@ -94,14 +94,13 @@ def graft(task: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
     both_vit = model_class.__name__ in PLAIN_VITS and issubclass(task_class, VisionTransformer)
     if both_vit and isinstance(grafted.get("arch"), str):
         grafted["arch"] = dict(model_class.arch_zoo[grafted["arch"]])
-    same = (
-        both_vit
-        or model_class is task_class
-        or (
-            (issubclass(task_class, model_class) and is_timm(model_class))
-            and issubclass(task_class, CAFormer) == issubclass(model_class, CAFormer)
-        )
+    derived = (
+        issubclass(task_class, model_class)
+        and (is_timm(model_class) or model_class is ResNet)
+        # A CAFormer takes other arguments than the other networks of timm.
+        and issubclass(task_class, CAFormer) == issubclass(model_class, CAFormer)
     )
+    same = both_vit or model_class is task_class or derived
     if same:
         grafted["type"] = task["type"]
         grafted.update({k: v for k, v in task.items() if k in KEPT})

@@ -74,13 +74,18 @@ def classifier(config: Config, before: Mapping[str, Any]) -> list[str]:
     timm pools of tokens ([CLS] or the mean patch).
     """
     model = config.model
-    backbone, output = _accepting(config, MODELS.build, _raw_output)
+    backbone, whole = _accepting(config, MODELS.build, lambda b, x: b(x))
     adapter = adapter_of(backbone)
+    output = whole[-1] if isinstance(whole, (tuple, list)) and len(whole) else whole
+    if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
+        raise adapter.misfit(output, "a vector, tokens or a map")
     layout = adapter.layout(output)
     width = output.shape[layout.index("C")]
-    if layout == "NC":
+    # mmpretrain's heads take the last of several outputs, and so the last image of a bare tensor.
+    several = isinstance(whole, (tuple, list))
+    if layout == "NC" and several:
         model.pop("neck", None)
-    elif layout == "NCHW":
+    elif layout == "NCHW" and several:
         model.neck = ConfigDict(type="mmpretrain.GlobalAveragePooling")
     else:
         with torch.no_grad():
@@ -181,20 +186,12 @@ def _probed(config: Config, build: Callable[[Mapping], nn.Module]) -> tuple[int,
     return found.shape[1], _inputs(config, {"backbone": {}}, adapter_of(backbone))
 
 
-def _raw_output(backbone: nn.Module, image: Tensor) -> Tensor:
-    output = backbone(image)
-    output = output[-1] if isinstance(output, (tuple, list)) and len(output) else output
-    if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
-        raise adapter_of(backbone).misfit(output, "a vector, tokens or a map")
-    return output
-
-
 def _accepting(
     config: Config,
     build: Callable[[Mapping], nn.Module],
-    run: Callable[[nn.Module, Tensor], Tensor],
+    run: Callable[[nn.Module, Tensor], Any],
     size: tuple[int, int] | None = None,
-) -> tuple[nn.Module, Tensor]:
+) -> tuple[nn.Module, Any]:
     """Build the backbone with settings with which it takes the task's images.
 
     Returns:

@@ -39,6 +39,7 @@ class Family:
         widths: Widths of its stages.
         prefix: Number of tokens in front of the patches.
         cls: Index of the [CLS] token, None for none.
+        idle: Names of the parameters that get no gradient from a classifier.
         stops: Words of the reason for which a task stops, by task.
     """
 
@@ -49,6 +50,7 @@ class Family:
     widths: tuple[int, ...] = ()
     prefix: int = 0
     cls: int | None = None
+    idle: tuple[str, ...] = ()
     stops: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -227,7 +229,7 @@ FAMILIES = [
     ),
     Family("timm-caformer", dict(SMALL), widths=(8, 16, 32, WIDTH)),
     Family("timm-efficientnet", _timm("tf_efficientnet_lite0"), widths=(24, 40, 112, 320)),
-    Family("timm-mobilenet", _timm("mobilenetv3_small_050"), widths=(16, 16, 24, 288)),
+    Family("timm-mobilenet", _timm("mobilenetv3_small_050"), widths=(8, 16, 24, 288)),
     Family(
         "timm-resnet",
         _timm("resnet18", channels=(8, 16, 24, 32), stem_width=8),

@@ -188,33 +188,45 @@ def _sample():
     return DataSample().set_gt_label(0)
 
 
-def test_runner_starts_from_the_teacher_and_keeps_the_proof(tmp_path):
-    backbone = BACKBONES["mmpretrain-vit"]
-    teacher = pretraining_file(tmp_path / "bam.pth", MODELS.build(backbone))
-    runner = Runner(
+def runner(folder, backbone, **options):
+    return Runner(
         model=dict(
-            type="ImageClassifier",
+            type="bam_mm.ImageClassifier",
             data_preprocessor=dict(mean=[0, 0, 0], std=[1, 1, 1], num_classes=2),
-            backbone=dict(
-                backbone,
-                init_cfg=dict(
-                    type="bam_mm.PretrainedBackbone", checkpoint=str(tmp_path / "bam.pth")
-                ),
-            ),
+            backbone=backbone,
             head=dict(type="LinearClsHead", num_classes=2, in_channels=16),
         ),
-        work_dir=str(tmp_path / "run"),
+        work_dir=str(folder),
         train_dataloader=DataLoader(_Images(), collate_fn=_collate, batch_size=2),
-        train_cfg=dict(by_epoch=True, max_epochs=1),
+        train_cfg=dict(by_epoch=True, max_epochs=options.pop("epochs", 1)),
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.0)),
+        default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1)),
         default_scope="mmpretrain",
         custom_hooks=[dict(type="EMAHook")],
+        **options,
     )
-    runner.train()
-    assert_equal(runner.model.backbone, teacher)
+
+
+def test_runner_starts_from_the_teacher_keeps_the_proof_and_resumes(tmp_path):
+    backbone = BACKBONES["mmpretrain-vit"]
+    teacher = pretraining_file(tmp_path / "bam.pth", MODELS.build(backbone))
+    init = dict(type="bam_mm.PretrainedBackbone", checkpoint=str(tmp_path / "bam.pth"))
+    first = runner(tmp_path / "run", dict(backbone, init_cfg=init))
+    first.train()
+    assert_equal(first.model.backbone, teacher)
     proof = json.loads((tmp_path / "run" / PROOF).read_text())
     assert proof["prefix"] == "teacher.backbone."
     assert proof["loaded"] == len(teacher)
+    head = first.model.head.state_dict()
+    second = runner(tmp_path / "run", dict(backbone, init_cfg=init), epochs=2, resume=True)
+    second.train()
+    assert second.epoch == 2
+    assert_equal(second.model.backbone, teacher)
+    assert_equal(second.model.head, head)
+    # mmengine's own loading from the pretraining would take the student.
+    third = runner(tmp_path / "other", backbone, load_from=str(tmp_path / "bam.pth"))
+    with pytest.raises(InputError, match="is one of a pretraining"):
+        third.train()
 
 
 def _collate(items):

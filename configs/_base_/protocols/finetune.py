@@ -8,7 +8,7 @@ max_epochs = 150
 warmup_epochs = 5
 
 model = dict(
-    type="ImageClassifier",
+    type="bam_mm.ImageClassifier",
     head=dict(
         type="LinearClsHead",
         loss=dict(type="LabelSmoothLoss", label_smooth_val=0.1, mode="original"),

@@ -9,7 +9,7 @@ max_epochs = 100
 warmup_epochs = 3
 
 model = dict(
-    type="ImageClassifier",
+    type="bam_mm.ImageClassifier",
     backbone=dict(
         type="VisionTransformer", arch="base", img_size=224, patch_size=16, drop_path_rate=0.1
     ),
