@@ -29,6 +29,7 @@ from bam_mm.launch.data_folders import check_data_folders
 from bam_mm.launch.gpu import warn_of_unused_gpu
 from bam_mm.launch.library_errors import causes, translated
 from bam_mm.launch.loaders import fit_loaders
+from bam_mm.launch.map_widths import check_widths
 from bam_mm.launch.messages import write_any_name
 from bam_mm.launch.samplers import move_to_samplers
 from bam_mm.registry import STRATEGIES
@@ -199,6 +200,7 @@ def build_runner(config: Config) -> Runner:
     with user_errors_unwrapped(config):
         flexible = "runner_type" in config
         runner = RUNNERS.build(config) if flexible else Runner.from_cfg(config)
+    check_widths(config, runner.model)
     for handler in runner.logger.handlers:
         write_any_name(getattr(handler, "stream", None))
     return runner

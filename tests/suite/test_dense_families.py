@@ -15,9 +15,11 @@ from bam_mm.checkpoint.sources import BackboneSource
 from bam_mm.launch.config import load_config
 from bam_mm.launch.paths import find_config
 from bam_mm.registry import MODELS
+from bam_mm.suite.definitions import load_suite
 from bam_mm.suite.fitting import fit
 from bam_mm.suite.models import Model
-from tests.models.families import FAMILIES, TIMM
+from bam_mm.suite.planning import Settings, plan
+from tests.models.families import ARCH, FAMILIES, TIMM
 from tests.models.families import _small as small_torchvision
 
 pytestmark = pytest.mark.slow
@@ -138,3 +140,54 @@ def test_a_training_step_and_a_prediction(family, task):
 def test_what_cannot_work_stops_with_a_reason(backbone, message):
     with pytest.raises(InputError, match=message):
         fitted("seg", backbone)
+
+
+@pytest.mark.parametrize(
+    "name, variant, stages, first",
+    [
+        ("timm-swin", "layernorm", [0, 1, 2, 3], "bam_mm.DenseTIMM"),
+        ("mmpretrain-convnext", "layernorm", [0, 1, 2, 3], "bam_mm.DenseBackbone"),
+        ("timm-resnet", "cnn", [1, 2, 3, 4], "bam_mm.DenseTIMM"),
+        ("timm-dinov3", "vit", [3, 5, 7, 11], "bam_mm.DenseTIMM"),
+    ],
+)
+def test_the_protocol_of_a_family_in_the_suite_of_the_paper(name, variant, stages, first, tmp_path):
+    [family] = [family for family in FAMILIES if family.name == name]
+    backbone = {**family.config, **(dict(depth=12) if variant == "vit" else {})}
+    model = Model("m", "m", BackboneSource("spec", "random", backbone, None), "")
+    suite = load_suite("paper")
+    tasks = [task for task in suite.tasks if task.name in ("det", "seg")]
+    runs = plan(suite, tasks, [model], [0], Settings(tmp_path))
+    assert [run.variant for run in runs] == [variant] * 2
+    for run in runs:
+        config = load_config(run.task.config[variant])
+        fit(config, model)
+        dense = config.model.backbone
+        assert (dense.type, list(dense.stages)) == (first, stages)
+        assert dense.get("sync_bn", False) == (variant == "cnn")
+        column = "all" if run.task.name == "seg" else None
+        norms = {"layernorm": "added", "cnn": None, "vit": column}
+        assert dense.get("norm") == norms[variant]
+
+
+def test_a_deeper_vit_has_the_same_relative_depths():
+    """ViT-L's maps are those of BEiT-L in mmseg, and not of the first half of the network."""
+    deep = dict(type="mmpretrain.VisionTransformer", arch={**ARCH, "num_layers": 24}, patch_size=16)
+    config = load_config(find_config("det/vit-base-p16_cascade-mask-rcnn_8xb2-amp-12e_coco"))
+    lines = fit(config, Model("m", "m", BackboneSource("spec", "random", deep, None), ""))
+    assert list(config.model.backbone.blocks) == [7, 11, 15, 23]
+    assert any("[3, 5, 7, 11] of 12 -> [7, 11, 15, 23] of 24" in line for line in lines)
+
+
+def test_strides_of_14_px_patches_reach_anchors_and_roi_poolings():
+    [family] = [family for family in FAMILIES if family.name == "timm-dinov2-registers"]
+    config, lines, _ = fitted("det", backbone_of(family))
+    model = config.model
+    assert model.rpn_head.anchor_generator.strides == [3.5, 7, 14, 28]
+    for extractor in (model.roi_head.bbox_roi_extractor, model.roi_head.mask_roi_extractor):
+        assert extractor.featmap_strides == [3.5, 7, 14, 28]
+    assert model.neck[0].rescales == [4, 2, 1, 0.5] and model.neck[0].embed_dim == 24
+    assert "images are padded at the right and bottom to multiples of 14 px" in " ".join(lines)
+    config, lines, _ = fitted("seg", backbone_of(family))
+    assert config.model.backbone.fit_input == "resize"
+    assert "images are enlarged bicubically to multiples of 14 px" in " ".join(lines)
