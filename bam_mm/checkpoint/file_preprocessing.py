@@ -86,6 +86,8 @@ def model_preprocessing(
     if index_name:
         return index_preprocessing(index_name)
     backbone = backbone or {}
+    # bam_mm.DenseBackbone holds the config of its network.
+    backbone = backbone.get("network", backbone)
     return timm_preprocessing(backbone) or torchvision_preprocessing(backbone, checkpoint)
 
 
