@@ -73,7 +73,7 @@ def classifier(config: Config, before: Mapping[str, Any]) -> list[str]:
     The classifier gets what the backbone returns: a vector as it is, the mean of a map, or what
     timm pools of tokens ([CLS] or the mean patch).
     """
-    model = config.model
+    model, own = config.model, dict(config.model.backbone)
     backbone, whole = _accepting(config, MODELS.build, lambda b, x: b(x))
     adapter = adapter_of(backbone)
     output = whole[-1] if isinstance(whole, (tuple, list)) and len(whole) else whole
@@ -96,7 +96,8 @@ def classifier(config: Config, before: Mapping[str, Any]) -> list[str]:
             token = adapter.cls_index if takes_token else None
             model.neck.update(prefix=adapter.prefix_tokens, token=token)
     model.head.in_channels = width
-    return [*_inputs(config, before, adapter), *_weight_decay(config, backbone)]
+    rate = before["backbone"].get("drop_path_rate")
+    return [*_inputs(config, own, adapter, rate), *_weight_decay(config, backbone)]
 
 
 def label_propagation(config: Config, before: Mapping[str, Any]) -> list[str]:
@@ -168,8 +169,8 @@ def is_transformer(backbone: nn.Module) -> bool:
 
 def _probed(config: Config, build: Callable[[Mapping], nn.Module]) -> tuple[int, list[str]]:
     """Choose feature and blocks that the backbone has, and return the width of the feature."""
-    model = config.model
-    adapter = adapter_of(build(model.backbone))
+    model, own = config.model, dict(config.model.backbone)
+    adapter = adapter_of(build(own))
     feature = model.get("feature", "cls")
     if feature.startswith("cls") and adapter.cls_index is None:
         model.feature = feature = "mean"
@@ -183,7 +184,7 @@ def _probed(config: Config, build: Callable[[Mapping], nn.Module]) -> tuple[int,
         raise InputError(
             f"its feature has shape {tuple(found.shape)} instead of one vector per image"
         )
-    return found.shape[1], _inputs(config, {"backbone": {}}, adapter_of(backbone))
+    return found.shape[1], _inputs(config, own, adapter_of(backbone))
 
 
 def _accepting(
@@ -245,13 +246,14 @@ def _takes_img_size(backbone: nn.Module) -> bool:
     return "img_size" in inspect.signature(type(model).__init__).parameters
 
 
-def _inputs(config: Config, before: Mapping[str, Any], adapter: BackboneAdapter) -> list[str]:
-    """Describe what happens to the size of the images, and to drop path."""
+def _inputs(
+    config: Config, own: Mapping[str, Any], adapter: BackboneAdapter, rate: float | None = None
+) -> list[str]:
+    """Describe what happens to the size of the images, and to the drop path of the config."""
     height, width = task_image(config).shape[2:]
     notes = [adapter.padded(height, width)]
-    if adapter.sizes.fixed == (height, width):
+    if config.model.backbone.get("img_size") != own.get("img_size"):
         notes.append(f"the backbone is built for images of {width}x{height} pixels")
-    rate = before["backbone"].get("drop_path_rate")
     if rate and config.model.backbone.get("drop_path_rate") != rate:
         notes.append(f"no drop path ({rate} in the config): the backbone does not have it")
     return [note for note in notes if note]
