@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 
 from bam_mm.checkpoint import forbid_unpickling
 from bam_mm.checkpoint.geometry import kind_of
-from bam_mm.distributed import start_on_cpu
+from bam_mm.distributed import start_on_cpu, unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.launch.backends import check_backends
 from bam_mm.launch.build_errors import check_keys, check_scope, explain
@@ -32,6 +32,7 @@ from bam_mm.launch.loaders import fit_loaders
 from bam_mm.launch.map_widths import check_widths
 from bam_mm.launch.messages import write_any_name
 from bam_mm.launch.samplers import move_to_samplers
+from bam_mm.models.pretrained_backbone import check_initialisers
 from bam_mm.registry import STRATEGIES
 
 
@@ -181,7 +182,8 @@ def build_runner(config: Config) -> Runner:
         The runner.
 
     Raises:
-        InputError: If something in the config or the data is wrong.
+        InputError: If something in the config or the data is wrong, or an initialiser is at a
+            place where it is not called.
     """
     forbid_unpickling()
     check_backends(config)
@@ -201,6 +203,7 @@ def build_runner(config: Config) -> Runner:
         flexible = "runner_type" in config
         runner = RUNNERS.build(config) if flexible else Runner.from_cfg(config)
     check_widths(config, runner.model)
+    check_initialisers(unwrap_model(runner.model))
     for handler in runner.logger.handlers:
         write_any_name(getattr(handler, "stream", None))
     return runner

@@ -18,6 +18,10 @@ from bam_mm.registry import WEIGHT_INITIALIZERS
 
 NAME = "PretrainedBackbone"
 
+READS_ITSELF = ("SwinTransformer", "PyramidVisionTransformer", "PyramidVisionTransformerV2")
+"""Classes of mmdet and mmseg that read ``init_cfg`` themselves instead of passing it to mmengine,
+and then load the file by themselves, whatever the type."""
+
 
 @WEIGHT_INITIALIZERS.register_module(name=NAME)
 class PretrainedBackbone:
@@ -31,9 +35,9 @@ class PretrainedBackbone:
             type='mmdet.ResNet', depth=50,
             init_cfg=dict(type='bam_mm.PretrainedBackbone', checkpoint='bam.pth'))
 
-    Classes that read ``init_cfg`` themselves instead of passing it to mmengine (mmdet's and mmseg's
-    ``SwinTransformer``, mmdet's ``PyramidVisionTransformer``) do not call any initialiser but
-    ``Pretrained``. For them, write it in the model.
+    mmdet's and mmseg's ``SwinTransformer`` and mmdet's ``PyramidVisionTransformer`` read their
+    ``init_cfg`` themselves, whatever its type. For them, write it in the model
+    (:func:`check_initialisers`).
 
     The report is logged, and also written to the work folder of a run
     (:func:`~bam_mm.checkpoint.proof.write_proof`).
@@ -106,6 +110,37 @@ def keep_weights(backbone: nn.Module, checkpoint: str | Path) -> None:
             cast(Any, module).is_init = True
     if hasattr(backbone, "init_cfg"):
         cast(Any, backbone).init_cfg = dict(type="Pretrained", checkpoint=str(checkpoint))
+
+
+def check_initialisers(model: object) -> None:
+    """Check that every ``PretrainedBackbone`` in a model is at a place where mmengine calls it.
+
+    Args:
+        model: Model that is built but not initialised; what is no module is not checked.
+
+    Raises:
+        InputError: If it is in a backbone whose class reads ``init_cfg`` itself and would load the
+            tensors that fit, which are those of the student.
+    """
+    for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
+        config = getattr(module, "init_cfg", None)
+        configs = [config] if isinstance(config, dict) else config or []
+        if _reads_itself(type(module)) and any(_is_ours(each) for each in configs):
+            raise InputError(
+                f"model.{name}.init_cfg: {type(module).__name__} reads it itself and would load "
+                "what fits, the student; write the same init_cfg in model instead"
+            )
+
+
+def _is_ours(config: Any) -> bool:
+    return str(config.get("type")).endswith(NAME)
+
+
+def _reads_itself(kind: type) -> bool:
+    return any(
+        base.__name__ in READS_ITSELF and base.__module__.startswith(("mmdet.", "mmseg."))
+        for base in kind.__mro__
+    )
 
 
 def work_folder() -> Path | None:

@@ -1,12 +1,13 @@
 """The initialiser ``bam_mm.PretrainedBackbone`` for backbones of mmpretrain, mmdet and mmseg."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModule
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, WEIGHT_INITIALIZERS, init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader
 import bam_mm  # noqa: F401
 from bam_mm.checkpoint import PROOF
 from bam_mm.errors import InputError
+from bam_mm.models.pretrained_backbone import check_initialisers
 from tests.models import small_caformer  # noqa: F401
 
 _VIT = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=32)
@@ -75,7 +77,7 @@ BACKBONES = {
     ),
 }
 
-READS_INIT_CFG_ITSELF = {"mmdet-swin"}
+READ_INIT_CFG_THEMSELVES = {"mmdet-swin"}
 
 
 class Model(BaseModule):
@@ -115,11 +117,14 @@ def test_initialised_backbone_is_the_teacher_of_the_file(tmp_path, name, place):
     teacher = pretraining_file(tmp_path / "bam.pth", MODELS.build(config))
     init = ConfigDict(type="bam_mm.PretrainedBackbone", checkpoint=str(tmp_path / "bam.pth"))
     if place == "backbone":
-        if name in READS_INIT_CFG_ITSELF:
-            pytest.skip("this class reads init_cfg itself")
         model = Model(ConfigDict(config, init_cfg=init))
+        if name in READ_INIT_CFG_THEMSELVES:
+            with pytest.raises(InputError, match=r"write the same init_cfg in model instead"):
+                check_initialisers(model)
+            return
     else:
         model = Model(config, init_cfg=init)
+    check_initialisers(model)
     model.init_weights()
     assert_equal(model.backbone, teacher)
     model.init_weights()
@@ -231,3 +236,13 @@ def test_runner_starts_from_the_teacher_keeps_the_proof_and_resumes(tmp_path):
 
 def _collate(items):
     return {key: [item[key] for item in items] for key in items[0]}
+
+
+def test_the_config_of_the_documentation(tmp_path):
+    page = (Path(__file__).resolve().parents[2] / "docs/checkpoints.md").read_text()
+    section = page.partition("## A backbone in your own config")[2]
+    (tmp_path / "config.py").write_text(section.partition("```python\n")[2].partition("```")[0])
+    backbone = Config.fromfile(tmp_path / "config.py").model.backbone
+    init = backbone.pop("init_cfg")
+    assert backbone.type == "ResNet" and init.keys() == {"type", "checkpoint", "branch"}
+    assert WEIGHT_INITIALIZERS.build(init).branch == "teacher"
