@@ -117,10 +117,21 @@ def _takes(kind: Any, argument: str) -> bool:
 
 
 def family_of(model: Model) -> str:
-    """Return the family of a model's backbone, see :data:`~bam_mm.suite.definitions.FAMILIES`."""
+    """Return the family of a model's backbone, see :data:`~bam_mm.suite.definitions.FAMILIES`.
+
+    Raises:
+        InputError: If the library does not build the backbone.
+    """
     init_default_scope("mmpretrain")
     import_module("bam_mm")
-    backbone = MODELS.build(dict(model.source.config))
+    config = dict(model.source.config)
+    try:
+        backbone = MODELS.build(config)
+    except (AssertionError, TypeError) as error:
+        raise InputError(
+            f"{model.name}: {config['type']} does not build {config.get('model_name', 'it')} "
+            f"({type(error).__name__}: {error}); choose another model, see docs/backbones.md"
+        ) from error
     if is_transformer(backbone):
         return "vit"
     return "cnn" if has_batch_norm(backbone) else "layernorm"

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import (
     ConvNeXt,
+    ResNet,
     SwinTransformer,
     VisionTransformer,
     list_models,
 )
 from torchvision.models._api import register_model
 from torchvision.models.convnext import CNBlockConfig
+from torchvision.models.resnet import BasicBlock
 
 from bam_mm.registry import MODELS
 from tests.models.small_caformer import SMALL, WIDTH
@@ -106,6 +108,9 @@ _small(
         **k,
     ),
 )
+
+
+_small("bam_mm_test_resnet", lambda **k: ResNet(BasicBlock, [1, 1, 1, 1], **k))
 
 
 @MODELS.register_module()
@@ -302,7 +307,7 @@ FAMILIES = [
     ),
     Family(
         "torchvision-resnet",
-        dict(type=TORCHVISION, model_name="resnet18"),
+        dict(type=TORCHVISION, model_name="bam_mm_test_resnet"),
         widths=(64, 128, 256, 512),
     ),
     Family(

@@ -249,6 +249,7 @@ def test_stages_are_counted_by_stride(case):
     assert [given[stage.place] for stage in kept] == list(wanted)
 
 
+@pytest.mark.slow
 def test_one_network_has_one_stage_in_every_library():
     torch.manual_seed(0)
     timms = build_map_backbone(dict(type="mmpretrain.TIMMBackbone", model_name="resnet18"), 2)

@@ -173,10 +173,12 @@ def test_patches_of_14_pixels():
 
 
 def test_a_stage_that_is_too_coarse_is_exchanged():
-    # LeViT's maps have strides 16, 32 and 64; stage 2 would have patches of 64 pixels.
-    family = BY_NAME["own-maps"]
-    _, config, notes = fitted(VIDEO["cnn"], family)
-    assert config.model.stage == 1 and "stage: 2 -> 1" in notes
+    # EfficientViT's maps have strides 16, 32 and 64; stage 2 would have patches of 64 pixels.
+    config = load_config(VIDEO["cnn"])
+    backbone = dict(type="mmpretrain.TIMMBackbone", model_name="efficientvit_m0")
+    notes = fit(config, model_of(backbone))
+    assert config.model.stage == 0 and "stage: 2 -> 0" in notes
+    assert notes[-1].endswith("one vector for 16x16 pixels of the input")
 
 
 def test_groups_without_weight_decay_cover_the_tokens_of_every_library():
@@ -208,6 +210,11 @@ def test_a_probe_of_class_attention_takes_one_block():
     assert config.model.blocks == 1 and "blocks: 4 -> 1" in notes
     assert "the backbone is built for images of 48x48 pixels" in notes
     assert config.model.head.in_channels == 24
+
+
+def test_a_model_whose_pooling_cannot_be_removed_stops():
+    with pytest.raises(InputError, match=r"does not build coat_lite_tiny \(AssertionError: Only"):
+        family_of(model_of(dict(type="mmpretrain.TIMMBackbone", model_name="coat_lite_tiny")))
 
 
 def test_random_weights_of_a_family_differ_by_seed():
