@@ -204,12 +204,14 @@ def test_groups_without_weight_decay_cover_the_tokens_of_every_library():
             assert (id(parameter) in decayed) != exempt, key
 
 
-def test_a_probe_of_class_attention_takes_one_block():
+def test_a_probe_takes_the_blocks_that_there_are():
     options = {"model.blocks": 4, "model.feature": "cls"}
     _, config, notes = fitted(LINEAR, BY_NAME["timm-cait"], **options)
     assert config.model.blocks == 1 and "blocks: 4 -> 1" in notes
     assert "the backbone is built for images of 48x48 pixels" in notes
     assert config.model.head.in_channels == 24
+    _, config, notes = fitted(LINEAR, BY_NAME["own-tokens"], **options)
+    assert config.model.blocks == 1 and config.model.head.in_channels == 6
 
 
 def test_a_model_whose_pooling_cannot_be_removed_stops():

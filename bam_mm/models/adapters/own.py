@@ -39,6 +39,11 @@ class OwnAdapter(BackboneAdapter):
         """Number of tokens in front of the patches, as the module states it."""
         return int(getattr(self.backbone, "num_extra_tokens", 0))
 
+    @cached_property
+    def token_blocks(self) -> int:
+        """Number of outputs with tokens, measured once on a small black image."""
+        return sum(x.ndim == 3 for x in measured(self, self._outputs)[0])
+
     @property
     def sizes(self) -> InputSizes:
         """Unknown: the module itself reports a size that it does not take."""
