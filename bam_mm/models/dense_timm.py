@@ -157,7 +157,11 @@ class DenseCAFormer(_IntermediateMaps, CAFormer):
 
 
 def _patch_size(model: nn.Module) -> int:
-    patch = getattr(getattr(model, "patch_embed", None), "patch_size", 1)
+    embed = getattr(model, "patch_embed", None)
+    projection = getattr(embed, "proj", None)
+    if isinstance(projection, nn.Conv2d):
+        return projection.stride[0]  # Patches may overlap, as in PVT.
+    patch = getattr(embed, "patch_size", 1)
     return max(patch) if isinstance(patch, (tuple, list)) else int(patch)
 
 

@@ -171,6 +171,11 @@ def test_patches_of_14_pixels(config):
         build(**config, fit_input="crop")
 
 
+def test_overlapping_patches_have_the_stride_of_their_convolution():
+    model = build(type="bam_mm.DenseTIMM", model_name="pvt_v2_b0")
+    assert (model.patch_size, model.strides, model.only_size) == (4, [4, 8, 16, 32], None)
+
+
 def test_modes_of_batch_norm_and_of_a_frozen_network():
     resnet = {**BY_NAME["timm-efficientnet"].config, "type": "bam_mm.DenseTIMM"}
     model = build(**resnet, norm_eval=True).train()
