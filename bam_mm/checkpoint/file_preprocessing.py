@@ -7,7 +7,8 @@ It is found in this order:
 2. in the code of the method that wrote the checkpoint (DINO, MoCo v3, MAE, BAM, CLIP),
 3. in ``preprocessor_config.json``, which Hugging Face's models have beside their weights,
 4. in mmpretrain's model index, for a model that is named after it,
-5. in timm's ``pretrained_cfg``, for a model of timm.
+5. in timm's ``pretrained_cfg``, for a model of timm, or in the transforms that torchvision
+   publishes with the weights of a model.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from bam_mm.checkpoint.library_preprocessing import (
 from bam_mm.checkpoint.preprocessing import IMAGENET, Preprocessing, from_facts
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.checkpoint.recorded_config import parse_settings
+from bam_mm.checkpoint.torchvision_preprocessing import torchvision_preprocessing
 from bam_mm.errors import InputError
 
 RECORD = "preprocessing"
@@ -83,7 +85,10 @@ def model_preprocessing(
         return recorded
     if index_name:
         return index_preprocessing(index_name)
-    return timm_preprocessing(backbone or {})
+    backbone = backbone or {}
+    # bam_mm.DenseBackbone holds the config of its network.
+    backbone = backbone.get("network", backbone)
+    return timm_preprocessing(backbone) or torchvision_preprocessing(backbone, checkpoint)
 
 
 def checkpoint_preprocessing(

@@ -50,7 +50,8 @@ _ASIDE = (
     r"(n_averaged|steps?|updates|num_updates|initted|decay)$",
 )
 _HEADS = (r"head\.(?!norm\.)", r"fc\.", r"proj_head\.", r"pred_head\.")
-_PLAIN = (r"head\.(?!norm\.)", r"head_dist\.", r"fc\.")
+# torchvision's ConvNeXt and MobileNetV3 have layers of the backbone in front of the last one.
+_PLAIN = (r"head\.(?!norm\.)", r"head_dist\.", r"fc\.", r"classifier\.\d+\.(weight|bias)$")
 
 MMENGINE_EMA = Layout(
     name="mmengine with EMAHook",

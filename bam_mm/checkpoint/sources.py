@@ -20,8 +20,8 @@ from bam_mm.errors import InputError
 from bam_mm.registry import MODELS
 
 FORMS = (
-    "timm:NAME, timm:NAME@PATH, mmpretrain:NAME@PATH, bam:PATH, bam:PATH@student, random:NAME, "
-    "random:timm:NAME, random:bam:PATH"
+    "timm:NAME, timm:NAME@PATH, torchvision:NAME@PATH, mmpretrain:NAME@PATH, bam:PATH, "
+    "bam:PATH@student, random:NAME, random:timm:NAME, random:torchvision:NAME, random:bam:PATH"
 )
 
 _MOCO_VIT = dict(type="mmpretrain.MoCoV3ViT", img_size=224, patch_size=16)
@@ -51,7 +51,7 @@ class BackboneSource:
 
     Attributes:
         spec: Short name from which this source was parsed.
-        kind: ``timm``, ``mmpretrain``, ``bam`` or ``random``.
+        kind: ``timm``, ``torchvision``, ``mmpretrain``, ``bam`` or ``random``.
         config: Config of the backbone, for the registry.
         path: Path of the weights, None for random weights.
         branch: Branch of the checkpoint, ``teacher`` or ``student``.
@@ -86,12 +86,13 @@ def parse_backbone(spec: str, *, trust: bool = False) -> BackboneSource:
 
     - ``timm:NAME@PATH``: a timm model in mmpretrain's ``TIMMBackbone``, with weights from a file.
       Without a path, the weights are taken from the Hugging Face cache of this machine.
+    - ``torchvision:NAME@PATH``: a classification model of torchvision, with weights from a file.
     - ``mmpretrain:NAME@PATH``: the backbone of a model in mmpretrain's index, or one of
       ``ARCHITECTURES``.
     - ``bam:PATH``, ``bam:PATH@student``: a checkpoint of this package, which contains the config of
       its backbone.
-    - ``random:NAME``, ``random:timm:NAME``, ``random:bam:PATH``: the same architectures with random
-      weights.
+    - ``random:NAME``, ``random:timm:NAME``, ``random:torchvision:NAME``, ``random:bam:PATH``: the
+      same architectures with random weights.
 
     Args:
         spec: Short name of the backbone.
@@ -115,21 +116,22 @@ def parse_backbone(spec: str, *, trust: bool = False) -> BackboneSource:
             path = rest.removeprefix("bam:")
             return BackboneSource(spec, kind, recorded, None, recorded_in=Path(path))
         inner, _, name = rest.rpartition(":")
-        if inner not in ("", "timm", "mmpretrain"):
+        if inner not in ("", *_LIBRARIES):
             raise InputError(f"backbone {spec!r}: write one of {FORMS}")
-        config = (_timm if inner == "timm" else _listed)(name, spec)
-        listed = "" if inner == "timm" else _index_name(name)
+        config = _LIBRARIES[inner or "mmpretrain"](name, spec)
+        listed = _index_name(name) if inner in ("", "mmpretrain") else ""
         return BackboneSource(spec, kind, config, None, index_name=listed)
     name, at, path = rest.partition("@")
-    if kind not in ("timm", "mmpretrain") or not name or (at and not path):
+    if kind not in _LIBRARIES or not name or (at and not path):
         raise InputError(f"backbone {spec!r}: write one of {FORMS}")
-    config = (_timm if kind == "timm" else _listed)(name, spec)
-    if not path and kind == "mmpretrain":
+    config = _LIBRARIES[kind](name, spec)
+    if not path and kind != "timm":
+        untrained = name if kind == "mmpretrain" else f"{kind}:{name}"
         raise InputError(
             f"backbone {spec!r} needs its weights, nothing is downloaded: pass the file "
-            f"(mmpretrain:{name}@PATH), or use random weights (random:{name})"
+            f"({kind}:{name}@PATH), or use random weights (random:{untrained})"
         )
-    listed = "" if kind == "timm" else _index_name(name)
+    listed = _index_name(name) if kind == "mmpretrain" else ""
     file = Path(path) if path else _cached(name, spec)
     return BackboneSource(spec, kind, config, file, index_name=listed)
 
@@ -173,6 +175,15 @@ def _timm(name: str, spec: str) -> dict[str, Any]:
     return dict(type="mmpretrain.TIMMBackbone", model_name=name)
 
 
+def _torchvision(name: str, spec: str) -> dict[str, Any]:
+    from torchvision import models  # Slow to import and rarely needed.
+
+    if name not in models.list_models():  # With those that you have registered.
+        known = models.list_models(models)
+        raise _unknown(spec, name, known, "torchvision.models.list_models()")
+    return dict(type="bam_mm.TorchvisionBackbone", model_name=name)
+
+
 def _listed(name: str, spec: str) -> dict[str, Any]:
     if name in ARCHITECTURES:
         return dict(ARCHITECTURES[name])
@@ -189,6 +200,9 @@ def _listed(name: str, spec: str) -> dict[str, Any]:
     if "." not in config["type"]:
         config["type"] = f"mmpretrain.{config['type']}"
     return config
+
+
+_LIBRARIES = {"timm": _timm, "torchvision": _torchvision, "mmpretrain": _listed}
 
 
 def _index_name(name: str) -> str:

@@ -30,6 +30,7 @@ from bam_mm.launch.data_folders import check_data_folders
 from bam_mm.launch.gpu import warn_of_unused_gpu
 from bam_mm.launch.library_errors import causes, translated
 from bam_mm.launch.loaders import fit_loaders
+from bam_mm.launch.map_widths import check_widths
 from bam_mm.launch.messages import write_any_name
 from bam_mm.launch.samplers import move_to_samplers
 from bam_mm.models.pretrained_backbone import check_initialisers
@@ -90,6 +91,8 @@ def fit_processes_to_machine(config: Config) -> None:
         if kind_of(strategy) == "DDPStrategy":
             config.strategy = {"model_wrapper": wrapper, **strategy}
     converted = config.pop("sync_bn", None)  # mmengine converts every BatchNorm of the model.
+    # Backbones of this package convert their own.
+    converted = replace(config.get("model"), ["sync_bn"], lambda _: False) or converted
     named = replace(config.get("model"), ["type"], lambda kind: "BN" if kind == "SyncBN" else kind)
     if converted or named:
         print_log(
@@ -200,6 +203,7 @@ def build_runner(config: Config) -> Runner:
     with user_errors_unwrapped(config):
         flexible = "runner_type" in config
         runner = RUNNERS.build(config) if flexible else BriefRunner.from_cfg(config)
+    check_widths(config, runner.model)
     check_initialisers(unwrap_model(runner.model))
     for handler in runner.logger.handlers:
         write_any_name(getattr(handler, "stream", None))

@@ -3,6 +3,7 @@
 from bam_mm.models.bam import BAM
 from bam_mm.models.caformer import CAFormer
 from bam_mm.models.classifier import ImageClassifier
+from bam_mm.models.dense_backbone import DenseBackbone
 from bam_mm.models.dense_resnet import DenseResNet
 from bam_mm.models.dense_timm import DenseCAFormer, DenseTIMM
 from bam_mm.models.dense_vit import DenseViT
@@ -12,16 +13,19 @@ from bam_mm.models.full_precision import ToFloat32
 from bam_mm.models.head import BAMHead
 from bam_mm.models.label_propagation import LabelPropagation
 from bam_mm.models.linear_probe import FrozenBackboneClassifier
+from bam_mm.models.pooling import PoolFeatures
 from bam_mm.models.preprocessor import MultiViewPreprocessor
 from bam_mm.models.pretrained_backbone import PretrainedBackbone
 from bam_mm.models.projector import BAMProjector
 from bam_mm.models.teacher import MomentumTeacher, momentum_at
+from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 
 __all__ = [
     "BAM",
     "BAMHead",
     "BAMProjector",
     "CAFormer",
+    "DenseBackbone",
     "DenseCAFormer",
     "DenseResNet",
     "DenseTIMM",
@@ -33,7 +37,9 @@ __all__ = [
     "LabelPropagation",
     "MomentumTeacher",
     "MultiViewPreprocessor",
+    "PoolFeatures",
     "PretrainedBackbone",
     "ToFloat32",
+    "TorchvisionBackbone",
     "momentum_at",
 ]

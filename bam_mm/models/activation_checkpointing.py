@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,20 +56,21 @@ class _Recomputed:
         # A forward that already replaces the class's own, such as a compiled one.
         self.inner = vars(block).get("forward")
 
-    def __call__(self, *args: Tensor) -> Tensor:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
-            return self._forward(*args)
+            return self._forward(*args, **kwargs)
         return checkpoint(
             self._forward,
             *args,
+            **kwargs,
             use_reentrant=False,
             context_fn=lambda: (nullcontext(), _held_statistics(self.block)),
         )
 
-    def _forward(self, *args: Tensor) -> Tensor:
+    def _forward(self, *args: Any, **kwargs: Any) -> Any:
         if self.inner is not None:
-            return self.inner(*args)
-        return type(self.block).forward(self.block, *args)
+            return self.inner(*args, **kwargs)
+        return type(self.block).forward(self.block, *args, **kwargs)
 
 
 @contextmanager

@@ -3,63 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmpretrain.models import TIMMBackbone
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
-from bam_mm.models.activation_checkpointing import checkpoint_blocks
+from bam_mm.models.adapters import adapter_of
 from bam_mm.models.caformer import CAFormer
+from bam_mm.models.dense_inputs import check_fit, fit_images
+from bam_mm.models.dense_parts import ADDED, DenseMixin
+from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm, normed
 from bam_mm.models.loading import RefusesPretraining
 from bam_mm.registry import MODELS
 
+ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+"""Arguments by which networks of timm accept images of any size, in the order of trial."""
 
-class _IntermediateMaps(RefusesPretraining, TIMMBackbone):
+
+class _IntermediateMaps(DenseMixin, RefusesPretraining, TIMMBackbone):
     """``TIMMBackbone`` that outputs the maps of ``forward_intermediates``."""
+
+    timm_model: Any
 
     def __init__(
         self,
-        *args,
-        stages: Sequence[int] = (0, 1, 2, 3),
+        model_name: str,
+        *,
+        stages: Sequence[int] | None = None,
         norm: str = "none",
+        fit_input: str = "pad",
         activation_checkpointing: bool = False,
         frozen: bool = False,
+        norm_eval: bool = False,
+        sync_bn: bool = False,
         **kwargs,
     ) -> None:
-        check_norm(norm)
-        super().__init__(*args, **kwargs)
-        model = self.timm_model
-        if not hasattr(model, "forward_intermediates"):
-            raise InputError(
-                f"backbone.model_name: timm's {type(model).__name__} has no intermediate maps "
-                "(forward_intermediates); choose another model"
-            )
-        check_blocks(stages, len(model.feature_info), what="stages")
-        self.stages, self.norm = list(stages), norm
-        final = _final_norm(model)
-        if final is None and norm != "none":
-            raise InputError(
-                f"backbone.norm={norm!r}: timm's {type(model).__name__} has no final norm; set "
-                "it to 'none'"
-            )
-        if norm == "all" and not hasattr(model, "blocks"):
-            raise InputError(
-                f"backbone.norm='all': the final norm of {type(model).__name__} only fits the "
-                "width of the last stage; choose 'none' or 'last'"
-            )
-        if final is not None:
-            final.requires_grad_(norm != "none")
-        if activation_checkpointing:
-            checkpoint_blocks(self)
-        self.frozen = frozen
-        if frozen:
-            self.requires_grad_(False)
+        check_norm(norm, (ADDED,))
+        check_fit(fit_input)
+        self._build(model_name, **kwargs)
+        self.name = model_name
+        known = adapter_of(self)
+        chosen = [stage.place for stage in default_stages(known.stages)]
+        self.stages = chosen if stages is None else list(stages)
+        check_blocks(self.stages, len(self.timm_model.feature_info), what="stages")
+        self.norm, self.fit_input = norm, fit_input
+        self.has_final_norm = _final_norm(self.timm_model) is not None
+        self._check_norm()
+        column = is_column(known.strides)
+        self.patch_size = known.strides[0] if column else _patch_size(self.timm_model)
+        # With added norms, a map before the last stage has a LayerNorm of its own.
+        self.ends = norm != ADDED or self.stages[-1] == known.stages[-1].place
+        self.trace(_native_size(self.timm_model))
+        if norm == ADDED:
+            self.add_norms(_final_norm(self.timm_model) if self.ends else None)
+        self.switch(activation_checkpointing, frozen, norm_eval, sync_bn)
 
-    def train(self, mode: bool = True) -> nn.Module:
-        """Set the mode; a frozen backbone stays in evaluation mode."""
-        super().train(mode and not self.frozen)
-        return self
+    def _build(self, model_name: str, **kwargs) -> None:
+        # A network that does not know an argument refuses it before anything is built.
+        given = any(key in kwargs for extra in ANY_SIZE for key in extra)
+        for extra in ANY_SIZE[-1:] if given else ANY_SIZE:
+            try:
+                super().__init__(model_name, **extra, **kwargs)
+                return
+            except TypeError as error:
+                if not any(key in str(error) for key in extra):
+                    raise
+
+    def _check_norm(self) -> None:
+        kind = type(self.timm_model).__name__
+        if not self.has_final_norm and self.norm not in ("none", ADDED):
+            raise InputError(
+                f"backbone.norm={self.norm!r}: timm's {kind} has no final norm; set it to 'none'"
+            )
+        if self.norm == "all" and not hasattr(self.timm_model, "blocks"):
+            raise InputError(
+                f"backbone.norm='all': the final norm of {kind} only fits the width of the last "
+                "stage; choose 'none' or 'last'"
+            )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the maps of the chosen stages, without the prefix tokens of a transformer.
@@ -69,36 +91,57 @@ class _IntermediateMaps(RefusesPretraining, TIMMBackbone):
 
         Returns:
             One map (N, D, h, w) per stage.
+
+        Raises:
+            InputError: If the network takes another size only.
         """
+        self.check_size(x)
         model = self.timm_model
         maps = model.forward_intermediates(
-            x, indices=self.stages, norm=False, output_fmt="NCHW", intermediates_only=True
+            fit_images(x, self.patch_size, self.fit_input),
+            indices=self.stages,
+            norm=False,
+            output_fmt="NCHW",
+            intermediates_only=True,
         )
-        for index in normed(self.norm, len(maps)):
-            final = _final_norm(model)
-            assert final is not None  # Checked in __init__.
-            maps[index] = _over_channels(final, maps[index])
-        return tuple(maps)
+        final = _final_norm(model) if self.ends else None
+        if final is not None:
+            for index in normed(self.norm, len(maps)):
+                maps[index] = _over_channels(final, maps[index])
+        return self.with_added_norms(maps)
 
 
 @MODELS.register_module()
 class DenseTIMM(_IntermediateMaps):
     """Any backbone of timm with ``forward_intermediates`` that outputs intermediate maps.
 
+    Transformers accept images of any size where timm can resize their position embedding
+    (``dynamic_img_size=True`` or ``strict_img_size=False``, set without being asked). Parameters
+    that the maps do not depend on are frozen, because DistributedDataParallel waits for the
+    gradient of every trained one. ``strides`` and ``widths`` of the maps are logged.
+
     Args:
         model_name: Name of the model in timm.
-        stages: Indices of the maps, counted from 0: blocks of a transformer, or stages of a
-            pyramid.
-        norm: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`.
+        stages: Indices of the maps in timm's ``feature_info``, counted from 0: blocks of a
+            transformer, or stages of a pyramid, where timm counts the stem of many networks as a
+            stage. By default, a pyramid outputs its deepest maps with strides of 4, 8, 16 and 32
+            pixels, and a plain transformer those of four blocks, see
+            :func:`~bam_mm.models.dense_stages.default_stages`.
+        norm: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`, or ``added``: the last map
+            passes the final norm of the network, and every other one a LayerNorm over channels that
+            the checkpoint does not hold, as in the detectors of Swin and ConvNeXt.
+        fit_input: Way to make the sides of the images multiples of the patch size, ``pad`` or
+            ``resize``, see :func:`~bam_mm.models.dense_inputs.fit_images`.
         activation_checkpointing: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`.
         frozen: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`.
+        norm_eval: Whether BatchNorm uses and keeps its running statistics in training.
+        sync_bn: Whether BatchNorm is synchronised over processes.
         **kwargs: Arguments of mmpretrain's ``TIMMBackbone`` and of the timm model, such as
-            ``drop_path_rate``, or ``dynamic_img_size=True`` for a transformer with inputs of any
-            size.
+            ``drop_path_rate``.
 
     Raises:
-        InputError: If the model has no intermediate maps or stages of that index, or no norm that
-            fits.
+        InputError: If the model has no intermediate maps or stages of that index, no norm that
+            fits, or maps whose cells do not divide the image.
     """
 
 
@@ -108,6 +151,25 @@ class DenseCAFormer(_IntermediateMaps, CAFormer):
 
     The arguments are those of :class:`DenseTIMM` and of the CAFormer.
     """
+
+    def __init__(self, model_name: str = "caformer_m36", **kwargs) -> None:
+        super().__init__(model_name, **kwargs)
+
+
+def _patch_size(model: nn.Module) -> int:
+    embed = getattr(model, "patch_embed", None)
+    projection = getattr(embed, "proj", None)
+    if isinstance(projection, nn.Conv2d):
+        return projection.stride[0]  # Patches may overlap, as in PVT.
+    patch = getattr(embed, "patch_size", 1)
+    return max(patch) if isinstance(patch, (tuple, list)) else int(patch)
+
+
+def _native_size(model: nn.Module) -> tuple[int, int]:
+    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if size is None:
+        size = getattr(model, "default_cfg", {}).get("input_size", (3, 224, 224))[1:]
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
 def _final_norm(model: nn.Module) -> nn.Module | None:

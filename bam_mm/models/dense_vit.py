@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
 from bam_mm.errors import InputError
 from bam_mm.models.activation_checkpointing import checkpoint_blocks
+from bam_mm.models.dense_inputs import check_fit, fit_images
 from bam_mm.models.loading import RefusesPretraining
 from bam_mm.registry import MODELS
 
@@ -33,12 +35,14 @@ class DenseViT(RefusesPretraining, VisionTransformer):
             pass to save memory, see
             :func:`~bam_mm.models.activation_checkpointing.checkpoint_blocks`.
         frozen: Whether no parameter is trained and drop path is off, so that only the head learns.
+        fit_input: Way to make the sides of the images multiples of the patch size, ``pad`` or
+            ``resize``, see :func:`~bam_mm.models.dense_inputs.fit_images`.
         **kwargs: Arguments of ``VisionTransformer``. ``img_size`` is the size used in pretraining:
             the position embedding has its grid, and is resized bicubically to the grid of each
             input.
 
     Raises:
-        InputError: If a block does not exist or ``norm`` is unknown.
+        InputError: If a block does not exist, or ``norm`` or ``fit_input`` is unknown.
     """
 
     def __init__(
@@ -47,13 +51,15 @@ class DenseViT(RefusesPretraining, VisionTransformer):
         norm: str = "none",
         activation_checkpointing: bool = False,
         frozen: bool = False,
+        fit_input: str = "pad",
         **kwargs,
     ) -> None:
         check_norm(norm)
+        check_fit(fit_input)
         # The number of blocks is known only after they are built.
         super().__init__(out_type="featmap", final_norm=True, **kwargs)
         check_blocks(blocks, len(self.layers))
-        self.out_indices, self.norm = list(blocks), norm
+        self.out_indices, self.norm, self.fit_input = list(blocks), norm, fit_input
         # The parent class would apply the norm to its last block; forward() does it instead.
         self.final_norm = False
         self.layers[blocks[-1] + 1 :].requires_grad_(False)
@@ -78,7 +84,8 @@ class DenseViT(RefusesPretraining, VisionTransformer):
         Returns:
             One map (N, D, H / patch, W / patch) per block, sizes rounded up.
         """
-        maps = list(super().forward(x))
+        patch: Any = self.patch_embed
+        maps = list(super().forward(fit_images(x, patch.projection.stride[0], self.fit_input)))
         for index in normed(self.norm, len(maps)):
             maps[index] = self.ln1(maps[index].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return tuple(maps)
@@ -88,20 +95,24 @@ def normed(norm: str, number: int) -> range:
     """Return the indices of the maps that pass the final norm.
 
     Args:
-        norm: One of :data:`NORMS`.
+        norm: One of :data:`NORMS`; any other word means the last map.
         number: Number of maps.
     """
-    return range({"none": number, "last": number - 1, "all": 0}[norm], number)
+    return range({"none": number, "all": 0}.get(norm, number - 1), number)
 
 
-def check_norm(norm: str) -> None:
+def check_norm(norm: str, others: Sequence[str] = ()) -> None:
     """Check the argument ``norm``.
+
+    Args:
+        norm: The argument.
+        others: Further accepted values.
 
     Raises:
         InputError: If it is not one of :data:`NORMS`.
     """
-    if norm not in NORMS:
-        raise InputError(f"backbone.norm={norm!r}: choose one of {', '.join(NORMS)}")
+    if norm not in (*NORMS, *others):
+        raise InputError(f"backbone.norm={norm!r}: choose one of {', '.join((*NORMS, *others))}")
 
 
 def check_blocks(blocks: Sequence[int], number: int, what: str = "blocks") -> None:

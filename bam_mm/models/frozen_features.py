@@ -19,10 +19,8 @@ from bam_mm.errors import InputError
 from bam_mm.models.loading import LoadsBranch
 from bam_mm.models.probe_features import (
     FEATURES,
-    block_outputs,
     build_token_backbone,
-    prefix_tokens,
-    probe_feature,
+    frozen_feature,
 )
 from bam_mm.registry import MODELS
 
@@ -37,7 +35,8 @@ class FrozenFeatures(LoadsBranch, BaseModel):
     Args:
         backbone: Config of the backbone.
         feature: Parts of the feature: ``cls``, ``cls+mean`` or ``mean``, see
-            :func:`~bam_mm.models.probe_features.probe_feature`. Use ``mean`` for convolutional
+            :func:`~bam_mm.models.probe_features.probe_feature`, or ``own`` for the library's own
+            pooled feature. Use ``mean`` for convolutional
             networks.
         blocks: Number of last blocks whose [CLS] tokens are used.
         branch: Branch of a BAM checkpoint to load, ``teacher`` or ``student``.
@@ -123,8 +122,7 @@ class FrozenFeatures(LoadsBranch, BaseModel):
                 f"FrozenFeatures has no mode {mode!r}: it only returns features; score them with a "
                 "loop such as bam_mm.KNNTestLoop in test_cfg"
             )
-        outputs = block_outputs(self.backbone, inputs, self.blocks)
-        return probe_feature(outputs, self.feature, prefix=prefix_tokens(self.backbone)).float()
+        return frozen_feature(self.backbone, inputs, self.feature, self.blocks).float()
 
 
 def start_untrained(backbone: nn.Module) -> None:

@@ -12,10 +12,8 @@ from bam_mm.errors import InputError
 from bam_mm.models.classifier import ImageClassifier
 from bam_mm.models.probe_features import (
     FEATURES,
-    block_outputs,
     build_token_backbone,
-    prefix_tokens,
-    probe_feature,
+    frozen_feature,
 )
 from bam_mm.precision import check_precision, computing_in, effective_precision
 from bam_mm.registry import MODELS
@@ -33,7 +31,8 @@ class FrozenBackboneClassifier(ImageClassifier):
         backbone: Config of the backbone.
         head: Config of the head; its ``in_channels`` is the width of the feature.
         feature: Parts of the feature: ``cls``, ``cls+mean`` or ``mean``, see
-            :func:`~bam_mm.models.probe_features.probe_feature`.
+            :func:`~bam_mm.models.probe_features.probe_feature`, or ``own`` for the library's own
+            pooled feature.
         blocks: Number of last blocks whose [CLS] tokens are used.
         neck: Config of a neck, such as ``ClsBatchNormNeck`` (BatchNorm without affine parameters).
         precision: Precision in which the backbone computes, ``float32``, ``tf32`` or ``bfloat16``;
@@ -92,8 +91,7 @@ class FrozenBackboneClassifier(ImageClassifier):
         """
         # Never the caller's autocast, so that training with --amp and testing see equal features.
         with torch.no_grad(), computing_in(self.precision_used, inputs.device):
-            outputs = block_outputs(self.backbone, inputs, self.blocks)
-            x = probe_feature(outputs, self.feature, prefix=prefix_tokens(self.backbone)).float()
+            x = frozen_feature(self.backbone, inputs, self.feature, self.blocks).float()
         wanted = getattr(self.head, "in_channels", x.shape[1])
         if x.shape[1] != wanted:
             raise InputError(

@@ -1,13 +1,13 @@
-"""Feature maps of frozen backbones of mmpretrain and timm."""
+"""Feature maps of frozen backbones."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
+from bam_mm.models.adapters import adapter_of
 from bam_mm.registry import MODELS
 
 
@@ -20,12 +20,13 @@ def build_map_backbone(config: Mapping, stage: int | None = None) -> nn.Module:
 
     Args:
         config: Config of the backbone.
-        stage: Index of the output: the stage (0 to 3) of a ResNet, or the block of a transformer
-            of mmpretrain. None keeps the config's setting, usually the last one. For a timm
-            backbone, pass it to :func:`feature_map` instead.
+        stage: Index of the stage, see :func:`feature_map`.
 
     Returns:
         The backbone.
+
+    Raises:
+        InputError: If the backbone has no such stage.
     """
     config = dict(config)
     kind = config["type"]
@@ -35,46 +36,39 @@ def build_map_backbone(config: Mapping, stage: int | None = None) -> nn.Module:
             kind = registry.get(kind)
     if "featmap" in getattr(kind, "OUT_TYPES", ()):
         config["out_type"] = "featmap"
-    if stage is not None and not is_timm(kind):
-        config["out_indices"] = [stage]
-    return MODELS.build(config)
+    backbone = MODELS.build(config)
+    if stage is not None:
+        adapter_of(backbone).chosen([stage])
+    return backbone
 
 
 def feature_map(backbone: nn.Module, images: Tensor, stage: int | None = None) -> Tensor:
-    """Compute the last output of a backbone as a map.
+    """Compute the map of one stage of a backbone.
 
     Args:
         backbone: Backbone from :func:`build_map_backbone`, or any other that returns a map.
         images: (N, 3, H, W) normalised images.
-        stage: Index of a timm backbone's feature map, counted from 0; None takes the last one. A
-            transformer's map is taken after the final norm, without the prefix tokens.
+        stage: Index of the stage, counted from 0 in the same way for every library: the block of a
+            transformer, or the stage of a pyramid, where 0 has stride 4
+            (:attr:`~bam_mm.models.adapters.BackboneAdapter.stages`). None takes the one that the
+            backbone was built to output, usually the last. A transformer's last map is taken after
+            the final norm, and every map without the prefix tokens.
 
     Returns:
         (N, D, h, w) map.
 
     Raises:
-        InputError: If the backbone returns no map.
+        InputError: If the backbone returns no map, or one of another shape than its library states.
     """
-    timm_model: Any = backbone.timm_model if is_timm(type(backbone)) else None
-    if hasattr(timm_model, "forward_intermediates"):
-        output = timm_model.forward_intermediates(
-            images,
-            indices=1 if stage is None else [stage],
-            norm=True,
-            output_fmt="NCHW",
-            intermediates_only=True,
-        )
-    else:
-        output = backbone(images)
-    if isinstance(output, (tuple, list)) and len(output):
-        output = output[-1]
-    if not isinstance(output, Tensor) or output.ndim != 4:
-        shape = tuple(output.shape) if isinstance(output, Tensor) else "nothing"
-        raise InputError(
-            f"{type(backbone).__name__} returns {shape}, but a map (N, D, h, w) is needed: set "
-            "its out_type='featmap', or choose an existing stage with model.stage=N"
-        )
-    return output
+    adapter = adapter_of(backbone)
+    adapter.announce_padding(images)
+    if stage is None and adapter.library == "own":
+        # Whose stages are measured by further forward passes.
+        x = adapter.final(images)
+        if x.ndim != 4:
+            raise adapter.misfit(x, "a map (N, C, h, w)")
+        return x
+    return adapter.maps(images, [adapter.default_stage() if stage is None else stage])[0]
 
 
 def pixels_per_patch(inputs: tuple[int, int], grid: tuple[int, int], backbone: nn.Module) -> int:

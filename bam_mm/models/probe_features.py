@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
-from bam_mm.models.patch_features import is_timm
+from bam_mm.models.adapters import adapter_of
 from bam_mm.registry import MODELS
 
-FEATURES = ("cls", "cls+mean", "mean")
+FEATURES = ("cls", "cls+mean", "mean", "own")
+"""Features of a probe; ``own`` is the library's own pooled feature, before its classifier."""
 
 
 def build_token_backbone(config: Mapping, blocks: int) -> nn.Module:
@@ -50,25 +50,40 @@ def block_outputs(backbone: nn.Module, images: Tensor, blocks: int) -> list[Tens
     Returns:
         Tokens (N, L, C) of the last blocks in the order of the forward pass, or the last map
         (N, C, h, w).
+
+    Raises:
+        InputError: If the output has another shape than the library of the backbone states, see
+            :class:`~bam_mm.models.adapters.BackboneAdapter`.
     """
-    timm_model: Any = backbone.timm_model if is_timm(type(backbone)) else None
-    if getattr(timm_model, "num_prefix_tokens", 0):
-        outputs = timm_model.forward_intermediates(
-            images,
-            indices=blocks,
-            norm=True,
-            output_fmt="NLC",
-            return_prefix_tokens=True,
-            intermediates_only=True,
+    return adapter_of(backbone).outputs(images, blocks)
+
+
+def frozen_feature(backbone: nn.Module, images: Tensor, feature: str, blocks: int) -> Tensor:
+    """Compute one feature vector per image.
+
+    Args:
+        backbone: Backbone from :func:`build_token_backbone`.
+        images: (N, 3, H, W) normalised images.
+        feature: Parts of the feature, see :func:`probe_feature`, or ``own``.
+        blocks: Number of last blocks of a transformer.
+
+    Returns:
+        (N, D) features.
+
+    Raises:
+        InputError: Same as in :func:`block_outputs` and :func:`probe_feature`.
+    """
+    adapter = adapter_of(backbone)
+    adapter.announce_padding(images)
+    if feature == "own":
+        return adapter.vector(images)
+    outputs = adapter.outputs(images, blocks)
+    if adapter.prefix_tokens and adapter.cls_index is None and feature != "mean":
+        raise InputError(
+            f"model.feature={feature!r}: {adapter.name} has {adapter.prefix_tokens} registers and "
+            "no [CLS] token; set model.feature=mean"
         )
-        return [torch.cat([prefix, patches], dim=1) for patches, prefix in outputs]
-    outputs = backbone(images)
-    outputs = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
-    if getattr(backbone, "final_norm", False):
-        # mmpretrain normalises the last block only; DINO's protocol normalises each one.
-        transformer: Any = backbone
-        outputs[:-1] = [transformer.norm1(output) for output in outputs[:-1]]
-    return outputs
+    return probe_feature(outputs, feature, prefix=adapter.prefix_tokens)
 
 
 def probe_feature(outputs: Sequence[Tensor], feature: str, *, prefix: int = 1) -> Tensor:
@@ -85,11 +100,12 @@ def probe_feature(outputs: Sequence[Tensor], feature: str, *, prefix: int = 1) -
         (N, D) concatenated parts, where D is C times their number.
 
     Raises:
-        InputError: If ``feature`` is unknown, or needs a [CLS] token that does not exist.
+        InputError: If ``feature`` is unknown or ``own``, which no outputs hold, or needs a [CLS]
+            token that does not exist.
     """
     last = outputs[-1]
-    if feature not in FEATURES:
-        raise InputError(f"model.feature={feature!r}: choose one of {', '.join(FEATURES)}")
+    if feature not in FEATURES[:-1]:
+        raise InputError(f"model.feature={feature!r}: choose one of {', '.join(FEATURES[:-1])}")
     if last.ndim == 4:
         last, prefix = last.flatten(2).transpose(1, 2), 0
     if feature != "mean" and (not prefix or last.ndim != 3):
@@ -107,6 +123,4 @@ def probe_feature(outputs: Sequence[Tensor], feature: str, *, prefix: int = 1) -
 
 def prefix_tokens(backbone: nn.Module) -> int:
     """Return the number of tokens in front of a backbone's patches."""
-    if is_timm(type(backbone)):
-        return getattr(backbone.timm_model, "num_prefix_tokens", 0)
-    return getattr(backbone, "num_extra_tokens", 0)
+    return adapter_of(backbone).prefix_tokens

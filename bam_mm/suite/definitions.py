@@ -17,8 +17,13 @@ FOLDER = CONFIGS / "suites"
 KINDS = ("test", "train")
 """``test`` runs `bam-mm test` on the checkpoint; ``train`` runs `bam-mm train` before it."""
 
-FAMILIES = ("vit", "cnn", "any")
-"""The backbones that a config is meant for: with a [CLS] token, without one, or any."""
+FAMILIES = ("vit", "cnn", "layernorm", "any")
+"""The backbones that a config is meant for.
+
+``vit`` are transformers with tokens or blocks of one stride, ``cnn`` all others. ``layernorm`` are
+those of the others that normalise without BatchNorm, such as Swin, ConvNeXt and CAFormer; a task
+without such a config uses that for ``cnn``. ``any`` is for every backbone.
+"""
 
 
 @dataclass(frozen=True)

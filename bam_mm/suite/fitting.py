@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import init_default_scope
-from mmpretrain.models import VisionTransformer
-from torch import nn
+from mmpretrain.models import ResNet, VisionTransformer
 
 from bam_mm.errors import InputError
-from bam_mm.launch.config import import_custom_modules, plain, replace
-from bam_mm.models.patch_features import build_map_backbone, feature_map, is_timm
-from bam_mm.models.probe_features import (
-    block_outputs,
-    build_token_backbone,
-    prefix_tokens,
-    probe_feature,
-)
+from bam_mm.launch.config import import_custom_modules, plain
+from bam_mm.models.caformer import CAFormer
+from bam_mm.models.patch_features import is_timm
 from bam_mm.registry import MODELS
+from bam_mm.suite.fitting_dense import PLAIN_VITS, class_of, fit_dense, has_batch_norm
+from bam_mm.suite.fitting_features import (
+    classifier,
+    frozen_classifier,
+    frozen_features,
+    is_transformer,
+    label_propagation,
+)
 from bam_mm.suite.models import Model
 
 KEPT = (
@@ -34,9 +36,6 @@ DROPPED = ("stop_grad_conv1", "init_cfg", "out_type", "out_indices", "frozen_sta
            "with_cp", "activation_checkpointing", "drop_path_rate", "drop_rate")  # fmt: skip
 """Keys of a model's backbone config that belong to its pretraining."""
 
-PLAIN_VITS = ("VisionTransformer", "MoCoV3ViT")
-"""mmpretrain classes that implement the same network."""
-
 
 def fit(config: Config, model: Model) -> list[str]:
     """Put a model into a task's config, in place.
@@ -46,7 +45,8 @@ def fit(config: Config, model: Model) -> list[str]:
         model: Model whose backbone and weights replace those of the config.
 
     Returns:
-        Other settings that had to change, such as ``head.in_channels: 192 -> 768``.
+        Other settings that had to change, such as ``head.in_channels: 192 -> 768``, and what the
+        task takes from the model, such as the stage and stride of its map.
 
     Raises:
         InputError: If the model cannot do the task; the message names the reason.
@@ -62,7 +62,7 @@ def fit(config: Config, model: Model) -> list[str]:
         config.model.branch = model.source.branch
     kind = str(config.model.type).rpartition(".")[2]
     try:
-        _WIDTHS.get(kind, _dense)(config, before)
+        notes = _WIDTHS.get(kind, fit_dense)(config, before)
     except InputError as error:
         raise InputError(f"{model.name} cannot do this task: {error}") from error
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
@@ -71,9 +71,8 @@ def fit(config: Config, model: Model) -> list[str]:
             f"{model.name} cannot do this task: its backbone "
             f"({config.model.backbone.type}) fails on an image: {type(error).__name__}: {reason}"
         ) from error
-    return [
-        line for line in _changes(before, plain(config.model)) if not line.startswith("backbone")
-    ]
+    changed = _changes(before, plain(config.model))
+    return [*(line for line in changed if not line.startswith("backbone")), *(notes or [])]
 
 
 def graft(task: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,31 +90,51 @@ def graft(task: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
         Config of the backbone to build.
     """
     grafted = {k: v for k, v in model.items() if k not in DROPPED}
-    model_class, task_class = _class_of(model["type"]), _class_of(task["type"])
+    model_class, task_class = class_of(model["type"]), class_of(task["type"])
     both_vit = model_class.__name__ in PLAIN_VITS and issubclass(task_class, VisionTransformer)
     if both_vit and isinstance(grafted.get("arch"), str):
         grafted["arch"] = dict(model_class.arch_zoo[grafted["arch"]])
-    same = (
-        both_vit
-        or model_class is task_class
-        or (issubclass(task_class, model_class) and is_timm(model_class))
+    derived = (
+        issubclass(task_class, model_class)
+        and (is_timm(model_class) or model_class is ResNet)
+        # A CAFormer takes other arguments than the other networks of timm.
+        and issubclass(task_class, CAFormer) == issubclass(model_class, CAFormer)
     )
+    same = both_vit or model_class is task_class or derived
     if same:
         grafted["type"] = task["type"]
         grafted.update({k: v for k, v in task.items() if k in KEPT})
-    elif task.get("drop_path_rate"):
+    elif task.get("drop_path_rate") and _takes(model_class, "drop_path_rate"):
         grafted["drop_path_rate"] = task["drop_path_rate"]
     if same and plain(_settings(task, task_class)) == plain(_settings(grafted, task_class)):
         return dict(task)
     return grafted
 
 
+def _takes(kind: Any, argument: str) -> bool:
+    parameters = signature(kind).parameters.values()
+    return any(p.name == argument or p.kind == p.VAR_KEYWORD for p in parameters)
+
+
 def family_of(model: Model) -> str:
-    """Return ``vit`` for a backbone with a [CLS] token, else ``cnn``."""
+    """Return the family of a model's backbone, see :data:`~bam_mm.suite.definitions.FAMILIES`.
+
+    Raises:
+        InputError: If the library does not build the backbone.
+    """
     init_default_scope("mmpretrain")
     import_module("bam_mm")
-    backbone = MODELS.build(dict(model.source.config))
-    return "vit" if prefix_tokens(backbone) else "cnn"
+    config = dict(model.source.config)
+    try:
+        backbone = MODELS.build(config)
+    except (AssertionError, TypeError) as error:
+        raise InputError(
+            f"{model.name}: {config['type']} does not build {config.get('model_name', 'it')} "
+            f"({type(error).__name__}: {error}); choose another model, see docs/backbones.md"
+        ) from error
+    if is_transformer(backbone):
+        return "vit"
+    return "cnn" if has_batch_norm(backbone) else "layernorm"
 
 
 def _settings(config: Mapping[str, Any], kind: Any) -> dict[str, Any]:
@@ -126,165 +145,12 @@ def _settings(config: Mapping[str, Any], kind: Any) -> dict[str, Any]:
     return settings
 
 
-def _class_of(kind: str | type) -> Any:
-    if not isinstance(kind, str):
-        return kind
-    with MODELS.switch_scope_and_registry(None) as registry:
-        found = registry.get(kind)
-    if found is None:
-        raise InputError(f"backbone type {kind!r} is not registered: import its module")
-    return found
-
-
-def _frozen_features(config: Config, before: Mapping) -> None:
-    model = config.model
-    backbone = build_token_backbone(model.backbone, model.get("blocks", 1))
-    if model.get("feature", "cls") != "mean" and not prefix_tokens(backbone):
-        model.feature = "mean"
-    if model.feature != "mean" or prefix_tokens(backbone):
-        backbone = _any_size(model, backbone, lambda b: block_outputs(b, _image(config), 1))
-    _probe(config, backbone)
-
-
-def _probe(config: Config, backbone: nn.Module) -> int:
-    model, blocks = config.model, config.model.get("blocks", 1)
-    with torch.no_grad():
-        outputs = block_outputs(_evaluating(backbone), _image(config), blocks)
-        feature = probe_feature(outputs, model.feature, prefix=prefix_tokens(backbone))
-    if feature.ndim != 2:
-        raise InputError(
-            f"its feature has shape {tuple(feature.shape)} instead of one vector per image"
-        )
-    return feature.shape[1]
-
-
-def _frozen_classifier(config: Config, before: Mapping) -> None:
-    model = config.model
-    backbone = build_token_backbone(model.backbone, model.get("blocks", 1))
-    if not prefix_tokens(backbone):
-        model.feature = "mean"
-        if "blocks" in model:
-            model.blocks = 1
-    else:
-        backbone = _any_size(model, backbone, lambda b: block_outputs(b, _image(config), 1))
-    width = _probe(config, backbone)
-    model.head.in_channels = width
-    if model.get("neck"):
-        model.neck.input_features = width
-
-
-def _classifier(config: Config, before: Mapping) -> None:
-    model = config.model
-    image = _image(config)
-    backbone = _any_size(model, MODELS.build(model.backbone), lambda b: b(image))
-    with torch.no_grad():
-        output = _evaluating(backbone)(image)
-    output = output[-1] if isinstance(output, (tuple, list)) else output
-    if output.ndim == 4:
-        model.neck = ConfigDict(type="mmpretrain.GlobalAveragePooling")
-    elif output.ndim == 2:
-        model.pop("neck", None)
-    else:
-        raise InputError(
-            f"{model.backbone.type} returns {tuple(output.shape)}, but a classifier needs a vector "
-            "or a map; use mmpretrain's version of the network, as in mmpretrain:vit-base-p16@PATH"
-        )
-    model.head.in_channels = output.shape[1]
-
-
-def _label_propagation(config: Config, before: Mapping) -> None:
-    model = config.model
-    backbone = build_map_backbone(model.backbone, model.get("stage"))
-    if "VisionTransformer" in [base.__name__ for base in type(backbone).__mro__]:
-        size = model.backbone.get("img_size", 224)
-    else:
-        size = 224
-    with torch.no_grad():
-        feature_map(_evaluating(backbone), torch.zeros(1, 3, size, size), model.get("stage"))
-
-
-def _dense(config: Config, before: Mapping) -> None:
-    """Adapt the necks and heads of a detector or segmentor to the width of the backbone's maps."""
-    model = config.model
-    with torch.no_grad():
-        outputs = _evaluating(MODELS.build(model.backbone))(_image(config))
-    if not isinstance(outputs, (tuple, list)) or any(map_.ndim != 4 for map_ in outputs):
-        raise InputError(
-            f"{model.backbone.type} returns no maps, but {model.type} needs several; add a config "
-            "of this task for such a backbone, see docs/suite.md"
-        )
-    widths = [map_.shape[1] for map_ in outputs]
-    wanted = _wanted_widths(model)
-    if wanted is None or widths == wanted:
-        return
-    if len(widths) != len(wanted) or len({*widths}) > 1 or len({*wanted}) > 1:
-        raise InputError(
-            f"{model.backbone.type} returns maps with {widths} channels, but the config's neck "
-            f"takes {wanted}; add a config of this task for such a backbone, see docs/suite.md"
-        )
-    old, new = wanted[0], widths[0]
-
-    def widen(value: Any) -> Any:
-        if value == old:
-            return new
-        if isinstance(value, (list, tuple)) and set(value) == {old}:
-            return [new] * len(value)
-        return value
-
-    for part in ("neck", "decode_head", "auxiliary_head"):
-        replace(model.get(part), ("embed_dim", "in_channels"), widen)
-
-
-def _wanted_widths(model: Mapping) -> list[int] | None:
-    heads = [model.get("neck"), model.get("decode_head")]
-    for node in heads[0] if isinstance(heads[0], list) else heads[:1]:
-        if node and node.get("embed_dim"):
-            return [node["embed_dim"]] * len(node.get("rescales", (4, 2, 1, 0.5)))
-        if node and isinstance(node.get("in_channels"), (list, tuple)):
-            return list(node["in_channels"])
-    return (
-        list(heads[1]["in_channels"])
-        if heads[1] and isinstance(heads[1].get("in_channels"), (list, tuple))
-        else None
-    )
-
-
-_WIDTHS: dict[str, Callable[[Config, Mapping], None]] = {
-    "FrozenFeatures": _frozen_features,
-    "FrozenBackboneClassifier": _frozen_classifier,
-    "ImageClassifier": _classifier,
-    "LabelPropagation": _label_propagation,
+_WIDTHS: dict[str, Callable[[Config, Mapping], list[str] | None]] = {
+    "FrozenFeatures": frozen_features,
+    "FrozenBackboneClassifier": frozen_classifier,
+    "ImageClassifier": classifier,
+    "LabelPropagation": label_propagation,
 }
-
-
-def _any_size(model: ConfigDict, backbone: nn.Module, forward: Callable) -> nn.Module:
-    """Rebuild a timm transformer for any image size if it rejects the size of the task."""
-    if not is_timm(type(backbone)):
-        return backbone
-    try:
-        with torch.no_grad():
-            forward(_evaluating(backbone))
-    except AssertionError:
-        model.backbone.dynamic_img_size = True
-        return MODELS.build(model.backbone)
-    return backbone
-
-
-def _evaluating(backbone: nn.Module) -> nn.Module:
-    backbone.eval()  # It returns None for backbones of mmpretrain.
-    return backbone
-
-
-def _image(config: Config) -> torch.Tensor:
-    """Return a black image of the size that the task's test pipeline produces."""
-    loader = config.get("test_dataloader") or config.get("val_dataloader") or {}
-    size = 224
-    for step in (loader.get("dataset") or {}).get("pipeline") or ():
-        if step.get("type", "").endswith("CenterCrop"):
-            size = step["crop_size"]
-    if "img_size" in config.model.backbone and size == 224:
-        size = config.model.backbone.img_size
-    return torch.zeros(1, 3, *((size, size) if isinstance(size, int) else size))
 
 
 def _set_everywhere(config: Config, name: str, value: Any) -> None:
@@ -312,4 +178,18 @@ def _changes(before: Any, after: Any, prefix: str = "") -> list[str]:
             for n, pair in enumerate(zip(before, after, strict=True))
             for line in _changes(*pair, f"{prefix}.{n}")
         ]
+    if _typed(before) and _typed(after):
+        named = [{_name(entry): entry for entry in parts} for parts in (before, after)]
+        return _changes(named[0], named[1], prefix)
     return [] if before == after or prefix == "branch" else [f"{prefix}: {before} -> {after}"]
+
+
+def _typed(value: Any) -> bool:
+    """Return whether a value is a list of parts, such as necks, each of another class."""
+    entries = value if isinstance(value, list) else []
+    named = bool(entries) and all(isinstance(e, Mapping) and "type" in e for e in entries)
+    return named and len({_name(entry) for entry in entries}) == len(entries)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry["type"]).rpartition(".")[2]

@@ -268,7 +268,7 @@ def protocol_digest(run: Run) -> str:
 
 
 def _variant(task: Task, family: str) -> str:
-    for name in (family, "any"):
+    for name in (family, "cnn" if family == "layernorm" else family, "any"):
         if name in task.config:
             return name
     return next(iter(task.config))

@@ -131,6 +131,7 @@ tasks = [
         config=dict(
             vit="bam_mm::det/vit-base-p16_cascade-mask-rcnn_8xb2-amp-12e_coco.py",
             cnn="bam_mm::det/resnet50_cascade-mask-rcnn_8xb2-amp-12e_coco.py",
+            layernorm="bam_mm::det/caformer-m36_cascade-mask-rcnn_8xb2-amp-12e_coco.py",
         ),
         metrics={
             **_base_.detection,
@@ -149,6 +150,7 @@ tasks = [
         config=dict(
             vit="bam_mm::seg/vit-base-p16_upernet_8xb2-amp-160k_ade20k-512x512.py",
             cnn="bam_mm::seg/resnet50_upernet_8xb2-amp-160k_ade20k-512x512.py",
+            layernorm="bam_mm::seg/caformer-m36_upernet_8xb2-amp-160k_ade20k-512x512.py",
         ),
         metrics={
             **_base_.segmentation,

@@ -9,6 +9,7 @@ from bam_mm import InputError
 from bam_mm.optim import LayerDecayOptimWrapperConstructor
 from bam_mm.optim.layer_decay import parameter_depths
 from bam_mm.registry import MODELS
+from tests.models.families import FAMILIES
 from tests.models.small_caformer import SMALL
 
 LR, WD = 1e-4, 0.05
@@ -128,6 +129,29 @@ def test_the_downsampling_of_a_pyramid_belongs_to_the_next_block():
         first += len(by_stage[stage]["blocks"])
     assert {d for n, d in depths.items() if "head.norm" in n} == {first}
     assert depths["neck.weight"] == first == max(depths.values())
+
+
+BLOCKS = {
+    "timm-swin": 4, "timm-convnext": 4, "timm-efficientnet": 16, "timm-resnet": 8, "timm-dinov3": 3,
+    "mmpretrain-swin": 4, "mmpretrain-convnext": 4, "mmpretrain-efficientnet": 16,
+    "mmpretrain-mvit": 4, "mmpretrain-resnet": 8, "mmpretrain-beit": 4, "torchvision-swin": 4,
+    "torchvision-convnext": 4, "torchvision-resnet": 8, "torchvision-vit": 3,
+}  # fmt: skip
+"""Number of residual blocks of small networks: depths of stages, two for each stage of a ResNet-18,
+and the 16 blocks of EfficientNet-B0 and Lite0."""
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_depths_of_every_family(name):
+    [family] = [family for family in FAMILIES if family.name == name]
+    depths = parameter_depths(Segmentor(family.config))
+    top = BLOCKS[name] + 1
+    assert max(depths.values()) == top == depths["neck.weight"]
+    backbone = [depth for n, depth in depths.items() if n.startswith("backbone.")]
+    assert {*backbone} >= {*range(top)}
+    # The stem comes first, and no block is before the one that feeds it.
+    inside = [depth for depth in backbone if 0 < depth < top]
+    assert backbone[0] == 0 and inside == sorted(inside)
 
 
 def test_frozen_parameters_are_left_out_and_a_rate_of_1_scales_nothing():

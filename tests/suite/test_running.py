@@ -219,13 +219,16 @@ def test_a_topk_accuracy_of_more_classes_than_there_are(data, tmp_path, monkeypa
 
 
 def test_a_model_that_cannot_do_a_task_gets_a_record(tools, data, tmp_path):
-    models = ("v=random:timm:vit_tiny_patch16_224", "r=random:resnet18-w16")
-    work = runs(tmp_path, data, models=models, tasks=("finetune",))
-    assert running.run_all(work, lambda line: None) == 1
-    message = record_of(work[0])["message"]
-    assert "v cannot do this task" in message and "mmpretrain:" in message
+    models = ("v=random:timm:cait_xxs24_224", "r=random:resnet18-w16")
+    work = runs(tmp_path, data, models=models, tasks=("davis", "finetune"))
+    assert running.run_all(work, lambda line: None) == 2
+    messages = {str(run): record_of(run)["message"] for run in work}
+    fixed, stride = messages["davis, v, seed 0"], messages["davis, r, seed 0"]
+    assert "v cannot do this task" in fixed and "takes images of 224x224 pixels only" in fixed
+    assert "r cannot do this task" in stride and "remove model.stride" in stride
+    assert not messages["finetune, v, seed 0"] and not messages["finetune, r, seed 0"]
     # A CNN gets the pooling that it needs.
-    config = tools.calls[0][2]
+    config = [call[2] for call in tools.calls if call[0] == "train"][-1]
     assert config.model.neck.type == "mmpretrain.GlobalAveragePooling"
     assert config.model.head.in_channels == 128 and config.model.backbone.drop_path_rate == 0.1
 
@@ -300,8 +303,11 @@ def test_the_width_of_the_maps_is_set_in_neck_and_heads(tools, data, tmp_path, c
         assert config.model.backbone.type == "bam_mm.DenseViT"
         assert config.checkpoint == config.custom_hooks[0].checkpoint == str(checkpoint)
         MODELS.build(config.model)
-        with pytest.raises(InputError, match=r"r cannot do this task.*add a config"):
-            cnn.config()
+        # A network for small images has two maps with a stride of at least 4 pixels: 4 and 8.
+        config, _ = cnn.config()
+        heads = config.model.neck[0] if task == "det" else config.model.decode_head
+        assert list(heads.in_channels) == [64, 128]
+        MODELS.build(config.model)
         assert key in [metric.key for metric in narrow.task.metrics]
 
 

@@ -1,0 +1,93 @@
+"""Whether the necks and heads of a detector or segmentor take the maps of its backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from bam_mm.distributed import unwrap_model
+from bam_mm.errors import InputError
+from bam_mm.models.dense_parts import DenseMixin
+from bam_mm.models.dense_stages import is_column
+
+
+def check_widths(config: Mapping[str, Any], model: nn.Module) -> None:
+    """Check the channels and strides that a model expects of its backbone's maps.
+
+    Without this check, torch fails in the first iteration with the shape of a convolution's weight,
+    and wrong strides of anchors do not fail at all.
+
+    Args:
+        config: Config of a run.
+        model: Its model, maybe wrapped.
+
+    Raises:
+        InputError: If they differ; the message names the entry to set and its value.
+    """
+    backbone = getattr(unwrap_model(model), "backbone", None)
+    settings = config.get("model") or {}
+    if not isinstance(backbone, DenseMixin) or not isinstance(settings, Mapping):
+        return
+    for place, value, wanted, remedy in _differences(settings, backbone):
+        raise InputError(
+            f"{place}={_plain(value)}: {type(backbone).__name__} ({backbone.name}) returns maps "
+            f"with {backbone.widths} channels and strides of {backbone.strides} px; "
+            + (remedy or f"set {place}={wanted}")
+        )
+
+
+def _differences(
+    model: Mapping[str, Any], backbone: DenseMixin
+) -> Iterator[tuple[str, Any, Any, str]]:
+    """Yield the place, value and right value of entries that do not fit, and another remedy."""
+    widths, strides = backbone.widths, backbone.strides
+    for place, neck in _parts(model, "neck"):
+        embed, taken = neck.get("embed_dim"), neck.get("in_channels")
+        if embed is not None and not is_column(strides):
+            yield place, neck.get("type"), "", f"remove {place}, the maps are a pyramid already"
+        if embed is not None and {*widths} != {embed}:
+            yield f"{place}.embed_dim", embed, widths[0], ""
+        if embed is not None:
+            return
+        if isinstance(taken, (list, tuple)):
+            if list(taken) != widths:
+                yield f"{place}.in_channels", taken, widths, ""
+            if not neck.get("start_level"):
+                yield from _strides(model, strides)
+            return
+    for key in ("decode_head", "auxiliary_head"):
+        for place, head in _parts(model, key):
+            taken, index = head.get("in_channels"), head.get("in_index", -1)
+            indices = index if isinstance(index, (list, tuple)) else [index]
+            if max(indices) >= len(widths):
+                yield f"{place}.in_index", index, len(widths) - 1, ""
+            right = [widths[i] for i in indices]
+            if taken is not None and taken != right and [taken] != right:
+                yield f"{place}.in_channels", taken, right if len(right) > 1 else right[0], ""
+
+
+def _strides(model: Mapping[str, Any], strides: list[int]) -> Iterator[tuple[str, Any, Any, str]]:
+    head = model.get("rpn_head") or {}
+    taken = list((head.get("anchor_generator") or {}).get("strides") or ())
+    if len(taken) >= len(strides) and taken[: len(strides)] != strides:
+        wanted = strides + [strides[-1] * 2 ** (n + 1) for n in range(len(taken) - len(strides))]
+        place = "model.rpn_head.anchor_generator.strides"
+        remedy = (
+            f"choose other model.backbone.stages, or set {place}={wanted} and the featmap_strides "
+            "of the RoI extractors likewise"
+        )
+        yield place, taken, wanted, remedy
+
+
+def _parts(model: Mapping[str, Any], key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    node = model.get(key)
+    if isinstance(node, Mapping):
+        yield f"model.{key}", node
+    for number, part in enumerate(node if isinstance(node, (list, tuple)) else ()):
+        yield f"model.{key}.{number}", part
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else repr(value)

@@ -1,0 +1,143 @@
+"""Any backbone that the adapters know, with several maps for detection and segmentation."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from bam_mm.errors import InputError
+from bam_mm.models.adapters import adapter_of
+from bam_mm.models.dense_inputs import check_fit, fit_images
+from bam_mm.models.dense_parts import ADDED, DenseMixin
+from bam_mm.models.dense_stages import default_stages, is_column
+from bam_mm.models.dense_vit import check_blocks, check_norm
+from bam_mm.models.loading import RefusesPretraining
+from bam_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
+    """A backbone of mmpretrain, mmdet, mmseg or torchvision that outputs maps of several stages.
+
+    The network is built unchanged and read through its adapter
+    (:func:`~bam_mm.models.adapters.adapter_of`). A checkpoint is loaded into the network.
+    Parameters that the maps do not depend on are frozen. ``strides`` and ``widths`` of the maps are
+    logged.
+
+    Args:
+        network: Config of the network.
+        stages: Indices of the maps: the stages of a pyramid, where 0 has a stride of 4 pixels, or
+            blocks of a transformer. By default, as in :class:`~bam_mm.models.dense_timm.DenseTIMM`.
+        norm: Same as in :class:`~bam_mm.models.dense_timm.DenseTIMM`. Output norms that the network
+            was built with always apply.
+        fit_input: Same as in :class:`~bam_mm.models.dense_timm.DenseTIMM`.
+        activation_checkpointing: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`.
+        frozen: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`.
+        norm_eval: Whether BatchNorm uses and keeps its running statistics in training.
+        sync_bn: Whether BatchNorm is synchronised over processes.
+        drop_path_rate: Drop path rate of the last block of a torchvision network; those of the
+            others keep their ratio. None keeps torchvision's own rates. Networks of other libraries
+            take it in ``network``.
+        init_cfg: Initialisation, as in every module of mmengine.
+
+    Raises:
+        InputError: If no adapter knows the network, a stage does not exist, or the cells of a map
+            do not divide the image.
+    """
+
+    wraps = "network"
+    """Name of the module that checkpoints of a backbone are loaded into."""
+
+    def __init__(
+        self,
+        network: Mapping[str, Any],
+        stages: Sequence[int] | None = None,
+        norm: str = "none",
+        fit_input: str = "pad",
+        activation_checkpointing: bool = False,
+        frozen: bool = False,
+        norm_eval: bool = False,
+        sync_bn: bool = False,
+        drop_path_rate: float | None = None,
+        init_cfg: Any = None,
+    ) -> None:
+        check_norm(norm, (ADDED,))
+        check_fit(fit_input)
+        super().__init__(init_cfg)
+        self.network = MODELS.build(_for_small_maps(network))
+        if drop_path_rate is not None:
+            _scale_drop_path(self.network, drop_path_rate)
+        known = adapter_of(self.network)
+        self.name = known.name
+        chosen = [stage.index for stage in default_stages(known.stages)]
+        self.stages = chosen if stages is None else list(stages)
+        check_blocks(self.stages, len(known.stages), what="stages")
+        self.norm, self.fit_input = norm, fit_input
+        self.column = is_column(known.strides)
+        self.patch_size = known.strides[0] if self.column else known.sizes.multiple
+        if norm == "all" and not self.column:
+            raise InputError(
+                f"backbone.norm='all': the final norm of {self.name} only fits the width of the "
+                f"last stage; choose 'none', 'last' or {ADDED!r}"
+            )
+        self.trace(_native_size(self.network))
+        if norm == ADDED:
+            ends = self.stages[-1] == known.stages[-1].index
+            self.add_norms(_final_norm(self.network) if ends else None)
+        self.switch(activation_checkpointing, frozen, norm_eval, sync_bn)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the maps of the chosen stages, without the prefix tokens of a transformer.
+
+        Args:
+            x: (N, 3, H, W) normalised images.
+
+        Returns:
+            One map (N, D, h, w) per stage.
+
+        Raises:
+            InputError: If the network takes another size only.
+        """
+        self.check_size(x)
+        images = fit_images(x, self.patch_size, self.fit_input)
+        norm = "last" if self.norm == ADDED else self.norm
+        return self.with_added_norms(adapter_of(self.network).maps(images, self.stages, norm=norm))
+
+
+def _for_small_maps(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Let mmpretrain's window attention pad maps that are smaller than a window."""
+    config = dict(network)
+    with MODELS.switch_scope_and_registry(None) as registry:
+        kind = registry.get(config["type"]) if isinstance(config["type"], str) else config["type"]
+    if kind is not None and "pad_small_map" in inspect.signature(kind).parameters:
+        config.setdefault("pad_small_map", True)
+    return config
+
+
+def _scale_drop_path(network: nn.Module, rate: float) -> None:
+    depths = [module for module in network.modules() if isinstance(module, StochasticDepth)]
+    largest = max((depth.p for depth in depths), default=0.0)
+    if not largest and rate:
+        raise InputError(
+            f"backbone.drop_path_rate={rate}: {adapter_of(network).name} has no drop path that can "
+            "be scaled; set it to None"
+        )
+    for depth in depths:
+        depth.p *= rate / largest if largest else 1.0
+
+
+def _native_size(network: nn.Module) -> tuple[int, int]:
+    size: Any = getattr(network, "img_size", 224)
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
+def _final_norm(network: nn.Module) -> nn.Module | None:
+    """Return the norm that the network itself applies to its last map, None for none."""
+    owner = getattr(network, "net", network)  # As in TorchvisionBackbone.
+    norms = [m for m in owner.children() if "LayerNorm" in type(m).__name__]
+    return norms[-1] if norms else None

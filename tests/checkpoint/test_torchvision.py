@@ -1,0 +1,98 @@
+"""Models of torchvision by name: their files, their own preprocessing, and what is refused."""
+
+import pytest
+import torch
+import torchvision
+
+from bam_mm import InputError
+from bam_mm.checkpoint import build_backbone, parse_backbone
+from bam_mm.checkpoint.file_preprocessing import model_preprocessing
+from bam_mm.models import TorchvisionBackbone
+from tests.models.families import FAMILIES
+
+NAMES = [f.config["model_name"] for f in FAMILIES if f.name.startswith("torchvision")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_of_torchvision_loads_into_its_model(name, tmp_path):
+    torch.manual_seed(0)
+    full = torchvision.models.get_model(name)
+    torch.save(full.state_dict(), tmp_path / "c.pth")
+    backbone, report = build_backbone(f"torchvision:{name}@{tmp_path / 'c.pth'}")
+    own = full.state_dict()
+    state = backbone.state_dict()
+    assert all(torch.equal(value, own[key]) for key, value in state.items())
+    # Only the weight and the bias of the last linear layer are not used.
+    assert len(own) - len(state) == len(report.unused) == 2
+    del own[next(iter(own))]
+    torch.save(own, tmp_path / "d.pth")
+    with pytest.raises(InputError, match="1 missing"):
+        build_backbone(f"torchvision:{name}@{tmp_path / 'd.pth'}")
+
+
+def test_the_name_of_a_file_decides_between_published_weights():
+    config = dict(type="bam_mm.TorchvisionBackbone", model_name="resnet50")
+    first = model_preprocessing(config, "weights/resnet50-0676ba61.pth")
+    second = model_preprocessing(config, "weights/resnet50-11ad3fa6.pth")
+    other = model_preprocessing(config, "weights/mine.pth")
+    assert [p.geometry.short_side for p in (first, second, other)] == [256, 232, 232]
+    assert first.source == "torchvision's transforms of ResNet50_Weights.IMAGENET1K_V1"
+    assert first.geometry.interpolation == "bilinear" and first.geometry.size == 224
+    assert other.is_imagenet and other.source.endswith("IMAGENET1K_V2")
+    swag = model_preprocessing({**config, "model_name": "vit_b_16"}, "vit_b_16_swag-9ac1b537.pth")
+    assert (swag.geometry.size, swag.geometry.interpolation) == (384, "bicubic")
+    assert model_preprocessing({**config, "model_name": "bam_mm_test_vit"}) is None
+
+
+def test_random_weights_need_no_file():
+    source = parse_backbone("random:torchvision:resnet18")
+    assert source.config == dict(type="bam_mm.TorchvisionBackbone", model_name="resnet18")
+    assert source.path is None and source.preprocessing().geometry.size == 224
+    backbone, report = build_backbone("random:torchvision:bam_mm_test_swin")
+    assert report is None and isinstance(backbone, TorchvisionBackbone)
+
+
+@pytest.mark.parametrize(
+    "spec, words",
+    [
+        ("torchvision:resnet5@x.pth", "no model 'resnet5'; similar names: resnet50"),
+        ("torchvision:resnet50", r"nothing is downloaded.*random:torchvision:resnet50\)"),
+        ("random:torchvision:resnet5", "no model 'resnet5'"),
+        ("torchvision:", "write one of"),
+    ],
+)
+def test_wrong_names(spec, words):
+    with pytest.raises(InputError, match=words):
+        parse_backbone(spec)
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        (dict(model_name="squeezenet1_0"), "SqueezeNet does not end in a linear classifier"),
+        (dict(model_name="resnet18", depth=3), "unexpected keyword argument 'depth'"),
+        (dict(model_name="nothing"), "model_name='nothing' of torchvision: Unknown model"),
+    ],
+)
+def test_wrong_arguments(settings, words):
+    with pytest.raises(InputError, match=words):
+        TorchvisionBackbone(**settings)
+
+
+def test_a_frozen_backbone_stays_frozen():
+    backbone = TorchvisionBackbone("bam_mm_test_convnext", frozen=True)
+    backbone.train()
+    assert not any(module.training for module in backbone.modules())
+    assert not backbone.net.training
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+
+
+def test_stochastic_depth_of_torchvision():
+    rates = [
+        module.p
+        for module in TorchvisionBackbone("bam_mm_test_swin", drop_path_rate=0.3).modules()
+        if type(module).__name__ == "StochasticDepth"
+    ]
+    assert max(rates) == pytest.approx(0.3)
+    plain = TorchvisionBackbone("bam_mm_test_vit", drop_path_rate=0.3)
+    assert not [m for m in plain.modules() if type(m).__name__ == "StochasticDepth"]

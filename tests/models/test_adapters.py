@@ -1,0 +1,357 @@
+"""Every family through one contract: shapes as stated, and numbers equal to the library's own."""
+
+import copy
+
+import pytest
+import timm
+import torch
+import torchvision
+from mmengine.registry import init_default_scope
+from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from bam_mm import InputError
+from bam_mm.models import FrozenFeatures
+from bam_mm.models.adapters import adapter_of
+from bam_mm.models.adapters.contract import Stage, pyramid
+from bam_mm.models.patch_features import build_map_backbone, feature_map
+from bam_mm.registry import MODELS
+from tests.models.families import FAMILIES, build, images
+
+BY_NAME = {family.name: family for family in FAMILIES}
+OF_TIMM, OF_MMPRETRAIN, OF_TORCHVISION = (
+    [f for f in FAMILIES if f.name.startswith(library)]
+    for library in ("timm", "mmpretrain", "torchvision")
+)
+TOLERANCE = dict(rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    init_default_scope("mmpretrain")
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_what_is_stated_is_what_comes_out(family):
+    backbone = build(family)
+    adapter = adapter_of(backbone)
+    assert (adapter.prefix_tokens, adapter.cls_index) == (family.prefix, family.cls)
+    x = images(family)
+    if family.strides:
+        assert (adapter.strides, adapter.widths) == (family.strides, family.widths)
+        maps = adapter.maps(x, range(len(family.strides)))
+        wanted = [
+            (2, width, family.side // stride, family.side // stride)
+            for width, stride in zip(family.widths, family.strides, strict=True)
+        ]
+        assert [tuple(x.shape) for x in maps] == wanted
+        assert torch.equal(adapter.maps(x)[0], maps[-1])
+    if family.prefix:
+        (tokens,) = adapter.tokens(x)
+        cells = (family.side // (family.strides or (16,))[0]) ** 2
+        assert tokens.shape[:2] == (2, family.prefix + cells)
+    assert adapter.final(x).ndim in (2, 3, 4)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_an_adapter_changes_nothing(family):
+    backbone = build(family)
+    for number, module in enumerate(backbone.modules()):
+        module.training = bool(number % 2)
+    modes = [module.training for module in backbone.modules()]
+    names, settings = list(backbone.state_dict()), getattr(backbone, "out_indices", None)
+    state = {key: value.clone() for key, value in backbone.state_dict().items()}
+    x = images(family)
+    adapter = adapter_of(backbone)
+    assert adapter_of(backbone) is adapter
+    if family.strides:
+        assert adapter.stages
+    assert [module.training for module in backbone.modules()] == modes
+    for module in backbone.modules():
+        module.training = False
+    before = backbone(x)
+    if family.strides:
+        adapter.maps(x, [0])
+    after = backbone(x)
+    pairs = zip(before, after, strict=True) if isinstance(before, tuple) else [(before, after)]
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert (
+        list(backbone.state_dict()) == names and getattr(backbone, "out_indices", None) is settings
+    )
+    assert all(torch.equal(value, state[key]) for key, value in backbone.state_dict().items())
+    twin = copy.deepcopy(backbone)
+    assert adapter_of(twin).backbone is twin
+    for parameter in twin.parameters():
+        parameter.zero_()
+    assert torch.equal(adapter_of(backbone).final(x), adapter.final(x))
+    assert not torch.equal(adapter_of(twin).final(x), adapter.final(x))
+
+
+@pytest.mark.parametrize("family", OF_TIMM, ids=str)
+def test_timm_features_equal_its_own(family):
+    backbone = build(family)
+    adapter, x = adapter_of(backbone), images(family)
+    config = {k: v for k, v in family.config.items() if k not in ("type", "model_name")}
+    if family.config["type"].endswith("TIMMBackbone"):
+        # As timm builds it, with its own pooling and classifier.
+        model = timm.create_model(family.config["model_name"], **config).eval()
+        kept = model.load_state_dict(backbone.timm_model.state_dict(), strict=False)
+        assert not kept.unexpected_keys
+    else:
+        model = backbone.timm_model
+    maps = model.forward_intermediates(x, norm=False, intermediates_only=True, output_fmt="NCHW")
+    maps = maps[len(maps) - len(family.strides) :]
+    for found, wanted in zip(adapter.maps(x, range(len(maps)), norm="none"), maps, strict=True):
+        torch.testing.assert_close(found, wanted, **TOLERANCE)
+    normed = model.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)
+    torch.testing.assert_close(adapter.maps(x)[0], normed[0], **TOLERANCE)
+    features = model.forward_features(x)
+    if family.prefix:
+        torch.testing.assert_close(adapter.tokens(x)[0], features, **TOLERANCE)
+    if "own" in family.stops:
+        with pytest.raises(InputError, match=family.stops["own"]):
+            adapter.vector(x)
+    elif model is not backbone.timm_model:
+        wanted = model.forward_head(features, pre_logits=True)
+        torch.testing.assert_close(adapter.vector(x), wanted, **TOLERANCE)
+
+
+@pytest.mark.parametrize("family", OF_MMPRETRAIN, ids=str)
+def test_mmpretrain_features_equal_its_own(family):
+    backbone = build(family)
+    adapter, x = adapter_of(backbone), images(family)
+    selects = "out_scales" if hasattr(backbone, "out_scales") else "out_indices"
+    if family.prefix:
+        raw = MODELS.build({**family.config, "out_type": "raw", "out_indices": list(range(4))})
+        maps = MODELS.build({**family.config, "out_type": "featmap", "out_indices": [1, 3]})
+        for other in (raw, maps):
+            kept = other.load_state_dict(backbone.state_dict(), strict=False)
+            # BEiT's norm of the mean patch is none of the tokens.
+            assert {*kept.unexpected_keys} <= {"ln2.weight", "ln2.bias"} and not kept.missing_keys
+            other.eval()
+        outputs = raw(x)
+        torch.testing.assert_close(adapter.tokens(x)[0], outputs[-1], **TOLERANCE)
+        two = adapter.tokens(x, 2)
+        normed = backbone.ln1(outputs[2]) if backbone.final_norm else outputs[2]
+        torch.testing.assert_close(two[0], normed, **TOLERANCE)
+        for found, wanted in zip(adapter.maps(x, [1, 3]), maps(x), strict=True):
+            torch.testing.assert_close(found, wanted, **TOLERANCE)
+        torch.testing.assert_close(adapter.vector(x), backbone(x)[-1], **TOLERANCE)
+        return
+    everything = MODELS.build({**family.config, selects: [s.place for s in adapter.stages]})
+    kept = everything.load_state_dict(backbone.state_dict(), strict=False)
+    assert not kept.unexpected_keys
+    for name in {key.split(".")[0] for key in kept.missing_keys}:
+        setattr(everything, name, nn.Identity())  # The output norms that the backbone lacks.
+    everything.eval()
+    wanted = everything(x)
+    if wanted[-1].ndim == 2:  # ConvNeXt averages, then normalises.
+        torch.testing.assert_close(adapter.vector(x), wanted[-1], **TOLERANCE)
+        everything.gap_before_final_norm = False
+        wanted = everything(x)
+    else:
+        torch.testing.assert_close(adapter.vector(x), backbone(x)[-1].mean((2, 3)), **TOLERANCE)
+    found = adapter.maps(x, range(len(adapter.stages)))
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, **TOLERANCE)
+
+
+NODES = {
+    "torchvision-resnet": ["layer1", "layer2", "layer3", "layer4"],
+    "torchvision-convnext": ["features.1", "features.3", "features.5", "features.7"],
+    "torchvision-swin": ["features.1", "features.3", "features.5", "permute"],
+    "torchvision-mobilenet": ["features.1", "features.3", "features.8", "features.12"],
+}
+
+
+@pytest.mark.parametrize("family", OF_TORCHVISION, ids=str)
+def test_torchvision_features_equal_its_own(family):
+    backbone = build(family)
+    adapter, x = adapter_of(backbone), images(family)
+    full = torchvision.models.get_model(family.config["model_name"]).eval()
+    kept = full.load_state_dict(backbone.state_dict(), strict=False)
+    classifier = [m for m in full.modules() if isinstance(m, nn.Linear)][-1]
+    assert len(kept.missing_keys) == 2 and not kept.unexpected_keys  # The classifier's.
+    nn.init.normal_(classifier.weight)
+    torch.testing.assert_close(classifier(adapter.vector(x)), full(x), **TOLERANCE)
+    if family.prefix:
+        wanted = create_feature_extractor(full, ["encoder.ln", "encoder.layers.encoder_layer_1"])(x)
+        torch.testing.assert_close(adapter.tokens(x)[0], wanted["encoder.ln"], **TOLERANCE)
+        patches = wanted["encoder.layers.encoder_layer_1"][:, 1:].transpose(1, 2)
+        found = adapter.maps(x, [1])[0]
+        torch.testing.assert_close(found.flatten(2), patches, **TOLERANCE)
+        return
+    outputs = create_feature_extractor(full, NODES[family.name])(x)
+    found = adapter.maps(x, range(4))
+    for one, (node, other) in zip(found, outputs.items(), strict=True):
+        if family.name == "torchvision-swin" and node != "permute":
+            other = other.permute(0, 3, 1, 2)
+        torch.testing.assert_close(one, other, **TOLERANCE)
+
+
+def test_a_swin_of_timm_is_read_as_it_states_its_channels():
+    # NHWC read as NCHW gives a vector of h = 2 numbers instead of 96.
+    family = BY_NAME["timm-swin"]
+    model = FrozenFeatures(family.config, feature="mean").eval()
+    x = images(family)
+    features = model.backbone.timm_model.forward_features(x)
+    assert features.shape == (2, 2, 2, 96)
+    torch.testing.assert_close(model(x), features.mean((1, 2)), **TOLERANCE)
+
+
+def test_own_pooled_feature_of_a_probe():
+    family = BY_NAME["timm-convnext"]
+    model = FrozenFeatures(family.config, feature="own").eval()
+    own = timm.create_model(
+        "convnext_atto", depths=(1, 1, 1, 1), dims=(8, 16, 24, 32), num_classes=0
+    )
+    own.load_state_dict(model.backbone.timm_model.state_dict())
+    x = images(family)
+    torch.testing.assert_close(model(x), own.eval()(x), **TOLERANCE)
+
+
+def test_a_register_is_no_class_token():
+    family = BY_NAME["timm-registers-without-cls"]
+    with pytest.raises(InputError, match=r"4 registers and no \[CLS\] token; set model.feature"):
+        FrozenFeatures(family.config)(images(family))
+    mean = FrozenFeatures(family.config, feature="mean")
+    tokens = adapter_of(mean.backbone).tokens(images(family))[0]
+    torch.testing.assert_close(mean(images(family)), tokens[:, 4:].mean(dim=1))
+
+
+def test_class_attention_has_tokens_after_the_last_block_only():
+    family = BY_NAME["timm-cait"]
+    adapter = adapter_of(build(family))
+    assert adapter.token_blocks == 1
+    with pytest.raises(InputError, match=r"class attention.*set model.blocks=1"):
+        adapter.tokens(images(family), 2)
+
+
+STRIDES = {
+    "a stem at stride 2": ((2, 4, 8, 16, 32), (4, 8, 16, 32)),
+    "two stems": ((1, 2, 4, 8, 16, 32), (4, 8, 16, 32)),
+    "small images": ((1, 2, 4, 8), (1, 2, 4, 8)),
+    "dilated": ((2, 4, 8, 8, 8), (4, 8, 8, 8)),
+    "three stages": ((16, 32, 64), (16, 32, 64)),
+    "six strides": ((2, 4, 8, 16, 32, 64), (4, 8, 16, 32, 64)),
+    "a transformer": ((16,) * 5, (16,) * 5),
+}
+
+
+@pytest.mark.parametrize("case", STRIDES)
+def test_stages_are_counted_by_stride(case):
+    given, wanted = STRIDES[case]
+    kept = pyramid([Stage(9, 8, stride, "x", place) for place, stride in enumerate(given)])
+    assert tuple(stage.stride for stage in kept) == wanted
+    assert [stage.index for stage in kept] == list(range(len(kept)))
+    assert [given[stage.place] for stage in kept] == list(wanted)
+
+
+@pytest.mark.slow
+def test_one_network_has_one_stage_in_every_library():
+    torch.manual_seed(0)
+    timms = build_map_backbone(dict(type="mmpretrain.TIMMBackbone", model_name="resnet18"), 2)
+    weights = timms.timm_model.state_dict()
+    x = torch.randn(1, 3, 64, 96)
+    timms.eval()
+    for config in (
+        dict(type="mmpretrain.ResNet", depth=18),
+        dict(type="bam_mm.TorchvisionBackbone", model_name="resnet18"),
+    ):
+        other = build_map_backbone(config, 2)
+        other.load_state_dict(weights)
+        other.eval()
+        for stage in (0, 2, 3, None):
+            found, wanted = (feature_map(b, x, stage) for b in (other, timms))
+            torch.testing.assert_close(found, wanted, **TOLERANCE)
+    assert feature_map(timms, x, 2).shape == (1, 256, 4, 6)
+
+
+class Nhwc(nn.Module):
+    """Channels last, where two lengths are equal so that no length tells."""
+
+    def forward(self, x):
+        return nn.functional.avg_pool2d(x, 16).repeat(1, 2, 1, 1)[:, :4].permute(0, 2, 3, 1)
+
+
+class OneSize(nn.Module):
+    """A module that takes square images of one size."""
+
+    def forward(self, x):
+        assert x.shape[2:] == (64, 64)
+        return nn.functional.avg_pool2d(x, 16)
+
+
+def test_the_order_of_channels_of_your_own_module_is_measured():
+    with pytest.raises(InputError, match=r"Nhwc returns \(1, 4, 4, 4\) for output 0, but a map"):
+        adapter_of(Nhwc()).stages  # noqa: B018
+    (stage,) = adapter_of(OneSize()).stages
+    assert (stage.width, stage.stride) == (3, 16)
+
+
+class Liar(nn.Module):
+    """A timm-like model whose maps have another width than stated."""
+
+    feature_info = [dict(num_chs=5, reduction=16, module="body")]
+
+    def forward_intermediates(self, x, indices=None, **kwargs):
+        return [nn.functional.avg_pool2d(x, 16) for _ in indices]
+
+
+def test_a_shape_that_was_not_stated_stops():
+    adapter = adapter_of(Liar())
+    with pytest.raises(
+        InputError, match=r"timm's Liar returns \(1, 3, 4, 6\) for body, but a map \(N, 5, 4, 6\)"
+    ):
+        adapter.maps(torch.zeros(1, 3, 64, 96))
+
+
+@pytest.mark.parametrize(
+    "name, stages, norm, words",
+    [
+        (
+            "timm-resnet",
+            [4],
+            "last",
+            "has no stage 4: choose one of 0 to 3, whose strides are",
+        ),
+        ("timm-resnet", [0], "all", "norm='all'.*the widths of timm's ResNet"),
+        ("mmpretrain-vit", [0], "some", "norm='some': choose one of none, last, all"),
+    ],
+)
+def test_wrong_arguments(name, stages, norm, words):
+    family = BY_NAME[name]
+    with pytest.raises(InputError, match=words):
+        adapter_of(build(family)).maps(images(family), stages, norm=norm)
+
+
+@pytest.mark.parametrize("name", ["timm-vit", "mmpretrain-vit", "torchvision-vit"])
+def test_norms_of_a_transformers_blocks(name):
+    family = BY_NAME[name]
+    adapter = adapter_of(build(family))
+    x = images(family)
+    blocks = range(len(adapter.stages))
+    none, last, every = (adapter.maps(x, blocks, norm=norm) for norm in ("none", "last", "all"))
+    for index in blocks[:-1]:
+        assert torch.equal(none[index], last[index])
+        assert not torch.allclose(none[index], every[index], atol=1e-2)
+    torch.testing.assert_close(last[-1], every[-1])
+    assert not torch.allclose(none[-1], last[-1], atol=1e-2)
+
+
+def test_patches_of_14_pixels_are_padded_and_logged_once(monkeypatch):
+    family = BY_NAME["mmpretrain-vit"]
+    logged = []
+    adapter = adapter_of(build(family, patch_size=14, img_size=56))
+    assert adapter.padded(50, 60) == (
+        "images of 60x50 pixels are padded to 70x56, whole patches of 14 pixels"
+    )
+    assert adapter.maps(torch.zeros(1, 3, 50, 60))[0].shape == (1, 24, 4, 5)
+    monkeypatch.setattr(
+        "bam_mm.models.adapters.contract.print_log", lambda text, **_: logged.append(text)
+    )
+    for _ in range(2):
+        adapter.announce_padding(torch.zeros(1, 3, 50, 60))
+    assert len(logged) == 1 and "padded to 70x56" in logged[0]
