@@ -24,7 +24,7 @@ class TorchvisionBackbone(BaseModule):
 
     The names of the tensors are torchvision's own, so that its files load as they are. The output
     is the vector that torchvision's classifier gets; maps and tokens come from the adapter
-    (:func:`~bam_mm.models.adapters.adapter_of`). A vision transformer takes images of any size: its
+    (:func:`~bam_mm.models.adapters.lookup.adapter_of`). A vision transformer takes images of any size: its
     position embedding is resized bicubically.
 
     Args:
