@@ -49,10 +49,10 @@ def feature_map(backbone: nn.Module, images: Tensor, stage: int | None = None) -
         backbone: Backbone from :func:`build_map_backbone`, or any other that returns a map.
         images: (N, 3, H, W) normalised images.
         stage: Index of the stage, counted from 0 in the same way for every library: the block of a
-            transformer, or the stage of a pyramid, where 0 has stride 4
-            (:attr:`~bam_mm.models.adapters.BackboneAdapter.stages`). None takes the one that the
-            backbone was built to output, usually the last. A transformer's last map is taken after
-            the final norm, and every map without the prefix tokens.
+            transformer, or the stage of a pyramid, where 0 has stride 4, see
+            :attr:`~bam_mm.models.adapters.contract.BackboneAdapter.stages`. None takes the one that
+            the backbone was built to output, usually the last. A transformer's last map is taken
+            after the final norm, and every map without the prefix tokens.
 
     Returns:
         (N, D, h, w) map.

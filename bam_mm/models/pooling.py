@@ -20,7 +20,7 @@ class PoolFeatures(nn.Module):
     Args:
         layout: Order of the dimensions of the backbone's output, one of :data:`LAYOUTS`. timm's
             Swin returns ``NHWC``; a vector, ``NC``, stays as it is. The adapter of a backbone
-            states it (:meth:`~bam_mm.models.adapters.BackboneAdapter.layout`).
+            states it (:meth:`~bam_mm.models.adapters.contract.BackboneAdapter.layout`).
         width: Number of channels that the backbone returns.
         prefix: Number of tokens in front of the patches, which the average leaves out.
         token: Index of the token to take, such as 0 for [CLS]; None averages.

@@ -53,7 +53,7 @@ def block_outputs(backbone: nn.Module, images: Tensor, blocks: int) -> list[Tens
 
     Raises:
         InputError: If the output has another shape than the library of the backbone states, see
-            :class:`~bam_mm.models.adapters.BackboneAdapter`.
+            :class:`~bam_mm.models.adapters.contract.BackboneAdapter`.
     """
     return adapter_of(backbone).outputs(images, blocks)
 

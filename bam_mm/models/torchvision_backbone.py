@@ -24,8 +24,8 @@ class TorchvisionBackbone(BaseModule):
 
     The names of the tensors are torchvision's own, so that its files load as they are. The output
     is the vector that torchvision's classifier gets; maps and tokens come from the adapter
-    (:func:`~bam_mm.models.adapters.adapter_of`). A vision transformer takes images of any size: its
-    position embedding is resized bicubically.
+    (:func:`~bam_mm.models.adapters.lookup.adapter_of`). A vision transformer takes images of any
+    size: its position embedding is resized bicubically.
 
     Args:
         model_name: Name of the model in ``torchvision.models.list_models()``, such as ``resnet50``.

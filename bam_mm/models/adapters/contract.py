@@ -89,7 +89,7 @@ class InputSizes:
 
 
 class BackboneAdapter(ABC):
-    """Uniform view of a built backbone, from :func:`~bam_mm.models.adapters.adapter_of`.
+    """Uniform view of a built backbone, from :func:`~bam_mm.models.adapters.lookup.adapter_of`.
 
     An adapter holds no weights and changes nothing: it calls the library's own functions and checks
     that what they return has the shape that the library states. Everything is computed in the mode
