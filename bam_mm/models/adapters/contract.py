@@ -316,7 +316,7 @@ class BackboneAdapter(ABC):
             isinstance(x, Tensor)
             and x.ndim == 4
             and x.shape[1] == stage.width
-            and all(abs(a - b) <= max(1, b // 8) for a, b in zip(x.shape[2:], wanted, strict=True))
+            and all(abs(a - b) <= max(1, b // 5) for a, b in zip(x.shape[2:], wanted, strict=True))
         )
         if not fits:
             raise self.misfit(x, f"a map (N, {stage.width}, {wanted[0]}, {wanted[1]})", stage.name)
