@@ -2,6 +2,7 @@
 
 from bam_mm.hooks.box_update import BoxUpdateHook
 from bam_mm.hooks.channels_last import ChannelsLastHook
+from bam_mm.hooks.check_config import CheckConfigHook
 from bam_mm.hooks.check_finite import CheckFiniteHook
 from bam_mm.hooks.check_labels import CheckLabelsHook
 from bam_mm.hooks.checkpoint import WholeCheckpointHook
@@ -18,6 +19,7 @@ from bam_mm.hooks.teacher_update import TeacherUpdateHook
 __all__ = [
     "BoxUpdateHook",
     "ChannelsLastHook",
+    "CheckConfigHook",
     "CheckFiniteHook",
     "CheckLabelsHook",
     "CollapseMonitorHook",

@@ -22,6 +22,7 @@ from bam_mm.checkpoint import forbid_unpickling
 from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.distributed import start_on_cpu
 from bam_mm.errors import InputError
+from bam_mm.hooks.check_config import CheckConfigHook, check_variables
 from bam_mm.launch.backends import check_backends
 from bam_mm.launch.build_errors import check_keys, check_scope, explain
 from bam_mm.launch.config import import_custom_modules, replace
@@ -181,6 +182,9 @@ def build_runner(config: Config) -> Runner:
         InputError: If something in the config or the data is wrong.
     """
     forbid_unpickling()
+    # Options have reached the entries that use them.
+    training = config.get("train_dataloader") is not None
+    check_variables(config, ("train", "val") if training else ("test",), options=False)
     check_backends(config)
     check_data_folders(config)
     # Every process of a machine sees the same GPUs; one of them warns.
@@ -197,6 +201,9 @@ def build_runner(config: Config) -> Runner:
     with user_errors_unwrapped(config):
         flexible = "runner_type" in config
         runner = RUNNERS.build(config) if flexible else Runner.from_cfg(config)
+    for hook in runner.hooks:
+        if isinstance(hook, CheckConfigHook):
+            hook.options = False
     for handler in runner.logger.handlers:
         write_any_name(getattr(handler, "stream", None))
     return runner

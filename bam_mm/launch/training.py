@@ -34,6 +34,7 @@ from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors
 from bam_mm.launch.small_batches import check_smallest_batch
 from bam_mm.launch.work_folder import training_folder
 from bam_mm.precision import precision_used
+from bam_mm.variables.entries import loading_hooks
 
 
 def train(config: Config, args: Namespace) -> None:
@@ -165,9 +166,7 @@ def _allow_changes(config: Config) -> None:
 
 
 def _trust(config: Config) -> None:
-    loading = [
-        hook for hook in config.get("custom_hooks") or [] if kind_of(hook) == "LoadBackboneHook"
-    ]
+    loading = loading_hooks(config)
     if not loading:
         raise InputError(
             f"{TRUST_FLAG}: {config.filename} starts from no checkpoint, so there is none to "

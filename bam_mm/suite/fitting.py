@@ -13,7 +13,7 @@ from mmpretrain.models import VisionTransformer
 from torch import nn
 
 from bam_mm.errors import InputError
-from bam_mm.launch.config import import_custom_modules, plain, replace
+from bam_mm.launch.config import import_custom_modules, replace
 from bam_mm.models.patch_features import build_map_backbone, feature_map, is_timm
 from bam_mm.models.probe_features import (
     block_outputs,
@@ -23,6 +23,7 @@ from bam_mm.models.probe_features import (
 )
 from bam_mm.registry import MODELS
 from bam_mm.suite.models import Model
+from bam_mm.variables.entries import loading_hooks, plain, type_name
 
 KEPT = (
     "drop_path_rate", "blocks", "stages", "norm", "frozen", "activation_checkpointing",
@@ -60,7 +61,7 @@ def fit(config: Config, model: Model) -> list[str]:
         _set_everywhere(config, "branch", model.source.branch)
     if "branch" in config.model:
         config.model.branch = model.source.branch
-    kind = str(config.model.type).rpartition(".")[2]
+    kind = type_name(config.model)
     try:
         _WIDTHS.get(kind, _dense)(config, before)
     except InputError as error:
@@ -280,7 +281,7 @@ def _image(config: Config) -> torch.Tensor:
     loader = config.get("test_dataloader") or config.get("val_dataloader") or {}
     size = 224
     for step in (loader.get("dataset") or {}).get("pipeline") or ():
-        if step.get("type", "").endswith("CenterCrop"):
+        if type_name(step) == "CenterCrop":
             size = step["crop_size"]
     if "img_size" in config.model.backbone and size == 224:
         size = config.model.backbone.img_size
@@ -288,9 +289,10 @@ def _image(config: Config) -> torch.Tensor:
 
 
 def _set_everywhere(config: Config, name: str, value: Any) -> None:
+    """Set a variable of the task, also where a hook has a value of its own."""
     config[name] = value
-    for hook in config.get("custom_hooks") or ():
-        if str(hook.get("type", "")).endswith("LoadBackboneHook"):
+    for hook in loading_hooks(config):
+        if hook.get(name) is not None:
             hook[name] = value
 
 
