@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
-from typing import Any
 
 from mmengine.config import Config
 
 from bam_mm.errors import InputError
+from bam_mm.variables.entries import kind_of
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "TensorboardVisBackend": ("tensorboard", "tensorboardX"),
@@ -38,7 +38,7 @@ def check_backends(config: Config) -> None:
     backends = visualizer.get("vis_backends") if isinstance(visualizer, Mapping) else None
     backends = [backends] if isinstance(backends, Mapping) else backends or []
     for number, backend in enumerate(backends):
-        kind = _name(backend)
+        kind = kind_of(backend)
         packages = PACKAGES.get(kind, ())
         if packages and not _installed(packages):
             raise InputError(
@@ -46,11 +46,6 @@ def check_backends(config: Config) -> None:
                 f"installed; run `{sys.executable} -m pip install {packages[0]}`, or remove the "
                 "backend"
             )
-
-
-def _name(backend: Any) -> str:
-    kind = backend.get("type", "") if isinstance(backend, Mapping) else ""
-    return kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
 
 
 def _installed(packages: Iterable[str]) -> bool:

@@ -25,7 +25,6 @@ from bam_mm.checkpoint.geometry import (
     RESIZING,
     Geometry,
     is_default,
-    kind_of,
     read_geometry,
 )
 from bam_mm.checkpoint.library_preprocessing import other_tags
@@ -45,7 +44,7 @@ from bam_mm.launch.stated_preprocessing import (
     write_normalisation,
 )
 from bam_mm.registry import MODELS
-from bam_mm.variables.entries import RUNNER_KEYS, loading_hooks, look_up, plain
+from bam_mm.variables.entries import RUNNER_KEYS, kind_of, loading_hooks, look_up, plain
 from bam_mm.variables.uses import config_files, parsed, uses_of
 
 TIMM_SOURCE = "timm"

@@ -19,7 +19,6 @@ from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.runner import Runner
 
 from bam_mm.checkpoint import forbid_unpickling
-from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.distributed import start_on_cpu
 from bam_mm.errors import InputError
 from bam_mm.hooks.check_config import CheckConfigHook, check_variables
@@ -33,6 +32,7 @@ from bam_mm.launch.loaders import fit_loaders
 from bam_mm.launch.messages import write_any_name
 from bam_mm.launch.samplers import move_to_samplers
 from bam_mm.registry import STRATEGIES
+from bam_mm.variables.entries import kind_of
 
 
 def prepare(config: Config, args: Namespace) -> Config:

@@ -14,7 +14,6 @@ from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.runner import Runner
 
 from bam_mm.checkpoint import newest_checkpoint
-from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.checkpoint.reading import TRUST_FLAG
 from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.data.checks.few_classes import fit_topk
@@ -34,7 +33,7 @@ from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors
 from bam_mm.launch.small_batches import check_smallest_batch
 from bam_mm.launch.work_folder import training_folder
 from bam_mm.precision import precision_used
-from bam_mm.variables.entries import loading_hooks
+from bam_mm.variables.entries import kind_of, loading_hooks
 
 
 def train(config: Config, args: Namespace) -> None:

@@ -23,7 +23,7 @@ from bam_mm.models.probe_features import (
 )
 from bam_mm.registry import MODELS
 from bam_mm.suite.models import Model
-from bam_mm.variables.entries import loading_hooks, plain, type_name
+from bam_mm.variables.entries import kind_of, loading_hooks, plain
 
 KEPT = (
     "drop_path_rate", "blocks", "stages", "norm", "frozen", "activation_checkpointing",
@@ -61,7 +61,7 @@ def fit(config: Config, model: Model) -> list[str]:
         _set_everywhere(config, "branch", model.source.branch)
     if "branch" in config.model:
         config.model.branch = model.source.branch
-    kind = type_name(config.model)
+    kind = kind_of(config.model)
     try:
         _WIDTHS.get(kind, _dense)(config, before)
     except InputError as error:
@@ -281,7 +281,7 @@ def _image(config: Config) -> torch.Tensor:
     loader = config.get("test_dataloader") or config.get("val_dataloader") or {}
     size = 224
     for step in (loader.get("dataset") or {}).get("pipeline") or ():
-        if type_name(step) == "CenterCrop":
+        if kind_of(step) == "CenterCrop":
             size = step["crop_size"]
     if "img_size" in config.model.backbone and size == 224:
         size = config.model.backbone.img_size

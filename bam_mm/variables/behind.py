@@ -17,7 +17,7 @@ from typing import Any
 from mmengine.config import Config
 
 from bam_mm.errors import listing
-from bam_mm.variables.entries import RUNNER_KEYS, look_up, name_of, plain, type_name, walk
+from bam_mm.variables.entries import RUNNER_KEYS, kind_of, look_up, name_of, plain, walk
 from bam_mm.variables.uses import assigned_names, bases_of, config_files, parsed, sets, uses_of
 
 _TRAINING = ("train_", "optim_wrapper", "param_scheduler", "auto_scale_lr", "default_hooks")
@@ -249,7 +249,7 @@ def _is_read(before: Mapping[str, Any], key: str, parts: Collection[str]) -> boo
     if head.startswith("tta_") or (owners and not any(part in parts for part in owners)):
         return False
     # This hook reads the variables from the run's config.
-    return not above or type_name(look_up(before, above)[0]) != "LoadBackboneHook"
+    return not above or kind_of(look_up(before, above)[0]) != "LoadBackboneHook"
 
 
 def _short(value: Any) -> str:

@@ -70,7 +70,7 @@ def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from walk(value, path)
 
 
-def type_name(node: Any) -> str:
+def kind_of(node: Any) -> str:
     """Return the name of a part's ``type``, a text or a class, without its scope or module."""
     kind = node.get("type", "") if isinstance(node, Mapping) else ""
     return (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).rpartition(".")[2]
@@ -84,4 +84,4 @@ def name_of(config: Any) -> str:
 def loading_hooks(config: Mapping[str, Any]) -> list[Any]:
     """Return the entries of ``default_hooks`` and ``custom_hooks`` that load a backbone."""
     hooks = [*(config.get("default_hooks") or {}).values(), *(config.get("custom_hooks") or ())]
-    return [hook for hook in hooks if type_name(hook) == "LoadBackboneHook"]
+    return [hook for hook in hooks if kind_of(hook) == "LoadBackboneHook"]
