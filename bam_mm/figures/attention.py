@@ -93,7 +93,9 @@ def build_attention_model(
         # By default, timm's transformers accept a single image size. Other timm models do not know
         # the option and raise TypeError.
         timm = kind_of(source.config) == "TIMMBackbone"
-        backbone, _ = build_backbone(source, trust=trust, **({"dynamic_img_size": True} * timm))
+        backbone, _ = build_backbone(
+            source, trust=trust, **({"dynamic_img_size": True} if timm else {})
+        )
     except TypeError:
         backbone, _ = build_backbone(source, trust=trust)
     backbone.eval()

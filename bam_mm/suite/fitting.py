@@ -70,7 +70,7 @@ def fit(config: Config, model: Model) -> list[str]:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
             f"{model.name} cannot do this task: its backbone "
-            f"({config.model.backbone.type}) fails on an image: {type(error).__name__}: {reason}"
+            f"({kind_of(config.model.backbone)}) fails on an image: {type(error).__name__}: {reason}"
         ) from error
     return [
         line for line in _changes(before, plain(config.model)) if not line.startswith("backbone")
@@ -142,7 +142,7 @@ def _frozen_features(config: Config, before: Mapping) -> None:
     backbone = build_token_backbone(model.backbone, model.get("blocks", 1))
     if model.get("feature", "cls") != "mean" and not prefix_tokens(backbone):
         model.feature = "mean"
-    if model.feature != "mean" or prefix_tokens(backbone):
+    if model.get("feature", "cls") != "mean" or prefix_tokens(backbone):
         backbone = _any_size(model, backbone, lambda b: block_outputs(b, _image(config), 1))
     _probe(config, backbone)
 
@@ -151,7 +151,8 @@ def _probe(config: Config, backbone: nn.Module) -> int:
     model, blocks = config.model, config.model.get("blocks", 1)
     with torch.no_grad():
         outputs = block_outputs(_evaluating(backbone), _image(config), blocks)
-        feature = probe_feature(outputs, model.feature, prefix=prefix_tokens(backbone))
+        wanted = model.get("feature", "cls")
+        feature = probe_feature(outputs, wanted, prefix=prefix_tokens(backbone))
     if feature.ndim != 2:
         raise InputError(
             f"its feature has shape {tuple(feature.shape)} instead of one vector per image"
