@@ -11,6 +11,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 
 from bam_mm import InputError
+from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.data.toy import make_world
 from bam_mm.launch.config import load_config
 from bam_mm.registry import MODELS
@@ -72,7 +73,7 @@ def run(folder, monkeypatch):
 def test_a_checkpoint_reaches_the_backbone(library, folder, run, tmp_path):
     options = ["--cfg-options", "checkpoint=bam.pth"]
     run(library, "train", f"{library}.py", "--work-dir", tmp_path, *options)
-    loaded = torch.load(tmp_path / "iter_1.pth", weights_only=False)["state_dict"]
+    loaded = read_checkpoint(tmp_path / "iter_1.pth")["state_dict"]
     given = torch.load(folder / "bam.pth")["state_dict"]
     key = "backbone.layers.2.attn.qkv.weight"
     assert torch.equal(loaded[key], given[f"teacher.{key}"])
