@@ -1,5 +1,9 @@
 """A variable and the entries that use it have one value, or they are found."""
 
+import re
+import textwrap
+from pathlib import Path
+
 import pytest
 from mmengine.config import Config
 
@@ -129,6 +133,19 @@ def test_options_of_this_package_reach_the_entries(config):
     path = config("work_dir = 'w'\n").filename
     child = load_config(path, {"data_root": "mine", "max_epochs": 3, "lr": 0.5, "size": 9})
     assert check_variables(child, ("train", "val", "test")) == []
+
+
+def test_the_example_of_the_documentation_has_nothing_behind(tmp_path):
+    page = Path(__file__).resolve().parents[2] / "docs/runs.md"
+    [text] = re.findall(r'```python\n(  _base_ = "bam_mm::.*?)```', page.read_text(), flags=re.S)
+    own = tmp_path / "own.py"
+    own.write_text(textwrap.dedent(text))
+    child = Config.fromfile(str(own))
+    assert child.data_root == child.val_dataloader.dataset.data_root == "photos"
+    assert check_variables(child, ("train", "val", "test")) == []
+    own.write_text("\n".join(textwrap.dedent(text).splitlines()[:2]))
+    with pytest.raises(InputError, match=r"own\.py: data_root = 'photos' changes nothing"):
+        check_variables(Config.fromfile(str(own)), ("test",))
 
 
 def test_copies_of_configs_are_silent(config, tmp_path):
