@@ -69,8 +69,8 @@ def fit(config: Config, model: Model) -> list[str]:
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
-            f"{model.name} cannot do this task: its backbone "
-            f"({kind_of(config.model.backbone)}) fails on an image: {type(error).__name__}: {reason}"
+            f"{model.name} cannot do this task: its backbone ({kind_of(config.model.backbone)}) "
+            f"fails on an image: {type(error).__name__}: {reason}"
         ) from error
     return [
         line for line in _changes(before, plain(config.model)) if not line.startswith("backbone")

@@ -94,11 +94,12 @@ def test_another_data_root_by_option_stops(library, run, tmp_path):
 
 
 def test_another_data_root_in_a_child_config_stops(folder, run, tmp_path):
-    (folder / "child.py").write_text("_base_ = 'mmpretrain.py'\ndata_root = 'mine/images'\n")
-    rest = ["--work-dir", tmp_path, "--cfg-options", "checkpoint=random"]
+    # Without hooks, nothing else would stop it: it would train on the base's images.
+    text = "_base_ = 'mmpretrain.py'\ndata_root = 'mine/images'\ncustom_hooks = []\n"
+    (folder / "child.py").write_text(text)
     with pytest.raises(
         InputError,
         match=r"child\.py: data_root = 'mine/images' changes nothing, .* set "
         r"train_dataloader.dataset.data_root \(still 'data/toy/images'\)",
     ):
-        run("mmpretrain", "train", "child.py", *rest)
+        run("mmpretrain", "train", "child.py", "--work-dir", tmp_path)
