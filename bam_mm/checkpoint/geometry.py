@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bam_mm.variables.entries import kind_of
+
 RESIZING = ("ResizeEdge", "Resize", "CenterCrop", "EfficientNetCenterCrop")
 """Names of the steps that determine the size of a test image."""
 
@@ -105,12 +107,6 @@ def set_geometry(pipeline: Sequence[Any], geometry: Geometry) -> list[Any]:
     places = [n for n, step in enumerate(pipeline) if kind_of(step) in RESIZING]
     place = places[0] if places else len(kept) - 1
     return [*kept[:place], *geometry.steps(), *kept[place:]]
-
-
-def kind_of(step: Mapping[str, Any]) -> str:
-    """Return the name of a step's or a module's type, without the scope of its registry."""
-    kind = step.get("type", "") if isinstance(step, Mapping) else ""
-    return (kind if isinstance(kind, str) else getattr(kind, "__name__", "")).rpartition(".")[2]
 
 
 def _geometry(

@@ -8,8 +8,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from bam_mm.checkpoint.geometry import Geometry, kind_of, read_geometry
+from bam_mm.checkpoint.geometry import Geometry, read_geometry
 from bam_mm.checkpoint.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from bam_mm.variables.entries import kind_of
 
 TIMM_TYPES = ("TIMMBackbone", "DenseTIMM")
 """Backbones whose ``model_name`` is a pretrained model of timm."""

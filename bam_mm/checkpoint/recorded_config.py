@@ -43,8 +43,26 @@ def recorded_backbone(path: str | Path, *, trust: bool = False) -> dict[str, Any
     config.pop("init_cfg", None)
     if "." not in kind:
         config["type"] = f"{settings.get('default_scope', 'mmpretrain')}.{kind}"
+    config = _by_registry(config)
     _check_types(config, path)
     return config
+
+
+def _by_registry(value: Any) -> Any:
+    """Replace the places of classes, which configs of pure Python record, by registered names.
+
+    ``mmpretrain.models.MoCoV3ViT`` becomes ``mmpretrain.MoCoV3ViT``.
+    """
+    if isinstance(value, (list, tuple)):
+        return type(value)(_by_registry(item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    found = {key: _by_registry(item) for key, item in value.items()}
+    kind = found.get("type")
+    if isinstance(kind, str) and kind.count(".") > 1:
+        scope, name = kind.partition(".")[0], kind.rpartition(".")[2]
+        found["type"] = name if kind.startswith("torch.nn.") else f"{scope}.{name}"
+    return found
 
 
 def _check_types(value: Any, path: str | Path) -> None:

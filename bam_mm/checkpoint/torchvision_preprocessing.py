@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bam_mm.checkpoint.geometry import Geometry, kind_of
+from bam_mm.checkpoint.geometry import Geometry
 from bam_mm.checkpoint.preprocessing import Preprocessing
+from bam_mm.variables.entries import kind_of
 
 
 def torchvision_preprocessing(

@@ -21,6 +21,7 @@ from bam_mm.data.loading import read_image as read_file
 from bam_mm.errors import InputError
 from bam_mm.models.saliency import attention_maps, is_transformer, saliency
 from bam_mm.protocols.plots import plt, save_figure
+from bam_mm.variables.entries import kind_of
 
 COLUMNS = 7
 MOST_ELONGATED = 20
@@ -91,8 +92,10 @@ def build_attention_model(
     try:
         # By default, timm's transformers accept a single image size. Other timm models do not know
         # the option and raise TypeError.
-        timm = source.config["type"].endswith("TIMMBackbone")
-        backbone, _ = build_backbone(source, trust=trust, **({"dynamic_img_size": True} * timm))
+        timm = kind_of(source.config) == "TIMMBackbone"
+        backbone, _ = build_backbone(
+            source, trust=trust, **({"dynamic_img_size": True} if timm else {})
+        )
     except TypeError:
         backbone, _ = build_backbone(source, trust=trust)
     backbone.eval()

@@ -2,6 +2,7 @@
 
 from bam_mm.hooks.box_update import BoxUpdateHook
 from bam_mm.hooks.channels_last import ChannelsLastHook
+from bam_mm.hooks.check_config import CheckConfigHook
 from bam_mm.hooks.check_dense_data import CheckDenseDataHook
 from bam_mm.hooks.check_finite import CheckFiniteHook
 from bam_mm.hooks.check_labels import CheckLabelsHook
@@ -19,6 +20,7 @@ from bam_mm.hooks.teacher_update import TeacherUpdateHook
 __all__ = [
     "BoxUpdateHook",
     "ChannelsLastHook",
+    "CheckConfigHook",
     "CheckDenseDataHook",
     "CheckFiniteHook",
     "CheckLabelsHook",

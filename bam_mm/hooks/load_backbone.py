@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from bam_mm.checkpoint import load_backbone, write_proof
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.registry import HOOKS
+from bam_mm.variables.entries import name_of
 
 RANDOM = "random"
 """Word that replaces a checkpoint and stands for a baseline with random weights."""
@@ -23,9 +25,15 @@ class LoadBackboneHook(Hook):
 
     A resumed run does not load the backbone again, because its own checkpoint contains it.
 
+    ``checkpoint`` and ``branch`` are variables of the run's config: ``checkpoint = 'w.pth'`` in any
+    config that inherits one with this hook, or ``--cfg-options checkpoint=w.pth`` of any tool. The
+    arguments of the same names are for configs without these variables.
+
     Args:
-        checkpoint: Checkpoint file, or the word ``random`` to keep the random weights.
-        branch: Branch to load if the checkpoint has both, ``teacher`` or ``student``.
+        checkpoint: Checkpoint file, or the word ``random`` to keep the random weights. None for the
+            config's variable.
+        branch: Branch to load if the checkpoint has both, ``teacher`` or ``student``. None for the
+            config's variable, or the teacher if it has none.
         trust: Whether the user has explicitly allowed code in this file to run
             (``--trust-checkpoint``).
 
@@ -37,18 +45,30 @@ class LoadBackboneHook(Hook):
     priority = "VERY_HIGH"
 
     def __init__(
-        self, checkpoint: str | None = None, branch: str = "teacher", trust: bool = False
+        self, checkpoint: str | None = None, branch: str | None = None, trust: bool = False
     ) -> None:
         self.checkpoint, self.branch, self.trust = checkpoint, branch, trust
         self.preprocessing: dict[str, Any] | None = None
+
+    def before_run(self, runner) -> None:
+        """Read the variables ``checkpoint`` and ``branch`` of the run's config.
+
+        Raises:
+            InputError: If a variable differs from the argument of the same name.
+        """
+        config = getattr(runner, "cfg", None) or {}
+        self.checkpoint = _settled("checkpoint", self.checkpoint, config)
+        self.branch = _settled("branch", self.branch, config)
 
     def before_train(self, runner) -> None:
         """Load the backbone, and write the proof to the work directory.
 
         Raises:
             InputError: If no checkpoint is set, or it does not contain every tensor of the
-                backbone.
+                backbone, or two hooks load backbones.
         """
+        if self._leaves_it_to_another(runner):
+            return
         if runner._resume and runner._has_loaded:
             runner.logger.info(f"resumed: the backbone is not loaded again from {self.checkpoint}")
             return
@@ -69,6 +89,35 @@ class LoadBackboneHook(Hook):
             return
         model: Any = unwrap_model(runner.model)
         # load_backbone logs the report.
-        report = load_backbone(model.backbone, self.checkpoint, self.branch, trust=self.trust)
+        report = load_backbone(
+            model.backbone, self.checkpoint, self.branch or "teacher", trust=self.trust
+        )
         if is_main_process():
             write_proof(runner.work_dir, replace(report, preprocessing=self.preprocessing))
+
+    def _leaves_it_to_another(self, runner) -> bool:
+        """Return whether another hook of the run loads the backbone.
+
+        A config that adds a hook of its own has the one of its base, too.
+        """
+        hooks = [hook for hook in runner.hooks if isinstance(hook, LoadBackboneHook)]
+        sources = {(hook.checkpoint, hook.branch or "teacher") for hook in hooks if hook.checkpoint}
+        if len(sources) > 1:
+            named = " and ".join(sorted(f"{path} ({branch})" for path, branch in sources))
+            raise InputError(
+                f"two bam_mm.LoadBackboneHook load {named}: keep one of them, "
+                "and set the variable checkpoint instead of arguments"
+            )
+        return self is not next((hook for hook in hooks if hook.checkpoint), (hooks or [self])[0])
+
+
+def _settled(name: str, own: str | None, config: Mapping[str, Any]) -> str | None:
+    """Return the value of an argument, or else that of the config's variable."""
+    variable = config.get(name)
+    if own is None or variable is None or own == variable:
+        return variable if own is None else own
+    raise InputError(
+        f"{name}={variable!r} in {name_of(config)}, but bam_mm.LoadBackboneHook has "
+        f"{name}={own!r}: remove the argument of the hook, which reads the variable, or set both "
+        "to the same value"
+    )

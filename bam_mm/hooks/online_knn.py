@@ -21,6 +21,7 @@ from bam_mm.models.feature_extraction import extract_shards
 from bam_mm.models.feature_table import EVALUATION_SAMPLER, FeatureShard
 from bam_mm.precision import check_precision
 from bam_mm.registry import HOOKS
+from bam_mm.variables.entries import kind_of
 
 NEIGHBOURS = 6
 """Number of neighbours that are kept for a picture."""
@@ -218,6 +219,5 @@ class OnlineKNNHook(Hook):
 def _place(runner) -> str:
     """Return the key of this hook in the config, for messages."""
     hooks = (getattr(runner, "cfg", None) or {}).get("custom_hooks") or []
-    kinds = [str(hook.get("type")) for hook in hooks if isinstance(hook, dict)]
-    numbers = [n for n, kind in enumerate(kinds) if kind.endswith("OnlineKNNHook")]
+    numbers = [n for n, hook in enumerate(hooks) if kind_of(hook) == "OnlineKNNHook"]
     return f"custom_hooks.{numbers[0] if numbers else 'N'}"

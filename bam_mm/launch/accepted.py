@@ -23,18 +23,8 @@ from torch.utils.data import DataLoader
 
 from bam_mm.data.photometric import PhotometricSpec
 from bam_mm.launch.data_folders import SCOPES
+from bam_mm.variables.entries import RUNNER_KEYS
 from bam_mm.views import ViewLayout
-
-RUNNER_KEYS = frozenset(
-    {
-        *inspect.signature(Runner.__init__).parameters,
-        *("activation_checkpointing", "broadcast_buffers", "compile", "custom_imports"),
-        *("detect_anomalous_params", "efficient_conv_bn_eval", "find_unused_parameters"),
-        *("model_wrapper_cfg", "runner_type", "strategy", "sync_bn", "tta_model", "tta_pipeline"),
-        "preprocessing",
-    }
-) - {"self", "cfg"}
-"""Entries at the top of a config that runners, the libraries' tools and this package read."""
 
 ALWAYS = frozenset({"type", "_delete_", "_scope_"})
 """Keys that mmengine understands in every dict."""

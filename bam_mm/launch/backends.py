@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
-from typing import Any
 
 from mmengine.config import Config
 
 from bam_mm.errors import InputError
+from bam_mm.variables.entries import kind_of
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     # mmengine writes through torch.utils.tensorboard, for which tensorboardX is no substitute.
@@ -39,7 +39,7 @@ def check_backends(config: Config) -> None:
     backends = visualizer.get("vis_backends") if isinstance(visualizer, Mapping) else None
     backends = [backends] if isinstance(backends, Mapping) else backends or []
     for number, backend in enumerate(backends):
-        kind = _name(backend)
+        kind = kind_of(backend)
         check_package(kind, f"visualizer.vis_backends.{number}.type={kind!r}", "remove the backend")
 
 
@@ -60,11 +60,6 @@ def check_package(kind: str, place: str, otherwise: str) -> None:
             f"{place}: the package {packages[0]} is not installed; run "
             f"`{sys.executable} -m pip install {packages[0]}`, or {otherwise}"
         )
-
-
-def _name(backend: Any) -> str:
-    kind = backend.get("type", "") if isinstance(backend, Mapping) else ""
-    return kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
 
 
 def _installed(packages: Iterable[str]) -> bool:

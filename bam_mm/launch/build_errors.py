@@ -23,9 +23,9 @@ from bam_mm.launch.accepted import (
     in_scope,
     registries,
 )
-from bam_mm.launch.entries import look_up, name_of, plain, walk
 from bam_mm.launch.library_errors import causes
 from bam_mm.launch.options import nearest
+from bam_mm.variables.entries import look_up, name_of, plain, walk
 
 _UNKNOWN_TYPE = re.compile(r"(\S+) is not in the (\S+?)::(.+?) registry")
 _UNEXPECTED = re.compile(r"(\S+)\(\) got an unexpected keyword argument '(\w+)'")

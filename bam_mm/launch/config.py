@@ -9,12 +9,12 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from bam_mm.launch.accepted import RUNNER_KEYS
 from bam_mm.launch.config_file import read_config
-from bam_mm.launch.entries import plain, put, replace
+from bam_mm.launch.entries import put, replace
 from bam_mm.launch.options import read_options
 from bam_mm.launch.paths import find_config
 from bam_mm.launch.reach import reach_uses
+from bam_mm.variables.entries import RUNNER_KEYS, plain
 
 
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:

@@ -15,11 +15,11 @@ from mmengine.config.utils import MODULE2PACKAGE, ConfigParsingError
 from mmengine.fileio import load
 from mmengine.utils import get_installed_path
 
-from bam_mm.errors import InputError, listing
-from bam_mm.launch.accepted import RUNNER_KEYS
-from bam_mm.launch.entries import plain, walk
+from bam_mm.errors import InputError
 from bam_mm.launch.options import nearest
-from bam_mm.launch.variables import (
+from bam_mm.variables.behind import behind_in_files
+from bam_mm.variables.entries import READ_AT_THE_START, RUNNER_KEYS, loading_hooks
+from bam_mm.variables.uses import (
     assigned_names,
     config_files,
     is_read,
@@ -206,14 +206,17 @@ def _in_the_code(error: Exception, files: list[Path]) -> str | None:
 
 def _check_names(path: Path, files: list[Path], config: Config) -> None:
     """Check the names that the file itself sets: some entry must depend on them."""
+    for each in behind_in_files(config, path):
+        # A run checks the rest, and only for the data that it needs.
+        if not each.followed:
+            raise InputError(each.message(config))
     trees = parsed(files)
     own = assigned_names(trees[0])
-    inherited = {name: value for tree in trees[1:] for name, value in assigned_names(tree).items()}
-    for name, value in own.items():
+    inherited = {name for tree in trees[1:] for name in assigned_names(tree)}
+    for name in own:
         if name in RUNNER_KEYS or name.startswith("_") or is_read(name, trees[:1]):
             continue
-        if name in inherited:
-            _check_inherited(path, config, name, value, inherited[name])
+        if name in inherited or (name in READ_AT_THE_START and loading_hooks(config)):
             continue
         others = {*RUNNER_KEYS, *inherited} - {*own, "tta_model", "tta_pipeline"}
         if close := nearest(name, others, cutoff=_SURE):
@@ -221,30 +224,3 @@ def _check_names(path: Path, files: list[Path], config: Config) -> None:
                 f"config {path}: nothing reads {name}; did you mean {' or '.join(close)}? "
                 "Otherwise remove it"
             )
-
-
-def _check_inherited(
-    path: Path, config: Config, name: str, value: ast.expr, base: ast.expr
-) -> None:
-    """Check that a variable of a base that the file sets anew is not used with its old value."""
-    try:
-        new, old = ast.literal_eval(value), ast.literal_eval(base)
-    except ValueError:
-        return
-    entries = [(key, plain(entry)) for key, entry in _entries(config, name)]
-    kept = [key for key, entry in entries if entry == plain(old)]
-    if new == old or not kept or any(entry == plain(new) for _, entry in entries):
-        return
-    raise InputError(
-        f"config {path}: {name} = {new!r} changes nothing, because its base has used {old!r} "
-        f"already; set {listing(kept, 4)}, or pass --cfg-options "
-        f"{name}={new}"
-    )
-
-
-def _entries(config: Config, name: str) -> list[tuple[str, Any]]:
-    return [
-        (key, value)
-        for key, value in walk(config)
-        if key.rpartition(".")[2] == name and "." in key and key.split(".")[0] in RUNNER_KEYS
-    ]

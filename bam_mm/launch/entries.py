@@ -1,48 +1,13 @@
-"""Entries of a config by dotted key: reading, setting, finding and replacing them."""
+"""Setting, finding and replacing entries of a config by dotted key."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-
-def plain(value: Any, *, without: Collection[str] = ()) -> Any:
-    """Convert a value of a config to plain dicts and lists.
-
-    Args:
-        value: Any value of a config.
-        without: Keys to leave out at every depth.
-
-    Returns:
-        The value with ``dict`` for any mapping and ``list`` for tuples, so that values that differ
-        only in these types are equal. Values of other types are unchanged.
-    """
-    if isinstance(value, Mapping):
-        return {
-            str(key): plain(entry, without=without)
-            for key, entry in value.items()
-            if key not in without
-        }
-    if isinstance(value, (list, tuple)):
-        return [plain(entry, without=without) for entry in value]
-    return value
-
-
-def look_up(config: Mapping[str, Any], key: str) -> tuple[Any, bool]:
-    """Return the value of a dotted key, None if there is none, and whether there is one."""
-    node: Any = config
-    for part in key.split("."):
-        if isinstance(node, (Mapping, Config)):
-            if part not in node:
-                return None, False
-            node = node[part]
-        elif isinstance(node, (list, tuple)) and part.isdigit() and int(part) < len(node):
-            node = node[int(part)]
-        else:
-            return None, False
-    return node, True
+from bam_mm.variables.entries import walk
 
 
 def put(config: Config, key: str, value: Any) -> None:
@@ -60,15 +25,6 @@ def put(config: Config, key: str, value: Any) -> None:
 def places_of(config: Mapping[str, Any], name: str) -> list[str]:
     """Return the dotted keys of a config whose last part is a name, at any depth."""
     return [path for path, _ in walk(config) if path.rpartition(".")[2] == name]
-
-
-def walk(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the value of every entry of a config, outer ones first."""
-    for key, value in node.items() if isinstance(node, (Mapping, Config)) else enumerate(node):
-        path = f"{prefix}.{key}" if prefix else str(key)
-        yield path, value
-        if isinstance(value, (Mapping, list, tuple)):
-            yield from walk(value, path)
 
 
 def replace(node: Any, names: Collection[str], change: Callable[[Any], Any]) -> int:
@@ -93,8 +49,3 @@ def replace(node: Any, names: Collection[str], change: Callable[[Any], Any]) -> 
         else:
             changed += replace(value, names, change)
     return changed
-
-
-def name_of(config: Config) -> str:
-    """Return the file of a config for messages."""
-    return config.filename or "the config"

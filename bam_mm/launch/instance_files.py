@@ -13,6 +13,7 @@ from bam_mm.data.coco.annotations import Maskless
 from bam_mm.data.coco.class_names import check_class_names, plain_names
 from bam_mm.data.coco.reader import InstanceFile, read_instances
 from bam_mm.errors import InputError, listing
+from bam_mm.variables.entries import kind_of
 
 
 def data_sets_of(data: Any) -> Iterator[Mapping[str, Any]]:
@@ -93,7 +94,7 @@ def _with_objects(found: InstanceFile) -> list[str]:
 def _metrics_of(config: Config, part: str) -> Iterator[Mapping[str, Any]]:
     metrics = config.get(f"{part}_evaluator") or []
     for metric in [metrics] if isinstance(metrics, Mapping) else metrics:
-        if isinstance(metric, Mapping) and str(metric.get("type")).endswith("CocoMetric"):
+        if isinstance(metric, Mapping) and kind_of(metric).endswith("CocoMetric"):
             yield metric
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.config import Config
 
 from bam_mm.errors import InputError
-from bam_mm.launch.entries import walk
+from bam_mm.variables.entries import walk
 
 _OF_WORKERS = ("persistent_workers", "prefetch_factor", "multiprocessing_context", "timeout")
 """Settings with which torch's DataLoader rejects ``num_workers=0``, or that need workers."""

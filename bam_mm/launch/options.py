@@ -23,8 +23,9 @@ from bam_mm.launch.accepted import (
     accepted,
     classes_of,
 )
-from bam_mm.launch.entries import look_up, name_of, places_of, put, walk
+from bam_mm.launch.entries import places_of, put
 from bam_mm.launch.option_text import FLAG, OptionText, read_value
+from bam_mm.variables.entries import look_up, name_of, walk
 
 _GROW = frozenset(
     {*FIXED, "default_hooks", "strategy", "model_wrapper_cfg", "preprocessing", "visualizer"}

@@ -25,17 +25,14 @@ from bam_mm.checkpoint.geometry import (
     RESIZING,
     Geometry,
     is_default,
-    kind_of,
     read_geometry,
 )
 from bam_mm.checkpoint.library_preprocessing import other_tags
 from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.errors import InputError, listing
 from bam_mm.hooks.load_backbone import LoadBackboneHook
-from bam_mm.launch.accepted import RUNNER_KEYS
 from bam_mm.launch.config import import_custom_modules
 from bam_mm.launch.data_folders import SCOPES
-from bam_mm.launch.entries import look_up, plain
 from bam_mm.launch.preprocessing_setting import Setting
 from bam_mm.launch.stated_preprocessing import (
     current_normalisation,
@@ -46,8 +43,9 @@ from bam_mm.launch.stated_preprocessing import (
     write_geometry,
     write_normalisation,
 )
-from bam_mm.launch.variables import config_files, parsed, uses_of
 from bam_mm.registry import MODELS
+from bam_mm.variables.entries import RUNNER_KEYS, kind_of, loading_hooks, look_up, plain
+from bam_mm.variables.uses import config_files, parsed, uses_of
 
 TIMM_SOURCE = "timm"
 """Beginning of the sources that are timm's."""
@@ -131,17 +129,19 @@ def preprocess_for_training(
     Raises:
         InputError: If the setting ``preprocessing`` is wrong, or if the run does not use it.
     """
-    hooks = [h for h in config.get("custom_hooks") or () if kind_of(h) == "LoadBackboneHook"]
+    hooks = loading_hooks(config)
     if not hooks:
         _check_uses_none(config)
         return None
     _check_uses_size(config)
     import_custom_modules(config)
-    hook, trust = hooks[0], hooks[0].get("trust", False)
+    trust = hooks[0].get("trust", False)
     resumed = None
     if config.get("resume") and config.get("load_from"):
         resumed = checkpoint_preprocessing(config.load_from, trust=trust, geometry=True)
-    file = None if hook.get("checkpoint") in (None, RANDOM) else hook.checkpoint
+    own = next((hook.checkpoint for hook in hooks if hook.get("checkpoint")), None)
+    file = own or config.get("checkpoint")
+    file = None if file == RANDOM else file
     if resumed is not None:
         return settle(config, resumed, options=options, trained=True)
     return _settle_backbone(config, file, options, trust)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bam_mm.checkpoint.geometry import GEOMETRY_KEYS
 from bam_mm.errors import InputError
-from bam_mm.launch.entries import plain
+from bam_mm.variables.entries import plain
 
 CHOICES = ("auto", "model", "config")
 """Values of ``preprocessing.normalisation`` and ``preprocessing.geometry``."""

@@ -14,10 +14,17 @@ from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
 from bam_mm.errors import UnusedOptionError, listing
-from bam_mm.launch.accepted import RUNNER_KEYS
-from bam_mm.launch.entries import look_up, name_of, places_of, plain
+from bam_mm.launch.entries import places_of
 from bam_mm.launch.option_text import FLAG
-from bam_mm.launch.variables import config_files, parsed, uses_of
+from bam_mm.variables.entries import (
+    READ_AT_THE_START,
+    RUNNER_KEYS,
+    loading_hooks,
+    look_up,
+    name_of,
+    plain,
+)
+from bam_mm.variables.uses import config_files, parsed, uses_of
 
 
 def reach_uses(
@@ -40,6 +47,8 @@ def reach_uses(
         UnusedOptionError: If the option would change nothing; the message names the entries to set.
     """
     name, _, below = key.partition(".")
+    if name in READ_AT_THE_START and loading_hooks(config):
+        return
     uses = [
         use
         for use in uses_of(name, parsed(config_files(file)))

@@ -19,9 +19,9 @@ from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.runner import Runner
 
 from bam_mm.checkpoint import forbid_unpickling
-from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.distributed import start_on_cpu, unwrap_model
 from bam_mm.errors import InputError
+from bam_mm.hooks.check_config import CheckConfigHook, check_variables
 from bam_mm.launch.backends import check_backends
 from bam_mm.launch.brief_runner import BriefRunner
 from bam_mm.launch.build_errors import check_keys, check_scope, explain
@@ -35,6 +35,7 @@ from bam_mm.launch.messages import write_any_name
 from bam_mm.launch.samplers import move_to_samplers
 from bam_mm.models.pretrained_backbone import check_initialisers
 from bam_mm.registry import STRATEGIES
+from bam_mm.variables.entries import kind_of
 
 
 def prepare(config: Config, args: Namespace) -> Config:
@@ -187,6 +188,9 @@ def build_runner(config: Config) -> Runner:
             place where it is not called.
     """
     forbid_unpickling()
+    # Options have reached the entries that use them.
+    training = config.get("train_dataloader") is not None
+    check_variables(config, ("train", "val") if training else ("test",), options=False)
     check_backends(config)
     check_data_folders(config)
     # Every process of a machine sees the same GPUs; one of them warns.
@@ -205,6 +209,9 @@ def build_runner(config: Config) -> Runner:
         runner = RUNNERS.build(config) if flexible else BriefRunner.from_cfg(config)
     check_widths(config, runner.model)
     check_initialisers(unwrap_model(runner.model))
+    for hook in runner.hooks:
+        if isinstance(hook, CheckConfigHook):
+            hook.options = False
     for handler in runner.logger.handlers:
         write_any_name(getattr(handler, "stream", None))
     return runner

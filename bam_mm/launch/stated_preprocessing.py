@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from bam_mm.checkpoint.geometry import DEFAULT_SIZE, Geometry, kind_of, set_geometry
+from bam_mm.checkpoint.geometry import DEFAULT_SIZE, Geometry, set_geometry
 from bam_mm.checkpoint.library_preprocessing import (
     RGB_DATASETS,
     read_normalisation,
@@ -16,7 +16,8 @@ from bam_mm.checkpoint.library_preprocessing import (
 from bam_mm.checkpoint.preprocessing import IMAGENET, Preprocessing
 from bam_mm.errors import InputError
 from bam_mm.launch.data_folders import SCOPES
-from bam_mm.launch.entries import plain, replace, walk
+from bam_mm.launch.entries import replace
+from bam_mm.variables.entries import kind_of, plain, walk
 
 LOADERS = ("test_dataloader", "val_dataloader")
 LOOP_LOADERS = ("bank", "train", "val")

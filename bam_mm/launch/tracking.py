@@ -8,9 +8,9 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import VISBACKENDS
 
-from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.errors import InputError
 from bam_mm.launch.backends import check_package
+from bam_mm.variables.entries import kind_of
 
 FLAG = "--vis"
 

@@ -14,7 +14,6 @@ from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.runner import Runner
 
 from bam_mm.checkpoint import newest_checkpoint
-from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.checkpoint.reading import TRUST_FLAG
 from bam_mm.data.checks.dense_labels import check_dense_data
 from bam_mm.data.checks.few_classes import fit_topk
@@ -35,6 +34,7 @@ from bam_mm.launch.small_batches import check_smallest_batch
 from bam_mm.launch.tracking import check_vis, track
 from bam_mm.launch.work_folder import training_folder
 from bam_mm.precision import precision_used
+from bam_mm.variables.entries import kind_of, loading_hooks
 
 
 def train(config: Config, args: Namespace) -> None:
@@ -168,9 +168,7 @@ def _allow_changes(config: Config) -> None:
 
 
 def _trust(config: Config) -> None:
-    loading = [
-        hook for hook in config.get("custom_hooks") or [] if kind_of(hook) == "LoadBackboneHook"
-    ]
+    loading = loading_hooks(config)
     if not loading:
         raise InputError(
             f"{TRUST_FLAG}: {config.filename} starts from no checkpoint, so there is none to "

@@ -12,7 +12,7 @@ from mmengine.registry import init_default_scope
 from mmpretrain.models import ResNet, VisionTransformer
 
 from bam_mm.errors import InputError
-from bam_mm.launch.config import import_custom_modules, plain
+from bam_mm.launch.config import import_custom_modules
 from bam_mm.models.caformer import CAFormer
 from bam_mm.models.patch_features import is_timm
 from bam_mm.registry import MODELS
@@ -25,6 +25,7 @@ from bam_mm.suite.fitting_features import (
     label_propagation,
 )
 from bam_mm.suite.models import Model
+from bam_mm.variables.entries import kind_of, loading_hooks, plain
 
 KEPT = (
     "drop_path_rate", "blocks", "stages", "norm", "frozen", "activation_checkpointing",
@@ -60,7 +61,7 @@ def fit(config: Config, model: Model) -> list[str]:
         _set_everywhere(config, "branch", model.source.branch)
     if "branch" in config.model:
         config.model.branch = model.source.branch
-    kind = str(config.model.type).rpartition(".")[2]
+    kind = kind_of(config.model)
     try:
         notes = _WIDTHS.get(kind, fit_dense)(config, before)
     except InputError as error:
@@ -68,8 +69,8 @@ def fit(config: Config, model: Model) -> list[str]:
     except (AssertionError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
-            f"{model.name} cannot do this task: its backbone "
-            f"({config.model.backbone.type}) fails on an image: {type(error).__name__}: {reason}"
+            f"{model.name} cannot do this task: its backbone ({kind_of(config.model.backbone)}) "
+            f"fails on an image: {type(error).__name__}: {reason}"
         ) from error
     changed = _changes(before, plain(config.model))
     return [*(line for line in changed if not line.startswith("backbone")), *(notes or [])]
@@ -154,9 +155,10 @@ _WIDTHS: dict[str, Callable[[Config, Mapping], list[str] | None]] = {
 
 
 def _set_everywhere(config: Config, name: str, value: Any) -> None:
+    """Set a variable of the task, also where a hook has a value of its own."""
     config[name] = value
-    for hook in config.get("custom_hooks") or ():
-        if str(hook.get("type", "")).endswith("LoadBackboneHook"):
+    for hook in loading_hooks(config):
+        if hook.get(name) is not None:
             hook[name] = value
 
 
@@ -179,7 +181,7 @@ def _changes(before: Any, after: Any, prefix: str = "") -> list[str]:
             for line in _changes(*pair, f"{prefix}.{n}")
         ]
     if _typed(before) and _typed(after):
-        named = [{_name(entry): entry for entry in parts} for parts in (before, after)]
+        named = [{kind_of(entry): entry for entry in parts} for parts in (before, after)]
         return _changes(named[0], named[1], prefix)
     return [] if before == after or prefix == "branch" else [f"{prefix}: {before} -> {after}"]
 
@@ -188,8 +190,4 @@ def _typed(value: Any) -> bool:
     """Return whether a value is a list of parts, such as necks, each of another class."""
     entries = value if isinstance(value, list) else []
     named = bool(entries) and all(isinstance(e, Mapping) and "type" in e for e in entries)
-    return named and len({_name(entry) for entry in entries}) == len(entries)
-
-
-def _name(entry: Mapping[str, Any]) -> str:
-    return str(entry["type"]).rpartition(".")[2]
+    return named and len({kind_of(entry) for entry in entries}) == len(entries)

@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bam_mm.errors import InputError
-from bam_mm.launch.config import plain
 from bam_mm.models.adapters import adapter_of
 from bam_mm.models.caformer import CAFormer
 from bam_mm.models.dense_parts import ADDED, DenseMixin
@@ -22,6 +21,7 @@ from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 from bam_mm.optim.blocks import residual_blocks
 from bam_mm.registry import MODELS
 from bam_mm.suite.fitting_heads import Maps, fit_heads, is_segmentor, wanted_widths
+from bam_mm.variables.entries import kind_of, plain
 
 PLAIN_VITS = ("VisionTransformer", "MoCoV3ViT")
 """mmpretrain classes that implement the same network."""
@@ -56,7 +56,7 @@ def fit_dense(config: Config, before: Mapping[str, Any]) -> list[str]:
     stages = model.backbone.get("stages", model.backbone.get("blocks"))
     chosen = "" if stages is None else f" of the stages {list(stages)}"
     notes.append(
-        f"backbone: {_short(model.backbone.type)}, maps{chosen} with strides of "
+        f"backbone: {kind_of(model.backbone)}, maps{chosen} with strides of "
         f"{list(maps.strides)} px and {list(maps.widths)} channels"
     )
     fit_heads(model, maps, notes)
@@ -220,7 +220,7 @@ def _set_batch_norm(
 def _mentions(node: Any, kind: str) -> bool:
     """Return whether a config builds a class, anywhere in it."""
     if isinstance(node, Mapping):
-        return node.get("type") == kind or _mentions([*node.values()], kind)
+        return kind_of(node) == kind or _mentions([*node.values()], kind)
     return isinstance(node, (list, tuple)) and any(_mentions(value, kind) for value in node)
 
 
@@ -230,7 +230,7 @@ def _maps(model: Mapping[str, Any], backbone: nn.Module) -> Maps:
         outputs = backbone(torch.zeros(1, 3, *SIZE))
     if not isinstance(outputs, (tuple, list)) or any(map_.ndim != 4 for map_ in outputs):
         raise InputError(
-            f"{_short(model['backbone']['type'])} returns no maps, but {model['type']} needs "
+            f"{kind_of(model['backbone'])} returns no maps, but {kind_of(model)} needs "
             "several; choose a backbone with stages or blocks"
         )
     strides = [round(SIZE[0] / map_.shape[2]) for map_ in outputs]
@@ -268,7 +268,3 @@ def _fit_depths(config: Config, backbone: nn.Module, notes: list[str]) -> None:
 def _evaluating(backbone: nn.Module) -> nn.Module:
     backbone.eval()  # It returns None for backbones of mmpretrain.
     return backbone
-
-
-def _short(kind: str | type) -> str:
-    return kind if isinstance(kind, str) else kind.__name__

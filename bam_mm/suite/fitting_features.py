@@ -21,6 +21,7 @@ from bam_mm.models.probe_features import build_token_backbone, frozen_feature
 from bam_mm.models.video_input import input_size
 from bam_mm.optim.layer_decay import EMBEDDINGS
 from bam_mm.registry import MODELS
+from bam_mm.variables.entries import kind_of
 
 FAILURES = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
 """Exceptions with which a network of another library refuses an image."""
@@ -147,7 +148,7 @@ def task_image(config: Config) -> Tensor:
     loader = config.get("test_dataloader") or config.get("val_dataloader") or {}
     size = 224
     for step in (loader.get("dataset") or {}).get("pipeline") or ():
-        if step.get("type", "").endswith("CenterCrop"):
+        if kind_of(step) == "CenterCrop":
             size = step["crop_size"]
     if "img_size" in config.model.backbone and size == 224:
         size = config.model.backbone.img_size

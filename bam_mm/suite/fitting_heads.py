@@ -11,6 +11,7 @@ from mmengine.config import ConfigDict
 
 from bam_mm.errors import InputError
 from bam_mm.models.dense_stages import FINEST, is_column
+from bam_mm.variables.entries import kind_of
 
 PYRAMID = "Feature2Pyramid"
 
@@ -52,7 +53,7 @@ def fit_heads(model: ConfigDict, maps: Maps, notes: list[str]) -> None:
     """
     if wanted_widths(model) is None:
         raise InputError(
-            f"{model.type} of this task takes no list of maps (neck.in_channels or "
+            f"{kind_of(model)} of this task takes no list of maps (neck.in_channels or "
             "decode_head.in_channels); choose a task with an FPN or a head on several maps"
         )
     maps = _fit_pyramid(model, maps, notes)
@@ -86,8 +87,8 @@ def is_segmentor(model: Mapping[str, Any]) -> bool:
 def _fit_pyramid(model: ConfigDict, maps: Maps, notes: list[str]) -> Maps:
     """Add, adapt or remove the neck that makes a pyramid of the maps of a plain transformer."""
     necks = _list(model.get("neck"))
-    before = [neck for neck in necks if _kind(neck) == PYRAMID]
-    others = [neck for neck in necks if _kind(neck) != PYRAMID]
+    before = [neck for neck in necks if kind_of(neck) == PYRAMID]
+    others = [neck for neck in necks if kind_of(neck) != PYRAMID]
     if not maps.column:
         if before:
             _set_neck(model, others)
@@ -171,10 +172,6 @@ def _heads(model: Mapping[str, Any]) -> list[Any]:
 
 def _set_neck(model: ConfigDict, necks: Sequence[Any]) -> None:
     model.neck = None if not necks else necks[0] if len(necks) == 1 else list(necks)
-
-
-def _kind(node: Mapping[str, Any]) -> str:
-    return str(node.get("type", "")).rpartition(".")[2]
 
 
 def _list(node: Any) -> list[Any]:

@@ -30,6 +30,7 @@ from bam_mm.precision import check_precision, computing_in
 from bam_mm.registry import MODELS
 from bam_mm.suite.fitting import fit
 from bam_mm.suite.models import Model, read_models
+from bam_mm.variables.entries import kind_of
 
 PROTOCOL = "cls/vit-base-p16_knn_in1k"
 """Config whose feature and images are used: kNN on ImageNet."""
@@ -182,8 +183,8 @@ def _prepare(
     settings: Config, model: Model, name: str | Path, feature: str | None, size: int | None
 ) -> Preprocessing:
     """Put the model, its feature and its preprocessing into the config, in place."""
-    kind = str((settings.get("model") or {}).get("type", "none"))
-    if kind.rpartition(".")[2] != "FrozenFeatures":
+    kind = kind_of(settings.get("model")) or "none"
+    if kind != "FrozenFeatures":
         raise InputError(
             f"config {name}: its model is {kind}, not bam_mm.FrozenFeatures; use a config of a kNN "
             f"or logistic regression task, such as {PROTOCOL}"

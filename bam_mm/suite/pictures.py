@@ -16,6 +16,7 @@ from bam_mm.figures.similarities import measure_similarities, plot_similarities
 from bam_mm.suite.models import Model
 from bam_mm.suite.planning import Run
 from bam_mm.suite.records import PICTURES
+from bam_mm.variables.entries import kind_of
 
 PAIRS = 500
 """Number of images for the histogram of similarities."""
@@ -68,7 +69,7 @@ def _similarities(model: Model, _: None, out: Path, run: Run) -> Path:
     content = read_checkpoint(model.checkpoint, trust=run.settings.trust)
     try:
         config = Config(parse_settings(content["meta"]["cfg"]))
-        if config.model.type.rpartition(".")[2] != "BAM":
+        if kind_of(config.model) != "BAM":
             raise InputError(f"{model.checkpoint} is not a BAM pretraining checkpoint")
         histograms = measure_similarities(
             config, model.checkpoint, count=PAIRS, branch=model.source.branch or "teacher"

@@ -256,10 +256,19 @@ def check_any_data(runs: Sequence[Run]) -> None:
 
 def write_config(config: Config, path: Path) -> str:
     """Write a config as a plain Python file without base configs and return its text."""
-    text = "".join(f"{key} = {value!r}\n" for key, value in config.to_dict().items())
+    text = "".join(f"{key} = {_written(value)!r}\n" for key, value in config.to_dict().items())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return text
+
+
+def _written(value: Any) -> Any:
+    """Replace the classes of a pure Python config by the names of their places."""
+    if isinstance(value, dict):
+        return {key: _written(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_written(entry) for entry in value)
+    return f"{value.__module__}.{value.__qualname__}" if isinstance(value, type) else value
 
 
 def protocol_digest(run: Run) -> str:

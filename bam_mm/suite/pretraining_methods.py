@@ -20,6 +20,7 @@ from bam_mm.errors import InputError
 from bam_mm.launch.config import load_config
 from bam_mm.models.bam import BAM
 from bam_mm.registry import MODELS
+from bam_mm.variables.entries import kind_of
 
 METHODS = {
     "bam": "bam_mm::pretrain/bam_vit-base-p16_16xb256-amp-coslr-300e_in1k.py",
@@ -208,7 +209,7 @@ def _width(network: dict[str, Any], side: int) -> tuple[int, bool]:
 
 
 def _fit_mae(config: ConfigDict, network: dict[str, Any], width: int, side: int) -> None:
-    if "patch_size" not in network or not network["type"].endswith("MoCoV3ViT"):
+    if "patch_size" not in network or kind_of(network) != "MoCoV3ViT":
         raise InputError(
             "mae masks the patches of a plain vision transformer: choose a ViT with --backbone"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from bam_mm.launch.config import plain
+from bam_mm.variables.entries import plain
 
 NOT_PROTOCOL = (
     # Locations, logging and visualization.

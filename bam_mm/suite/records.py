@@ -11,8 +11,8 @@ from typing import Any
 from bam_mm.checkpoint import write_whole
 from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
-from bam_mm.launch.config import plain
 from bam_mm.suite.models import Model
+from bam_mm.variables.entries import plain
 
 FORMAT = 1
 DONE, FAILED = "done", "failed"

@@ -14,7 +14,6 @@ from bam_mm.checkpoint import newest_checkpoint
 from bam_mm.checkpoint.proof import PROOF
 from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
-from bam_mm.launch.config import plain
 from bam_mm.suite.child_process import Outcome, command, run_child
 from bam_mm.suite.devices import VISIBLE, DevicePool, gpu_names
 from bam_mm.suite.harvest import RunFailed, collect
@@ -33,6 +32,7 @@ from bam_mm.suite.records import (
     refuse_to_mix,
     write_json,
 )
+from bam_mm.variables.entries import plain
 
 Log = Callable[[str], None]
 """A function that receives progress messages."""

@@ -16,7 +16,6 @@ from mmengine.device import get_device
 from mmengine.runner import set_random_seed
 from rich.progress import track
 
-from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.data.indexed_png import voc_palette, write_indexed
 from bam_mm.data.marked_video import MarkedVideo, open_marked_video
@@ -30,6 +29,7 @@ from bam_mm.protocols.overlays import write_mp4
 from bam_mm.registry import MODELS
 from bam_mm.suite.fitting import family_of, fit
 from bam_mm.suite.models import read_models
+from bam_mm.variables.entries import kind_of
 
 CONFIGS = {
     "vit": "vos/vit-base-p16_label-propagation_davis2017",

@@ -7,6 +7,8 @@ default_hooks = dict(
     logger=dict(type="LoggerHook", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="bam_mm.WholeCheckpointHook", interval=1, max_keep_ckpts=3),
+    # Stops where a variable that a config sets anew differs from the entries that its base filled.
+    config=dict(type="bam_mm.CheckConfigHook"),
     # Stops at the first loss that is NaN or infinite, and before such weights are saved.
     finite=dict(type="bam_mm.CheckFiniteHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),

@@ -145,7 +145,7 @@ def test_what_fits_nothing_stops_with_the_nearest(path, option, message):
     ],
 )
 def test_what_the_config_or_a_class_knows_is_set(path, option, key, value):
-    from bam_mm.launch.entries import look_up
+    from bam_mm.variables.entries import look_up
 
     found, there = look_up(load(path, option), key)
     assert there and (value is None or found == value)

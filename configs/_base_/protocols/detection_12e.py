@@ -29,4 +29,4 @@ train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 
-custom_hooks = [dict(type="bam_mm.LoadBackboneHook", checkpoint=checkpoint, branch=branch)]
+custom_hooks = [dict(type="bam_mm.LoadBackboneHook")]

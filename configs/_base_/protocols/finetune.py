@@ -81,6 +81,6 @@ deit_pipeline = [
 ]
 
 custom_hooks = [
-    dict(type="bam_mm.LoadBackboneHook", checkpoint=checkpoint, branch=branch),
+    dict(type="bam_mm.LoadBackboneHook"),
     dict(type="bam_mm.CheckLabelsHook"),
 ]

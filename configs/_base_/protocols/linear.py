@@ -24,7 +24,7 @@ param_scheduler = [
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=10)
 
 custom_hooks = [
-    dict(type="bam_mm.LoadBackboneHook", checkpoint=checkpoint, branch=branch),
+    dict(type="bam_mm.LoadBackboneHook"),
     dict(type="bam_mm.CheckLabelsHook"),
     dict(type="bam_mm.FrozenBackboneHook"),
 ]

@@ -23,4 +23,4 @@ train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=16
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 
-custom_hooks = [dict(type="bam_mm.LoadBackboneHook", checkpoint=checkpoint, branch=branch)]
+custom_hooks = [dict(type="bam_mm.LoadBackboneHook")]

@@ -59,6 +59,6 @@ param_scheduler = [
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs, val_interval=10)
 
 custom_hooks = [
-    dict(type="bam_mm.LoadBackboneHook", checkpoint=checkpoint, branch=branch),
+    dict(type="bam_mm.LoadBackboneHook"),
     dict(type="bam_mm.CheckLabelsHook"),
 ]

@@ -10,11 +10,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from mmengine.config import Config
 
-from bam_mm.launch.accepted import RUNNER_KEYS
+from bam_mm.variables.entries import RUNNER_KEYS
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,8 @@ def config_files(path: str | Path) -> list[Path]:
             return
         files.append(file)
         try:
-            bases = Config._get_base_files(str(file))
-            for base in bases:
-                add(Path(Config._get_cfg_path(base, str(file))[0]).resolve())
+            for base in bases_of(file):
+                add(base)
         except Exception:  # whatever reading the bases raises, reading the config raises too
             return
 
@@ -56,9 +56,32 @@ def config_files(path: str | Path) -> list[Path]:
     return files
 
 
+def bases_of(file: Path) -> list[Path]:
+    """Return the existing files that a config names in ``_base_``; a ``read_base()`` has none."""
+    if Config._is_lazy_import(str(file)):
+        return []
+    bases = Config._get_base_files(str(file))
+    found = [
+        _of_package(base) if "::" in base else Path(Config._get_cfg_path(base, str(file))[0])
+        for base in bases
+    ]
+    return [base.resolve() for base in found if base.is_file()]
+
+
+@lru_cache
+def _of_package(base: str) -> Path:
+    # mmengine reads every index of the package's models each time.
+    return Path(Config._get_cfg_path(base, "")[0])
+
+
 def parsed(files: Sequence[Path]) -> list[ast.Module]:
     """Return the syntax trees of the Python files among a config's files."""
-    return [ast.parse(file.read_text(encoding="utf-8")) for file in files if file.suffix == ".py"]
+    return [_tree(file.read_text(encoding="utf-8")) for file in files if file.suffix == ".py"]
+
+
+@lru_cache(maxsize=256)
+def _tree(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
 def uses_of(name: str, trees: Sequence[ast.Module]) -> list[Use]:
@@ -97,6 +120,33 @@ def is_read(name: str, trees: Sequence[ast.Module]) -> bool:
 def assigned_names(tree: ast.Module) -> dict[str, ast.expr]:
     """Return the names that a file sets, each with its last expression."""
     return dict(_assignments(tree))
+
+
+def sets(tree: ast.Module, key: str) -> bool:
+    """Return whether a file sets an entry itself, by ``dict(...)`` down to it or by a value above.
+
+    Args:
+        tree: Syntax tree of the file.
+        key: Dotted key of the entry.
+    """
+    name, *parts = key.split(".")
+    return any(_reaches(value, parts) for target, value in _assignments(tree) if target == name)
+
+
+def _reaches(node: ast.expr, parts: Sequence[str]) -> bool:
+    if not parts:
+        return True
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+        entries = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+    elif isinstance(node, ast.Dict):
+        entries = {
+            str(entry.value): value
+            for entry, value in zip(node.keys, node.values, strict=True)
+            if isinstance(entry, ast.Constant)
+        }
+    else:
+        return isinstance(node, (ast.Constant, ast.List, ast.Tuple))
+    return parts[0] in entries and _reaches(entries[parts[0]], parts[1:])
 
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
