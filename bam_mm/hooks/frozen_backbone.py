@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from mmengine.hooks import Hook
 from torch import nn
 
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
+from bam_mm.hooks.model_hook import ModelHook
 from bam_mm.models.linear_probe import tensor_digests
 from bam_mm.registry import HOOKS
 
@@ -18,7 +18,7 @@ KEY = "frozen_backbone"
 
 
 @HOOKS.register_module()
-class FrozenBackboneHook(Hook):
+class FrozenBackboneHook(ModelHook):
     """Stop a run in which any tensor of the backbone changes, including BatchNorm statistics.
 
     The hook digests all parameters and buffers before training, after every epoch and at the end.

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
 
 from bam_mm.checkpoint import load_backbone, write_proof
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
+from bam_mm.hooks.model_hook import ModelHook
 from bam_mm.registry import HOOKS
 
 RANDOM = "random"
@@ -18,7 +18,7 @@ RANDOM = "random"
 
 
 @HOOKS.register_module()
-class LoadBackboneHook(Hook):
+class LoadBackboneHook(ModelHook):
     """Load the backbone before training, and prove that it is complete.
 
     A resumed run does not load the backbone again, because its own checkpoint contains it.

@@ -100,6 +100,25 @@ class FrozenFeatures(BaseModel):
         self.requires_grad_(False)
         return None
 
+    def extract_feat(self, inputs: Tensor, stage: str = "backbone") -> tuple[Tensor]:
+        """Compute the features of a batch; mmpretrain's ``FeatureExtractor`` and tools call this.
+
+        Args:
+            inputs: (N, 3, H, W) normalised images.
+            stage: Stage whose output is returned; the model has only the stage ``backbone``.
+
+        Returns:
+            Tuple of one tensor (N, D), the result of :meth:`forward`.
+
+        Raises:
+            InputError: If there is no such stage, or the backbone lacks the chosen feature.
+        """
+        if stage != "backbone":
+            raise InputError(
+                f"stage={stage!r}: FrozenFeatures has neither neck nor head; leave stage out"
+            )
+        return (self(inputs),)
+
     @torch.no_grad()
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"

@@ -1,7 +1,7 @@
 _base_ = "./default_runtime.py"
 
 default_scope = "mmdet"
-default_hooks = dict(visualization=dict(type="bam_mm.ShowPredictionsHook"))
+default_hooks = dict(visualization=dict(_delete_=True, type="bam_mm.ShowPredictionsHook"))
 # mmdet's inferencer draws with it.
 visualizer = dict(type="mmdet.DetLocalVisualizer")
 # Images and numbers of regions vary, and cuDNN would search for an algorithm at each new size.

@@ -5,7 +5,7 @@ default_scope = "mmseg"
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=16000),
-    visualization=dict(type="bam_mm.ShowPredictionsHook"),
+    visualization=dict(_delete_=True, type="bam_mm.ShowPredictionsHook"),
 )
 log_processor = dict(by_epoch=False)
 # mmseg's inferencer draws with it.
