@@ -4,6 +4,7 @@ from bam_mm.hooks.box_update import BoxUpdateHook
 from bam_mm.hooks.channels_last import ChannelsLastHook
 from bam_mm.hooks.check_finite import CheckFiniteHook
 from bam_mm.hooks.check_labels import CheckLabelsHook
+from bam_mm.hooks.check_preprocessing import CheckPreprocessingHook
 from bam_mm.hooks.checkpoint import WholeCheckpointHook
 from bam_mm.hooks.collapse_monitor import CollapseMonitorHook
 from bam_mm.hooks.deferred_runtime_info import DeferredRuntimeInfoHook
@@ -20,6 +21,7 @@ __all__ = [
     "ChannelsLastHook",
     "CheckFiniteHook",
     "CheckLabelsHook",
+    "CheckPreprocessingHook",
     "CollapseMonitorHook",
     "DeferredRuntimeInfoHook",
     "FrozenBackboneHook",

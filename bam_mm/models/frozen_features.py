@@ -100,6 +100,7 @@ class FrozenFeatures(BaseModel):
         self.requires_grad_(False)
         return None
 
+    @torch.no_grad()
     def extract_feat(self, inputs: Tensor, stage: str = "backbone") -> tuple[Tensor]:
         """Compute the features of a batch; mmpretrain's ``FeatureExtractor`` and tools call this.
 
@@ -108,7 +109,8 @@ class FrozenFeatures(BaseModel):
             stage: Stage whose output is returned; the model has only the stage ``backbone``.
 
         Returns:
-            Tuple of one tensor (N, D), the result of :meth:`forward`.
+            Tuple of one tensor (N, D) in float32, where D is the width of the backbone times the
+            number of parts.
 
         Raises:
             InputError: If there is no such stage, or the backbone lacks the chosen feature.
@@ -117,7 +119,8 @@ class FrozenFeatures(BaseModel):
             raise InputError(
                 f"stage={stage!r}: FrozenFeatures has neither neck nor head; leave stage out"
             )
-        return (self(inputs),)
+        outputs = block_outputs(self.backbone, inputs, self.blocks)
+        return (probe_feature(outputs, self.feature, prefix=prefix_tokens(self.backbone)).float(),)
 
     @torch.no_grad()
     def forward(
@@ -141,8 +144,8 @@ class FrozenFeatures(BaseModel):
                 f"FrozenFeatures has no mode {mode!r}: it only returns features; score them with a "
                 "loop such as bam_mm.KNNTestLoop in test_cfg"
             )
-        outputs = block_outputs(self.backbone, inputs, self.blocks)
-        return probe_feature(outputs, self.feature, prefix=prefix_tokens(self.backbone)).float()
+        [features] = self.extract_feat(inputs)
+        return features
 
 
 def start_untrained(backbone: nn.Module) -> None:

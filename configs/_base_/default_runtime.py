@@ -13,6 +13,8 @@ default_hooks = dict(
     # Averages BatchNorm statistics over the processes after each epoch and before validation.
     sync_buffers=dict(type="bam_mm.SyncStatisticsHook"),
     random_state=dict(type="bam_mm.RandomStateHook"),
+    # Warns where another tool tests a checkpoint with another preprocessing than its training's.
+    preprocessing=dict(type="bam_mm.CheckPreprocessingHook"),
     # mmpretrain's tools/test.py --show-dir switches it on.
     visualization=dict(type="mmpretrain.VisualizationHook", enable=False),
 )

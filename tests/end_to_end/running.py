@@ -1,7 +1,36 @@
-"""Helpers to check what a tool printed and wrote."""
+"""Helpers to run tools in this process, and to check what they printed and wrote."""
 
 import json
+import sys
 from pathlib import Path
+
+import pytest
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
+
+from bam_mm.cli.main import main
+
+
+def forget_runs():
+    """Forget the state that normally ends with the process, so that it does not reach a next run.
+
+    An earlier logger writes to a closed stream, and two runs of a config within one second have the
+    same experiment name, so that mmengine would reuse the first visualizer (and its folder). Each
+    class has instances of its own, also mmdet's and mmseg's visualizers.
+    """
+    for kind in (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__()):
+        kind._instance_dict.clear()
+
+
+def command(*args):
+    """Run ``bam-mm ARGS`` in this process."""
+    forget_runs()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["bam-mm", *map(str, args)])
+        patch.setattr(sys, "path", [*sys.path])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert stop.value.code == 0
 
 
 def one_message(result, *words):
