@@ -8,9 +8,8 @@ from typing import Any
 from mmengine.dist import is_main_process
 
 from bam_mm.checkpoint import load_backbone, write_proof
-from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
-from bam_mm.hooks.model_hook import ModelHook
+from bam_mm.hooks.model_hook import ModelHook, backbone_of
 from bam_mm.registry import HOOKS
 
 RANDOM = "random"
@@ -67,8 +66,7 @@ class LoadBackboneHook(ModelHook):
         if self.checkpoint == RANDOM:
             runner.logger.warning("checkpoint=random: the backbone keeps its random weights")
             return
-        model: Any = unwrap_model(runner.model)
         # load_backbone logs the report.
-        report = load_backbone(model.backbone, self.checkpoint, self.branch, trust=self.trust)
+        report = load_backbone(backbone_of(runner), self.checkpoint, self.branch, trust=self.trust)
         if is_main_process():
             write_proof(runner.work_dir, replace(report, preprocessing=self.preprocessing))

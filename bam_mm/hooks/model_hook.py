@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from mmengine.hooks import Hook
+from typing import Any
 
+from mmengine.hooks import Hook
+from torch import nn
+
+from bam_mm.distributed import unwrap_model
+from bam_mm.errors import InputError
 from bam_mm.optim.simulated import is_simulated
 
 
@@ -20,3 +25,19 @@ class ModelHook(Hook):
             package = __name__.partition(".")[0] + "."
             # A new list: mmengine is iterating over the old one.
             runner._hooks = [h for h in runner._hooks if not type(h).__module__.startswith(package)]
+
+
+def backbone_of(runner: Any) -> nn.Module:
+    """Return the backbone of a runner's possibly wrapped model.
+
+    Raises:
+        InputError: If the model has none.
+    """
+    model = unwrap_model(runner.model)
+    backbone = getattr(model, "backbone", None)
+    if not isinstance(backbone, nn.Module):
+        raise InputError(
+            f"{type(model).__name__} has no backbone, which this hook needs: remove the hook from "
+            "custom_hooks, or use a model with model.backbone"
+        )
+    return backbone

@@ -49,7 +49,7 @@ STEPS = {
             "default_hooks.checkpoint.interval=2"],
     # After so short a training, all scores are low.
     "det": ["train_cfg.max_epochs=1", "train_cfg.val_interval=1",
-            "model.test_cfg.rcnn.score_thr=0.0"],
+            "model.test_cfg.rcnn.score_thr=0.0", "model.test_cfg.rcnn.max_per_img=20"],
 }  # fmt: skip
 
 
