@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bam_mm.errors import InputError, listing
-from bam_mm.figures.former_matplotlib import accept_former_calls
+from bam_mm.launch.former_matplotlib import accept_former_calls
 
 
 def main() -> None:
