@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from bam_mm.errors import InputError, listing
+from bam_mm.launch.former_matplotlib import accept_former_calls
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def main() -> None:
     sys.argv = [str(path), *args.arguments]
     # As Python does for a script; some import files beside them.
     sys.path.insert(0, str(path.resolve().parent))
+    accept_former_calls(path)
     runpy.run_path(str(path), run_name="__main__")
 
 

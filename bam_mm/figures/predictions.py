@@ -8,11 +8,11 @@ from typing import Any
 import cv2
 import numpy as np
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
 from PIL import Image
 
 from bam_mm.data.loading import read_image
 from bam_mm.data.match_annotation import as_evaluated, steps_of
+from bam_mm.figures.library_pictures import LibraryPicturesHook
 from bam_mm.figures.tracking import step_of, trackers
 from bam_mm.protocols.overlays import blend
 from bam_mm.registry import HOOKS
@@ -24,7 +24,7 @@ GAP = 4
 
 
 @HOOKS.register_module()
-class ShowPredictionsHook(Hook):
+class ShowPredictionsHook(LibraryPicturesHook):
     """Draw the first images of a test next to their ground truth and prediction.
 
     In a test, the pictures are files in the work folder. They also go to every backend of the
@@ -33,15 +33,20 @@ class ShowPredictionsHook(Hook):
 
     The hook handles data samples of mmdet (instances; the ground truth is drawn if the test
     pipeline loads annotations) and of mmseg (maps). It replaces their ``visualization`` hooks,
-    which draw every image.
+    and draws what those draw, every image, if their arguments ask for it.
 
     Args:
         num: Number of images to draw.
         out: Folder below the work folder for the pictures, one PNG per image.
         score: Minimum score of the detections to draw.
+        **drawing: Arguments of the libraries' hooks, see
+            :class:`~bam_mm.figures.library_pictures.LibraryPicturesHook`.
     """
 
-    def __init__(self, num: int = 4, out: str = "predictions", score: float = 0.3) -> None:
+    def __init__(
+        self, num: int = 4, out: str = "predictions", score: float = 0.3, **drawing: Any
+    ) -> None:
+        super().__init__(**drawing)
         self.num, self.out, self.score = num, out, score
         self._drawn = 0
 
@@ -57,12 +62,14 @@ class ShowPredictionsHook(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Draw the images of a batch until ``num`` images are drawn."""
+        super().after_test_iter(runner, batch_idx, data_batch, outputs)
         self._draw(runner, "test", runner.test_dataloader.dataset, outputs)
 
     def after_val_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Draw the images of a batch, if a backend shows them."""
+        super().after_val_iter(runner, batch_idx, data_batch, outputs)
         if trackers(runner):
             self._draw(runner, "val", runner.val_dataloader.dataset, outputs)
 

@@ -6,6 +6,7 @@ from bam_mm.hooks.check_config import CheckConfigHook
 from bam_mm.hooks.check_dense_data import CheckDenseDataHook
 from bam_mm.hooks.check_finite import CheckFiniteHook
 from bam_mm.hooks.check_labels import CheckLabelsHook
+from bam_mm.hooks.check_preprocessing import CheckPreprocessingHook
 from bam_mm.hooks.checkpoint import WholeCheckpointHook
 from bam_mm.hooks.collapse_monitor import CollapseMonitorHook
 from bam_mm.hooks.deferred_runtime_info import DeferredRuntimeInfoHook
@@ -24,6 +25,7 @@ __all__ = [
     "CheckDenseDataHook",
     "CheckFiniteHook",
     "CheckLabelsHook",
+    "CheckPreprocessingHook",
     "CollapseMonitorHook",
     "DeferredRuntimeInfoHook",
     "FrozenBackboneHook",

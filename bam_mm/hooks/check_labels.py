@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmpretrain.models import HuggingFaceClassifier, TimmClassifier
 from torch import Tensor, nn
@@ -17,13 +16,14 @@ from bam_mm.data.class_matching import Alignment, align
 from bam_mm.data.class_names import names_in_checkpoint, names_of, unwrap
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
+from bam_mm.hooks.model_hook import ModelHook
 from bam_mm.registry import HOOKS
 
 OPTION = "test_cfg.classes"
 
 
 @HOOKS.register_module()
-class CheckLabelsHook(Hook):
+class CheckLabelsHook(ModelHook):
     """Stop if the head and the data sets do not match, before a training and before a test.
 
     In a test, the outputs of the head are put in the order of the data's labels, by the names of

@@ -6,12 +6,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
 from bam_mm.distributed import sum_over_processes
 from bam_mm.errors import InputError
+from bam_mm.hooks.model_hook import ModelHook
 from bam_mm.models.bam import bam_of
 from bam_mm.registry import HOOKS
 
@@ -21,7 +21,7 @@ class CollapsedError(InputError):
 
 
 @HOOKS.register_module()
-class CollapseMonitorHook(Hook):
+class CollapseMonitorHook(ModelHook):
     """Log indicators of collapse, and stop a collapsed run.
 
     After every ``interval`` iterations of an epoch, the hook logs ``attention_entropy`` and

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
-from mmengine.hooks import Hook
-from torch import nn
-
-from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
+from bam_mm.hooks.model_hook import ModelHook, backbone_of
 from bam_mm.models.linear_probe import tensor_digests
 from bam_mm.registry import HOOKS
 
@@ -18,7 +14,7 @@ KEY = "frozen_backbone"
 
 
 @HOOKS.register_module()
-class FrozenBackboneHook(Hook):
+class FrozenBackboneHook(ModelHook):
     """Stop a run in which any tensor of the backbone changes, including BatchNorm statistics.
 
     The hook digests all parameters and buffers before training, after every epoch and at the end.
@@ -40,7 +36,7 @@ class FrozenBackboneHook(Hook):
             InputError: If a parameter of the backbone is trainable, or the run to resume was
                 trained on another backbone.
         """
-        backbone = _backbone_of(runner)
+        backbone = backbone_of(runner)
         trained = [name for name, p in backbone.named_parameters() if p.requires_grad]
         if trained:
             raise InputError(
@@ -76,7 +72,7 @@ class FrozenBackboneHook(Hook):
         self.saved = checkpoint.get(KEY)
 
     def _check_backbone(self, runner) -> None:
-        now = tensor_digests(_backbone_of(runner))
+        now = tensor_digests(backbone_of(runner))
         changed = [name for name in self.before | now if self.before.get(name) != now.get(name)]
         if changed:
             raise InputError(
@@ -85,11 +81,6 @@ class FrozenBackboneHook(Hook):
                 "(mmengine's SyncBuffersHook, EMA, PreciseBN), or remove FrozenBackboneHook to "
                 "train it"
             )
-
-
-def _backbone_of(runner) -> nn.Module:
-    model: Any = unwrap_model(runner.model)
-    return model.backbone
 
 
 def _combine(digests: dict[str, str]) -> str:

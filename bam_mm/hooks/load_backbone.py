@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from mmengine.dist import is_main_process
-from mmengine.hooks import Hook
 
 from bam_mm.checkpoint import load_backbone, write_proof
-from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
+from bam_mm.hooks.model_hook import ModelHook, backbone_of
 from bam_mm.registry import HOOKS
 from bam_mm.variables.entries import name_of
 
@@ -20,7 +19,7 @@ RANDOM = "random"
 
 
 @HOOKS.register_module()
-class LoadBackboneHook(Hook):
+class LoadBackboneHook(ModelHook):
     """Load the backbone before training, and prove that it is complete.
 
     A resumed run does not load the backbone again, because its own checkpoint contains it.
@@ -56,6 +55,7 @@ class LoadBackboneHook(Hook):
         Raises:
             InputError: If a variable differs from the argument of the same name.
         """
+        super().before_run(runner)
         config = getattr(runner, "cfg", None) or {}
         self.checkpoint = _settled("checkpoint", self.checkpoint, config)
         self.branch = _settled("branch", self.branch, config)
@@ -87,11 +87,9 @@ class LoadBackboneHook(Hook):
         if self.checkpoint == RANDOM:
             runner.logger.warning("checkpoint=random: the backbone keeps its random weights")
             return
-        model: Any = unwrap_model(runner.model)
         # load_backbone logs the report.
-        report = load_backbone(
-            model.backbone, self.checkpoint, self.branch or "teacher", trust=self.trust
-        )
+        branch = self.branch or "teacher"
+        report = load_backbone(backbone_of(runner), self.checkpoint, branch, trust=self.trust)
         if is_main_process():
             write_proof(runner.work_dir, replace(report, preprocessing=self.preprocessing))
 

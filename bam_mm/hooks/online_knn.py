@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
 from torch import Tensor
 
 from bam_mm.data.class_matching import align
@@ -16,6 +15,7 @@ from bam_mm.distributed import rank, sum_over_processes, unwrap_model, world_siz
 from bam_mm.errors import InputError
 from bam_mm.evaluation import balanced_subset, knn_predict_shards
 from bam_mm.evaluation.nearest_in_shards import nearest_in_shards
+from bam_mm.hooks.model_hook import ModelHook
 from bam_mm.models.encoders import branches_of
 from bam_mm.models.feature_extraction import extract_shards
 from bam_mm.models.feature_table import EVALUATION_SAMPLER, FeatureShard
@@ -28,7 +28,7 @@ NEIGHBOURS = 6
 
 
 @HOOKS.register_module()
-class OnlineKNNHook(Hook):
+class OnlineKNNHook(ModelHook):
     """Score student and teacher by kNN, with a class-balanced part of the training images as bank.
 
     The hook logs ``knn/teacher_top1`` and ``knn/student_top1`` in per cent. If the data folder has

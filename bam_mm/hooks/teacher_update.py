@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from mmengine.hooks import Hook
-
 from bam_mm.errors import InputError
+from bam_mm.hooks.model_hook import ModelHook
 from bam_mm.models.bam import bam_of
 from bam_mm.models.teacher import momentum_at
 from bam_mm.registry import HOOKS
 
 
 @HOOKS.register_module()
-class TeacherUpdateHook(Hook):
+class TeacherUpdateHook(ModelHook):
     """Move the teacher towards the student, with a momentum that depends on the iteration.
 
     The hook has no state of its own, so a resumed run continues with the right momentum.

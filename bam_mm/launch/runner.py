@@ -17,6 +17,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 
 from bam_mm.checkpoint import forbid_unpickling
 from bam_mm.distributed import start_on_cpu, unwrap_model
@@ -204,6 +205,7 @@ def build_runner(config: Config) -> Runner:
     check_keys(config)
     check_strategy(config)
     pass_sync_bn(config)
+    forget_visualizer(config)
     with user_errors_unwrapped(config):
         flexible = "runner_type" in config
         runner = RUNNERS.build(config) if flexible else BriefRunner.from_cfg(config)
@@ -215,6 +217,17 @@ def build_runner(config: Config) -> Runner:
     for handler in runner.logger.handlers:
         write_any_name(getattr(handler, "stream", None))
     return runner
+
+
+def forget_visualizer(config: Config) -> None:
+    """Forget the visualizer of an earlier run in this process, which mmengine would use again.
+
+    mmengine keeps visualizers by their names, and with them the folder that they write to.
+    """
+    visualizer = config.get("visualizer")
+    name = visualizer.get("name") if isinstance(visualizer, dict) else None
+    for kind in (Visualizer, *Visualizer.__subclasses__()):
+        kind._instance_dict.pop(name, None)
 
 
 @contextmanager

@@ -101,6 +101,27 @@ class FrozenFeatures(LoadsBranch, BaseModel):
         return None
 
     @torch.no_grad()
+    def extract_feat(self, inputs: Tensor, stage: str = "backbone") -> tuple[Tensor]:
+        """Compute the features of a batch; mmpretrain's ``FeatureExtractor`` and tools call this.
+
+        Args:
+            inputs: (N, 3, H, W) normalised images.
+            stage: Stage whose output is returned; the model has only the stage ``backbone``.
+
+        Returns:
+            Tuple of one tensor (N, D) in float32, where D is the width of the backbone times the
+            number of parts.
+
+        Raises:
+            InputError: If there is no such stage, or the backbone lacks the chosen feature.
+        """
+        if stage != "backbone":
+            raise InputError(
+                f"stage={stage!r}: FrozenFeatures has neither neck nor head; leave stage out"
+            )
+        return (frozen_feature(self.backbone, inputs, self.feature, self.blocks).float(),)
+
+    @torch.no_grad()
     def forward(
         self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"
     ) -> Tensor:
@@ -122,7 +143,8 @@ class FrozenFeatures(LoadsBranch, BaseModel):
                 f"FrozenFeatures has no mode {mode!r}: it only returns features; score them with a "
                 "loop such as bam_mm.KNNTestLoop in test_cfg"
             )
-        return frozen_feature(self.backbone, inputs, self.feature, self.blocks).float()
+        [features] = self.extract_feat(inputs)
+        return features
 
 
 def start_untrained(backbone: nn.Module) -> None:

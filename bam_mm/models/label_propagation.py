@@ -59,6 +59,7 @@ class LabelPropagation(LoadsBranch, BaseModel):
             ``float32`` on a CPU.
         batch_size: Number of frames in a batch of the backbone.
         branch: Branch of a BAM checkpoint to load, ``teacher`` or ``student``.
+        data_preprocessor: Always None. mmpretrain's ``get_model`` passes it to every model.
         init_cfg: Config of ``BaseModule``'s initialisation.
 
     Raises:
@@ -83,9 +84,15 @@ class LabelPropagation(LoadsBranch, BaseModel):
         precision: str | None = None,
         batch_size: int = 8,
         branch: str = "teacher",
+        data_preprocessor: None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        if data_preprocessor is not None:
+            raise InputError(
+                "model.data_preprocessor: LabelPropagation reads and normalises its frames itself; "
+                "remove it, and set model.mean, model.std and model.to_rgb"
+            )
         self.topk = _settings("topk", topk, least=1)
         self.n_last_frames = _settings("n_last_frames", n_last_frames, least=0)
         _check(short_side=short_side, divisor=divisor, batch_size=batch_size)
@@ -198,6 +205,22 @@ class LabelPropagation(LoadsBranch, BaseModel):
                     ahead = pool.submit(_read, video, following, size)
                 yield from self._extract(frames)
 
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor]:
+        """Compute the maps of a batch; mmpretrain's tools call models by this method.
+
+        Args:
+            inputs: (N, 3, H, W) normalised images, in the channel order of the backbone.
+
+        Returns:
+            Tuple of one map (N, D, h, w).
+
+        Raises:
+            InputError: If the backbone returns no map.
+        """
+        half = torch.autocast(inputs.device.type, self.half, enabled=self.half is not None)
+        with half, computing_in(self.precision, inputs.device):
+            return (feature_map(self.backbone, inputs, self.stage),)
+
     def carry(self, video: Video, maps: Iterator[Tensor]) -> dict[tuple[int, int], np.ndarray]:
         """Propagate the first annotation of a video with given features.
 
@@ -246,10 +269,7 @@ class LabelPropagation(LoadsBranch, BaseModel):
     def _extract(self, frames: Tensor) -> Tensor:
         # (B, 3, H, W) uint8 BGR -> (B, D, h, w)
         images = (frames.to(self.mean.device).float() / 255 - self.mean) / self.std
-        half = torch.autocast(images.device.type, self.half, enabled=self.half is not None)
-        with half, computing_in(self.precision, images.device):
-            images = images.flip(1) if self.to_rgb else images
-            maps = feature_map(self.backbone, images, self.stage)
+        [maps] = self.extract_feat(images.flip(1) if self.to_rgb else images)
         size, grid = (images.shape[2], images.shape[3]), (maps.shape[2], maps.shape[3])
         pixels_per_patch(size, grid, self.backbone)
         maps = maps.to(self.dtype)

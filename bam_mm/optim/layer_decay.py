@@ -8,6 +8,7 @@ from torch import nn
 
 from bam_mm.errors import InputError
 from bam_mm.optim.blocks import residual_blocks
+from bam_mm.optim.simulated import is_simulated
 from bam_mm.optim.summary import BriefOptimWrapperConstructor
 from bam_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -52,7 +53,7 @@ class LayerDecayOptimWrapperConstructor(BriefOptimWrapperConstructor):
                 "LayerDecayOptimWrapperConstructor takes layer_decay_rate, above 0 and at most 1, "
                 "and decay_embeddings, and no other key"
             )
-        depths = parameter_depths(module) if rate < 1 else {}
+        depths = parameter_depths(module) if rate < 1 and not is_simulated(module) else {}
         top = max(depths.values(), default=0)
         groups: dict[tuple[int, bool], dict] = {}
         for name, parameter in module.named_parameters():

@@ -15,6 +15,10 @@ default_hooks = dict(
     # Averages BatchNorm statistics over the processes after each epoch and before validation.
     sync_buffers=dict(type="bam_mm.SyncStatisticsHook"),
     random_state=dict(type="bam_mm.RandomStateHook"),
+    # Warns where another tool tests a checkpoint with another preprocessing than its training's.
+    preprocessing=dict(type="bam_mm.CheckPreprocessingHook"),
+    # mmpretrain's tools/test.py --show-dir switches it on.
+    visualization=dict(type="mmpretrain.VisualizationHook", enable=False),
 )
 
 env_cfg = dict(
@@ -22,7 +26,12 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
     dist_cfg=dict(backend="nccl"),
 )
-visualizer = dict(type="mmengine.Visualizer", vis_backends=[dict(type="mmengine.LocalVisBackend")])
+# The libraries' browse_dataset need the name.
+visualizer = dict(
+    type="mmpretrain.UniversalVisualizer",
+    name="visualizer",
+    vis_backends=[dict(type="mmengine.LocalVisBackend")],
+)
 log_level = "INFO"
 load_from = None
 resume = False

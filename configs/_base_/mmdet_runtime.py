@@ -2,7 +2,7 @@ _base_ = "./default_runtime.py"
 
 default_scope = "mmdet"
 default_hooks = dict(
-    visualization=dict(type="bam_mm.ShowPredictionsHook"),
+    visualization=dict(_delete_=True, type="bam_mm.ShowPredictionsHook"),
     data=dict(type="bam_mm.CheckDenseDataHook"),
 )
 # mmdet's inferencer draws with it.

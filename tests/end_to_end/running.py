@@ -1,10 +1,14 @@
 """Helpers to run tools in this process, and to check what they printed and wrote."""
 
 import json
+import sys
 from pathlib import Path
 
+import pytest
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
+
+from bam_mm.cli.main import main
 
 
 def forget_earlier_runs():
@@ -16,6 +20,17 @@ def forget_earlier_runs():
     """
     for kind in (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__()):
         kind._instance_dict.clear()
+
+
+def command(*args):
+    """Run ``bam-mm ARGS`` in this process."""
+    forget_earlier_runs()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["bam-mm", *map(str, args)])
+        patch.setattr(sys, "path", [*sys.path])
+        with pytest.raises(SystemExit) as stop:
+            main()
+    assert stop.value.code == 0
 
 
 def one_message(result, *words):
