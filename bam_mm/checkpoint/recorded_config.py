@@ -59,9 +59,11 @@ def _by_registry(value: Any) -> Any:
         return value
     found = {key: _by_registry(item) for key, item in value.items()}
     kind = found.get("type")
-    if isinstance(kind, str) and kind.count(".") > 1:
-        scope, name = kind.partition(".")[0], kind.rpartition(".")[2]
-        found["type"] = name if kind.startswith("torch.nn.") else f"{scope}.{name}"
+    parts = kind.split(".") if isinstance(kind, str) else []
+    if len(parts) > 2 and parts[1] == "models":
+        found["type"] = f"{parts[0]}.{parts[-1]}"
+    elif len(parts) > 2 and parts[:2] == ["torch", "nn"]:
+        found["type"] = parts[-1]
     return found
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from bam_mm.launch import gpu, runner
 
@@ -244,7 +245,7 @@ def test_the_first_process_of_a_machine_warns(monkeypatch, environment, launcher
         monkeypatch.setattr(runner, name, lambda *config: None)
     for name in ("fit_precision_to_machine", "fit_processes_to_machine"):
         monkeypatch.setattr(runner, name, lambda config: None)
-    built = SimpleNamespace(hooks=[], logger=SimpleNamespace(handlers=[]))
+    built = SimpleNamespace(hooks=[], logger=SimpleNamespace(handlers=[]), model=nn.Identity())
     monkeypatch.setattr(runner.Runner, "from_cfg", lambda config: built)
     assert runner.build_runner({"launcher": launcher}) is built
     assert len(calls) == warnings

@@ -134,7 +134,9 @@ def check_files(paths: Sequence[Path], dataset, part: str, what: str) -> None:
     existing = {p for folder in folders if folder.is_dir() for p in folder.iterdir()}
     missing = [path for path in paths if path not in existing]
     if missing:
-        source = getattr(dataset, "ann_file", "") or f"the images in {dataset.data_root}"
+        source = getattr(dataset, "ann_file", "") or (
+            f"the images in {getattr(dataset, 'data_root', type(dataset).__name__)}"
+        )
         raise InputError(
             f"{len(missing)} of {len(paths)} {what} of {source} are missing, the first: "
             f"{missing[0]}; restore them, or correct {part}_dataloader.dataset.data_prefix"
