@@ -14,9 +14,11 @@ from bam_mm import InputError
 from bam_mm.models import FrozenFeatures
 from bam_mm.models.adapters import adapter_of
 from bam_mm.models.adapters.contract import Stage, pyramid
+from bam_mm.models.adapters.measuring import evaluating
 from bam_mm.models.patch_features import build_map_backbone, feature_map
+from bam_mm.models.probe_features import frozen_feature
 from bam_mm.registry import MODELS
-from tests.models.families import FAMILIES, build, images
+from tests.models.families import ARCH, FAMILIES, build, images
 
 BY_NAME = {family.name: family for family in FAMILIES}
 OF_TIMM, OF_MMPRETRAIN, OF_TORCHVISION = (
@@ -105,11 +107,19 @@ def test_timm_features_equal_its_own(family):
     maps = maps[len(maps) - len(family.strides) :]
     for found, wanted in zip(adapter.maps(x, range(len(maps)), norm="none"), maps, strict=True):
         torch.testing.assert_close(found, wanted, **TOLERANCE)
-    normed = model.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)
-    torch.testing.assert_close(adapter.maps(x)[0], normed[0], **TOLERANCE)
+    (normed,) = model.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)
     features = model.forward_features(x)
+    tokens = features
+    if (
+        getattr(getattr(model, "head", None), "norm", None) is not None
+    ):  # Behind the pooling, as in ConvNeXt.
+        normed = model.head.norm(normed)
+    elif isinstance(getattr(model, "fc_norm", None), nn.LayerNorm):
+        normed = model.fc_norm(normed.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        tokens = model.fc_norm(tokens)
+    torch.testing.assert_close(adapter.maps(x)[0], normed, **TOLERANCE)
     if family.prefix:
-        torch.testing.assert_close(adapter.tokens(x)[0], features, **TOLERANCE)
+        torch.testing.assert_close(adapter.tokens(x)[0], tokens, **TOLERANCE)
     if "own" in family.stops:
         with pytest.raises(InputError, match=family.stops["own"]):
             adapter.vector(x)
@@ -185,6 +195,9 @@ def test_torchvision_features_equal_its_own(family):
         return
     outputs = create_feature_extractor(full, NODES[family.name])(x)
     found = adapter.maps(x, range(4))
+    last = list(outputs)[-1]
+    if family.name == "torchvision-convnext":
+        outputs[last] = full.classifier[0](outputs[last])
     for one, (node, other) in zip(found, outputs.items(), strict=True):
         if family.name == "torchvision-swin" and node != "permute":
             other = other.permute(0, 3, 1, 2)
@@ -267,6 +280,118 @@ def test_one_network_has_one_stage_in_every_library():
             found, wanted = (feature_map(b, x, stage) for b in (other, timms))
             torch.testing.assert_close(found, wanted, **TOLERANCE)
     assert feature_map(timms, x, 2).shape == (1, 256, 4, 6)
+
+
+CONVNEXT = (  # Names of timm, mmpretrain and torchvision; {1} and {2} are 2i and 2i + 1.
+    ("stem", "downsample_layers.0", "features.0"),
+    ("stages.{0}.downsample", "downsample_layers.{0}", "features.{1}"),
+    ("stages.{0}.blocks.0.conv_dw", "stages.{0}.0.depthwise_conv", "features.{2}.0.block.0"),
+    ("stages.{0}.blocks.0.norm", "stages.{0}.0.norm", "features.{2}.0.block.2"),
+    ("stages.{0}.blocks.0.mlp.fc1", "stages.{0}.0.pointwise_conv1", "features.{2}.0.block.3"),
+    ("stages.{0}.blocks.0.mlp.fc2", "stages.{0}.0.pointwise_conv2", "features.{2}.0.block.5"),
+    ("stages.{0}.blocks.0.gamma", "stages.{0}.0.gamma", "features.{2}.0.layer_scale"),
+    ("head.norm", "norm3", "classifier.0"),
+)
+
+
+def test_one_convnext_has_one_feature_in_every_library():
+    # mmpretrain and timm average before the last norm, torchvision has it in its classifier.
+    timms = build(BY_NAME["timm-convnext"])
+    state, x = timms.timm_model.state_dict(), images(BY_NAME["timm-convnext"])
+    wanted = adapter_of(timms)
+    mean = frozen_feature(timms, x, "mean", 1)
+    # As before this rule: the mean of what TIMMBackbone returns.
+    assert torch.equal(mean, timms(x)[-1].flatten(2).transpose(1, 2).mean(dim=1))
+    for library, name in ((1, "mmpretrain-convnext"), (2, "torchvision-convnext")):
+        other = build(BY_NAME[name])
+        own = other.state_dict()
+        for names in CONVNEXT:
+            for stage in range(4):
+                source, target = (
+                    n.format(stage, 2 * stage, 2 * stage + 1) for n in (names[0], names[library])
+                )
+                for key in [k for k in state if f"{k}.".startswith(f"{source}.")]:
+                    new = target + key[len(source) :]
+                    own[new].copy_(state[key].reshape(own[new].shape))
+        adapter = adapter_of(other)
+        for feature in ("mean", "own"):
+            found = frozen_feature(other, x, feature, 1)
+            torch.testing.assert_close(
+                found, frozen_feature(timms, x, feature, 1), **TOLERANCE, msg=f"{name} {feature}"
+            )
+        for norm in ("last", "none"):
+            # mmpretrain's norms of the outputs always apply.
+            stages = range(4 if norm == "last" or library == 2 else 3)
+            both = adapter.maps(x, stages, norm=norm), wanted.maps(x, stages, norm=norm)
+            for one, map_of_timm in zip(*both, strict=True):
+                torch.testing.assert_close(one, map_of_timm, **TOLERANCE)
+        assert torch.equal(adapter.maps(x)[0], adapter.final(x))
+    assert torch.equal(wanted.maps(x)[0], wanted.final(x))
+    assert not torch.allclose(frozen_feature(timms, x, "own", 1), mean, atol=1e-2)
+
+
+def test_a_densenet_of_mmpretrain_counts_its_stages_as_others_do():
+    arch = dict(growth_rate=4, depths=[1, 2, 1, 1], init_channels=8)
+    backbone = MODELS.build(dict(type="mmpretrain.DenseNet", arch=arch))
+    backbone.eval()
+    adapter, x = adapter_of(backbone), torch.randn(1, 3, 64, 64)
+    assert adapter.strides == (4, 8, 16, 32)
+    maps = adapter.maps(x, range(4))
+    for number in (0, 1):
+        following = backbone.stages[number + 1](backbone.transitions[number](maps[number]))
+        torch.testing.assert_close(maps[number + 1], following)
+    assert torch.equal(maps[-1], adapter.final(x)) and adapter.default_stage() == 3
+    assert not any(block._forward_hooks for block in backbone.stages)
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        (dict(type="HiViT", arch="tiny", img_size=64), "HiViT of mmpretrain loses the maps"),
+        (dict(type="EdgeNeXt", arch="xxsmall"), "EdgeNeXt of mmpretrain normalises averages"),
+        (
+            dict(type="RevVisionTransformer", arch=ARCH, img_size=64, patch_size=16),
+            "RevVisionTransformer of mmpretrain has no out_indices",
+        ),
+    ],
+    ids=["HiViT", "EdgeNeXt", "RevViT"],
+)
+def test_what_gives_its_last_output_only_says_so(config, words):
+    backbone = MODELS.build({**config, "type": f"mmpretrain.{config['type']}"}).to("meta")
+    backbone.eval()
+    with pytest.raises(InputError, match=rf"^{words}.*not possible; choose another network$"):
+        adapter_of(backbone).maps(torch.zeros(1, 3, 64, 64, device="meta"))
+    assert adapter_of(backbone).vector(torch.zeros(1, 3, 64, 64, device="meta")).ndim == 2
+
+
+def test_both_tokens_of_a_distilled_deit_are_averaged():
+    config = dict(type="mmpretrain.DistilledVisionTransformer", arch=ARCH, img_size=64)
+    backbone = MODELS.build({**config, "patch_size": 16})
+    nn.init.normal_(backbone.dist_token)
+    backbone.eval()
+    x = torch.randn(2, 3, 64, 64)
+    tokens = adapter_of(backbone).tokens(x)[0]
+    torch.testing.assert_close(adapter_of(backbone).vector(x), tokens[:, :2].mean(dim=1))
+
+
+def test_a_measurement_reaches_the_network_of_torchvision():
+    # GoogLeNet and Inception have auxiliary outputs unless they are in evaluation mode themselves.
+    backbone = MODELS.build(BY_NAME["torchvision-resnet"].config).train()
+    with evaluating(backbone):
+        assert not backbone.net.training and not backbone.training
+    assert backbone.net.training and backbone.training
+
+
+class WithAuxiliary(nn.Module):
+    """An auxiliary output that there is in training only, as in mmpretrain's Inception."""
+
+    def forward(self, x):
+        return None, x.mean(dim=(2, 3))
+
+
+def test_an_output_that_is_missing_is_skipped():
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(adapter_of(WithAuxiliary()).vector(x), x.mean(dim=(2, 3)))
 
 
 class Nhwc(nn.Module):

@@ -81,12 +81,6 @@ class InputSizes:
         """Return whether a size is made of whole patches, so that nothing is padded."""
         return not (height % self.multiple or width % self.multiple)
 
-    def takes(self, height: int, width: int) -> bool:
-        """Return whether the backbone takes images of a size as it was built."""
-        if self.fixed is not None:
-            return (height, width) == self.fixed
-        return self.pads or self.whole(height, width)
-
 
 class BackboneAdapter(ABC):
     """Uniform view of a built backbone, from :func:`~bam_mm.models.adapters.lookup.adapter_of`.
