@@ -1,6 +1,7 @@
 """Every family through one contract: shapes as stated, and numbers equal to the library's own."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -19,6 +20,7 @@ from bam_mm.models.patch_features import build_map_backbone, feature_map
 from bam_mm.models.probe_features import frozen_feature
 from bam_mm.registry import MODELS
 from tests.models.families import ARCH, FAMILIES, build, images
+from tests.pages import blocks
 
 BY_NAME = {family.name: family for family in FAMILIES}
 OF_TIMM, OF_MMPRETRAIN, OF_TORCHVISION = (
@@ -242,6 +244,19 @@ def test_class_attention_has_tokens_after_the_last_block_only():
         adapter.tokens(images(family), 2)
 
 
+@pytest.mark.slow
+def test_the_export_of_the_page_about_inference_pools_a_swin_of_timm():
+    # The mean over the last two lengths of its NHWC maps has one number for each row.
+    family = BY_NAME["timm-swin"]
+    (text,) = [block for block in blocks("docs/inference.md", "python") if "torch.export" in block]
+    before, line, after = text.partition("backbone, report = ")
+    names = dict(backbone=build(family), report=SimpleNamespace(preprocessing=dict(size=64)))
+    exec(before + after.partition("\n")[2].replace("torch.export.save", "str"), names)
+    x = images(family, 3)
+    own = names["backbone"].timm_model.forward_features(x).mean((1, 2))
+    torch.testing.assert_close(names["program"].module()(x), own, **TOLERANCE)
+
+
 STRIDES = {
     "a stem at stride 2": ((2, 4, 8, 16, 32), (4, 8, 16, 32)),
     "two stems": ((1, 2, 4, 8, 16, 32), (4, 8, 16, 32)),
@@ -392,6 +407,22 @@ class WithAuxiliary(nn.Module):
 def test_an_output_that_is_missing_is_skipped():
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(adapter_of(WithAuxiliary()).vector(x), x.mean(dim=(2, 3)))
+
+
+def test_a_network_without_stride_4_logs_what_a_stage_selects(monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        "bam_mm.models.adapters.contract.print_log", lambda text, **_: logged.append(text)
+    )
+    x = torch.zeros(1, 3, 64, 64)
+    for config in (dict(type="mmpretrain.ShuffleNetV2"), BY_NAME["own-maps"].config):
+        backbone = build_map_backbone(config, 1)
+        backbone.eval()
+        for _ in range(2):
+            feature_map(backbone, x, 1)
+    assert logged == [
+        "ShuffleNetV2: stage 1 has a stride of 16 pixels; the first stage has 8, not 4"
+    ]
 
 
 class Nhwc(nn.Module):
