@@ -52,8 +52,9 @@ def frozen_feature(backbone: nn.Module, images: Tensor, feature: str, blocks: in
         (N, D) features.
 
     Raises:
-        InputError: Same as in :func:`probe_feature`, or if the output has another shape than the library
-            of the backbone states, see :class:`~bam_mm.models.adapters.contract.BackboneAdapter`.
+        InputError: Same as in :func:`probe_feature`, or if the output has another shape than the
+            library of the backbone states, see
+            :class:`~bam_mm.models.adapters.contract.BackboneAdapter`.
     """
     adapter = adapter_of(backbone)
     adapter.announce_padding(images)

@@ -1,7 +1,6 @@
 """Every family through one contract: shapes as stated, and numbers equal to the library's own."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 import timm
@@ -17,10 +16,8 @@ from bam_mm.models.adapters import adapter_of
 from bam_mm.models.adapters.contract import Stage, pyramid
 from bam_mm.models.adapters.measuring import evaluating
 from bam_mm.models.patch_features import build_map_backbone, feature_map
-from bam_mm.models.probe_features import frozen_feature
 from bam_mm.registry import MODELS
 from tests.models.families import ARCH, FAMILIES, build, images
-from tests.pages import blocks
 
 BY_NAME = {family.name: family for family in FAMILIES}
 OF_TIMM, OF_MMPRETRAIN, OF_TORCHVISION = (
@@ -244,19 +241,6 @@ def test_class_attention_has_tokens_after_the_last_block_only():
         adapter.tokens(images(family), 2)
 
 
-@pytest.mark.slow
-def test_the_export_of_the_page_about_inference_pools_a_swin_of_timm():
-    # The mean over the last two lengths of its NHWC maps has one number for each row.
-    family = BY_NAME["timm-swin"]
-    (text,) = [block for block in blocks("docs/inference.md", "python") if "torch.export" in block]
-    before, line, after = text.partition("backbone, report = ")
-    names = dict(backbone=build(family), report=SimpleNamespace(preprocessing=dict(size=64)))
-    exec(before + after.partition("\n")[2].replace("torch.export.save", "str"), names)
-    x = images(family, 3)
-    own = names["backbone"].timm_model.forward_features(x).mean((1, 2))
-    torch.testing.assert_close(names["program"].module()(x), own, **TOLERANCE)
-
-
 STRIDES = {
     "a stem at stride 2": ((2, 4, 8, 16, 32), (4, 8, 16, 32)),
     "two stems": ((1, 2, 4, 8, 16, 32), (4, 8, 16, 32)),
@@ -295,54 +279,6 @@ def test_one_network_has_one_stage_in_every_library():
             found, wanted = (feature_map(b, x, stage) for b in (other, timms))
             torch.testing.assert_close(found, wanted, **TOLERANCE)
     assert feature_map(timms, x, 2).shape == (1, 256, 4, 6)
-
-
-CONVNEXT = (  # Names of timm, mmpretrain and torchvision; {1} and {2} are 2i and 2i + 1.
-    ("stem", "downsample_layers.0", "features.0"),
-    ("stages.{0}.downsample", "downsample_layers.{0}", "features.{1}"),
-    ("stages.{0}.blocks.0.conv_dw", "stages.{0}.0.depthwise_conv", "features.{2}.0.block.0"),
-    ("stages.{0}.blocks.0.norm", "stages.{0}.0.norm", "features.{2}.0.block.2"),
-    ("stages.{0}.blocks.0.mlp.fc1", "stages.{0}.0.pointwise_conv1", "features.{2}.0.block.3"),
-    ("stages.{0}.blocks.0.mlp.fc2", "stages.{0}.0.pointwise_conv2", "features.{2}.0.block.5"),
-    ("stages.{0}.blocks.0.gamma", "stages.{0}.0.gamma", "features.{2}.0.layer_scale"),
-    ("head.norm", "norm3", "classifier.0"),
-)
-
-
-def test_one_convnext_has_one_feature_in_every_library():
-    # mmpretrain and timm average before the last norm, torchvision has it in its classifier.
-    timms = build(BY_NAME["timm-convnext"])
-    state, x = timms.timm_model.state_dict(), images(BY_NAME["timm-convnext"])
-    wanted = adapter_of(timms)
-    mean = frozen_feature(timms, x, "mean", 1)
-    # As before this rule: the mean of what TIMMBackbone returns.
-    assert torch.equal(mean, timms(x)[-1].flatten(2).transpose(1, 2).mean(dim=1))
-    for library, name in ((1, "mmpretrain-convnext"), (2, "torchvision-convnext")):
-        other = build(BY_NAME[name])
-        own = other.state_dict()
-        for names in CONVNEXT:
-            for stage in range(4):
-                source, target = (
-                    n.format(stage, 2 * stage, 2 * stage + 1) for n in (names[0], names[library])
-                )
-                for key in [k for k in state if f"{k}.".startswith(f"{source}.")]:
-                    new = target + key[len(source) :]
-                    own[new].copy_(state[key].reshape(own[new].shape))
-        adapter = adapter_of(other)
-        for feature in ("mean", "own"):
-            found = frozen_feature(other, x, feature, 1)
-            torch.testing.assert_close(
-                found, frozen_feature(timms, x, feature, 1), **TOLERANCE, msg=f"{name} {feature}"
-            )
-        for norm in ("last", "none"):
-            # mmpretrain's norms of the outputs always apply.
-            stages = range(4 if norm == "last" or library == 2 else 3)
-            both = adapter.maps(x, stages, norm=norm), wanted.maps(x, stages, norm=norm)
-            for one, map_of_timm in zip(*both, strict=True):
-                torch.testing.assert_close(one, map_of_timm, **TOLERANCE)
-        assert torch.equal(adapter.maps(x)[0], adapter.final(x))
-    assert torch.equal(wanted.maps(x)[0], wanted.final(x))
-    assert not torch.allclose(frozen_feature(timms, x, "own", 1), mean, atol=1e-2)
 
 
 def test_a_densenet_of_mmpretrain_counts_its_stages_as_others_do():
