@@ -12,10 +12,13 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
-from torchvision.ops import StochasticDepth
 
 from bam_mm.errors import InputError
+from bam_mm.models.drop_path import scale_drop_path
 from bam_mm.registry import MODELS
+
+_TRANSFORMED = ("googlenet", "inception_v3")
+"""Models that turn ImageNet's normalisation into the one of their weights."""
 
 
 @MODELS.register_module()
@@ -30,8 +33,10 @@ class TorchvisionBackbone(BaseModule):
     Args:
         model_name: Name of the model in ``torchvision.models.list_models()``, such as ``resnet50``.
         frozen: Whether no parameter is trained and the backbone stays in evaluation mode.
-        drop_path_rate: Probability of stochastic depth in the last block. Networks that do not have
-            it (ResNet, ViT and others of torchvision) log that it is left out.
+        drop_path_rate: Probability of stochastic depth in the last block, instead of the one that
+            torchvision's builders set (0.1 for ConvNeXt-T, 0.2 for Swin-T); those of the other
+            blocks keep their ratio. Networks that do not have it (ResNet, ViT and others of
+            torchvision) log that it is left out.
         init_cfg: Config of ``BaseModule``'s initialisation.
         **kwargs: Arguments of the model, such as ``norm_layer``.
 
@@ -115,27 +120,27 @@ class TorchvisionBackbone(BaseModule):
         return torch.cat([table[:, :1], places.flatten(2).transpose(1, 2)], dim=1)
 
 
-def _built(name: str, drop_path_rate: float, kwargs: dict[str, Any]) -> nn.Module:
-    rates = [dict(stochastic_depth_prob=drop_path_rate)] if drop_path_rate else []
-    failure: Exception | None = None
-    for rate in (*rates, {}):
-        try:
-            net = torchvision.models.get_model(name, weights=None, **kwargs, **rate)
-        except (TypeError, ValueError) as error:
-            failure = error
-            continue
-        has = any(isinstance(module, StochasticDepth) for module in net.modules())
-        if drop_path_rate and not (rate and has):
-            print_log(
-                f"torchvision's {name} has no stochastic depth: drop_path_rate={drop_path_rate} is "
-                "left out",
-                logger="current",
-            )
-        return net
-    raise InputError(
-        f"backbone.model_name={name!r} of torchvision: {failure}; see "
-        "torchvision.models.list_models() for the names"
-    ) from failure
+def _built(name: str, drop_path_rate: float, kwargs: Mapping[str, Any]) -> nn.Module:
+    options = dict(kwargs)
+    # Most builders pass the rate themselves and refuse it, so it is set afterwards.
+    rate = options.pop("stochastic_depth_prob", drop_path_rate)
+    try:
+        net = torchvision.models.get_model(name, weights=None, **options)
+        if name in _TRANSFORMED and "transform_input" not in options:
+            # As with published weights, whose images have ImageNet's normalisation.
+            net.transform_input = True
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"backbone.model_name={name!r} of torchvision: {error}; see "
+            "torchvision.models.list_models() for the names"
+        ) from error
+    if not scale_drop_path(net, rate) and rate:
+        print_log(
+            f"torchvision's {name} is built without stochastic depth: drop_path_rate={rate} is "
+            "left out",
+            logger="current",
+        )
+    return net
 
 
 def _remove_classifier(net: nn.Module, name: str) -> None:

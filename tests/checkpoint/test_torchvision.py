@@ -3,11 +3,13 @@
 import pytest
 import torch
 import torchvision
+from torchvision.ops import StochasticDepth
 
 from bam_mm import InputError
 from bam_mm.checkpoint import build_backbone, parse_backbone
 from bam_mm.checkpoint.file_preprocessing import model_preprocessing
 from bam_mm.models import TorchvisionBackbone
+from bam_mm.models.drop_path import scale_drop_path
 from tests.models.families import FAMILIES
 
 NAMES = [f.config["model_name"] for f in FAMILIES if f.name.startswith("torchvision")]
@@ -96,3 +98,50 @@ def test_stochastic_depth_of_torchvision():
     assert max(rates) == pytest.approx(0.3)
     plain = TorchvisionBackbone("bam_mm_test_vit", drop_path_rate=0.3)
     assert not [m for m in plain.modules() if type(m).__name__ == "StochasticDepth"]
+
+
+def rates_of(name, **settings):
+    """Return the rates of the drop path of a model without memory for its weights."""
+    with torch.device("meta"):
+        model = TorchvisionBackbone(name, **settings)
+    return [m.p for m in model.modules() if isinstance(m, StochasticDepth)]
+
+
+@pytest.mark.parametrize("name", ["swin_t", "convnext_tiny", "swin_v2_t"])
+def test_the_drop_path_has_the_rate_that_was_asked_for(name):
+    # swin_t and swin_v2_t refuse the rate as an argument, and have 0.2 of their own.
+    assert {*rates_of(name)} == {0.0}
+    for setting in (dict(drop_path_rate=0.3), dict(drop_path_rate=0.05)):
+        rates = rates_of(name, **setting)
+        assert rates == sorted(rates) and rates[0] == 0.0
+        assert rates[-1] == pytest.approx(setting["drop_path_rate"])
+    model = TorchvisionBackbone("bam_mm_test_convnext")
+    assert not scale_drop_path(model, 0.3)  # Built with a rate of 0, so that no ratio is known.
+
+
+def test_a_drop_path_that_is_missing_is_logged(monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        "bam_mm.models.torchvision_backbone.print_log", lambda text, **_: logged.append(text)
+    )
+    TorchvisionBackbone("bam_mm_test_resnet", drop_path_rate=0.3)
+    rates_of("swin_t", drop_path_rate=0.3)
+    (text,) = logged
+    assert text.startswith("torchvision's bam_mm_test_resnet is built without stochastic depth")
+
+
+@torch.no_grad()
+def test_the_input_is_transformed_as_published_weights_want_it():
+    # torchvision sets transform_input with weights only, and its published mean and std assume it.
+    model = TorchvisionBackbone("googlenet", init_weights=False).eval()
+    wanted = torchvision.models.googlenet(transform_input=True, init_weights=False).eval()
+    wanted.fc = torch.nn.Identity()
+    wanted.load_state_dict(model.state_dict())
+    image = torch.randn(1, 3, 32, 32)
+    assert torch.equal(model(image)[0], wanted(image))
+    wanted.transform_input = False
+    assert not torch.equal(model(image)[0], wanted(image))
+    with torch.device("meta"):
+        assert TorchvisionBackbone("inception_v3", init_weights=False).net.transform_input
+        options = dict(init_weights=False, transform_input=False)
+        assert not TorchvisionBackbone("inception_v3", **options).net.transform_input
