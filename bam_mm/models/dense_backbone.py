@@ -8,7 +8,6 @@ from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from bam_mm.errors import InputError
 from bam_mm.models.adapters import adapter_of
@@ -16,8 +15,9 @@ from bam_mm.models.dense_inputs import check_fit, fit_images
 from bam_mm.models.dense_parts import ADDED, DenseMixin
 from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm
+from bam_mm.models.drop_path import scale_drop_path
 from bam_mm.models.loading import RefusesPretraining
-from bam_mm.registry import MODELS
+from bam_mm.registry import MODELS, registered_class
 
 
 @MODELS.register_module()
@@ -70,10 +70,10 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
         check_fit(fit_input)
         super().__init__(init_cfg)
         self.network = MODELS.build(_for_small_maps(network))
-        if drop_path_rate is not None:
-            _scale_drop_path(self.network, drop_path_rate)
         known = adapter_of(self.network)
         self.name = known.name
+        if drop_path_rate is not None:
+            self._set_drop_path(drop_path_rate)
         chosen = [stage.index for stage in default_stages(known.stages)]
         self.stages = chosen if stages is None else list(stages)
         check_blocks(self.stages, len(known.stages), what="stages")
@@ -90,6 +90,13 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
             ends = self.stages[-1] == known.stages[-1].index
             self.add_norms(_final_norm(self.network) if ends else None)
         self.switch(activation_checkpointing, frozen, norm_eval, sync_bn)
+
+    def _set_drop_path(self, rate: float) -> None:
+        if not scale_drop_path(self.network, rate) and rate:
+            raise InputError(
+                f"backbone.drop_path_rate={rate}: {self.name} has no drop path that can be scaled; "
+                "set it to None"
+            )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the maps of the chosen stages, without the prefix tokens of a transformer.
@@ -112,23 +119,9 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
 def _for_small_maps(network: Mapping[str, Any]) -> dict[str, Any]:
     """Let mmpretrain's window attention pad maps that are smaller than a window."""
     config = dict(network)
-    with MODELS.switch_scope_and_registry(None) as registry:
-        kind = registry.get(config["type"]) if isinstance(config["type"], str) else config["type"]
-    if kind is not None and "pad_small_map" in inspect.signature(kind).parameters:
+    if "pad_small_map" in inspect.signature(registered_class(config["type"])).parameters:
         config.setdefault("pad_small_map", True)
     return config
-
-
-def _scale_drop_path(network: nn.Module, rate: float) -> None:
-    depths = [module for module in network.modules() if isinstance(module, StochasticDepth)]
-    largest = max((depth.p for depth in depths), default=0.0)
-    if not largest and rate:
-        raise InputError(
-            f"backbone.drop_path_rate={rate}: {adapter_of(network).name} has no drop path that can "
-            "be scaled; set it to None"
-        )
-    for depth in depths:
-        depth.p *= rate / largest if largest else 1.0
 
 
 def _native_size(network: nn.Module) -> tuple[int, int]:

@@ -183,7 +183,7 @@ def _final_norm(model: nn.Module) -> nn.Module | None:
 
 
 def _over_channels(norm: nn.Module, x: Tensor) -> Tensor:
-    # timm's LayerNorm2d moves the channels to the last dimension itself.
-    if any(base.__name__ == "LayerNorm2d" for base in type(norm).__mro__):
+    # Norms of maps, such as timm's LayerNorm2d and GroupNormAct, take the channels first.
+    if isinstance(norm, nn.GroupNorm) or any("2d" in base.__name__ for base in type(norm).__mro__):
         return norm(x)
     return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
