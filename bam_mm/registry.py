@@ -41,6 +41,12 @@ CONFIG_SCOPE = f"{SCOPE}::"
 CONFIGS = (Path(__file__).resolve().parent / ".mim/configs").resolve()
 """Folder of this package's configs."""
 
+FORMS = (
+    "timm:NAME, timm:NAME@PATH, torchvision:NAME@PATH, mmpretrain:NAME@PATH, bam:PATH, "
+    "bam:PATH@student, random:NAME, random:timm:NAME, random:torchvision:NAME, random:bam:PATH"
+)
+"""Short names of backbones, see :func:`~bam_mm.checkpoint.parse_backbone`."""
+
 
 def _child(parent: Registry, *packages: str) -> Registry:
     locations = [f"{SCOPE}.{package}" for package in packages]

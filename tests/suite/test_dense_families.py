@@ -158,7 +158,7 @@ def test_a_backbone_whose_final_config_does_not_build_stops_in_the_plan():
         return network
 
     timm.models.register_model(bam_mm_test_misfit)
-    with pytest.raises(InputError, match="model cannot do this task: .*RuntimeError: .*shape"):
+    with pytest.raises(InputError, match=r"model cannot do this task: .*RuntimeError: .*shape"):
         fitted("seg", dict(type=TIMM, model_name="bam_mm_test_misfit"))
 
 
