@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bam_mm.errors import InputError
 from bam_mm.models.adapters import adapter_of
 from bam_mm.models.dense_inputs import check_fit, fit_images
-from bam_mm.models.dense_parts import ADDED, DenseMixin
+from bam_mm.models.dense_parts import ADDED, DenseMixin, pair
 from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm
 from bam_mm.models.drop_path import scale_drop_path
@@ -32,7 +32,10 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
     Args:
         network: Config of the network.
         stages: Indices of the maps: the stages of a pyramid, where 0 has a stride of 4 pixels, or
-            blocks of a transformer. By default, as in :class:`~bam_mm.models.dense_timm.DenseTIMM`.
+            blocks of a transformer, as in ``model.stage`` of the other tasks:
+            ``[0, 1, 2, 3]`` for a ResNet-50.
+            :class:`~bam_mm.models.dense_timm.DenseTIMM` counts as timm does, from the stem:
+            ``[1, 2, 3, 4]`` for the same maps. By default, as there.
         norm: Same as in :class:`~bam_mm.models.dense_timm.DenseTIMM`. Output norms that the network
             was built with always apply.
         fit_input: Same as in :class:`~bam_mm.models.dense_timm.DenseTIMM`.
@@ -85,7 +88,7 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
                 f"backbone.norm='all': the final norm of {self.name} only fits the width of the "
                 f"last stage; choose 'none', 'last' or {ADDED!r}"
             )
-        self.trace(_native_size(self.network))
+        self.trace(pair(getattr(self.network, "img_size", 224)))
         if norm == ADDED:
             ends = self.stages[-1] == known.stages[-1].index
             self.add_norms(_final_norm(self.network) if ends else None)
@@ -122,11 +125,6 @@ def _for_small_maps(network: Mapping[str, Any]) -> dict[str, Any]:
     if "pad_small_map" in inspect.signature(registered_class(config["type"])).parameters:
         config.setdefault("pad_small_map", True)
     return config
-
-
-def _native_size(network: nn.Module) -> tuple[int, int]:
-    size: Any = getattr(network, "img_size", 224)
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
 def _final_norm(network: nn.Module) -> nn.Module | None:

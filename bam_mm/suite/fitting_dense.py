@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -114,11 +114,7 @@ def _vit(
         if isinstance(network.get("arch"), str):
             network["arch"] = dict(kind.arch_zoo[network["arch"]])
         network = {**network, "type": "bam_mm.DenseViT", "norm": "none"}
-    scaled = same_depths(blocks, before, depth)
-    if len(scaled) < len(blocks):
-        raise InputError(
-            f"it has {depth} blocks, too few for {len(blocks)} maps; choose a deeper network"
-        )
+    scaled = _same_depths(blocks, before, depth)
     if scaled != list(blocks):
         notes.append(
             f"backbone.blocks: {list(blocks)} of {before} -> {scaled} of {depth}, at the same "
@@ -194,7 +190,11 @@ def _stages_like(task: Mapping[str, Any], backbone: DenseMixin) -> list[int]:
     network = getattr(backbone, getattr(backbone, "wraps", ""), backbone)
     depth = len(adapter_of(network).stages)
     blocks = task.get("blocks", (3, 5, 7, 11))
-    scaled = same_depths(blocks, _depth(task, kind), depth)
+    return _same_depths(blocks, _depth(task, kind), depth)
+
+
+def _same_depths(blocks: Sequence[int], before: int, depth: int) -> list[int]:
+    scaled = same_depths(blocks, before, depth)
     if len(scaled) < len(blocks):
         raise InputError(
             f"it has {depth} blocks, too few for {len(blocks)} maps; choose a deeper network"

@@ -78,8 +78,8 @@ def image_features(
         model: Backbone and weights, see :func:`~bam_mm.checkpoint.parse_backbone`.
         config: Config with a :class:`~bam_mm.models.frozen_features.FrozenFeatures` model, by path
             or name, such as that of the kNN task of a suite.
-        feature: ``cls``, ``cls+mean``, ``mean`` or ``own``; None for that of the config, or ``mean`` for
-            networks without a [CLS] token.
+        feature: ``cls``, ``cls+mean``, ``mean`` or ``own``; None for that of the config, or
+            ``mean`` for networks without a [CLS] token.
         size: Side of the images in pixels; None for the model's own, or that of the config. For a
             ViT with another ``img_size`` that states no size, it is this one.
         batch_size: Number of images at a time.
