@@ -27,8 +27,8 @@ def main() -> None:
     parser.add_argument(
         "--feature",
         choices=["cls", "cls+mean", "mean", "own"],
-        help="parts of the feature (cls; mean for networks without a [CLS] token), or own: what the "
-        "library's classifier would get",
+        help="parts of the feature (cls; mean for networks without a [CLS] token), or own: what "
+        "the library's classifier would get",
     )
     parser.add_argument("--size", type=int, help="side of the images in pixels (the model's own)")
     parser.add_argument(

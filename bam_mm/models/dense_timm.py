@@ -127,8 +127,8 @@ class DenseTIMM(_IntermediateMaps):
             stage. They are the only stages of this package that do not count from stride 4, as in
             :class:`~bam_mm.models.dense_backbone.DenseBackbone`: the four maps of timm's
             ``resnet50`` with strides of 4, 8, 16 and 32 pixels are ``[1, 2, 3, 4]`` here and
-            ``[0, 1, 2, 3]`` there. By default, a pyramid outputs its deepest maps with strides of 4, 8, 16 and 32
-            pixels, and a plain transformer those of four blocks, see
+            ``[0, 1, 2, 3]`` there. By default, a pyramid outputs its deepest maps with
+            strides of 4, 8, 16 and 32 pixels, and a plain transformer those of four blocks, see
             :func:`~bam_mm.models.dense_stages.default_stages`.
         norm: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`, or ``added``: the last map
             passes the final norm of the network, and every other one a LayerNorm over channels that
