@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bam_mm.errors import InputError
 from bam_mm.models.adapters import adapter_of
+from bam_mm.models.adapters.torchvision_models import TorchvisionAdapter
 from bam_mm.models.dense_inputs import check_fit, fit_images
 from bam_mm.models.dense_parts import ADDED, DenseMixin, pair
 from bam_mm.models.dense_stages import default_stages, is_column
@@ -129,6 +130,8 @@ def _for_small_maps(network: Mapping[str, Any]) -> dict[str, Any]:
 
 def _final_norm(network: nn.Module) -> nn.Module | None:
     """Return the norm that the network itself applies to its last map, None for none."""
-    owner = getattr(network, "net", network)  # As in TorchvisionBackbone.
-    norms = [m for m in owner.children() if "LayerNorm" in type(m).__name__]
+    known = adapter_of(network)
+    if isinstance(known, TorchvisionAdapter):
+        return known.final_norm
+    norms = [m for m in network.children() if "LayerNorm" in type(m).__name__]
     return norms[-1] if norms else None

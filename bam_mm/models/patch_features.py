@@ -64,6 +64,8 @@ def feature_map(backbone: nn.Module, images: Tensor, stage: int | None = None) -
         if x.ndim != 4:
             raise adapter.misfit(x, "a map (N, C, h, w)")
         return x
+    if stage is not None:
+        adapter.announce_stage(stage)
     return adapter.maps(images, [adapter.default_stage() if stage is None else stage])[0]
 
 

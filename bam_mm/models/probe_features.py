@@ -35,25 +35,6 @@ def build_token_backbone(config: Mapping, blocks: int) -> nn.Module:
     return MODELS.build(config)
 
 
-def block_outputs(backbone: nn.Module, images: Tensor, blocks: int) -> list[Tensor]:
-    """Compute the outputs of a backbone's last blocks, each after the final norm.
-
-    Args:
-        backbone: Backbone from :func:`build_token_backbone`.
-        images: (N, 3, H, W) normalised images.
-        blocks: Number of last blocks of a transformer, the same that it was built with.
-
-    Returns:
-        Tokens (N, L, C) of the last blocks in the order of the forward pass, or the last map
-        (N, C, h, w).
-
-    Raises:
-        InputError: If the output has another shape than the library of the backbone states, see
-            :class:`~bam_mm.models.adapters.contract.BackboneAdapter`.
-    """
-    return adapter_of(backbone).outputs(images, blocks)
-
-
 def frozen_feature(backbone: nn.Module, images: Tensor, feature: str, blocks: int) -> Tensor:
     """Compute one feature vector per image.
 
@@ -67,7 +48,9 @@ def frozen_feature(backbone: nn.Module, images: Tensor, feature: str, blocks: in
         (N, D) features.
 
     Raises:
-        InputError: Same as in :func:`block_outputs` and :func:`probe_feature`.
+        InputError: Same as in :func:`probe_feature`, or if the output has another shape than the
+            library of the backbone states, see
+            :class:`~bam_mm.models.adapters.contract.BackboneAdapter`.
     """
     adapter = adapter_of(backbone)
     adapter.announce_padding(images)
@@ -115,8 +98,3 @@ def probe_feature(outputs: Sequence[Tensor], feature: str, *, prefix: int = 1) -
     if feature != "cls":
         parts.append(last[:, prefix:].mean(dim=1))
     return torch.cat(parts, dim=1)
-
-
-def prefix_tokens(backbone: nn.Module) -> int:
-    """Return the number of tokens in front of a backbone's patches."""
-    return adapter_of(backbone).prefix_tokens

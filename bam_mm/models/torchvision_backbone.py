@@ -17,6 +17,9 @@ from bam_mm.errors import InputError
 from bam_mm.models.drop_path import scale_drop_path
 from bam_mm.registry import MODELS
 
+_TRANSFORMED = ("googlenet", "inception_v3")
+"""Models that turn ImageNet's normalisation into the one of their weights."""
+
 
 @MODELS.register_module()
 class TorchvisionBackbone(BaseModule):
@@ -123,6 +126,9 @@ def _built(name: str, drop_path_rate: float, kwargs: Mapping[str, Any]) -> nn.Mo
     rate = options.pop("stochastic_depth_prob", drop_path_rate)
     try:
         net = torchvision.models.get_model(name, weights=None, **options)
+        if name in _TRANSFORMED and "transform_input" not in options:
+            # As with published weights, whose images have ImageNet's normalisation.
+            net.transform_input = True
     except (TypeError, ValueError) as error:
         raise InputError(
             f"backbone.model_name={name!r} of torchvision: {error}; see "
@@ -130,7 +136,8 @@ def _built(name: str, drop_path_rate: float, kwargs: Mapping[str, Any]) -> nn.Mo
         ) from error
     if not scale_drop_path(net, rate) and rate:
         print_log(
-            f"torchvision's {name} is built without stochastic depth: drop_path_rate={rate} is left out",
+            f"torchvision's {name} is built without stochastic depth: drop_path_rate={rate} is "
+            "left out",
             logger="current",
         )
     return net

@@ -78,6 +78,11 @@ def classifier(config: Config, before: Mapping[str, Any]) -> list[str]:
     backbone, whole = _accepting(config, MODELS.build, lambda b, x: b(x))
     adapter = adapter_of(backbone)
     output = whole[-1] if isinstance(whole, (tuple, list)) and len(whole) else whole
+    if isinstance(output, tuple) and adapter.prefix_tokens:
+        # mmpretrain's distilled DeiT: [CLS] and the distillation token, of which a head takes one.
+        model.backbone.out_type = "raw"
+        backbone, whole = _accepting(config, MODELS.build, lambda b, x: b(x))
+        adapter, output = adapter_of(backbone), whole[-1]
     if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
         raise adapter.misfit(output, "a vector, tokens or a map")
     layout = adapter.layout(output)

@@ -152,6 +152,22 @@ def test_a_drop_path_that_is_missing_is_logged(monkeypatch):
     )
     TorchvisionBackbone("bam_mm_test_resnet", drop_path_rate=0.3)
     rates_of("swin_t", drop_path_rate=0.3)
-    assert [text[:57] for text in logged] == [
-        "torchvision's bam_mm_test_resnet is built without stoch"
-    ]
+    (text,) = logged
+    assert text.startswith("torchvision's bam_mm_test_resnet is built without stochastic depth")
+
+
+@torch.no_grad()
+def test_the_input_is_transformed_as_published_weights_want_it():
+    # torchvision sets transform_input with weights only, and its published mean and std assume it.
+    model = TorchvisionBackbone("googlenet", init_weights=False).eval()
+    wanted = torchvision.models.googlenet(transform_input=True, init_weights=False).eval()
+    wanted.fc = torch.nn.Identity()
+    wanted.load_state_dict(model.state_dict())
+    image = torch.randn(1, 3, 32, 32)
+    assert torch.equal(model(image)[0], wanted(image))
+    wanted.transform_input = False
+    assert not torch.equal(model(image)[0], wanted(image))
+    with torch.device("meta"):
+        assert TorchvisionBackbone("inception_v3", init_weights=False).net.transform_input
+        options = dict(init_weights=False, transform_input=False)
+        assert not TorchvisionBackbone("inception_v3", **options).net.transform_input

@@ -41,7 +41,6 @@ class Family:
         widths: Widths of its stages.
         prefix: Number of tokens in front of the patches.
         cls: Index of the [CLS] token, None for none.
-        idle: Names of the parameters that get no gradient from a classifier.
         stops: Words of the reason for which a task stops, by task.
     """
 
@@ -52,7 +51,6 @@ class Family:
     widths: tuple[int, ...] = ()
     prefix: int = 0
     cls: int | None = None
-    idle: tuple[str, ...] = ()
     stops: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -214,6 +212,22 @@ FAMILIES = [
         _timm("vit_base_patch16_siglip_224", img_size=64, **_NARROW),
         stops={"own": "pools by attention"},
         **_blocks(3, 16, 24),
+    ),
+    Family(
+        "timm-beit",
+        _timm("beit_base_patch16_224", img_size=64, **_NARROW),
+        prefix=1,
+        cls=0,
+        stops={"video": "takes images of 64x64 pixels only"},
+        **_blocks(3, 16, 24),
+    ),
+    Family(
+        "timm-eva02",
+        _timm("eva02_tiny_patch14_224", img_size=56, **_NARROW),
+        side=56,
+        prefix=1,
+        cls=0,
+        **_blocks(3, 14, 24),
     ),
     Family(
         "timm-swin",

@@ -14,9 +14,10 @@ from bam_mm import InputError
 from bam_mm.models import FrozenFeatures
 from bam_mm.models.adapters import adapter_of
 from bam_mm.models.adapters.contract import Stage, pyramid
+from bam_mm.models.adapters.measuring import evaluating
 from bam_mm.models.patch_features import build_map_backbone, feature_map
 from bam_mm.registry import MODELS
-from tests.models.families import FAMILIES, build, images
+from tests.models.families import ARCH, FAMILIES, build, images
 
 BY_NAME = {family.name: family for family in FAMILIES}
 OF_TIMM, OF_MMPRETRAIN, OF_TORCHVISION = (
@@ -105,11 +106,19 @@ def test_timm_features_equal_its_own(family):
     maps = maps[len(maps) - len(family.strides) :]
     for found, wanted in zip(adapter.maps(x, range(len(maps)), norm="none"), maps, strict=True):
         torch.testing.assert_close(found, wanted, **TOLERANCE)
-    normed = model.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)
-    torch.testing.assert_close(adapter.maps(x)[0], normed[0], **TOLERANCE)
+    (normed,) = model.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)
     features = model.forward_features(x)
+    tokens = features
+    if (
+        getattr(getattr(model, "head", None), "norm", None) is not None
+    ):  # Behind the pooling, as in ConvNeXt.
+        normed = model.head.norm(normed)
+    elif isinstance(getattr(model, "fc_norm", None), nn.LayerNorm):
+        normed = model.fc_norm(normed.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        tokens = model.fc_norm(tokens)
+    torch.testing.assert_close(adapter.maps(x)[0], normed, **TOLERANCE)
     if family.prefix:
-        torch.testing.assert_close(adapter.tokens(x)[0], features, **TOLERANCE)
+        torch.testing.assert_close(adapter.tokens(x)[0], tokens, **TOLERANCE)
     if "own" in family.stops:
         with pytest.raises(InputError, match=family.stops["own"]):
             adapter.vector(x)
@@ -185,6 +194,9 @@ def test_torchvision_features_equal_its_own(family):
         return
     outputs = create_feature_extractor(full, NODES[family.name])(x)
     found = adapter.maps(x, range(4))
+    last = list(outputs)[-1]
+    if family.name == "torchvision-convnext":
+        outputs[last] = full.classifier[0](outputs[last])
     for one, (node, other) in zip(found, outputs.items(), strict=True):
         if family.name == "torchvision-swin" and node != "permute":
             other = other.permute(0, 3, 1, 2)
@@ -267,6 +279,86 @@ def test_one_network_has_one_stage_in_every_library():
             found, wanted = (feature_map(b, x, stage) for b in (other, timms))
             torch.testing.assert_close(found, wanted, **TOLERANCE)
     assert feature_map(timms, x, 2).shape == (1, 256, 4, 6)
+
+
+def test_a_densenet_of_mmpretrain_counts_its_stages_as_others_do():
+    arch = dict(growth_rate=4, depths=[1, 2, 1, 1], init_channels=8)
+    backbone = MODELS.build(dict(type="mmpretrain.DenseNet", arch=arch))
+    backbone.eval()
+    adapter, x = adapter_of(backbone), torch.randn(1, 3, 64, 64)
+    assert adapter.strides == (4, 8, 16, 32)
+    maps = adapter.maps(x, range(4))
+    for number in (0, 1):
+        following = backbone.stages[number + 1](backbone.transitions[number](maps[number]))
+        torch.testing.assert_close(maps[number + 1], following)
+    assert torch.equal(maps[-1], adapter.final(x)) and adapter.default_stage() == 3
+    assert not any(block._forward_hooks for block in backbone.stages)
+
+
+@pytest.mark.parametrize(
+    "config, words",
+    [
+        (dict(type="HiViT", arch="tiny", img_size=64), "HiViT of mmpretrain loses the maps"),
+        (dict(type="EdgeNeXt", arch="xxsmall"), "EdgeNeXt of mmpretrain normalises averages"),
+        (
+            dict(type="RevVisionTransformer", arch=ARCH, img_size=64, patch_size=16),
+            "RevVisionTransformer of mmpretrain has no out_indices",
+        ),
+    ],
+    ids=["HiViT", "EdgeNeXt", "RevViT"],
+)
+def test_what_gives_its_last_output_only_says_so(config, words):
+    backbone = MODELS.build({**config, "type": f"mmpretrain.{config['type']}"}).to("meta")
+    backbone.eval()
+    with pytest.raises(InputError, match=rf"^{words}.*not possible; choose another network$"):
+        adapter_of(backbone).maps(torch.zeros(1, 3, 64, 64, device="meta"))
+    assert adapter_of(backbone).vector(torch.zeros(1, 3, 64, 64, device="meta")).ndim == 2
+
+
+def test_both_tokens_of_a_distilled_deit_are_averaged():
+    config = dict(type="mmpretrain.DistilledVisionTransformer", arch=ARCH, img_size=64)
+    backbone = MODELS.build({**config, "patch_size": 16})
+    nn.init.normal_(backbone.dist_token)
+    backbone.eval()
+    x = torch.randn(2, 3, 64, 64)
+    tokens = adapter_of(backbone).tokens(x)[0]
+    torch.testing.assert_close(adapter_of(backbone).vector(x), tokens[:, :2].mean(dim=1))
+
+
+def test_a_measurement_reaches_the_network_of_torchvision():
+    # GoogLeNet and Inception have auxiliary outputs unless they are in evaluation mode themselves.
+    backbone = MODELS.build(BY_NAME["torchvision-resnet"].config).train()
+    with evaluating(backbone):
+        assert not backbone.net.training and not backbone.training
+    assert backbone.net.training and backbone.training
+
+
+class WithAuxiliary(nn.Module):
+    """An auxiliary output that there is in training only, as in mmpretrain's Inception."""
+
+    def forward(self, x):
+        return None, x.mean(dim=(2, 3))
+
+
+def test_an_output_that_is_missing_is_skipped():
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(adapter_of(WithAuxiliary()).vector(x), x.mean(dim=(2, 3)))
+
+
+def test_a_network_without_stride_4_logs_what_a_stage_selects(monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        "bam_mm.models.adapters.contract.print_log", lambda text, **_: logged.append(text)
+    )
+    x = torch.zeros(1, 3, 64, 64)
+    for config in (dict(type="mmpretrain.ShuffleNetV2"), BY_NAME["own-maps"].config):
+        backbone = build_map_backbone(config, 1)
+        backbone.eval()
+        for _ in range(2):
+            feature_map(backbone, x, 1)
+    assert logged == [
+        "ShuffleNetV2: stage 1 has a stride of 16 pixels; the first stage has 8, not 4"
+    ]
 
 
 class Nhwc(nn.Module):

@@ -1,10 +1,20 @@
 """Features of a frozen backbone, which does not change."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 
 from bam_mm import InputError
 from bam_mm.models import FrozenFeatures
+from bam_mm.models.adapters import adapter_of
+from bam_mm.models.probe_features import frozen_feature
+from tests.models.families import FAMILIES, build, images
+from tests.pages import blocks
+
+BY_NAME = {family.name: family for family in FAMILIES}
+TOLERANCE = dict(rtol=1e-5, atol=1e-5)
 
 VIT = dict(
     type="mmpretrain.MoCoV3ViT",
@@ -143,3 +153,69 @@ def test_features_and_modes_that_a_backbone_lacks():
         model_of(RESNET, feature="cls")(IMAGES)
     with pytest.raises(InputError, match="it only returns features"):
         model_of(VIT)(IMAGES, mode="loss")
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_export_of_the_page_about_inference_pools_a_swin_of_timm():
+    # The mean over the last two lengths of its NHWC maps has one number for each row.
+    init_default_scope("mmpretrain")
+    family = BY_NAME["timm-swin"]
+    (text,) = [block for block in blocks("docs/inference.md", "python") if "torch.export" in block]
+    before, _, after = text.partition("backbone, report = ")
+    names = dict(backbone=build(family), report=SimpleNamespace(preprocessing=dict(size=64)))
+    text = before + after.partition("\n")[2].partition("torch.export.save")[0]
+    exec(text, names)  # noqa: S102
+    x = images(family, 3)
+    own = names["backbone"].timm_model.forward_features(x).mean((1, 2))
+    torch.testing.assert_close(names["program"].module()(x), own, **TOLERANCE)
+
+
+CONVNEXT = (  # Names of timm, mmpretrain and torchvision; {1} and {2} are 2i and 2i + 1.
+    ("stem", "downsample_layers.0", "features.0"),
+    ("stages.{0}.downsample", "downsample_layers.{0}", "features.{1}"),
+    ("stages.{0}.blocks.0.conv_dw", "stages.{0}.0.depthwise_conv", "features.{2}.0.block.0"),
+    ("stages.{0}.blocks.0.norm", "stages.{0}.0.norm", "features.{2}.0.block.2"),
+    ("stages.{0}.blocks.0.mlp.fc1", "stages.{0}.0.pointwise_conv1", "features.{2}.0.block.3"),
+    ("stages.{0}.blocks.0.mlp.fc2", "stages.{0}.0.pointwise_conv2", "features.{2}.0.block.5"),
+    ("stages.{0}.blocks.0.gamma", "stages.{0}.0.gamma", "features.{2}.0.layer_scale"),
+    ("head.norm", "norm3", "classifier.0"),
+)
+
+
+@torch.no_grad()
+def test_one_convnext_has_one_feature_in_every_library():
+    # mmpretrain and timm average before the last norm, torchvision has it in its classifier.
+    init_default_scope("mmpretrain")
+    timms = build(BY_NAME["timm-convnext"])
+    state, x = timms.timm_model.state_dict(), images(BY_NAME["timm-convnext"])
+    wanted = adapter_of(timms)
+    mean = frozen_feature(timms, x, "mean", 1)
+    # As before this rule: the mean of what TIMMBackbone returns.
+    assert torch.equal(mean, timms(x)[-1].flatten(2).transpose(1, 2).mean(dim=1))
+    for library, name in ((1, "mmpretrain-convnext"), (2, "torchvision-convnext")):
+        other = build(BY_NAME[name])
+        own = other.state_dict()
+        for names in CONVNEXT:
+            for stage in range(4):
+                source, target = (
+                    n.format(stage, 2 * stage, 2 * stage + 1) for n in (names[0], names[library])
+                )
+                for key in [k for k in state if f"{k}.".startswith(f"{source}.")]:
+                    new = target + key[len(source) :]
+                    own[new].copy_(state[key].reshape(own[new].shape))
+        adapter = adapter_of(other)
+        for feature in ("mean", "own"):
+            found = frozen_feature(other, x, feature, 1)
+            torch.testing.assert_close(
+                found, frozen_feature(timms, x, feature, 1), **TOLERANCE, msg=f"{name} {feature}"
+            )
+        for norm in ("last", "none"):
+            # mmpretrain's norms of the outputs always apply.
+            stages = range(4 if norm == "last" or library == 2 else 3)
+            both = adapter.maps(x, stages, norm=norm), wanted.maps(x, stages, norm=norm)
+            for one, map_of_timm in zip(*both, strict=True):
+                torch.testing.assert_close(one, map_of_timm, **TOLERANCE)
+        assert torch.equal(adapter.maps(x)[0], adapter.final(x))
+    assert torch.equal(wanted.maps(x)[0], wanted.final(x))
+    assert not torch.allclose(frozen_feature(timms, x, "own", 1), mean, atol=1e-2)

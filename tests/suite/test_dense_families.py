@@ -43,6 +43,7 @@ FOUR_BLOCKS = {
 
 STOPS = {
     "timm-cait": "takes images of 64x64 px only, not of",
+    "timm-beit": "takes images of 64x64 px only, not of",
     "mmpretrain-beit": "takes images of 64x64 px only, not of",
     "own-tokens": "OwnTokens returns .*, but a map",
     "own-vector": "OwnVector returns .*, but a map",

@@ -81,12 +81,6 @@ class InputSizes:
         """Return whether a size is made of whole patches, so that nothing is padded."""
         return not (height % self.multiple or width % self.multiple)
 
-    def takes(self, height: int, width: int) -> bool:
-        """Return whether the backbone takes images of a size as it was built."""
-        if self.fixed is not None:
-            return (height, width) == self.fixed
-        return self.pads or self.whole(height, width)
-
 
 class BackboneAdapter(ABC):
     """Uniform view of a built backbone, from :func:`~bam_mm.models.adapters.lookup.adapter_of`.
@@ -105,6 +99,7 @@ class BackboneAdapter(ABC):
     def __init__(self, backbone: nn.Module) -> None:
         self.backbone = backbone
         self._announced: set[tuple[int, int]] = set()
+        self._announced_stages: set[int] = set()
 
     @property
     def name(self) -> str:
@@ -240,6 +235,25 @@ class BackboneAdapter(ABC):
             self._announced.add(size)
             if text := self.padded(*size):
                 print_log(f"{self.name}: {text}", logger="current")
+
+    def announce_stage(self, index: int) -> None:
+        """Log once the stride of a chosen stage, if the network has no map of stride 4.
+
+        Args:
+            index: Index of the stage.
+
+        Raises:
+            InputError: If the stage does not exist.
+        """
+        (stage,) = self.chosen([index])
+        if self.isotropic or self.strides[0] == STEM_STRIDE or index in self._announced_stages:
+            return
+        self._announced_stages.add(index)
+        print_log(
+            f"{self.name}: stage {index} has a stride of {stage.stride} pixels; the first stage "
+            f"has {self.strides[0]}, not {STEM_STRIDE}",
+            logger="current",
+        )
 
     def layout(self, x: Tensor) -> str:
         """Return the order of the dimensions of the module's own output, which no length tells.

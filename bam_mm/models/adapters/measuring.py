@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bam_mm.errors import InputError
 from bam_mm.models.adapters.contract import BackboneAdapter, Stage
+from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 
 SIDES = (64, 224, 256)
 """Sides of the image in pixels; the next one is for backbones that the one before does not fit."""
@@ -85,7 +86,10 @@ def deepest(
 @contextmanager
 def evaluating(backbone: nn.Module) -> Iterator[None]:
     """Set every module to evaluation mode, and back to its own mode afterwards."""
-    were = {module: module.training for module in backbone.modules()}
+    modules: list[nn.Module] = list(backbone.modules())
+    # The model of torchvision shares its children with the backbone, but has a mode of its own.
+    modules += [m.net for m in modules if isinstance(m, TorchvisionBackbone)]
+    were = {module: module.training for module in modules}
     for module in were:
         module.training = False
     try:

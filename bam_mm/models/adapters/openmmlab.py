@@ -8,6 +8,7 @@ from functools import cached_property
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
@@ -22,6 +23,17 @@ HEAD_LAYERS = ("EfficientNet", "EfficientNetV2", "MobileNetV2")
 
 CHANNELS_FIRST = ("EfficientFormer", "MlpMixer")
 """Classes whose tokens are (N, C, L) instead of (N, L, C)."""
+
+MEAN_FIRST = ("ConvNeXt", "HorNet", "TinyViT")
+"""Classes that average before a norm that takes maps as well."""
+
+LAST_ONLY = {
+    "EdgeNeXt": "normalises averages of its maps only, no maps",
+    "EfficientFormer": "turns its last map into tokens, for images of 224x224 pixels only",
+    "HiViT": "loses the maps of its earlier stages when it outputs them",
+    "RevVisionTransformer": "has no out_indices and outputs the last block with two halves",
+}
+"""Classes of which only the last output can be had, and why."""
 
 MOST_OUTPUTS = 64
 """Larger than the number of outputs of any backbone."""
@@ -41,6 +53,13 @@ class OpenMMLabAdapter(BackboneAdapter):
 
     @property
     def _selector(self) -> str:
+        """Name of the attribute that selects the outputs."""
+        kind = type(self.backbone).__name__
+        if kind in LAST_ONLY:
+            raise InputError(
+                f"{self.name} of mmpretrain {LAST_ONLY[kind]}: a task that needs other outputs of "
+                "it is not possible; choose another network"
+            )
         return next(name for name in SELECTORS if hasattr(self.backbone, name))
 
     @cached_property
@@ -64,21 +83,29 @@ class OpenMMLabAdapter(BackboneAdapter):
         return [self.checked(by_place[stage.place], stage, images) for stage in chosen]
 
     def final(self, images: Tensor) -> Tensor:
-        """Compute the last output of the backbone, see :meth:`BackboneAdapter.final`."""
-        x = self.backbone(images)
+        """Compute the last output of the backbone, see :meth:`BackboneAdapter.final`.
+
+        ConvNeXt and others average before their last norm; here the map passes it.
+        """
+        averages = type(self.backbone).__name__ in MEAN_FIRST
+        return self._last(images, **(dict(gap_before_final_norm=False) if averages else {}))
+
+    def vector(self, images: Tensor) -> Tensor:
+        """Average the last output, or return it as it is if the backbone pools itself."""
+        x = self._last(images)
+        if x.ndim == 3:
+            return x.mean(dim=1)
+        return x if x.ndim == 2 else x.mean(dim=(2, 3))
+
+    def _last(self, images: Tensor, **settings: Any) -> Tensor:
+        with _set(self.backbone, settings):
+            x = self.backbone(images)
         x = x[-1] if isinstance(x, (tuple, list)) and len(x) else x
         if isinstance(x, Tensor) and x.ndim == 3 and self.layout(x) == "NCL":
             return x.transpose(1, 2)
         if not isinstance(x, Tensor) or x.ndim not in self._ranks:
             raise self.misfit(x, "a map (N, C, h, w) or a vector (N, C)")
         return x
-
-    def vector(self, images: Tensor) -> Tensor:
-        """Average the last output, or return it as it is if the backbone pools itself."""
-        x = self.final(images)
-        if x.ndim == 3:
-            return x.mean(dim=1)
-        return x if x.ndim == 2 else x.mean(dim=(2, 3))
 
     def layout(self, x: Tensor) -> str:
         """Return NCL for the classes whose tokens come last."""
@@ -105,12 +132,33 @@ class OpenMMLabAdapter(BackboneAdapter):
 
     def _forward(self, images: Tensor, places: Sequence[int], **settings: Any) -> list[Tensor]:
         backbone: Any = self.backbone
+        if type(backbone).__name__ == "DenseNet":
+            return self._dense_blocks(images, places)
         settings[self._selector] = list(places)
         with _set(backbone, settings), _missing_norms(backbone, places):
             x = backbone(images)
         return list(x) if isinstance(x, (tuple, list)) else [x]
 
+    def _dense_blocks(self, images: Tensor, places: Sequence[int]) -> list[Tensor]:
+        """Return the maps of DenseNet's blocks, the last one normalised.
+
+        mmpretrain outputs them after the transition to the next block, at twice the stride of the
+        same stage in other libraries.
+        """
+        backbone: Any = self.backbone
+        found: list[Tensor] = []
+        hooks = [b.register_forward_hook(lambda *a: found.append(a[2])) for b in backbone.stages]
+        try:
+            with _set(backbone, {self._selector: [len(hooks) - 1]}):
+                last = backbone(images)[-1]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        found[-1] = last
+        return [found[place] for place in places if place < len(found)]
+
     def _measure(self) -> list[Stage]:
+        assert self._selector
         found, side = measured(
             self, lambda x: self._forward(x, range(MOST_OUTPUTS), **self._map_type("none"))
         )
@@ -181,11 +229,15 @@ class TransformerAdapter(OpenMMLabAdapter):
         """Compute the output that the backbone was built with, or [CLS], or the mean patch."""
         backbone: Any = self.backbone
         kind = backbone.out_type
+        if type(backbone).__name__ in LAST_ONLY:
+            return super().vector(images)
         if kind not in ("cls_token", "avg_featmap"):
             kind = "avg_featmap" if self.cls_index is None else "cls_token"
         if kind == "avg_featmap" and not hasattr(backbone, "ln2"):
             return self.tokens(images)[-1][:, self.prefix_tokens :].mean(dim=1)
-        return self._forward(images, [len(self.stages) - 1], out_type=kind)[-1]
+        x: Any = self._forward(images, [len(self.stages) - 1], out_type=kind)[-1]
+        # The distilled DeiT gives [CLS] and the distillation token, whose logits are averaged.
+        return torch.stack(x).mean(dim=0) if isinstance(x, tuple) else x
 
     def _map_type(self, norm: str) -> dict[str, Any]:
         kind: dict[str, Any] = {"out_type": "featmap"}

@@ -86,6 +86,7 @@ class OwnAdapter(BackboneAdapter):
     def _outputs(self, images: Tensor) -> list[Tensor]:
         output: Any = self.backbone(images)
         found = list(output) if isinstance(output, (tuple, list)) else [output]
+        found = [x for x in found if x is not None]  # mmpretrain's Inception has auxiliary logits.
         for x in found or [None]:
             if not isinstance(x, Tensor) or x.ndim not in (2, 3, 4) or len(x) != len(images):
                 raise self.misfit(x, "a vector (N, D), tokens (N, L, C) or maps (N, C, h, w)")

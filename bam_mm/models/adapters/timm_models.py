@@ -128,6 +128,9 @@ class TimmAdapter(BackboneAdapter):
         by_place = dict(zip(places, found, strict=True))
         if norm == "last" and last and not alone:
             by_place[places[-1]] = _normed(self._norm, by_place[places[-1]])
+        ends = places if norm == "all" else places[-1:] if norm == "last" and last else []
+        for place in ends:
+            by_place[place] = self._ended(by_place[place])
         return [self.checked(by_place[stage.place], stage, images) for stage in chosen]
 
     def tokens(self, images: Tensor, blocks: int = 1) -> list[Tensor]:
@@ -139,7 +142,7 @@ class TimmAdapter(BackboneAdapter):
                     f"{self.name} has its [CLS] token after the last block only (class attention), "
                     f"not after the last {blocks}: set model.blocks=1"
                 )
-            return [self._checked_tokens(model.forward_features(images))]
+            return [self._checked_tokens(self._ended(model.forward_features(images)))]
         if not self.isotropic:
             return super().tokens(images, blocks)
         prefix = self.prefix_tokens
@@ -153,7 +156,7 @@ class TimmAdapter(BackboneAdapter):
         )
         if prefix:
             outputs = [torch.cat([tokens, patches], dim=1) for patches, tokens in outputs]
-        return [self._checked_tokens(x) for x in outputs]
+        return [self._checked_tokens(self._ended(x)) for x in outputs]
 
     def final(self, images: Tensor) -> Tensor:
         """Compute the output of the model without pooling, see :meth:`BackboneAdapter.final`."""
@@ -162,6 +165,8 @@ class TimmAdapter(BackboneAdapter):
         x = x[-1] if isinstance(x, (tuple, list)) else x
         if isinstance(x, Tensor) and x.ndim == 4 and self.layout(x) == "NHWC":
             x = x.permute(0, 3, 1, 2)
+        if model is whole and isinstance(x, Tensor):
+            x = self._ended(x)  # TIMMBackbone calls the head, whose pooling it has removed.
         widths = {model.num_features, getattr(model, "head_hidden_size", None)} - {None}
         fits = isinstance(x, Tensor) and x.ndim in (2, 3, 4)
         if not fits or x.shape[1 if x.ndim != 3 else 2] not in widths:
@@ -204,6 +209,26 @@ class TimmAdapter(BackboneAdapter):
     def _norm(self) -> nn.Module:
         norm: Any = getattr(self.model, "norm", None)
         return norm if isinstance(norm, nn.Module) else nn.Identity()
+
+    @cached_property
+    def _end_norm(self) -> nn.Module | None:
+        """The final norm of models that keep it behind the pooling: BEiT, ConvNeXt, CAFormer."""
+        model = self.model
+        if not isinstance(self._norm, nn.Identity):
+            return None
+        found = [
+            getattr(model, "fc_norm", None),
+            getattr(getattr(model, "head", None), "norm", None),
+        ]
+        norms = [n for n in found if isinstance(n, nn.Module) and not isinstance(n, nn.Identity)]
+        return norms[0] if norms else None
+
+    def _ended(self, x: Tensor) -> Tensor:
+        norm = self._end_norm
+        if norm is None or x.ndim == 2:
+            return x
+        channels_first = "2d" in type(norm).__name__ or isinstance(norm, nn.GroupNorm)
+        return norm(x) if x.ndim == 3 or channels_first else _normed(norm, x)
 
     def _checked_tokens(self, x: Any) -> Tensor:
         if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[2] != self.model.num_features:

@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import DenseNet, SwinTransformer
+from torchvision.models.convnext import LayerNorm2d
 
 from bam_mm.errors import InputError
 from bam_mm.models.adapters.contract import BackboneAdapter, InputSizes, Stage, pyramid
@@ -43,6 +44,14 @@ class TorchvisionAdapter(BackboneAdapter):
         """Class of the model and its name in torchvision."""
         return f"torchvision's {type(self.net).__name__} ({self.backbone.model_name})"
 
+    @property
+    def final_norm(self) -> nn.Module | None:
+        """LayerNorm that the last map passes: that of Swin, or in the head of ConvNeXt."""
+        if isinstance(self.net, SwinTransformer):
+            return self.net.norm
+        head = self.net._modules.get("classifier") or nn.Identity()
+        return next((m for m in head.children() if isinstance(m, nn.LayerNorm)), None)
+
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """Stages by stride, measured once on a small black image."""
@@ -58,18 +67,19 @@ class TorchvisionAdapter(BackboneAdapter):
         chosen = self.chosen(stages)
         outputs = self._outputs(images)
         maps = [outputs[stage.place] for stage in chosen]
-        if norm == "last" and isinstance(self.net, SwinTransformer):
+        if norm == "last":
             maps = [
-                self._swin_norm(x) if stage is self.stages[-1] else x
+                self._normed(x) if stage is self.stages[-1] else x
                 for x, stage in zip(maps, chosen, strict=True)
             ]
         return [self.checked(x, s, images) for x, s in zip(maps, chosen, strict=True)]
 
     def final(self, images: Tensor) -> Tensor:
-        """Compute the map that torchvision pools, see :meth:`BackboneAdapter.final`."""
-        x = self._outputs(images)[-1]
-        if isinstance(self.net, SwinTransformer):
-            x = self._swin_norm(x)
+        """Compute the map that torchvision pools, see :meth:`BackboneAdapter.final`.
+
+        ConvNeXt and MaxViT average before their norm; here the map passes it.
+        """
+        x = self._normed(self._outputs(images)[-1])
         return F.relu(x) if isinstance(self.net, DenseNet) else x
 
     def vector(self, images: Tensor) -> Tensor:
@@ -79,8 +89,12 @@ class TorchvisionAdapter(BackboneAdapter):
             raise self.misfit(x, "a vector (N, D)")
         return x
 
-    def _swin_norm(self, x: Tensor) -> Tensor:
-        return self.net.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    def _normed(self, x: Tensor) -> Tensor:
+        """Apply the final norm, a LayerNorm over the channels, to a map (N, C, h, w)."""
+        norm = self.final_norm
+        if norm is None or isinstance(norm, LayerNorm2d):
+            return x if norm is None else norm(x)
+        return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def _outputs(self, images: Tensor) -> list[Tensor]:
         """Return the maps (N, C, h, w) of all modules of the network in order."""
