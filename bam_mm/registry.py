@@ -6,6 +6,7 @@ import the packages at the first lookup instead of at ``import bam_mm``.
 
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
@@ -40,6 +41,12 @@ CONFIG_SCOPE = f"{SCOPE}::"
 CONFIGS = (Path(__file__).resolve().parent / ".mim/configs").resolve()
 """Folder of this package's configs."""
 
+FORMS = (
+    "timm:NAME, timm:NAME@PATH, torchvision:NAME@PATH, mmpretrain:NAME@PATH, bam:PATH, "
+    "bam:PATH@student, random:NAME, random:timm:NAME, random:torchvision:NAME, random:bam:PATH"
+)
+"""Short names of backbones, see :func:`~bam_mm.checkpoint.parse_backbone`."""
+
 
 def _child(parent: Registry, *packages: str) -> Registry:
     locations = [f"{SCOPE}.{package}" for package in packages]
@@ -60,6 +67,25 @@ OPTIM_WRAPPERS = _child(MMENGINE_OPTIM_WRAPPERS, "optim")
 STRATEGIES = _child(MMENGINE_STRATEGIES, "optim")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS, "optim")
 VISBACKENDS = _child(MMENGINE_VISBACKENDS, "figures")
+
+
+def registered_class(kind: str | type) -> Any:
+    """Return the registered class of a model or a part of one.
+
+    Args:
+        kind: Name in :data:`MODELS`, or the class itself. A name without a scope is looked up in
+            the current scope, as ``MODELS.build`` does.
+
+    Raises:
+        InputError: If there is none of this name.
+    """
+    if not isinstance(kind, str):
+        return kind
+    with MODELS.switch_scope_and_registry(None) as registry:
+        found = registry.get(kind)
+    if found is None:
+        raise InputError(f"type {kind!r} is not registered: import its module")
+    return found
 
 
 def _resolve_own_bases() -> None:

@@ -13,7 +13,7 @@ from bam_mm.checkpoint.architectures import recognise
 from bam_mm.checkpoint.contents import tensors_of, without_wrappers
 from bam_mm.checkpoint.dialects import Dialect, dialect_of
 from bam_mm.checkpoint.layouts import BEIT, PLAIN, Layout, layout_of
-from bam_mm.checkpoint.names import COUNTER, INDEX, WRAPPER, Names
+from bam_mm.checkpoint.names import COUNTER, INDEX, Names, bare
 from bam_mm.checkpoint.roles import BRANCHES, Root, choose, find_roots, leading_words, role
 from bam_mm.errors import InputError
 
@@ -106,7 +106,7 @@ def find_branch(
         tensors = renamed
     candidates = [_described(r, roots, layout) for r in rest]
     names = recognise(tensors)
-    if own and any(names.to_timm(key) is None for key in tensors if _bare(key) in own):
+    if own and any(names.to_timm(key) is None for key in tensors if bare(key) in own):
         # Another architecture has some of the names of the table.
         names = Names(None, "timm" if names.wrapped else "mmpretrain", names.wrapped)
         layout = PLAIN if layout is BEIT else layout
@@ -125,12 +125,8 @@ def find_branch(
 
 def _has_all(tensors: Iterable[str], wanted: Iterable[str]) -> set[str]:
     """Return the names of a backbone if a file has all of them, and otherwise none."""
-    own = {_bare(name) for name in wanted if not name.endswith((COUNTER, INDEX))}
-    return own if own <= {_bare(key) for key in tensors} else set()
-
-
-def _bare(name: str) -> str:
-    return name.removeprefix(WRAPPER)
+    own = {bare(name) for name in wanted if not name.endswith((COUNTER, INDEX))}
+    return own if own <= {bare(key) for key in tensors} else set()
 
 
 def _choose(

@@ -20,7 +20,7 @@ from bam_mm.checkpoint.branches import Branch, find_branch
 from bam_mm.checkpoint.contents import tensors_of, without_wrappers
 from bam_mm.checkpoint.file_preprocessing import RECORD, checkpoint_preprocessing
 from bam_mm.checkpoint.matching import match
-from bam_mm.checkpoint.names import COUNTER, INDEX, WRAPPER, Names
+from bam_mm.checkpoint.names import COUNTER, INDEX, WRAPPER, Names, bare
 from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.checkpoint.recorded_config import recorded_backbone
@@ -208,9 +208,9 @@ def _plan(
         if names.keymap is not None and all(_renamed(key, names, target) for key in kept):
             return _Plan(found, matched.aside, names, target)
         # In a few networks, words of wrappers are a part of the names.
-        own = {_bare(without_wrappers(name)): _bare(name) for name in wanted}
+        own = {bare(without_wrappers(name)): bare(name) for name in wanted}
         tensors = {
-            WRAPPER * key.startswith(WRAPPER) + own.get(_bare(key), _bare(key)): found.tensors[key]
+            WRAPPER * key.startswith(WRAPPER) + own.get(bare(key), bare(key)): found.tensors[key]
             for key in kept
         }
         names = Names(None, "timm", names.wrapped)
@@ -231,10 +231,6 @@ def _recorded(source: Path, trust: bool) -> nn.Module | None:
         return MODELS.build(recorded_backbone(source, trust=trust))
     except InputError:
         return None
-
-
-def _bare(name: str) -> str:
-    return name.removeprefix(WRAPPER)
 
 
 def _own_names(reference: nn.Module, to: str, source: Path) -> Names:

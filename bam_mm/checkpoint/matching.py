@@ -14,7 +14,7 @@ from bam_mm.checkpoint.architectures import recognise
 from bam_mm.checkpoint.branches import Branch
 from bam_mm.checkpoint.contents import without_wrappers
 from bam_mm.checkpoint.hints import remedy
-from bam_mm.checkpoint.names import COUNTER, INDEX, WRAPPER, Names
+from bam_mm.checkpoint.names import COUNTER, INDEX, WRAPPER, Names, bare
 from bam_mm.errors import InputError, listing
 
 _CLASSIFIERS = re.compile(
@@ -120,8 +120,8 @@ def match(source: Branch, wanted: Mapping[str, Tensor]) -> Match:
     target = recognise(wanted)
     if source.own:
         # The names in the file have no words of wrappers; in a few networks, they are their own.
-        own = {_bare(without_wrappers(name)): name for name in wanted}
-        names: dict[str, str | None] = {key: own.get(_bare(key), key) for key in source.tensors}
+        own = {bare(without_wrappers(name)): name for name in wanted}
+        names: dict[str, str | None] = {key: own.get(bare(key), key) for key in source.tensors}
         if source.names.keymap is None:
             target = Names(None, target.side, target.wrapped)
     else:
@@ -145,7 +145,7 @@ def _by_tables(source: Branch, target: Names) -> dict[str, str | None]:
 def _rewrapped(key: str, names: Names, target: Names) -> str | None:
     if names.wrapped and not key.startswith(WRAPPER):
         return None
-    return WRAPPER * target.wrapped + _bare(key)
+    return WRAPPER * target.wrapped + bare(key)
 
 
 def _left_over(
@@ -153,26 +153,22 @@ def _left_over(
 ) -> tuple[list[str], list[str]]:
     rest = [k for k, name in names.items() if name not in wanted and not k.endswith(INDEX)]
     taken = [(key, name) for key, name in names.items() if name in wanted]
-    parts = {_bare(word).split(".")[0] for pair in taken for word in pair if word}
+    parts = {bare(word).split(".")[0] for pair in taken for word in pair if word}
     left_over = [key for key in rest if _belongs(key, source, parts)]
     return left_over, [key for key in rest if key not in left_over]
 
 
 def _belongs(key: str, source: Branch, parts: set[str]) -> bool:
     """Return whether a tensor that the backbone lacks is one of the file's backbone."""
-    bare = _bare(key)
+    own = bare(key)
     if source.names.keymap is not None and source.names.to_timm(key) is not None:
         return True
-    if source.layout.is_aside(bare):
+    if source.layout.is_aside(own):
         return False
-    if bare.split(".")[0] in parts:
+    if own.split(".")[0] in parts:
         # Bare keys may include a head, but a thirteenth layer belongs to another backbone.
         return True
-    return bool(source.prefix) and not (source.own and _CLASSIFIERS.match(bare))
-
-
-def _bare(name: str) -> str:
-    return name.removeprefix(WRAPPER)
+    return bool(source.prefix) and not (source.own and _CLASSIFIERS.match(own))
 
 
 def _differ(one: Tensor, other: Tensor) -> bool:

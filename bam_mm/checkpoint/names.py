@@ -122,3 +122,8 @@ def _pattern(name: str) -> re.Pattern:
 
 def _template(name: str) -> str:
     return name.replace("*", "{}") + ("{}" if name.endswith(".") else "")
+
+
+def bare(name: str) -> str:
+    """Return the name of a tensor without the word of mmpretrain's wrapper of timm's models."""
+    return name.removeprefix(WRAPPER)

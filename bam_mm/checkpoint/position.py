@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isqrt
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+EMBEDDINGS = ("pos_embed", "pos_embedding")
+"""Ends of the names of position embeddings, in timm and mmpretrain, and in torchvision."""
 
 SHARED_BIAS = "rel_pos_bias.relative_position_bias_table"
 SHARED_INDEX = "rel_pos_bias.relative_position_index"
@@ -30,7 +34,7 @@ def resize_position_embeddings(
     resized = []
     for key, own in wanted.items():
         other = found.get(key)
-        if not key.endswith("pos_embed") or other is None or own.ndim != 3:
+        if not key.endswith(EMBEDDINGS) or other is None or own.ndim != 3:
             continue
         grid = _grid(backbone, key)
         if other.shape == own.shape or grid is None or other.ndim != 3:
@@ -71,8 +75,12 @@ def spread_shared_bias(wanted: Mapping[str, Tensor], found: dict[str, Tensor]) -
 
 
 def _grid(backbone: nn.Module, key: str) -> tuple[int, int] | None:
-    # mmpretrain and timm name the patch grid differently.
+    # mmpretrain, timm and torchvision name the patch grid differently.
     owner = backbone.get_submodule(key.rpartition(".")[0])
     embed = getattr(owner, "patch_embed", None)
     grid = getattr(embed, "init_out_size", None) or getattr(embed, "grid_size", None)
+    if grid is None and key.endswith(EMBEDDINGS[1]):
+        net: Any = getattr(backbone, "net", backbone)
+        side, patch = getattr(net, "image_size", None), getattr(net, "patch_size", None)
+        grid = (side // patch,) * 2 if isinstance(side, int) and isinstance(patch, int) else None
     return tuple(grid) if grid is not None else None

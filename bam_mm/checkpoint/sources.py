@@ -8,21 +8,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
 from torch import nn
 
 from bam_mm.checkpoint.backbone import LoadReport, load_backbone
 from bam_mm.checkpoint.branches import BRANCHES
 from bam_mm.checkpoint.file_preprocessing import model_preprocessing
+from bam_mm.checkpoint.mmpretrain_index import index_backbone
 from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.checkpoint.recorded_config import recorded_backbone
 from bam_mm.errors import InputError
-from bam_mm.registry import MODELS
-
-FORMS = (
-    "timm:NAME, timm:NAME@PATH, torchvision:NAME@PATH, mmpretrain:NAME@PATH, bam:PATH, "
-    "bam:PATH@student, random:NAME, random:timm:NAME, random:torchvision:NAME, random:bam:PATH"
-)
+from bam_mm.registry import FORMS, MODELS
 
 _MOCO_VIT = dict(type="mmpretrain.MoCoV3ViT", img_size=224, patch_size=16)
 
@@ -131,6 +126,8 @@ def parse_backbone(spec: str, *, trust: bool = False) -> BackboneSource:
             f"backbone {spec!r} needs its weights, nothing is downloaded: pass the file "
             f"({kind}:{name}@PATH), or use random weights (random:{untrained})"
         )
+    if kind == "torchvision":
+        config.update(_published_size(name, path))
     listed = _index_name(name) if kind == "mmpretrain" else ""
     file = Path(path) if path else _cached(name, spec)
     return BackboneSource(spec, kind, config, file, index_name=listed)
@@ -184,22 +181,30 @@ def _torchvision(name: str, spec: str) -> dict[str, Any]:
     return dict(type="bam_mm.TorchvisionBackbone", model_name=name)
 
 
+def _published_size(name: str, path: str) -> dict[str, Any]:
+    """Return the size for which torchvision builds a ViT of published weights, by their file."""
+    from torchvision import models
+
+    try:
+        published: Any = models.get_model_weights(name)
+    except ValueError:  # A model that you have registered yourself.
+        return {}
+    file = f"/{Path(path).name}"
+    sizes = [w.meta.get("min_size") for w in published if w.url.endswith(file)]
+    # The others take images of any size, with the same weights.
+    positions = name.startswith("vit_") and sizes and sizes[0] not in (None, (224, 224))
+    return dict(image_size=sizes[0][0]) if positions else {}
+
+
 def _listed(name: str, spec: str) -> dict[str, Any]:
     if name in ARCHITECTURES:
         return dict(ARCHITECTURES[name])
-    from mmpretrain.apis.model import ModelHub, list_models  # Slow to import as well.
+    from mmpretrain.apis.model import list_models  # Slow to import as well.
 
     known = list_models()
     if name.lower() not in known:
         raise _unknown(spec, name, [*ARCHITECTURES, *known], "mmpretrain.list_models()")
-    model = ModelHub.get(name).config.model
-    config = dict(Config(dict(model=model)).to_dict()["model"].get("backbone") or {})
-    if not config:
-        raise InputError(f"backbone {spec!r}: the model {name} has no backbone; choose another")
-    config.pop("init_cfg", None)
-    if "." not in config["type"]:
-        config["type"] = f"mmpretrain.{config['type']}"
-    return config
+    return index_backbone(name, known, spec)
 
 
 _LIBRARIES = {"timm": _timm, "torchvision": _torchvision, "mmpretrain": _listed}

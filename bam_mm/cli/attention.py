@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from bam_mm.registry import FORMS
+
 
 def main() -> None:
     """Draw a PNG for each image."""
@@ -14,7 +16,7 @@ def main() -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="backbone: bam:PATH[@student], timm:NAME[@PATH], mmpretrain:NAME@PATH or random:NAME",
+        help=f"backbone: {FORMS}",
     )
     parser.add_argument("--out", type=Path, default=Path("attention"), help="output folder")
     parser.add_argument(

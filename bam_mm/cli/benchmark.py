@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bam_mm.launch.arguments import add_vis_argument
+from bam_mm.registry import FORMS
 
 SUITE_HELP = "name of a suite in configs/suites/, or path to your own suite file (.py)"
 
@@ -29,8 +30,7 @@ def parse_args() -> argparse.Namespace:
             action="append",
             default=[],
             metavar="[NAME=]SPEC",
-            help="model to evaluate: bam:PATH[@student], timm:NAME[@PATH], mmpretrain:NAME@PATH or "
-            "random:NAME; repeat the option for several models",
+            help=f"model to evaluate: {FORMS}; repeat the option for several models",
         )
         command.add_argument(
             "--tasks", nargs="+", action="extend", help="tasks to run (default: all)"

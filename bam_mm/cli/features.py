@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from bam_mm.registry import FORMS
+
 
 def main() -> None:
     """Compute and write the features."""
@@ -19,13 +21,14 @@ def main() -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="backbone: bam:PATH[@student], timm:NAME[@PATH], mmpretrain:NAME@PATH or random:NAME",
+        help=f"backbone: {FORMS}",
     )
     parser.add_argument("--out", default="features.npz", help="file to write (features.npz)")
     parser.add_argument(
         "--feature",
-        choices=["cls", "cls+mean", "mean"],
-        help="parts of the feature (cls; mean for networks without a [CLS] token)",
+        choices=["cls", "cls+mean", "mean", "own"],
+        help="parts of the feature (cls; mean for networks without a [CLS] token), or own: what "
+        "the library's classifier would get",
     )
     parser.add_argument("--size", type=int, help="side of the images in pixels (the model's own)")
     parser.add_argument(

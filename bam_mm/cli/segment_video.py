@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
+from bam_mm.registry import FORMS
+
 
 def main() -> None:
     """Write a mask for each frame, and a video that shows them."""
@@ -19,7 +21,7 @@ def main() -> None:
     parser.add_argument(
         "--model",
         required=True,
-        help="backbone: bam:PATH[@student], timm:NAME[@PATH], mmpretrain:NAME@PATH or random:NAME",
+        help=f"backbone: {FORMS}",
     )
     parser.add_argument("--out", type=Path, default=Path("video_masks"), help="output folder")
     parser.add_argument(

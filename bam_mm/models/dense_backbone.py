@@ -8,17 +8,17 @@ from typing import Any
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from bam_mm.errors import InputError
 from bam_mm.models.adapters import adapter_of
 from bam_mm.models.adapters.torchvision_models import TorchvisionAdapter
 from bam_mm.models.dense_inputs import check_fit, fit_images
-from bam_mm.models.dense_parts import ADDED, DenseMixin
+from bam_mm.models.dense_parts import ADDED, DenseMixin, pair
 from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm
+from bam_mm.models.drop_path import scale_drop_path
 from bam_mm.models.loading import RefusesPretraining
-from bam_mm.registry import MODELS
+from bam_mm.registry import MODELS, registered_class
 
 
 @MODELS.register_module()
@@ -33,7 +33,10 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
     Args:
         network: Config of the network.
         stages: Indices of the maps: the stages of a pyramid, where 0 has a stride of 4 pixels, or
-            blocks of a transformer. By default, as in :class:`~bam_mm.models.dense_timm.DenseTIMM`.
+            blocks of a transformer, as in ``model.stage`` of the other tasks:
+            ``[0, 1, 2, 3]`` for a ResNet-50.
+            :class:`~bam_mm.models.dense_timm.DenseTIMM` counts as timm does, from the stem:
+            ``[1, 2, 3, 4]`` for the same maps. By default, as there.
         norm: Same as in :class:`~bam_mm.models.dense_timm.DenseTIMM`. Output norms that the network
             was built with always apply.
         fit_input: Same as in :class:`~bam_mm.models.dense_timm.DenseTIMM`.
@@ -71,10 +74,10 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
         check_fit(fit_input)
         super().__init__(init_cfg)
         self.network = MODELS.build(_for_small_maps(network))
-        if drop_path_rate is not None:
-            _scale_drop_path(self.network, drop_path_rate)
         known = adapter_of(self.network)
         self.name = known.name
+        if drop_path_rate is not None:
+            self._set_drop_path(drop_path_rate)
         chosen = [stage.index for stage in default_stages(known.stages)]
         self.stages = chosen if stages is None else list(stages)
         check_blocks(self.stages, len(known.stages), what="stages")
@@ -86,11 +89,18 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
                 f"backbone.norm='all': the final norm of {self.name} only fits the width of the "
                 f"last stage; choose 'none', 'last' or {ADDED!r}"
             )
-        self.trace(_native_size(self.network))
+        self.trace(pair(getattr(self.network, "img_size", 224)))
         if norm == ADDED:
             ends = self.stages[-1] == known.stages[-1].index
             self.add_norms(_final_norm(self.network) if ends else None)
         self.switch(activation_checkpointing, frozen, norm_eval, sync_bn)
+
+    def _set_drop_path(self, rate: float) -> None:
+        if not scale_drop_path(self.network, rate) and rate:
+            raise InputError(
+                f"backbone.drop_path_rate={rate}: {self.name} has no drop path that can be scaled; "
+                "set it to None"
+            )
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the maps of the chosen stages, without the prefix tokens of a transformer.
@@ -113,28 +123,9 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
 def _for_small_maps(network: Mapping[str, Any]) -> dict[str, Any]:
     """Let mmpretrain's window attention pad maps that are smaller than a window."""
     config = dict(network)
-    with MODELS.switch_scope_and_registry(None) as registry:
-        kind = registry.get(config["type"]) if isinstance(config["type"], str) else config["type"]
-    if kind is not None and "pad_small_map" in inspect.signature(kind).parameters:
+    if "pad_small_map" in inspect.signature(registered_class(config["type"])).parameters:
         config.setdefault("pad_small_map", True)
     return config
-
-
-def _scale_drop_path(network: nn.Module, rate: float) -> None:
-    depths = [module for module in network.modules() if isinstance(module, StochasticDepth)]
-    largest = max((depth.p for depth in depths), default=0.0)
-    if not largest and rate:
-        raise InputError(
-            f"backbone.drop_path_rate={rate}: {adapter_of(network).name} has no drop path that can "
-            "be scaled; set it to None"
-        )
-    for depth in depths:
-        depth.p *= rate / largest if largest else 1.0
-
-
-def _native_size(network: nn.Module) -> tuple[int, int]:
-    size: Any = getattr(network, "img_size", 224)
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
 
 
 def _final_norm(network: nn.Module) -> nn.Module | None:

@@ -156,6 +156,11 @@ class DenseMixin(nn.Module):
         return self
 
 
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """Return height and width of a size that a library states as one number or two."""
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+
+
 def freeze_unused(network: nn.Module, maps: Iterable[Tensor]) -> int:
     """Freeze the parameters that maps do not depend on.
 

@@ -12,7 +12,7 @@ from bam_mm.errors import InputError
 from bam_mm.models.adapters import adapter_of
 from bam_mm.models.caformer import CAFormer
 from bam_mm.models.dense_inputs import check_fit, fit_images
-from bam_mm.models.dense_parts import ADDED, DenseMixin
+from bam_mm.models.dense_parts import ADDED, DenseMixin, pair
 from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm, normed
 from bam_mm.models.loading import RefusesPretraining
@@ -124,8 +124,11 @@ class DenseTIMM(_IntermediateMaps):
         model_name: Name of the model in timm.
         stages: Indices of the maps in timm's ``feature_info``, counted from 0: blocks of a
             transformer, or stages of a pyramid, where timm counts the stem of many networks as a
-            stage. By default, a pyramid outputs its deepest maps with strides of 4, 8, 16 and 32
-            pixels, and a plain transformer those of four blocks, see
+            stage. They are the only stages of this package that do not count from stride 4, as in
+            :class:`~bam_mm.models.dense_backbone.DenseBackbone`: the four maps of timm's
+            ``resnet50`` with strides of 4, 8, 16 and 32 pixels are ``[1, 2, 3, 4]`` here and
+            ``[0, 1, 2, 3]`` there. By default, a pyramid outputs its deepest maps with
+            strides of 4, 8, 16 and 32 pixels, and a plain transformer those of four blocks, see
             :func:`~bam_mm.models.dense_stages.default_stages`.
         norm: Same as in :class:`~bam_mm.models.dense_vit.DenseViT`, or ``added``: the last map
             passes the final norm of the network, and every other one a LayerNorm over channels that
@@ -169,7 +172,7 @@ def _native_size(model: nn.Module) -> tuple[int, int]:
     size = getattr(getattr(model, "patch_embed", None), "img_size", None)
     if size is None:
         size = getattr(model, "default_cfg", {}).get("input_size", (3, 224, 224))[1:]
-    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    return pair(size)
 
 
 def _final_norm(model: nn.Module) -> nn.Module | None:
@@ -183,7 +186,7 @@ def _final_norm(model: nn.Module) -> nn.Module | None:
 
 
 def _over_channels(norm: nn.Module, x: Tensor) -> Tensor:
-    # timm's LayerNorm2d moves the channels to the last dimension itself.
-    if any(base.__name__ == "LayerNorm2d" for base in type(norm).__mro__):
+    # Norms of maps, such as timm's LayerNorm2d and GroupNormAct, take the channels first.
+    if isinstance(norm, nn.GroupNorm) or any("2d" in base.__name__ for base in type(norm).__mro__):
         return norm(x)
     return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

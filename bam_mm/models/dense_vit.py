@@ -11,12 +11,10 @@ from torch import Tensor
 
 from bam_mm.errors import InputError
 from bam_mm.models.activation_checkpointing import checkpoint_blocks
+from bam_mm.models.adapters.contract import NORMS
 from bam_mm.models.dense_inputs import check_fit, fit_images
 from bam_mm.models.loading import RefusesPretraining
 from bam_mm.registry import MODELS
-
-NORMS = ("none", "last", "all")
-"""Maps that pass the final LayerNorm."""
 
 
 @MODELS.register_module()
@@ -95,7 +93,8 @@ def normed(norm: str, number: int) -> range:
     """Return the indices of the maps that pass the final norm.
 
     Args:
-        norm: One of :data:`NORMS`; any other word means the last map.
+        norm: One of :data:`~bam_mm.models.adapters.contract.NORMS`; any other word means the last
+            map.
         number: Number of maps.
     """
     return range({"none": number, "all": 0}.get(norm, number - 1), number)
@@ -109,7 +108,7 @@ def check_norm(norm: str, others: Sequence[str] = ()) -> None:
         others: Further accepted values.
 
     Raises:
-        InputError: If it is not one of :data:`NORMS`.
+        InputError: If it is not one of these and :data:`~bam_mm.models.adapters.contract.NORMS`.
     """
     if norm not in (*NORMS, *others):
         raise InputError(f"backbone.norm={norm!r}: choose one of {', '.join((*NORMS, *others))}")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bam_mm.errors import InputError
 from bam_mm.models.adapters import adapter_of
-from bam_mm.registry import MODELS
+from bam_mm.registry import MODELS, registered_class
 
 
 def build_map_backbone(config: Mapping, stage: int | None = None) -> nn.Module:
@@ -29,11 +29,7 @@ def build_map_backbone(config: Mapping, stage: int | None = None) -> nn.Module:
         InputError: If the backbone has no such stage.
     """
     config = dict(config)
-    kind = config["type"]
-    if isinstance(kind, str):
-        # A name without a scope is looked up in the current scope, as MODELS.build does.
-        with MODELS.switch_scope_and_registry(None) as registry:
-            kind = registry.get(kind)
+    kind = registered_class(config["type"])
     if "featmap" in getattr(kind, "OUT_TYPES", ()):
         config["out_type"] = "featmap"
     backbone = MODELS.build(config)

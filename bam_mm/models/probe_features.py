@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bam_mm.errors import InputError
 from bam_mm.models.adapters import adapter_of
-from bam_mm.registry import MODELS
+from bam_mm.registry import MODELS, registered_class
 
 FEATURES = ("cls", "cls+mean", "mean", "own")
 """Features of a probe; ``own`` is the library's own pooled feature, before its classifier."""
@@ -29,11 +29,7 @@ def build_token_backbone(config: Mapping, blocks: int) -> nn.Module:
         The backbone.
     """
     config = dict(config)
-    kind = config["type"]
-    if isinstance(kind, str):
-        # A name without a scope is looked up in the current scope, as MODELS.build does.
-        with MODELS.switch_scope_and_registry(None) as registry:
-            kind = registry.get(kind)
+    kind = registered_class(config["type"])
     if "raw" in getattr(kind, "OUT_TYPES", ()):
         config.update(out_type="raw", out_indices=list(range(-blocks, 0)))
     return MODELS.build(config)

@@ -26,6 +26,23 @@ without such a config uses that for ``cnn``. ``any`` is for every backbone.
 """
 
 
+def variant_of(configs: Mapping[str, Any], family: str) -> str:
+    """Choose the key of a config for a family of backbones.
+
+    Args:
+        configs: Values by family.
+        family: One of :data:`FAMILIES`.
+
+    Returns:
+        The family, or what stands for it: ``cnn`` for ``layernorm``, and ``any``. If there is none
+        of these, the first key.
+    """
+    for name in (family, "cnn" if family == "layernorm" else family, "any"):
+        if name in configs:
+            return name
+    return next(iter(configs))
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric of a task.

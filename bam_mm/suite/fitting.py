@@ -15,8 +15,8 @@ from bam_mm.errors import InputError
 from bam_mm.launch.config import import_custom_modules
 from bam_mm.models.caformer import CAFormer
 from bam_mm.models.patch_features import is_timm
-from bam_mm.registry import MODELS
-from bam_mm.suite.fitting_dense import PLAIN_VITS, class_of, fit_dense, has_batch_norm
+from bam_mm.registry import MODELS, registered_class
+from bam_mm.suite.fitting_dense import PLAIN_VITS, fit_dense, has_batch_norm
 from bam_mm.suite.fitting_features import (
     classifier,
     frozen_classifier,
@@ -91,7 +91,7 @@ def graft(task: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
         Config of the backbone to build.
     """
     grafted = {k: v for k, v in model.items() if k not in DROPPED}
-    model_class, task_class = class_of(model["type"]), class_of(task["type"])
+    model_class, task_class = registered_class(model["type"]), registered_class(task["type"])
     both_vit = model_class.__name__ in PLAIN_VITS and issubclass(task_class, VisionTransformer)
     if both_vit and isinstance(grafted.get("arch"), str):
         grafted["arch"] = dict(model_class.arch_zoo[grafted["arch"]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -19,7 +19,8 @@ from bam_mm.models.dense_vit import DenseViT
 from bam_mm.models.patch_features import is_timm
 from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 from bam_mm.optim.blocks import residual_blocks
-from bam_mm.registry import MODELS
+from bam_mm.registry import MODELS, registered_class
+from bam_mm.suite.fitting_features import _evaluating
 from bam_mm.suite.fitting_heads import Maps, fit_heads, is_segmentor, wanted_widths
 from bam_mm.variables.entries import kind_of, plain
 
@@ -53,6 +54,8 @@ def fit_dense(config: Config, before: Mapping[str, Any]) -> list[str]:
     backbone = _built(model, notes)
     maps = _chosen(model, backbone, before, notes) if _is_ours(backbone) else _maps(model, backbone)
     _fit_patches(model, maps, notes)
+    if _is_ours(backbone):
+        _check_builds(plain(model.backbone))
     stages = model.backbone.get("stages", model.backbone.get("blocks"))
     chosen = "" if stages is None else f" of the stages {list(stages)}"
     notes.append(
@@ -64,21 +67,6 @@ def fit_dense(config: Config, before: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def class_of(kind: str | type) -> Any:
-    """Return a registered class of a backbone.
-
-    Raises:
-        InputError: If there is none of this name.
-    """
-    if not isinstance(kind, str):
-        return kind
-    with MODELS.switch_scope_and_registry(None) as registry:
-        found = registry.get(kind)
-    if found is None:
-        raise InputError(f"backbone type {kind!r} is not registered: import its module")
-    return found
-
-
 def has_batch_norm(backbone: nn.Module) -> bool:
     """Return whether a backbone normalises with BatchNorm."""
     return any(isinstance(module, _BatchNorm) for module in backbone.modules())
@@ -88,10 +76,10 @@ def _dense(
     network: dict[str, Any], task: Mapping[str, Any], model: Mapping[str, Any], notes: list[str]
 ) -> dict[str, Any]:
     """Return the config of the class that outputs several maps of a network."""
-    kind = class_of(network["type"])
+    kind = registered_class(network["type"])
     if kind.__name__ in PLAIN_VITS or issubclass(kind, DenseViT):
         return _vit(network, kind, task, notes)
-    if issubclass(kind, DenseMixin) or class_of(task["type"]) is kind:
+    if issubclass(kind, DenseMixin) or registered_class(task["type"]) is kind:
         return network
     settings = {k: task[k] for k in ("frozen", "activation_checkpointing") if task.get(k)}
     if task.get("norm_eval"):
@@ -117,7 +105,7 @@ def _vit(
     network: dict[str, Any], kind: Any, task: Mapping[str, Any], notes: list[str]
 ) -> dict[str, Any]:
     """Return the config of a ViT whose maps have the relative depths of the task's."""
-    task_kind = class_of(task["type"])
+    task_kind = registered_class(task["type"])
     depth = _depth(network, kind)
     if issubclass(task_kind, DenseViT):
         before, blocks = _depth(task, task_kind), task.get("blocks", (3, 5, 7, 11))
@@ -126,11 +114,7 @@ def _vit(
         if isinstance(network.get("arch"), str):
             network["arch"] = dict(kind.arch_zoo[network["arch"]])
         network = {**network, "type": "bam_mm.DenseViT", "norm": "none"}
-    scaled = same_depths(blocks, before, depth)
-    if len(scaled) < len(blocks):
-        raise InputError(
-            f"it has {depth} blocks, too few for {len(blocks)} maps; choose a deeper network"
-        )
+    scaled = _same_depths(blocks, before, depth)
     if scaled != list(blocks):
         notes.append(
             f"backbone.blocks: {list(blocks)} of {before} -> {scaled} of {depth}, at the same "
@@ -156,6 +140,15 @@ def _built(model: ConfigDict, notes: list[str]) -> nn.Module:
     rates = [owner.pop(DROP_PATH) for owner in owners if DROP_PATH in owner]
     notes.append(f"backbone.{DROP_PATH}: {rates[0]} -> none: the network has no drop path")
     return _evaluating(MODELS.build(model.backbone))
+
+
+def _check_builds(backbone: Mapping[str, Any]) -> None:
+    """Build a backbone with all its settings, without memory for its weights where possible."""
+    try:
+        with torch.device("meta"):
+            MODELS.build(dict(backbone))
+    except Exception:  # Also of networks that read a value while they are built.
+        MODELS.build(dict(backbone))
 
 
 def _is_ours(backbone: nn.Module) -> TypeGuard[DenseMixin]:
@@ -191,13 +184,17 @@ def _chosen(
 
 def _stages_like(task: Mapping[str, Any], backbone: DenseMixin) -> list[int]:
     """Return the blocks of a column at the relative depths of the task's ViT."""
-    kind = class_of(task["type"])
+    kind = registered_class(task["type"])
     if not issubclass(kind, DenseViT):
         return list(backbone.stages)
     network = getattr(backbone, getattr(backbone, "wraps", ""), backbone)
     depth = len(adapter_of(network).stages)
     blocks = task.get("blocks", (3, 5, 7, 11))
-    scaled = same_depths(blocks, _depth(task, kind), depth)
+    return _same_depths(blocks, _depth(task, kind), depth)
+
+
+def _same_depths(blocks: Sequence[int], before: int, depth: int) -> list[int]:
+    scaled = same_depths(blocks, before, depth)
     if len(scaled) < len(blocks):
         raise InputError(
             f"it has {depth} blocks, too few for {len(blocks)} maps; choose a deeper network"
@@ -263,8 +260,3 @@ def _fit_depths(config: Config, backbone: nn.Module, notes: list[str]) -> None:
             f"optim_wrapper.paramwise_cfg.layer_decay_rate: {rate} -> 1.0: the blocks of this "
             "network are not known, so its parameters have no depth"
         )
-
-
-def _evaluating(backbone: nn.Module) -> nn.Module:
-    backbone.eval()  # It returns None for backbones of mmpretrain.
-    return backbone

@@ -25,6 +25,7 @@ from bam_mm.data.image_files import find_images
 from bam_mm.errors import InputError
 from bam_mm.launch.config import import_custom_modules, load_config
 from bam_mm.launch.preprocessing import settle
+from bam_mm.models.adapters import adapter_of
 from bam_mm.models.frozen_features import FrozenFeatures
 from bam_mm.precision import check_precision, computing_in
 from bam_mm.registry import MODELS
@@ -77,8 +78,8 @@ def image_features(
         model: Backbone and weights, see :func:`~bam_mm.checkpoint.parse_backbone`.
         config: Config with a :class:`~bam_mm.models.frozen_features.FrozenFeatures` model, by path
             or name, such as that of the kNN task of a suite.
-        feature: ``cls``, ``cls+mean`` or ``mean``; None for that of the config, or ``mean`` for
-            networks without a [CLS] token.
+        feature: ``cls``, ``cls+mean``, ``mean`` or ``own``; None for that of the config, or
+            ``mean`` for networks without a [CLS] token.
         size: Side of the images in pixels; None for the model's own, or that of the config. For a
             ViT with another ``img_size`` that states no size, it is this one.
         batch_size: Number of images at a time.
@@ -107,6 +108,7 @@ def image_features(
     used = _prepare(settings, evaluated, config, feature, size)
     torch.manual_seed(seed)
     network: FrozenFeatures = MODELS.build(settings.model)
+    _check_size(size, network)
     network.load_pretrained(evaluated.checkpoint, **({"trust": True} if trust else {}))
     files = _Files(names, Compose(settings.test_dataloader.dataset.pipeline))
     loader = DataLoader(
@@ -205,6 +207,21 @@ def _prepare(
         )
     decision.log()
     return decision.used
+
+
+def _check_size(size: int | None, network: FrozenFeatures) -> None:
+    """Check that an image has at least one cell of the last map."""
+    adapter = adapter_of(network.backbone)
+    try:
+        # Strides of a network of your own would have to be measured.
+        stride = 1 if adapter.library == "own" else max(adapter.strides)
+    except InputError:
+        stride = 1
+    if size is not None and size < stride:
+        raise InputError(
+            f"size={size}: {adapter.name} has a stride of {stride} px; set a size of at least "
+            f"{stride}"
+        )
 
 
 def _own_size(model: Model, settings: Mapping[str, Any]) -> int | None:

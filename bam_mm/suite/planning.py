@@ -18,7 +18,7 @@ from bam_mm.launch.config import import_custom_modules, load_config, replace
 from bam_mm.launch.data_folders import check_data_folders
 from bam_mm.launch.preprocessing import described, explicit, settle
 from bam_mm.registry import DATASETS
-from bam_mm.suite.definitions import Suite, Task
+from bam_mm.suite.definitions import Suite, Task, variant_of
 from bam_mm.suite.fitting import family_of, fit
 from bam_mm.suite.models import Model
 from bam_mm.suite.options import by_task
@@ -151,12 +151,14 @@ def plan(
     if settings.limit is not None:
         check_limit(settings.limit)
     families = {model.slug: family_of(model) for model in models}
-    variants = [(task, {_variant(task, families[m.slug]) for m in models}) for task in tasks]
+    variants = [
+        (task, {variant_of(task.config, families[m.slug]) for m in models}) for task in tasks
+    ]
     settings = dataclasses.replace(settings, options=by_task(variants, settings.options))
     runs = []
     for task in tasks:
         for model in models:
-            variant = _variant(task, families[model.slug])
+            variant = variant_of(task.config, families[model.slug])
             for seed in seeds[:1] if task.steady and model.trained else seeds:
                 draft = Run(suite, task, model, seed, settings, variant, {}, {})
                 config = load_config(task.config[variant], _options(draft))
@@ -274,13 +276,6 @@ def _written(value: Any) -> Any:
 def protocol_digest(run: Run) -> str:
     """Return a short digest of a run's protocol."""
     return digest_of(run.protocol)
-
-
-def _variant(task: Task, family: str) -> str:
-    for name in (family, "cnn" if family == "layernorm" else family, "any"):
-        if name in task.config:
-            return name
-    return next(iter(task.config))
 
 
 def _options(run: Run) -> dict[str, Any]:

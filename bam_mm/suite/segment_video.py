@@ -27,6 +27,7 @@ from bam_mm.models.building import log_only_warnings
 from bam_mm.models.label_propagation import LabelPropagation
 from bam_mm.protocols.overlays import write_mp4
 from bam_mm.registry import MODELS
+from bam_mm.suite.definitions import variant_of
 from bam_mm.suite.fitting import family_of, fit
 from bam_mm.suite.models import read_models
 from bam_mm.variables.entries import kind_of
@@ -35,7 +36,8 @@ CONFIGS = {
     "vit": "vos/vit-base-p16_label-propagation_davis2017",
     "cnn": "vos/resnet50_label-propagation_davis2017",
 }
-"""Config of label propagation for each family of backbones."""
+"""Config of label propagation for each family of backbones, see
+:func:`~bam_mm.suite.definitions.variant_of`."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def build_propagation(
         InputError: If the backbone has no maps, its weights do not fit, or an option is wrong.
     """
     [model] = read_models([spec], trust=trust)
-    settings = load_config(config or CONFIGS[family_of(model)], options)
+    settings = load_config(config or CONFIGS[variant_of(CONFIGS, family_of(model))], options)
     _check_config(settings, config)
     fit(settings, model)
     named = settings.model.backbone if model.trained else None

@@ -10,7 +10,7 @@ from bam_mm.checkpoint import build_backbone, parse_backbone
 from bam_mm.checkpoint.file_preprocessing import model_preprocessing
 from bam_mm.models import TorchvisionBackbone
 from bam_mm.models.drop_path import scale_drop_path
-from tests.models.families import FAMILIES
+from tests.models.families import FAMILIES, small_torchvision
 
 NAMES = [f.config["model_name"] for f in FAMILIES if f.name.startswith("torchvision")]
 
@@ -30,6 +30,32 @@ def test_a_file_of_torchvision_loads_into_its_model(name, tmp_path):
     torch.save(own, tmp_path / "d.pth")
     with pytest.raises(InputError, match="1 missing"):
         build_backbone(f"torchvision:{name}@{tmp_path / 'd.pth'}")
+
+
+def test_a_vit_for_larger_images(tmp_path):
+    torch.manual_seed(0)
+    sizes = dict(patch_size=16, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16)
+    full = torchvision.models.VisionTransformer(96, **sizes)
+    torch.nn.init.normal_(full.encoder.pos_embedding)
+    torch.save(full.state_dict(), tmp_path / "c.pth")
+    name = small_torchvision(
+        "bam_mm_test_vit_64", lambda **k: torchvision.models.VisionTransformer(64, **sizes, **k)
+    )
+    backbone, report = build_backbone(f"torchvision:{name}@{tmp_path / 'c.pth'}")
+    assert report.resized == ["encoder.pos_embedding: 6x6 -> 4x4"]
+    table, own = backbone.state_dict()["encoder.pos_embedding"], full.encoder.pos_embedding
+    assert torch.equal(table[:, 0], own[:, 0])
+    grid = own[:, 1:].transpose(1, 2).reshape(1, 16, 6, 6)
+    wanted = torch.nn.functional.interpolate(grid, size=(4, 4), mode="bicubic")
+    assert torch.allclose(table[:, 1:], wanted.flatten(2).transpose(1, 2), atol=1e-6)
+
+
+def test_a_published_vit_is_built_for_the_size_of_its_weights():
+    """Resizing its positions down and up again would change its features."""
+    swag = parse_backbone("torchvision:vit_b_16@weights/vit_b_16_swag-9ac1b537.pth")
+    assert swag.config["image_size"] == 384
+    for spec in ("vit_b_16@vit_b_16-c867db91.pth", "resnet50@resnet50-11ad3fa6.pth"):
+        assert "image_size" not in parse_backbone(f"torchvision:{spec}").config
 
 
 def test_the_name_of_a_file_decides_between_published_weights():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bam_mm.cli.main import COMMANDS
+from bam_mm.cli.main import COMMANDS, main
+from bam_mm.registry import FORMS
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {
@@ -35,6 +36,22 @@ def imported(code):
 def test_importing_the_package_imports_nothing_heavy():
     modules = imported("import bam_mm\nassert 'BAM' in bam_mm.__all__")
     assert "mmengine" in modules and not modules & HEAVY
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["features"], ["segment-video"], ["attention"], ["benchmark", "run"]],
+    ids=" ".join,
+)
+def test_the_help_names_every_form_of_a_backbone(arguments, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bam-mm", *arguments, "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    text = " ".join(capsys.readouterr().out.split())
+    for form in FORMS.split(", "):
+        assert form in text, form
+    if arguments == ["features"]:
+        assert "{cls,cls+mean,mean,own}" in text
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -18,9 +18,11 @@ from bam_mm.data.indexed_png import voc_palette
 from bam_mm.launch.config import load_config
 from tests.end_to_end.own_data import FRAMES, write_all
 from tests.end_to_end.running import one_message
+from tests.pages import blocks, python_files
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs/your_data.md").read_text()
+NAME = "docs/your_data.md"
+PAGE = (ROOT / NAME).read_text()
 LOADERS = """
 for loader in (train_dataloader, val_dataloader, test_dataloader):
     loader.update(num_workers=0, persistent_workers=False)
@@ -46,19 +48,14 @@ SHORT = {
 """What shortens each config of the page; the lines above it stay as they are."""
 
 
-def blocks(language):
-    """Return the fenced blocks of the page in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.M | re.S)
-
-
 def commands():
     """Return the commands of the page, with the lengths of the short configs."""
-    lines = "".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    lines = "".join(blocks(NAME, "bash")).replace("\\\n", " ").splitlines()
     short = [re.sub(r"epoch_\d+", "epoch_1", re.sub(r"iter_\d+", "iter_2", x)) for x in lines]
     return [shlex.split(line) for line in short]
 
 
-CONFIGS = {re.match(r"# (\w+)\.py\n", text)[1]: text for text in blocks("python")}
+CONFIGS = {name.removesuffix(".py"): text for name, text in python_files(NAME).items()}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +96,7 @@ def run(project, monkeypatch, capfd):
 
 def test_the_page_names_what_there_is(project):
     """The trees are those of the data, and every config of the last table exists."""
-    written = [line for text in blocks("text") for line in text.splitlines()]
+    written = [line for text in blocks(NAME, "text") for line in text.splitlines()]
     inputs = [line for line in written if re.match(r"data/|film\.|film_mask\.", line)]
     assert len(inputs) > 15 and not [line for line in inputs if not (project / line).is_file()]
     named = re.findall(r"\b(?:pretrain|cls|det|seg|vos)/[\w.-]+\.py", PAGE)

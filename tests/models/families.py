@@ -77,24 +77,24 @@ def images(family: Family, number: int = 2, scale: int = 1) -> Tensor:
     return torch.randn(number, 3, side, side, generator=torch.Generator().manual_seed(0))
 
 
-def _small(name: str, make: Any) -> str:
+def small_torchvision(name: str, make: Any) -> str:
     """Register a small architecture with torchvision, whose own builders have fixed sizes."""
     if name not in list_models():
         register_model(name)(lambda weights=None, progress=False, **kwargs: make(**kwargs))
     return name
 
 
-_small(
+small_torchvision(
     "bam_mm_test_vit",
     lambda **k: VisionTransformer(
         64, 16, num_layers=3, num_heads=3, hidden_dim=24, mlp_dim=48, **k
     ),
 )
-_small(
+small_torchvision(
     "bam_mm_test_swin",
     lambda **k: SwinTransformer([4, 4], 12, [1, 1, 1, 1], [1, 1, 2, 2], [2, 2], **k),
 )
-_small(
+small_torchvision(
     "bam_mm_test_convnext",
     lambda **k: ConvNeXt(
         [
@@ -108,7 +108,7 @@ _small(
 )
 
 
-_small("bam_mm_test_resnet", lambda **k: ResNet(BasicBlock, [1, 1, 1, 1], **k))
+small_torchvision("bam_mm_test_resnet", lambda **k: ResNet(BasicBlock, [1, 1, 1, 1], **k))
 
 
 @MODELS.register_module()

@@ -67,6 +67,17 @@ def test_a_transformers_blocks_with_and_without_the_norm():
                 assert torch.allclose(found, wanted, atol=1e-6)
 
 
+def test_a_group_norm_at_the_end_takes_its_map_with_the_channels_first():
+    small = dict(model_name="resnetv2_50d_gn", layers=(1, 1, 1, 1), channels=(128,) * 4)
+    dense = build(dict(small, type="bam_mm.DenseTIMM", stem_chs=64, norm="added"))
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        maps = dense(images)
+        assert torch.allclose(maps[-1], dense.timm_model.forward_features(images), atol=1e-6)
+        assert maps[0].mean(dim=1).abs().max() < 1e-4
+    assert len(dense.output_norms) == 3 and dense.widths == [128] * 4
+
+
 def test_an_unused_norm_is_frozen():
     model = build(VIT)
     assert not model.timm_model.norm.weight.requires_grad

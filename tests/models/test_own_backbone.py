@@ -1,8 +1,6 @@
 """The files of "Your own backbone" in docs/backbones.md, as a user would write them."""
 
-import re
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,14 +9,12 @@ from mmengine.registry import init_default_scope
 from bam_mm.launch.config import import_custom_modules, load_config
 from bam_mm.models.adapters import adapter_of
 from bam_mm.registry import MODELS
-
-PAGE = Path(__file__).resolve().parents[2] / "docs/backbones.md"
+from tests.pages import python_files
 
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text(), flags=re.S)
-    for name, text in blocks:
+    for name, text in python_files("docs/backbones.md").items():
         (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path

@@ -1,7 +1,6 @@
 """The initialiser ``bam_mm.PretrainedBackbone`` for backbones of mmpretrain, mmdet and mmseg."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from bam_mm.checkpoint import PROOF
 from bam_mm.errors import InputError
 from bam_mm.models.pretrained_backbone import check_initialisers
 from tests.models import small_caformer  # noqa: F401
+from tests.pages import blocks
 
 _VIT = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=32)
 _SWIN = dict(embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1], window_size=2)
@@ -239,9 +239,8 @@ def _collate(items):
 
 
 def test_the_config_of_the_documentation(tmp_path):
-    page = (Path(__file__).resolve().parents[2] / "docs/checkpoints.md").read_text()
-    section = page.partition("## A backbone in your own config")[2]
-    (tmp_path / "config.py").write_text(section.partition("```python\n")[2].partition("```")[0])
+    [text] = [text for text in blocks("docs/checkpoints.md", "python") if "init_cfg=" in text]
+    (tmp_path / "config.py").write_text(text)
     backbone = Config.fromfile(tmp_path / "config.py").model.backbone
     init = backbone.pop("init_cfg")
     assert backbone.type == "ResNet" and init.keys() == {"type", "checkpoint", "branch"}

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import timm
 import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
@@ -19,8 +20,7 @@ from bam_mm.suite.definitions import load_suite
 from bam_mm.suite.fitting import fit
 from bam_mm.suite.models import Model
 from bam_mm.suite.planning import Settings, plan
-from tests.models.families import ARCH, FAMILIES, TIMM
-from tests.models.families import _small as small_torchvision
+from tests.models.families import ARCH, FAMILIES, TIMM, small_torchvision
 
 pytestmark = pytest.mark.slow
 
@@ -141,6 +141,26 @@ def test_a_training_step_and_a_prediction(family, task):
 def test_what_cannot_work_stops_with_a_reason(backbone, message):
     with pytest.raises(InputError, match=message):
         fitted("seg", backbone)
+
+
+def test_group_norm_is_no_batch_norm_and_takes_its_map_with_the_channels_first():
+    small = dict(layers=(1, 1, 1, 1), channels=(128,) * 4, stem_chs=64)
+    config, _, model = fitted("seg", dict(type=TIMM, model_name="resnetv2_50d_gn", **small))
+    assert config.model.backbone.norm == "added"
+    assert [x.shape[2:] for x in model.backbone(torch.zeros(1, 3, 64, 80))][-1] == (2, 3)
+
+
+def test_a_backbone_whose_final_config_does_not_build_stops_in_the_plan():
+    """Only with ``norm="added"``, which is chosen at the end, the map passes the norm."""
+
+    def bam_mm_test_misfit(pretrained=False, **kwargs):
+        network = timm.create_model("convnext_atto", depths=(1,) * 4, dims=(8, 8, 8, 8), **kwargs)
+        network.head.norm = torch.nn.LayerNorm(7)
+        return network
+
+    timm.models.register_model(bam_mm_test_misfit)
+    with pytest.raises(InputError, match=r"model cannot do this task: .*RuntimeError: .*shape"):
+        fitted("seg", dict(type=TIMM, model_name="bam_mm_test_misfit"))
 
 
 @pytest.mark.parametrize(

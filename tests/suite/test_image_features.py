@@ -95,6 +95,10 @@ def test_wrong_arguments_are_named(world, tmp_path):
         image_features(images, model, config="cls/vit-toy-p8_1xb64-coslr-4e_toy")
     with pytest.raises(InputError, match=r"feature 'cls': .*has no \[CLS\] token; use 'mean'"):
         image_features(images, "random:resnet18-w16", feature="cls", size=32)
+    for network, least in (("random:resnet18-w16", 8), (model, 8), ("random:timm:test_vit", 16)):
+        with pytest.raises(InputError, match=f"size=1: .*; set a size of at least {least}$"):
+            image_features(images, network, size=1)
+        assert len(image_features(images, network, size=least).features) == 1
     with pytest.raises(InputError, match="device 'cuda:99' cannot be used"):
         image_features(images, model, device="cuda:99")
     with pytest.raises(InputError, match="batch_size=0: set a number of at least 1"):

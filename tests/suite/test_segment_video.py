@@ -1,15 +1,20 @@
 """One command from a video and a mask to masks of all frames and a video of them."""
 
+import copy
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from bam_mm import InputError
+from bam_mm.checkpoint.sources import BackboneSource
 from bam_mm.data.davis import DAVISDataset
 from bam_mm.data.indexed_png import voc_palette
 from bam_mm.data.toy.davis import clips, write_clip
+from bam_mm.suite.models import Model
 from bam_mm.suite.segment_video import build_propagation, segment_video
+from tests.models.families import FAMILIES
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +48,21 @@ def test_the_masks_are_those_of_the_protocol(clip, tmp_path):
     assert np.array_equal(masks_in(found.masks), wanted) and used.is_imagenet
     assert len(np.unique(wanted)) > 2 and not np.array_equal(wanted[0], wanted[-1])
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["masks", "overlay.mp4"]
+
+
+@pytest.mark.parametrize("name", ["timm-convnext", "timm-swin", "mmpretrain-convnext"])
+def test_pyramids_without_batch_norm_use_the_config_for_cnns(name, clip, tmp_path, monkeypatch):
+    [family] = [family for family in FAMILIES if family.name == name]
+    source = BackboneSource("random:small", "random", copy.deepcopy(family.config), None)
+    monkeypatch.setattr(
+        "bam_mm.suite.segment_video.read_models", lambda *_, **__: [Model("m", "m", source, "")]
+    )
+    _, frames, masks = clip
+    options = {"model.short_side": 64, "model.divisor": 32}
+    found = segment_video(frames, masks / "00000.png", tmp_path, model="m", options=options)
+    followed = masks_in(found.masks)
+    assert np.array_equal(followed[0], np.asarray(Image.open(masks / "00000.png")))
+    assert len(np.unique(followed[-1])) > 1
 
 
 def test_a_video_file_with_a_mask_of_a_later_frame(clip, tmp_path):

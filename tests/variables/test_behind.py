@@ -1,9 +1,5 @@
 """A variable and the entries that use it have one value, or they are found."""
 
-import re
-import textwrap
-from pathlib import Path
-
 import pytest
 from mmengine.config import Config
 
@@ -11,6 +7,7 @@ from bam_mm import InputError
 from bam_mm.hooks.check_config import check_variables
 from bam_mm.launch.config import load_config
 from bam_mm.variables.behind import behind_in_files, behind_options
+from tests.pages import blocks
 
 BASE = """
 data_root = 'toy'
@@ -136,14 +133,13 @@ def test_options_of_this_package_reach_the_entries(config):
 
 
 def test_the_example_of_the_documentation_has_nothing_behind(tmp_path):
-    page = Path(__file__).resolve().parents[2] / "docs/runs.md"
-    [text] = re.findall(r'```python\n(  _base_ = "bam_mm::.*?)```', page.read_text(), flags=re.S)
+    [text] = [text for text in blocks("docs/runs.md", "python") if text.startswith("_base_")]
     own = tmp_path / "own.py"
-    own.write_text(textwrap.dedent(text))
+    own.write_text(text)
     child = Config.fromfile(str(own))
     assert child.data_root == child.val_dataloader.dataset.data_root == "photos"
     assert check_variables(child, ("train", "val", "test")) == []
-    own.write_text("\n".join(textwrap.dedent(text).splitlines()[:2]))
+    own.write_text("\n".join(text.splitlines()[:2]))
     with pytest.raises(InputError, match=r"own\.py: data_root = 'photos' changes nothing"):
         check_variables(Config.fromfile(str(own)), ("test",))
 
