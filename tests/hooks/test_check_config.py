@@ -22,7 +22,7 @@ def runner(tmp_path, monkeypatch):
 
     def runner(text):
         tiny = config_of(tmp_path / "work", epochs=1, metric=1.0)
-        tiny.default_hooks.config = dict(type="bam_mm.CheckConfigHook")
+        tiny.default_hooks.check_config = dict(type="bam_mm.CheckConfigHook")
         tiny.dump(str(tmp_path / "tiny.py"))
         (tmp_path / "base.py").write_text(f"_base_ = 'tiny.py'\n{FOLDER}")
         (tmp_path / "child.py").write_text(f"_base_ = 'base.py'\n{text}")
@@ -70,7 +70,7 @@ def test_options_that_this_package_has_brought_to_the_entries_are_not_compared(t
     name = "cls/vit-toy-p8_knn_toy"
     config = load_config(name, {"data_root": str(tmp_path), "work_dir": str(tmp_path)})
     (tmp_path / "val/a").mkdir(parents=True)
-    config.default_hooks = dict(config=config.default_hooks.config)
+    config.default_hooks = dict(check_config=config.default_hooks.check_config)
     [hook] = [h for h in build_runner(config).hooks if isinstance(h, CheckConfigHook)]
     assert hook.options is False
 
