@@ -12,6 +12,7 @@ from bam_mm.errors import InputError
 from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.hooks.teacher_update import TeacherUpdateHook
 from bam_mm.models.bam import BAM
+from bam_mm.models.pretrained_backbone import check_initialisers, loaded_by_initialiser
 from bam_mm.registry import HOOKS
 from bam_mm.variables.behind import Behind, behind_in_files, behind_options
 from bam_mm.variables.entries import name_of
@@ -41,12 +42,13 @@ class CheckConfigHook(Hook):
         self.options = True
 
     def before_run(self, runner) -> None:
-        """Compare variables and entries; a copy under another name is only logged.
+        """Compare variables and entries, and find initialisers that are not called.
 
         Raises:
-            InputError: If an entry of a variable's own name has another value, or the variable
-                changes nothing.
+            InputError: If variables and entries differ (:func:`check_variables`), or
+                ``bam_mm.PretrainedBackbone`` is in a class that reads ``init_cfg`` itself.
         """
+        check_initialisers(unwrap_model(runner.model))
         parts = _parts(runner)
         for each in check_variables(runner.cfg, parts, options=self.options):
             runner.logger.warning(each.message(runner.cfg))
@@ -60,7 +62,7 @@ class CheckConfigHook(Hook):
         model = unwrap_model(runner.model)
         if isinstance(model, BAM) and model.teacher is not None:
             _check_present(runner, TeacherUpdateHook, "updates the teacher of bam_mm.BAM")
-        if "checkpoint" in runner.cfg and not _uses(runner.cfg, "checkpoint"):
+        if _relies_on_loading(runner.cfg, model):
             _check_present(runner, LoadBackboneHook, "loads the backbone from `checkpoint`")
 
 
@@ -104,6 +106,14 @@ def _check_present(runner, kind: type[Hook], task: str) -> None:
             "list replaces the one of the base, so write custom_hooks = [*_base_.custom_hooks, "
             f"...], or add dict(type='bam_mm.{kind.__name__}')"
         )
+
+
+def _relies_on_loading(config, model) -> bool:
+    """Return whether the variable ``checkpoint`` needs a hook that loads it."""
+    if "checkpoint" not in config or _uses(config, "checkpoint"):
+        return False
+    backbone = getattr(model, "backbone", None)
+    return config.checkpoint is not None or loaded_by_initialiser(backbone) is None
 
 
 def _uses(config, name: str) -> bool:

@@ -19,7 +19,7 @@ IN_ORDER = frozenset(
         *("ChannelMapper", "YOLOXPAFPN", "CSPNeXtPAFPN", "MLANeck", "MultiLevelNeck"),
     }
 )
-"""Necks of mmdet and mmseg whose ``in_channels`` are the widths of the backbone's maps, in order."""
+"""Necks of mmdet and mmseg whose ``in_channels`` are the widths of the maps, in order."""
 
 
 def check_widths(config: Mapping[str, Any], model: nn.Module) -> None:

@@ -3,11 +3,13 @@
 import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from torch import nn
 
 from bam_mm import InputError
 from bam_mm.hooks import CheckConfigHook
 from bam_mm.launch.config import load_config
 from bam_mm.launch.runner import build_runner
+from bam_mm.models import pretrained_backbone
 from bam_mm.registry import MODELS
 from tests.hooks.tiny_runner import build, config_of
 
@@ -99,6 +101,39 @@ def test_a_list_of_hooks_that_replaces_the_one_of_the_base(name, hooks, words, t
             InputError, match=rf"custom_hooks of .*own\.py {words}.*_base_.custom_h"
         ):
             CheckConfigHook().before_train(runner)
+
+
+INIT = "dict(type='bam_mm.PretrainedBackbone', checkpoint='w.pth')"
+
+
+@pytest.mark.parametrize("variable, words", [("", None), ("checkpoint = 'b.pth'", "LoadBackbone")])
+def test_a_backbone_that_init_cfg_loads_needs_no_hook(variable, words, tmp_path, monkeypatch):
+    base = "bam_mm::cls/vit-toy-p8_1xb64-coslr-4e_toy.py"
+    own = tmp_path / "own.py"
+    own.write_text(
+        f"_base_ = {base!r}\n{variable}\nmodel = dict(backbone=dict(init_cfg={INIT}))\n"
+        "custom_hooks = [dict(type='bam_mm.CheckLabelsHook')]\n"
+    )
+    init_default_scope("mmpretrain")
+    runner = Runner(Config.fromfile(str(own)))
+    monkeypatch.setattr(pretrained_backbone, "load_backbone", lambda *_, **__: None)
+    monkeypatch.setattr(pretrained_backbone, "work_folder", lambda: None)
+    runner.model.init_weights()
+    if words is None:
+        CheckConfigHook().before_train(runner)
+    else:
+        with pytest.raises(InputError, match=words):
+            CheckConfigHook().before_train(runner)
+
+
+def test_an_initialiser_that_is_not_called_stops_in_any_tool(runner, monkeypatch):
+    built = runner("")
+    swin = type("SwinTransformer", (nn.Module,), {"__module__": "mmdet.models.backbones.swin"})
+    built.model.backbone = swin()
+    built.model.backbone.init_cfg = dict(type="bam_mm.PretrainedBackbone", checkpoint="w.pth")
+    monkeypatch.setattr(built, "load_or_resume", lambda: pytest.fail("it started"))
+    with pytest.raises(InputError, match=r"model\.backbone\.init_cfg: SwinTransformer reads it"):
+        built.train()
 
 
 class Runner:
