@@ -15,7 +15,7 @@ from bam_mm.models.bam import BAM
 from bam_mm.models.pretrained_backbone import check_initialisers, loaded_by_initialiser
 from bam_mm.registry import HOOKS
 from bam_mm.variables.behind import Behind, behind_in_files, behind_options
-from bam_mm.variables.entries import name_of
+from bam_mm.variables.entries import LOADS, lacking_hook
 from bam_mm.variables.uses import config_files, parsed, uses_of
 
 
@@ -63,7 +63,7 @@ class CheckConfigHook(Hook):
         if isinstance(model, BAM) and model.teacher is not None:
             _check_present(runner, TeacherUpdateHook, "updates the teacher of bam_mm.BAM")
         if _relies_on_loading(runner.cfg, model):
-            _check_present(runner, LoadBackboneHook, "loads the backbone from `checkpoint`")
+            _check_present(runner, LoadBackboneHook, LOADS)
 
 
 def check_variables(config, parts: tuple[str, ...], *, options: bool = True) -> list[Behind]:
@@ -75,11 +75,10 @@ def check_variables(config, parts: tuple[str, ...], *, options: bool = True) -> 
         options: Whether to compare the config with its file, too.
 
     Returns:
-        Variables with copies under other names that keep their values; some entry has changed.
+        Variables whose entries differ in a way that may be meant (:mod:`~bam_mm.variables.behind`).
 
     Raises:
-        InputError: If an entry of a variable's own name has another value, or a variable changes
-            nothing.
+        InputError: If a variable changes nothing, or one part of the run has both values.
     """
     file = getattr(config, "filename", None)
     if not file or not Path(file).is_file():
@@ -89,7 +88,7 @@ def check_variables(config, parts: tuple[str, ...], *, options: bool = True) -> 
     for each in found:
         if each.decisive:
             raise InputError(each.message(config))
-    return [each for each in found if each.file is not None]
+    return [each for each in found if each.file is not None or each.mixed]
 
 
 def _parts(runner) -> tuple[str, ...]:
@@ -101,11 +100,7 @@ def _parts(runner) -> tuple[str, ...]:
 
 def _check_present(runner, kind: type[Hook], task: str) -> None:
     if not any(isinstance(hook, kind) for hook in runner.hooks):
-        raise InputError(
-            f"custom_hooks of {name_of(runner.cfg)} has no bam_mm.{kind.__name__}, which {task}: a "
-            "list replaces the one of the base, so write custom_hooks = [*_base_.custom_hooks, "
-            f"...], or add dict(type='bam_mm.{kind.__name__}')"
-        )
+        raise InputError(lacking_hook(runner.cfg, kind.__name__, task))
 
 
 def _relies_on_loading(config, model) -> bool:

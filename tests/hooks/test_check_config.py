@@ -49,11 +49,17 @@ def test_a_run_stops_before_it_starts(runner, part, monkeypatch):
         getattr(built, part)()
 
 
-def test_only_what_the_run_reads_is_compared(runner):
-    built = runner("data = 'mine'\ntest_dataloader = dict(dataset=dict(folder=data))\n")
-    assert built.test() == {"planned/score": 1.0}
-    with pytest.raises(InputError, match=r"set train_dataloader\.dataset\.folder"):
-        runner("data = 'mine'\ntest_dataloader = dict(dataset=dict(folder=data))\n").train()
+def test_only_what_the_run_reads_is_compared(runner, monkeypatch):
+    logged = []
+    for part in ("test", "train"):
+        built = runner("data = 'mine'\ntest_dataloader = dict(dataset=dict(folder=data))\n")
+        monkeypatch.setattr(built.logger, "warning", logged.append)
+        result = getattr(built, part)()
+        logged = [line for line in logged if "data = 'mine'" in line]
+        assert (result == {"planned/score": 1.0} and not logged) or part == "train"
+    [line] = logged
+    assert "set train_dataloader.dataset.folder (still 'one'), val_dataloader." in line
+    assert "like test_dataloader.dataset.folder, or" in line
 
 
 def test_a_copy_under_another_name_is_logged(runner, monkeypatch):
