@@ -10,18 +10,18 @@ becomes of an entry that is behind depends on the others that use the variable. 
 or the config *states* their former values itself. Parts of a run are training, validation and test;
 ``model`` belongs to all of them.
 
-==========================  ==========  ==================  =======================  ===========
+==========================  ==========  ==================  =======================  ============
 entry that is behind        no change,  no change,          change in the same part  change in
                             none is     former values are                            other parts
                             stated      stated                                       alone
-==========================  ==========  ==================  =======================  ===========
+==========================  ==========  ==================  =======================  ============
 of the variable's own name  stop        stop                stop                     warning
 copy under another name     stop        warning             warning                  warning
-computed from it            stop        as the others       as the others            as the others
-==========================  ==========  ==================  =======================  ===========
+computed from it            stop        in a warning        in a warning             in a warning
+==========================  ==========  ==================  =======================  ============
 
 Paths of data below a former ``data_root`` count as entries of its name. Entries that are computed
-are named beside others, and alone they are nothing.
+are named in the warning of others, and cause none by themselves.
 """
 
 from __future__ import annotations
@@ -93,8 +93,10 @@ class Behind:
         """
         entries = [f"{key} (still {_short(value)})" for key, value in self.decisive + self.others]
         remedy = f"set {listing(entries, 4)} too"
+        meant = ""
         if self.changed:
             remedy += f", like {listing(list(self.changed), 2)}"
+            meant = ", or state the old value there if it is meant"
         setting = f"{self.name} = {_short(self.value)}"
         effect = "does not reach all its entries" if self.changed else "changes nothing"
         if self.file is None:
@@ -106,7 +108,7 @@ class Behind:
         own = "" if self.name in DOCUMENTED else ". Rename it if it is a variable of your own"
         return (
             f"config {self.file}: {setting} {effect}, because its base has used {self.name} "
-            f"already; {remedy}, or state the old value there if it is meant{own}"
+            f"already; {remedy}{meant}{own}"
         )
 
 
@@ -224,19 +226,27 @@ def _compare(
         elif use != _COPY or plain(value) == plain(before[name]):
             behind.append((key, use))
 
-    def is_decisive(key: str, use: str) -> bool:
-        if use == _NAMED and changed:
-            return any(_parts_of(key) & _parts_of(other) for other in changed)
-        return not changed and (use == _NAMED or not stated)
-
     read = [(key, use) for key, use in behind if _parts_of(key) & {*parts}]
-    wrong = [(key, look_up(config, key)[0]) for key, use in read if is_decisive(key, use)]
-    other = [(key, look_up(config, key)[0]) for key, use in read if not is_decisive(key, use)]
-    if not wrong and all(use == _COMPUTED for _, use in read):
+    wrong = [(key, use) for key, use in read if _is_wrong(key, use, changed, stated=stated)]
+    other = [each for each in read if each not in wrong]
+    if not wrong and all(use == _COMPUTED for _, use in other):
         return None
-    mixed = any(use == _NAMED and not is_decisive(key, use) for key, use in read)
-    value = config.get(name)
-    return Behind(name, value, file, tuple(wrong), tuple(other), mixed, tuple(changed))
+    return Behind(
+        name,
+        config.get(name),
+        file,
+        decisive=tuple((key, look_up(config, key)[0]) for key, _ in wrong),
+        others=tuple((key, look_up(config, key)[0]) for key, _ in other),
+        mixed=any(use == _NAMED for _, use in other),
+        changed=tuple(changed),
+    )
+
+
+def _is_wrong(key: str, use: str, changed: Sequence[str], *, stated: bool) -> bool:
+    """Return whether an entry that is behind stops a run: the table of this module."""
+    if use == _NAMED:
+        return not changed or any(_parts_of(key) & _parts_of(other) for other in changed)
+    return not changed and not stated
 
 
 def _uses(
