@@ -12,9 +12,10 @@ from bam_mm.errors import InputError
 from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.hooks.teacher_update import TeacherUpdateHook
 from bam_mm.models.bam import BAM
+from bam_mm.models.pretrained_backbone import check_initialisers, loaded_by_initialiser
 from bam_mm.registry import HOOKS
 from bam_mm.variables.behind import Behind, behind_in_files, behind_options
-from bam_mm.variables.entries import name_of
+from bam_mm.variables.entries import LOADS, lacking_hook
 from bam_mm.variables.uses import config_files, parsed, uses_of
 
 
@@ -41,12 +42,13 @@ class CheckConfigHook(Hook):
         self.options = True
 
     def before_run(self, runner) -> None:
-        """Compare variables and entries; a copy under another name is only logged.
+        """Compare variables and entries, and find initialisers that are not called.
 
         Raises:
-            InputError: If an entry of a variable's own name has another value, or the variable
-                changes nothing.
+            InputError: If variables and entries differ (:func:`check_variables`), or
+                ``bam_mm.PretrainedBackbone`` is in a class that reads ``init_cfg`` itself.
         """
+        check_initialisers(unwrap_model(runner.model))
         parts = _parts(runner)
         for each in check_variables(runner.cfg, parts, options=self.options):
             runner.logger.warning(each.message(runner.cfg))
@@ -60,8 +62,8 @@ class CheckConfigHook(Hook):
         model = unwrap_model(runner.model)
         if isinstance(model, BAM) and model.teacher is not None:
             _check_present(runner, TeacherUpdateHook, "updates the teacher of bam_mm.BAM")
-        if "checkpoint" in runner.cfg and not _uses(runner.cfg, "checkpoint"):
-            _check_present(runner, LoadBackboneHook, "loads the backbone from `checkpoint`")
+        if _relies_on_loading(runner.cfg, model):
+            _check_present(runner, LoadBackboneHook, LOADS)
 
 
 def check_variables(config, parts: tuple[str, ...], *, options: bool = True) -> list[Behind]:
@@ -73,11 +75,10 @@ def check_variables(config, parts: tuple[str, ...], *, options: bool = True) -> 
         options: Whether to compare the config with its file, too.
 
     Returns:
-        Variables with copies under other names that keep their values; some entry has changed.
+        Variables whose entries differ in a way that may be meant (:mod:`~bam_mm.variables.behind`).
 
     Raises:
-        InputError: If an entry of a variable's own name has another value, or a variable changes
-            nothing.
+        InputError: If a variable changes nothing, or one part of the run has both values.
     """
     file = getattr(config, "filename", None)
     if not file or not Path(file).is_file():
@@ -87,7 +88,7 @@ def check_variables(config, parts: tuple[str, ...], *, options: bool = True) -> 
     for each in found:
         if each.decisive:
             raise InputError(each.message(config))
-    return [each for each in found if each.file is not None]
+    return [each for each in found if each.file is not None or each.mixed]
 
 
 def _parts(runner) -> tuple[str, ...]:
@@ -99,11 +100,15 @@ def _parts(runner) -> tuple[str, ...]:
 
 def _check_present(runner, kind: type[Hook], task: str) -> None:
     if not any(isinstance(hook, kind) for hook in runner.hooks):
-        raise InputError(
-            f"custom_hooks of {name_of(runner.cfg)} has no bam_mm.{kind.__name__}, which {task}: a "
-            "list replaces the one of the base, so write custom_hooks = [*_base_.custom_hooks, "
-            f"...], or add dict(type='bam_mm.{kind.__name__}')"
-        )
+        raise InputError(lacking_hook(runner.cfg, kind.__name__, task))
+
+
+def _relies_on_loading(config, model) -> bool:
+    """Return whether the variable ``checkpoint`` needs a hook that loads it."""
+    if "checkpoint" not in config or _uses(config, "checkpoint"):
+        return False
+    backbone = getattr(model, "backbone", None)
+    return config.checkpoint is not None or loaded_by_initialiser(backbone) is None
 
 
 def _uses(config, name: str) -> bool:

@@ -186,7 +186,7 @@ class CheckFiniteHook(Hook):
             return (
                 f"{where} (in {self.in_a_row} iterations in a row, {self.tolerated} are "
                 "tolerated): train in bfloat16 (optim_wrapper.dtype=bfloat16), lower the learning "
-                "rate, or set default_hooks.finite.tolerated"
+                "rate, or set default_hooks.check_finite.tolerated"
             )
         if step.number == 1:
             return (

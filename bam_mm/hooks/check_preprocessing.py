@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.runner.base_loop import BaseLoop
 
 from bam_mm.checkpoint.geometry import kind_of
 from bam_mm.checkpoint.library_preprocessing import settings_preprocessing
@@ -26,9 +27,12 @@ class CheckPreprocessingHook(Hook):
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """Compare the checkpoint of a test with the config, and log a warning if they differ."""
+        # A training has its own preprocessing, whatever it starts from with `load_from`.
+        if runner._resume or isinstance(runner._train_loop, BaseLoop):
+            return
         settings = _recorded(checkpoint)
         config = runner.cfg.to_dict()
-        if runner._resume or _kind(settings) != _kind(config):
+        if _kind(settings) != _kind(config):
             return
         trained, used = (
             settings_preprocessing(each, "", geometry=True) for each in (settings, config)

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from mmengine.dist import is_main_process
+from torch import nn
 
 from bam_mm.checkpoint import load_backbone, write_proof
 from bam_mm.errors import InputError
 from bam_mm.hooks.model_hook import ModelHook, backbone_of
+from bam_mm.models.pretrained_backbone import loaded_by_initialiser, pretrained_by
 from bam_mm.registry import HOOKS
 from bam_mm.variables.entries import name_of
 
@@ -22,7 +24,9 @@ RANDOM = "random"
 class LoadBackboneHook(ModelHook):
     """Load the backbone before training, and prove that it is complete.
 
-    A resumed run does not load the backbone again, because its own checkpoint contains it.
+    A resumed run does not load the backbone again, because its own checkpoint contains it. Nor does
+    a run without a checkpoint whose backbone ``init_cfg`` has loaded, by
+    ``bam_mm.PretrainedBackbone``.
 
     ``checkpoint`` and ``branch`` are variables of the run's config: ``checkpoint = 'w.pth'`` in any
     config that inherits one with this hook, or ``--cfg-options checkpoint=w.pth`` of any tool. The
@@ -65,7 +69,7 @@ class LoadBackboneHook(ModelHook):
 
         Raises:
             InputError: If no checkpoint is set, or it does not contain every tensor of the
-                backbone, or two hooks load backbones.
+                backbone, or two hooks, or a hook and ``init_cfg``, load backbones.
         """
         if self._leaves_it_to_another(runner):
             return
@@ -78,6 +82,9 @@ class LoadBackboneHook(ModelHook):
                 "the rest; set the backbone with --cfg-options checkpoint=PATH, or continue a run "
                 "with --resume PATH"
             )
+        backbone = backbone_of(runner)
+        if self._is_loaded(backbone):
+            return
         if self.checkpoint is None:
             raise InputError(
                 "no checkpoint: this protocol scores a pretrained backbone; set one with "
@@ -89,9 +96,21 @@ class LoadBackboneHook(ModelHook):
             return
         # load_backbone logs the report.
         branch = self.branch or "teacher"
-        report = load_backbone(backbone_of(runner), self.checkpoint, branch, trust=self.trust)
+        report = load_backbone(backbone, self.checkpoint, branch, trust=self.trust)
         if is_main_process():
             write_proof(runner.work_dir, replace(report, preprocessing=self.preprocessing))
+
+    def _is_loaded(self, backbone: nn.Module) -> bool:
+        """Return whether ``init_cfg`` has loaded the backbone, and this hook shall not."""
+        ours = loaded_by_initialiser(backbone)
+        # Weights of mmengine's `Pretrained` may be replaced, but they are not random.
+        loaded = pretrained_by(backbone) if self.checkpoint == RANDOM else ours
+        if loaded is not None and self.checkpoint is not None:
+            raise InputError(
+                f"checkpoint={self.checkpoint}, but init_cfg of the backbone loads {loaded} "
+                "already: remove one of them (checkpoint=None, or init_cfg=None)"
+            )
+        return ours is not None
 
     def _leaves_it_to_another(self, runner) -> bool:
         """Return whether another hook of the run loads the backbone.

@@ -14,7 +14,7 @@ from bam_mm.launch.entries import put, replace
 from bam_mm.launch.options import read_options
 from bam_mm.launch.paths import find_config
 from bam_mm.launch.reach import reach_uses
-from bam_mm.variables.entries import RUNNER_KEYS, plain
+from bam_mm.variables.entries import FOLDER, RUNNER_KEYS, plain
 
 
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
@@ -74,7 +74,7 @@ def _apply(
     for other, node in config.items():
         if other != name:
             replace(node, [name], change)
-    if name == "data_root" and old and new != old:
+    if name == FOLDER and old and new != old:
         _move_paths(config._cfg_dict, old.rstrip("/"), str(new).rstrip("/"))
     if name not in RUNNER_KEYS and not forced:
         reach_uses(config, file, key, old=old, reached=reached, others=others)

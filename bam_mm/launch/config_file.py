@@ -208,7 +208,7 @@ def _check_names(path: Path, files: list[Path], config: Config) -> None:
     """Check the names that the file itself sets: some entry must depend on them."""
     for each in behind_in_files(config, path):
         # A run checks the rest, and only for the data that it needs.
-        if not each.followed:
+        if each.decisive and not each.changed:
             raise InputError(each.message(config))
     trees = parsed(files)
     own = assigned_names(trees[0])

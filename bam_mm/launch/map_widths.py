@@ -11,13 +11,23 @@ from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.models.dense_parts import DenseMixin
 from bam_mm.models.dense_stages import is_column
+from bam_mm.variables.entries import kind_of
+
+IN_ORDER = frozenset(
+    {
+        *("FPN", "PAFPN", "FPN_CARAFE", "FPN_DropBlock", "NASFPN", "NASFCOS_FPN", "HRFPN"),
+        *("ChannelMapper", "YOLOXPAFPN", "CSPNeXtPAFPN", "MLANeck", "MultiLevelNeck"),
+    }
+)
+"""Necks of mmdet and mmseg whose ``in_channels`` are the widths of the maps, in order."""
 
 
 def check_widths(config: Mapping[str, Any], model: nn.Module) -> None:
     """Check the channels and strides that a model expects of its backbone's maps.
 
     Without this check, torch fails in the first iteration with the shape of a convolution's weight,
-    and wrong strides of anchors do not fail at all.
+    and wrong strides of anchors do not fail at all. Necks that are not known to take the maps in
+    order (``YOLOV3Neck`` takes the last one first) are not checked, nor is what follows them.
 
     Args:
         config: Config of a run.
@@ -44,19 +54,19 @@ def _differences(
     """Yield the place, value and right value of entries that do not fit, and another remedy."""
     widths, strides = backbone.widths, backbone.strides
     for place, neck in _parts(model, "neck"):
-        embed, taken = neck.get("embed_dim"), neck.get("in_channels")
-        if embed is not None and not is_column(strides):
+        kind, embed, taken = kind_of(neck), neck.get("embed_dim"), neck.get("in_channels")
+        if kind == "ToFloat32":
+            continue
+        if kind == "Feature2Pyramid" and not is_column(strides):
             yield place, neck.get("type"), "", f"remove {place}, the maps are a pyramid already"
-        if embed is not None and {*widths} != {embed}:
+        if kind == "Feature2Pyramid" and {*widths} != {embed}:
             yield f"{place}.embed_dim", embed, widths[0], ""
-        if embed is not None:
-            return
-        if isinstance(taken, (list, tuple)):
+        if kind in IN_ORDER and isinstance(taken, (list, tuple)):
             if list(taken) != widths:
                 yield f"{place}.in_channels", taken, widths, ""
             if not neck.get("start_level"):
                 yield from _strides(model, strides)
-            return
+        return
     for key in ("decode_head", "auxiliary_head"):
         for place, head in _parts(model, key):
             taken, index = head.get("in_channels"), head.get("in_index", -1)

@@ -13,18 +13,21 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 
-from bam_mm.errors import UnusedOptionError, listing
+from bam_mm.errors import InputError, UnusedOptionError, listing
 from bam_mm.launch.entries import places_of
 from bam_mm.launch.option_text import FLAG
 from bam_mm.variables.entries import (
+    FOLDER,
+    LOADS,
     READ_AT_THE_START,
     RUNNER_KEYS,
+    lacking_hook,
     loading_hooks,
     look_up,
     name_of,
     plain,
 )
-from bam_mm.variables.uses import config_files, parsed, uses_of
+from bam_mm.variables.uses import config_files, is_literal, parsed, uses_of
 
 
 def reach_uses(
@@ -45,13 +48,15 @@ def reach_uses(
 
     Raises:
         UnusedOptionError: If the option would change nothing; the message names the entries to set.
+        InputError: If the hook is missing that reads this variable.
     """
     name, _, below = key.partition(".")
     if name in READ_AT_THE_START and loading_hooks(config):
         return
+    trees = parsed(config_files(file))
     uses = [
         use
-        for use in uses_of(name, parsed(config_files(file)))
+        for use in uses_of(name, trees)
         if look_up(config, use.key)[1] and not _set_by(others, use.key, but=key)
     ]
     new = config[name]
@@ -59,7 +64,9 @@ def reach_uses(
         behind = [
             use.key
             for use in uses
-            if not _is(config, use.key, new) and use.key.split(".")[-1] != name
+            if not _is(config, use.key, new)
+            and use.key.split(".")[-1] != name
+            and not is_literal(trees, use.key)
         ]
         _log_behind(config, key, behind)
         return
@@ -67,6 +74,8 @@ def reach_uses(
         for use in uses:
             _set(config, use.key, _as(look_up(config, use.key)[0], new))
         return
+    if name in READ_AT_THE_START and not uses:
+        raise InputError(lacking_hook(config, "LoadBackboneHook", LOADS))
     value = look_up(config, key)[0]
     places = [use.key for use in uses] or places_of(config, name)
     places = [place for place in places if place.split(".")[0] in RUNNER_KEYS]
@@ -114,7 +123,7 @@ def _log_behind(config: Config, key: str, behind: list[str]) -> None:
     if key == "max_epochs":
         behind = [each for each in behind if not each.startswith("param_scheduler.")]
     behind = [each for each in behind if not _is_group(look_up(config, each)[0])]
-    if not behind or key == "data_root":
+    if not behind or key == FOLDER:
         return
     values = [f"{each}={look_up(config, each)[0]!r}" for each in dict.fromkeys(behind)]
     _warn_once(

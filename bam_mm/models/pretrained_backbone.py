@@ -78,6 +78,7 @@ class PretrainedBackbone:
         backbone = inner if isinstance(inner, nn.Module) else module
         report = load_backbone(backbone, self.checkpoint, self.branch, trust=self.trust)
         keep_weights(backbone, self.checkpoint)
+        cast(Any, backbone).loaded_by_initialiser = str(self.checkpoint)
         if hasattr(backbone, "_params_init_info"):
             update_init_info(backbone, init_info=f"{NAME}: {report}")
         folder = work_folder()
@@ -110,6 +111,26 @@ def keep_weights(backbone: nn.Module, checkpoint: str | Path) -> None:
             cast(Any, module).is_init = True
     if hasattr(backbone, "init_cfg"):
         cast(Any, backbone).init_cfg = dict(type="Pretrained", checkpoint=str(checkpoint))
+
+
+def loaded_by_initialiser(backbone: nn.Module | None) -> str | None:
+    """Return the checkpoint that ``PretrainedBackbone`` has loaded a backbone from, None if not."""
+    return getattr(backbone, "loaded_by_initialiser", None)
+
+
+def pretrained_by(backbone: nn.Module) -> str | None:
+    """Return what the ``init_cfg`` of an initialised backbone loads, None if nothing.
+
+    Args:
+        backbone: The backbone, initialised by ``PretrainedBackbone``, mmengine's ``Pretrained`` or
+            another initialiser.
+    """
+    config = getattr(backbone, "init_cfg", None)
+    configs = [config] if isinstance(config, dict) else config or []
+    loading = [each for each in configs if str(each.get("type")).endswith("Pretrained")]
+    return loaded_by_initialiser(backbone) or (
+        str(loading[0].get("checkpoint")) if loading else None
+    )
 
 
 def check_initialisers(model: object) -> None:

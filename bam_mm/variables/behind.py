@@ -4,6 +4,24 @@ mmengine copies the value of a variable to where a file uses it, when it reads t
 that is set anew afterwards, in a config that inherits the file or by an option of a tool, has one
 value while the entries have another. Here these entries are found: each file is compared with its
 bases, and the run's config with its file.
+
+A config may keep a former value on purpose, such as a validation on the base's data. So what
+becomes of an entry that is behind depends on the others that use the variable. They have *changed*,
+or the config *states* their former values itself. Parts of a run are training, validation and test;
+``model`` belongs to all of them.
+
+==========================  ==========  ==================  =======================  ============
+entry that is behind        no change,  no change,          change in the same part  change in
+                            none is     former values are                            other parts
+                            stated      stated                                       alone
+==========================  ==========  ==================  =======================  ============
+of the variable's own name  stop        stop                stop                     warning
+copy under another name     stop        warning             warning                  warning
+computed from it            stop        in a warning        in a warning             in a warning
+==========================  ==========  ==================  =======================  ============
+
+Paths of data below a former ``data_root`` count as entries of its name. Entries that are computed
+are named in the warning of others, and cause none by themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +35,16 @@ from typing import Any
 from mmengine.config import Config
 
 from bam_mm.errors import listing
-from bam_mm.variables.entries import RUNNER_KEYS, kind_of, look_up, name_of, plain, walk
+from bam_mm.variables.entries import (
+    DOCUMENTED,
+    FOLDER,
+    RUNNER_KEYS,
+    kind_of,
+    look_up,
+    name_of,
+    plain,
+    walk,
+)
 from bam_mm.variables.uses import assigned_names, bases_of, config_files, parsed, sets, uses_of
 
 _TRAINING = ("train_", "optim_wrapper", "param_scheduler", "auto_scale_lr", "default_hooks")
@@ -27,6 +54,11 @@ _PARTS = {
     "test": ("test_",),
 }
 """Entries at the top that only one part of a run reads, by their beginnings."""
+
+_OUTPUTS = ("cache_dir", "out_dir", "output_dir", "outfile_prefix", "checkpoint")
+"""Keys whose paths are no data, wherever they are."""
+
+_NAMED, _COPY, _COMPUTED = "named", "copy", "computed"
 
 Entry = tuple[str, Any]
 
@@ -39,29 +71,19 @@ class Behind:
         name: Name of the variable.
         value: Its value in the config.
         file: File that sets it; None if an option of a tool does.
-        same: Keys and values of entries of the same name, and of paths below a former folder.
-        copies: Those of copies under other names.
-        computed: Those of entries that are computed from it.
-        followed: Whether any entry has changed with the variable.
+        decisive: Keys and values of entries that make the config wrong.
+        others: Those of entries that may be behind on purpose.
+        mixed: Whether these include entries of the variable's own name.
+        changed: Keys of entries that have changed with the variable.
     """
 
     name: str
     value: Any
     file: Path | None
-    same: tuple[Entry, ...]
-    copies: tuple[Entry, ...]
-    computed: tuple[Entry, ...]
-    followed: bool
-
-    @property
-    def decisive(self) -> tuple[Entry, ...]:
-        """Entries that make the config wrong.
-
-        These are the ones of the variable's own name. Those under other names and the computed ones
-        count if the variable changes nothing at all. Otherwise, a config may compute an entry from
-        the base's variable on purpose, such as a warm-up.
-        """
-        return self.same + (() if self.followed else self.copies + self.computed)
+    decisive: tuple[Entry, ...]
+    others: tuple[Entry, ...]
+    mixed: bool
+    changed: tuple[str, ...]
 
     def message(self, config: Mapping[str, Any]) -> str:
         """Return one message with the variable, the entries and what to write.
@@ -69,20 +91,24 @@ class Behind:
         Args:
             config: The config, whose file is named if an option has set the variable.
         """
-        entries = self.decisive or self.copies
-        shown = listing([f"{key} (still {_short(value)})" for key, value in entries], 4)
+        entries = [f"{key} (still {_short(value)})" for key, value in self.decisive + self.others]
+        remedy = f"set {listing(entries, 4)} too"
+        meant = ""
+        if self.changed:
+            remedy += f", like {listing(list(self.changed), 2)}"
+            meant = ", or state the old value there if it is meant"
         setting = f"{self.name} = {_short(self.value)}"
-        effect = "does not reach all its entries" if self.followed else "changes nothing"
+        effect = "does not reach all its entries" if self.changed else "changes nothing"
         if self.file is None:
             return (
                 f"{setting} {effect}, because it was set after {name_of(config)} had been read: "
-                f"set {shown} too, or run bam-mm (tools/train.py, tools/test.py), whose "
+                f"{remedy}, or run bam-mm (tools/train.py, tools/test.py), whose "
                 f"--cfg-options {self.name}=... reaches them"
             )
+        own = "" if self.name in DOCUMENTED else ". Rename it if it is a variable of your own"
         return (
             f"config {self.file}: {setting} {effect}, because its base has used {self.name} "
-            f"already; set {shown} too, or pass --cfg-options {self.name}=... to bam-mm. Rename "
-            "it if it is a variable of your own"
+            f"already; {remedy}{meant}{own}"
         )
 
 
@@ -162,7 +188,7 @@ def _in_step(config: Config, name: str, trees: Sequence[ast.Module]) -> bool:
     values = [plain(value) for value, there in (look_up(config, key) for key in keys) if there]
     named = [v for key, v in walk(config) if "." in key and key.rpartition(".")[2] == name]
     # Paths below a folder do not show that they belong to it.
-    return bool(values) and name != "data_root" and all(v == new for v in values + named)
+    return bool(values) and name != FOLDER and all(v == new for v in values + named)
 
 
 def _merged(bases: Sequence[Path]) -> dict[str, Any]:
@@ -184,55 +210,68 @@ def _compare(
     above: Sequence[ast.Module] = (),
 ) -> Behind | None:
     """Compare the entries that use a variable with those of an earlier state of the config."""
-    old, new = plain(before[name]), plain(config.get(name))
-    if old == new:
+    if plain(before[name]) == plain(config.get(name)):
         return None
-    same: dict[str, Any] = {}
-    copies: dict[str, Any] = {}
-    computed: dict[str, Any] = {}
-    followed = False
-    for key, copied in _places(before, name, old, trees):
+    behind: list[tuple[str, str]] = []
+    changed: list[str] = []
+    stated = False
+    for key, use in _uses(before, name, trees):
         value, there = look_up(config, key)
-        former, known = look_up(before, key)
-        if not there or not known or not _is_read(before, key, parts):
+        if not there:
             continue
-        if plain(value) != plain(former) or any(sets(tree, key) for tree in above):
-            followed = True
-        elif _below(former, old):
-            same[key] = value
-        elif not copied:
-            computed[key] = value
-        elif plain(former) == old:
-            (same if key.rpartition(".")[2] == name else copies)[key] = value
-    if not (same or copies or (computed and not followed)):
+        if plain(value) != plain(look_up(before, key)[0]):
+            changed.append(key)
+        elif any(sets(tree, key) for tree in above):
+            stated = True
+        elif use != _COPY or plain(value) == plain(before[name]):
+            behind.append((key, use))
+
+    read = [(key, use) for key, use in behind if _parts_of(key) & {*parts}]
+    wrong = [(key, use) for key, use in read if _is_wrong(key, use, changed, stated=stated)]
+    other = [each for each in read if each not in wrong]
+    if not wrong and all(use == _COMPUTED for _, use in other):
         return None
     return Behind(
         name,
         config.get(name),
         file,
-        same=tuple(same.items()),
-        copies=tuple(copies.items()),
-        computed=tuple(computed.items()),
-        followed=followed,
+        decisive=tuple((key, look_up(config, key)[0]) for key, _ in wrong),
+        others=tuple((key, look_up(config, key)[0]) for key, _ in other),
+        mixed=any(use == _NAMED for _, use in other),
+        changed=tuple(changed),
     )
 
 
-def _places(
-    before: Mapping[str, Any], name: str, old: Any, trees: Sequence[ast.Module]
-) -> Iterator[tuple[str, bool]]:
-    """Yield the keys of entries that may have a variable's value, and whether as a copy."""
+def _is_wrong(key: str, use: str, changed: Sequence[str], *, stated: bool) -> bool:
+    """Return whether an entry that is behind stops a run: the table of this module."""
+    if use == _NAMED:
+        return not changed or any(_parts_of(key) & _parts_of(other) for other in changed)
+    return not changed and not stated
+
+
+def _uses(
+    before: Mapping[str, Any], name: str, trees: Sequence[ast.Module]
+) -> Iterator[tuple[str, str]]:
+    """Yield the keys of entries that use a variable, and how."""
+    old = plain(before[name])
     seen = set()
     for key, value in walk(before):
         # Also where no text tells: in copied parts, as in `test_dataloader = val_dataloader`.
         named = "." in key and key.rpartition(".")[2] == name and plain(value) == old
-        if key.split(".")[0] in RUNNER_KEYS and (
-            named or (name == "data_root" and _below(value, old))
-        ):
+        below = name == FOLDER and _is_data(key) and _below(value, old)
+        if (named or below) and _is_an_entry(before, key):
             seen.add(key)
-            yield key, True
+            yield key, _NAMED
     for use in uses_of(name, trees):
-        if use.key not in seen:
-            yield use.key, use.copied
+        if use.key not in seen and _is_an_entry(before, use.key):
+            yield use.key, _COPY if use.copied else _COMPUTED
+
+
+def _is_data(key: str) -> bool:
+    """Return whether a path at a key is one of the data, not of weights or results."""
+    head, last = key.split(".")[0], key.rpartition(".")[2]
+    loaded = head.endswith(("_dataloader", "_evaluator")) or head in ("train_cfg", "test_cfg")
+    return loaded and last not in _OUTPUTS
 
 
 def _below(value: Any, folder: Any) -> bool:
@@ -242,14 +281,19 @@ def _below(value: Any, folder: Any) -> bool:
     return value.startswith(f"{folder.rstrip('/')}/") and value != folder
 
 
-def _is_read(before: Mapping[str, Any], key: str, parts: Collection[str]) -> bool:
-    """Return whether a part of the run reads an entry, and from the entry itself."""
+def _is_an_entry(before: Mapping[str, Any], key: str) -> bool:
+    """Return whether a part of a run reads a key of the config, and from there."""
     head, above = key.split(".")[0], key.rpartition(".")[0]
-    owners = [part for part, heads in _PARTS.items() if head.startswith(heads)]
-    if head.startswith("tta_") or (owners and not any(part in parts for part in owners)):
+    if head not in RUNNER_KEYS or head.startswith("tta_") or not look_up(before, key)[1]:
         return False
     # This hook reads the variables from the run's config.
     return not above or kind_of(look_up(before, above)[0]) != "LoadBackboneHook"
+
+
+def _parts_of(key: str) -> set[str]:
+    """Return the parts of a run that read an entry."""
+    head = key.split(".")[0]
+    return {part for part, heads in _PARTS.items() if head.startswith(heads)} or {*_PARTS}
 
 
 def _short(value: Any) -> str:

@@ -23,6 +23,21 @@ RUNNER_KEYS = frozenset(
 READ_AT_THE_START = ("checkpoint", "branch")
 """Variables that ``bam_mm.LoadBackboneHook`` reads from the run's config."""
 
+LOADS = "loads the backbone from `checkpoint`"
+"""Task of that hook, for :func:`lacking_hook`."""
+
+FOLDER = "data_root"
+"""Variable with the folder of the data; paths of data below it belong to it."""
+
+DOCUMENTED = frozenset(
+    {
+        *(FOLDER, *READ_AT_THE_START, "num_classes", "metainfo", "subset", "orientation"),
+        *("lr", "max_epochs", "max_iters", "warmup_epochs", "warmup_iters", "layer_decay_rate"),
+        *("layout", "photometric", "crop_size", "cache_dir", "train_pipeline", "test_pipeline"),
+    }
+)
+"""Variables of this package's configs that are meant to be set."""
+
 
 def plain(value: Any, *, without: Collection[str] = ()) -> Any:
     """Convert a value of a config to plain dicts and lists.
@@ -85,3 +100,18 @@ def loading_hooks(config: Mapping[str, Any]) -> list[Any]:
     """Return the entries of ``default_hooks`` and ``custom_hooks`` that load a backbone."""
     hooks = [*(config.get("default_hooks") or {}).values(), *(config.get("custom_hooks") or ())]
     return [hook for hook in hooks if kind_of(hook) == "LoadBackboneHook"]
+
+
+def lacking_hook(config: Mapping[str, Any], hook: str, task: str) -> str:
+    """Return the message for a config that lacks a hook of this package.
+
+    Args:
+        config: The config.
+        hook: Name of the hook's class.
+        task: What the hook does, as in ``updates the teacher``.
+    """
+    return (
+        f"custom_hooks of {name_of(config)} has no bam_mm.{hook}, which {task}: a list replaces "
+        "the one of the base, so write custom_hooks = [*_base_.custom_hooks, ...], or add "
+        f"dict(type='bam_mm.{hook}')"
+    )

@@ -129,13 +129,40 @@ def sets(tree: ast.Module, key: str) -> bool:
         tree: Syntax tree of the file.
         key: Dotted key of the entry.
     """
+    return _stated(tree, key) is not None
+
+
+def is_literal(trees: Sequence[ast.Module], key: str) -> bool:
+    """Return whether the first file that sets an entry does so by a value without any variable.
+
+    Args:
+        trees: Syntax trees of the config's files, the file itself before its bases.
+        key: Dotted key of the entry.
+    """
+    found = (_stated(tree, key) for tree in trees)
+    expression = next((each for each in found if each is not None), None)
+    return expression is not None and not any(
+        isinstance(node, ast.Attribute)
+        or (isinstance(node, ast.Name) and node.id != "dict")
+        or (isinstance(node, ast.Constant) and "{{" in str(node.value))  # mmengine's placeholders
+        for node in ast.walk(expression)
+    )
+
+
+def _stated(tree: ast.Module, key: str) -> ast.expr | None:
+    """Return the expression of an entry in a file, or of the value around it that is no dict."""
     name, *parts = key.split(".")
-    return any(_reaches(value, parts) for target, value in _assignments(tree) if target == name)
+    found = [_reached(value, parts) for target, value in _assignments(tree) if target == name]
+    return next((each for each in reversed(found) if each is not None), None)
 
 
-def _reaches(node: ast.expr, parts: Sequence[str]) -> bool:
+def _reached(node: ast.expr, parts: Sequence[str]) -> ast.expr | None:
     if not parts:
-        return True
+        return node
+    if isinstance(node, (ast.List, ast.Tuple)):
+        number = int(parts[0]) if parts[0].isdigit() else len(node.elts)
+        inner = _reached(node.elts[number], parts[1:]) if number < len(node.elts) else None
+        return inner or node
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
         entries = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
     elif isinstance(node, ast.Dict):
@@ -145,8 +172,8 @@ def _reaches(node: ast.expr, parts: Sequence[str]) -> bool:
             if isinstance(entry, ast.Constant)
         }
     else:
-        return isinstance(node, (ast.Constant, ast.List, ast.Tuple))
-    return parts[0] in entries and _reaches(entries[parts[0]], parts[1:])
+        return node if isinstance(node, ast.Constant) else None
+    return _reached(entries[parts[0]], parts[1:]) if parts[0] in entries else None
 
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:

@@ -8,15 +8,15 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="bam_mm.WholeCheckpointHook", interval=1, max_keep_ckpts=3),
     # Stops where a variable that a config sets anew differs from the entries that its base filled.
-    config=dict(type="bam_mm.CheckConfigHook"),
+    check_config=dict(type="bam_mm.CheckConfigHook"),
     # Stops at the first loss that is NaN or infinite, and before such weights are saved.
-    finite=dict(type="bam_mm.CheckFiniteHook"),
+    check_finite=dict(type="bam_mm.CheckFiniteHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     # Averages BatchNorm statistics over the processes after each epoch and before validation.
     sync_buffers=dict(type="bam_mm.SyncStatisticsHook"),
     random_state=dict(type="bam_mm.RandomStateHook"),
     # Warns where another tool tests a checkpoint with another preprocessing than its training's.
-    preprocessing=dict(type="bam_mm.CheckPreprocessingHook"),
+    check_preprocessing=dict(type="bam_mm.CheckPreprocessingHook"),
     # mmpretrain's tools/test.py --show-dir switches it on.
     visualization=dict(type="mmpretrain.VisualizationHook", enable=False),
 )

@@ -3,7 +3,7 @@ _base_ = "./default_runtime.py"
 default_scope = "mmdet"
 default_hooks = dict(
     visualization=dict(_delete_=True, type="bam_mm.ShowPredictionsHook"),
-    data=dict(type="bam_mm.CheckDenseDataHook"),
+    check_data=dict(type="bam_mm.CheckDenseDataHook"),
 )
 # mmdet's inferencer draws with it.
 visualizer = dict(type="mmdet.DetLocalVisualizer")

@@ -6,7 +6,7 @@ default_hooks = dict(
     logger=dict(log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=16000),
     visualization=dict(_delete_=True, type="bam_mm.ShowPredictionsHook"),
-    data=dict(type="bam_mm.CheckDenseDataHook"),
+    check_data=dict(type="bam_mm.CheckDenseDataHook"),
 )
 log_processor = dict(by_epoch=False)
 # mmseg's inferencer draws with it.

@@ -98,7 +98,9 @@ def train_two_steps(config, model, device, monkeypatch):
     )  # fmt: skip
     info = config.default_hooks.get("runtime_info") or dict(type="mmengine.RuntimeInfoHook")
     updates = [h for h in config.custom_hooks if h.type == "bam_mm.TeacherUpdateHook"]
-    hooks = [HOOKS.build(dict(hook)) for hook in (info, config.default_hooks.finite, *updates)]
+    hooks = [
+        HOOKS.build(dict(hook)) for hook in (info, config.default_hooks.check_finite, *updates)
+    ]
     for hook in hooks:
         if hasattr(hook, "pending"):
             hook.before_train(runner)

@@ -218,4 +218,4 @@ def test_wrong_settings(options):
 @pytest.mark.parametrize("name", ["default_runtime", "mmdet_runtime", "mmseg_runtime"])
 def test_every_kind_of_config_has_the_hook(name):
     path = Path(__file__).resolve().parents[2] / f"configs/_base_/{name}.py"
-    assert Config.fromfile(path).default_hooks.finite == dict(type="bam_mm.CheckFiniteHook")
+    assert Config.fromfile(path).default_hooks.check_finite == dict(type="bam_mm.CheckFiniteHook")

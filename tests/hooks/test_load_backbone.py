@@ -1,11 +1,13 @@
 """The hook that loads a backbone reads `checkpoint` and `branch` from the run's config."""
 
 import pytest
+from mmengine.model import BaseModule, PretrainedInit
 from mmengine.registry import MODELS
 from torch import nn
 
 from bam_mm import InputError
 from bam_mm.hooks import load_backbone
+from bam_mm.models import pretrained_backbone
 from tests.hooks.tiny_runner import TwoNumbers, config_of, run
 
 HOOK = {"type": "bam_mm.LoadBackboneHook"}
@@ -22,7 +24,7 @@ class WithBackbone(TwoNumbers):
 def loaded(tmp_path, monkeypatch):
     """A function that trains with hooks and variables, and returns what they load, in order."""
 
-    def loaded(hooks, **variables):
+    def loaded(hooks, model="WithBackbone", **variables):
         calls = []
         monkeypatch.setattr(
             load_backbone,
@@ -32,7 +34,7 @@ def loaded(tmp_path, monkeypatch):
         monkeypatch.setattr(load_backbone, "is_main_process", lambda: False)
         monkeypatch.setattr(load_backbone, "replace", lambda report, **_: report)
         config = config_of(tmp_path, epochs=1, **variables)
-        config.model.type, config.custom_hooks = "WithBackbone", hooks
+        config.model.type, config.custom_hooks = model, hooks
         run(config, monkeypatch)
         return calls
 
@@ -78,3 +80,51 @@ def test_the_hook_of_a_base_leaves_it_to_one_that_a_config_adds(variables, loade
     own = {**HOOK, "checkpoint": "a.pth"}
     assert loaded([HOOK, own], **variables) == [("a.pth", "teacher", False)]
     assert loaded([HOOK, HOOK], checkpoint="c.pth") == [("c.pth", "teacher", False)]
+
+
+class Loaded(WithBackbone):
+    """A model whose backbone an initialiser loads, as in a config with `init_cfg`."""
+
+    kind = "bam_mm.PretrainedBackbone"
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.backbone = BaseModule(init_cfg=dict(type=self.kind, checkpoint="init.pth"))
+
+
+@MODELS.register_module(force=True)
+class LoadedByOurs(Loaded):
+    pass
+
+
+@MODELS.register_module(force=True)
+class LoadedByMmengine(Loaded):
+    kind = "Pretrained"
+
+
+@pytest.mark.parametrize(
+    "model, checkpoint, words",
+    [
+        (
+            "LoadedByOurs",
+            "random",
+            "checkpoint=random, but init_cfg of the backbone loads init.pth",
+        ),
+        ("LoadedByOurs", "b.pth", "checkpoint=b.pth, but init_cfg of the backbone loads init.pth"),
+        ("LoadedByOurs", None, None),
+        ("LoadedByMmengine", "random", "checkpoint=random, but init_cfg .* loads init.pth"),
+        ("LoadedByMmengine", None, "no checkpoint: this protocol scores"),
+    ],
+)
+def test_a_backbone_that_an_initialiser_loads(model, checkpoint, words, loaded, monkeypatch):
+    read = []
+    report = lambda backbone, path, *_, **__: read.append(path)  # noqa: E731
+    monkeypatch.setattr(pretrained_backbone, "load_backbone", report)
+    monkeypatch.setattr(pretrained_backbone, "work_folder", lambda: None)
+    monkeypatch.setattr(PretrainedInit, "__call__", lambda self, module: None)
+    if words is None:
+        assert loaded([HOOK], model=model, checkpoint=checkpoint) == []
+        assert read == ["init.pth"]
+    else:
+        with pytest.raises(InputError, match=words):
+            loaded([HOOK], model=model, checkpoint=checkpoint)

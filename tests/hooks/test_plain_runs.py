@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop
 
 import bam_mm
 from bam_mm import InputError
@@ -69,10 +70,13 @@ def test_a_checkpoint_of_another_preprocessing(config, resume, words):
     warnings = []
     runner = SimpleNamespace(
         cfg=SimpleNamespace(to_dict=lambda: config), _resume=resume, _load_from="x.pth",
+        _train_loop=None,
         logger=SimpleNamespace(warning=warnings.append),
     )  # fmt: skip
     hook = HOOKS.build(dict(type="bam_mm.CheckPreprocessingHook"))
     assert isinstance(hook, CheckPreprocessingHook)
     hook.after_load_checkpoint(runner, {"meta": {"cfg": text}, "state_dict": {}})
     hook.after_load_checkpoint(runner, {"state_dict": {}})  # states nothing
+    runner._train_loop = object.__new__(EpochBasedTrainLoop)  # a training with load_from
+    hook.after_load_checkpoint(runner, {"meta": {"cfg": text}, "state_dict": {}})
     assert len(warnings) == bool(words) and words in "".join(warnings)

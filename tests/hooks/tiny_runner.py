@@ -100,7 +100,7 @@ def config_of(
             checkpoint=dict(
                 type="bam_mm.WholeCheckpointHook", by_epoch=not iters, interval=1, max_keep_ckpts=9
             ),
-            finite=dict(type="bam_mm.CheckFiniteHook"),
+            check_finite=dict(type="bam_mm.CheckFiniteHook"),
         ),
         custom_hooks=[],
         visualizer=None,

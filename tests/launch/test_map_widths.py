@@ -36,7 +36,17 @@ def check(backbone, **parts):
             ),
         ),
         (VIT, dict(neck=[dict(type="Feature2Pyramid", embed_dim=24), dict(in_channels=[24] * 4)])),
-        (dict(type="mmdet.ResNet", depth=18), dict(neck=dict(in_channels=[1, 2, 3, 4]))),
+        (dict(type="mmdet.ResNet", depth=18), dict(neck=dict(type="FPN", in_channels=[1, 2]))),
+        # Necks that take the maps in another order, or several widths of one map.
+        (RESNET, dict(neck=dict(type="YOLOV3Neck", in_channels=[20, 16, 12]))),
+        (VIT, dict(neck=dict(type="SimpleFPN", backbone_channel=24, in_channels=[6, 12, 24, 24]))),
+        (
+            RESNET,
+            dict(
+                neck=dict(type="DilatedEncoder", in_channels=20, embed_dim=7),
+                decode_head=dict(in_channels=512),
+            ),
+        ),
     ],
 )
 def test_what_fits_passes(backbone, parts):
@@ -57,6 +67,16 @@ def test_what_fits_passes(backbone, parts):
             VIT,
             dict(neck=[dict(type="Feature2Pyramid", embed_dim=768), dict(in_channels=[768] * 4)]),
             r"^model\.neck\.0\.embed_dim=768: .* set model\.neck\.0\.embed_dim=24$",
+        ),
+        (
+            RESNET,
+            dict(
+                neck=[
+                    dict(type="bam_mm.ToFloat32"),
+                    dict(type="mmdet.PAFPN", in_channels=[20, 16, 12, 8]),
+                ]
+            ),
+            r"^model\.neck\.1\.in_channels=\[20, 16, 12, 8\]: .* set .*=\[8, 12, 16, 20\]",
         ),
         (
             RESNET,

@@ -207,6 +207,33 @@ def test_what_is_computed_from_a_variable_is_named_once(path, monkeypatch):
     assert len(lines) == 1
 
 
+def test_what_a_config_sets_without_the_variable_is_not_named(path, monkeypatch):
+    lines = []
+    own = path.parent / "own.py"
+    monkeypatch.setattr(reach, "_warn_once", lines.append)
+    for value in ("0.03", "lr / 3"):
+        own.write_text(
+            f"_base_ = 'c.py'\nlr = 0.1\nparam_scheduler = [dict(type='LinearLR', end=5, "
+            f"start_factor={value})]\noptim_wrapper = dict(optimizer=dict(lr=lr))\n"
+        )
+        load(own, "lr=0.2")
+    assert len(lines) == 1 and "param_scheduler.0.start_factor=0.0333" in lines[0]
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "branch"])
+def test_a_variable_whose_hook_a_list_has_replaced(path, name):
+    own = path.parent / "own.py"
+    own.write_text(
+        f"{name} = None\ncustom_hooks = [dict(type='bam_mm.CheckLabelsHook')]\n"
+        "default_hooks = dict(checkpoint=dict(type='CheckpointHook'))\n"
+    )
+    with pytest.raises(
+        InputError,
+        match=r"own\.py has no bam_mm\.LoadBackboneHook, which loads .*\[\*_base_\.custom_hooks, ",
+    ):
+        load(own, f"{name}=w.pth")
+
+
 def test_an_entry_set_by_itself_wins_over_its_variable(path):
     config = load(path, "optim_wrapper.optimizer.lr=0.1", "lr=0.5")
     assert config.optim_wrapper.optimizer.lr == 0.1

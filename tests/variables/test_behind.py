@@ -12,12 +12,15 @@ from tests.pages import blocks
 BASE = """
 data_root = 'toy'
 lr = 0.1
+num_classes = 9
 max_epochs = 10
 warmup = 2
 size = 8
 pipeline = [dict(type='Resize', scale=size)]
 loader = dict(batch_size=4)
-train_dataloader = dict(**loader, dataset=dict(data_root=data_root, pipeline=pipeline))
+model = dict(head=dict(num_classes=num_classes))
+train_dataloader = dict(**loader, num_classes=num_classes,
+                        dataset=dict(data_root=data_root, pipeline=pipeline))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 val_evaluator = dict(ann_file=data_root + '/val.json')
 test_dataloader = val_dataloader
@@ -49,7 +52,7 @@ def found(config, **kwargs):
     """Return the decisive entries of each variable, and those that are only logged."""
     items = behind_in_files(config, config.filename, **kwargs)
     decisive = {each.name: [key for key, _ in each.decisive] for each in items if each.decisive}
-    logged = {each.name: [key for key, _ in each.copies] for each in items if not each.decisive}
+    logged = {each.name: [key for key, _ in each.others] for each in items if not each.decisive}
     return decisive, logged
 
 
@@ -62,7 +65,18 @@ TRAIN = "train_dataloader = dict(dataset=dict(data_root=data_root))\n"
         ("data_root = 'mine'\n", ["train", "val", "test"], {"data_root": ROOTS}),
         ("data_root = 'mine'\n", ["test"], {"data_root": ROOTS[3:]}),
         ("data_root = 'mine'\n" + TRAIN, ["train"], {}),
-        ("data_root = 'mine'\n" + TRAIN, ["train", "val"], {"data_root": ROOTS[1:3]}),
+        # One part may have other data than another, but no part both.
+        ("data_root = 'mine'\n" + TRAIN, ["train", "val"], {}),
+        ("data_root = 'mine'\n" + TRAIN, ["test"], {}),
+        ("data_root = 'mine'\nval_dataloader = dict(dataset=dict(data_root=data_root))\n",
+         ["train", "val"], {"data_root": [ROOTS[2]]}),
+        ("num_classes = 3\nmodel = dict(head=dict(num_classes=num_classes))\n", ["train"],
+         {"num_classes": ["train_dataloader.num_classes"]}),
+        ("num_classes = 3\ntrain_dataloader = dict(num_classes=num_classes)\n", ["test"],
+         {"num_classes": ["model.head.num_classes"]}),
+        # The new value is nowhere, so the variable changes nothing.
+        ("data_root = 'mine'\nval_dataloader = dict(dataset=dict(data_root='toy'))\n",
+         ["train"], {"data_root": [ROOTS[0]]}),
         ("lr = 0.5\n", ["train"], {"lr": ["optim_wrapper.optimizer.lr",
                                           "param_scheduler.0.start_factor"]}),
         ("lr = 0.5\n", ["test"], {}),
@@ -93,10 +107,46 @@ def test_entries_that_a_child_leaves_behind(config, text, parts, decisive):
 
 def test_copies_under_other_names_are_logged_if_an_entry_follows(config):
     child = config("max_epochs = 20\ntrain_cfg = dict(max_epochs=max_epochs)\n")
-    assert found(child) == ({}, {"max_epochs": ["param_scheduler.1.end"]})
+    behind = ["param_scheduler.1.T_max", "param_scheduler.1.end"]
+    logged = found(child)[1]
+    assert found(child)[0] == {} and sorted(logged.pop("max_epochs")) == behind and not logged
     [each] = check_variables(child, ("train",))
     assert "max_epochs = 20 does not reach all its entries" in each.message(child)
-    assert "set param_scheduler.1.end (still 10) too" in each.message(child)
+    assert "set param_scheduler.1.T_max (still 8), param_scheduler.1.end (still 10) too" in (
+        each.message(child)
+    )
+    # An option does not reach them either, and the name is one of this package's configs.
+    assert "--cfg-options" not in each.message(child) and "Rename" not in each.message(child)
+
+
+def test_data_of_two_folders_are_logged_with_both(config):
+    child = config("data_root = 'mine'\n" + TRAIN)
+    [each] = check_variables(child, ("train", "val"))
+    assert each.message(child).endswith(
+        "set val_dataloader.dataset.data_root (still 'toy'), val_evaluator.ann_file "
+        "(still 'toy/val.json') too, like train_dataloader.dataset.data_root, or state the "
+        "old value there if it is meant"
+    )
+    [each] = check_variables(child, ("test",))
+    assert [key for key, _ in each.others] == ROOTS[3:]
+    # An option moves what has the variable's value, and leaves the others to the same warning.
+    moved = load_config(child.filename, {"data_root": "new"})
+    assert moved.train_dataloader.dataset.data_root == "new"
+    [each] = check_variables(moved, ("train", "val"))
+    assert [key for key, _ in each.others] == ROOTS[1:3]
+    with pytest.raises(InputError, match=r"set .* Rename it if it is a variable of your own$"):
+        check_variables(config("warmup = 3\n"), ("train",))
+
+
+def test_weights_and_results_below_the_folder_are_no_data(config, tmp_path):
+    base = "data_root = 'toy'\nload_from = 'toy/r50.pth'\n"
+    base += "model = dict(init_cfg=dict(checkpoint='toy/r50.pth'))\n"
+    base += "test_dataloader = dict(dataset=dict(data_root=data_root, ann_file='toy/a.json'))\n"
+    base += "test_cfg = dict(cache_dir='toy/cache', bank=dict(ann_file='toy/b.json'))\n"
+    (tmp_path / "weights.py").write_text(base)
+    text = "data_root = 'mine'\ntest_dataloader = dict(dataset=dict(data_root=data_root))\n"
+    stopped = found(config(text, base="weights.py"))[0]
+    assert stopped == {"data_root": ["test_dataloader.dataset.ann_file", "test_cfg.bank.ann_file"]}
 
 
 def test_a_file_in_the_middle_is_named(config):
@@ -117,9 +167,9 @@ def test_what_another_tool_merges(config):
     assert check_variables(child, ("train", "val", "test")) == []
     child.merge_from_dict({"data_root": "mine", "train_dataloader.dataset.data_root": "mine"})
     [each] = behind_options(child, child.filename)
-    assert each.same and {key for key, _ in each.same} == {*ROOTS[1:]} and each.followed
-    with pytest.raises(InputError, match=r"data_root = 'mine' does not reach .* set after .*c\.py"):
-        check_variables(child, ("train", "val"))
+    assert {key for key, _ in each.others} == {*ROOTS[1:]} and each.changed == (ROOTS[0],)
+    [each] = check_variables(child, ("train", "val"))
+    assert re.search(r"'mine' does not reach .* set after .*c\.py", each.message(child))
     assert check_variables(child, ("train",)) == []
     child = config("work_dir = 'w'\n")
     child.merge_from_dict({"param_scheduler.0.end": 3, "train_cfg.max_epochs": 7, "warmup": 3})
