@@ -23,7 +23,11 @@ def main() -> None:
         required=True,
         help=f"backbone: {FORMS}",
     )
-    parser.add_argument("--out", default="features.npz", help="file to write (features.npz)")
+    parser.add_argument(
+        "--out",
+        default="features.npz",
+        help="file to write (features.npz); the ending .npz is added if there is none",
+    )
     parser.add_argument(
         "--feature",
         choices=["cls", "cls+mean", "mean", "own"],
@@ -43,8 +47,14 @@ def main() -> None:
     from mmengine.logging import MMLogger
 
     from bam_mm.launch.work_folder import check_output
-    from bam_mm.suite.image_features import PROTOCOL, image_features, write_features
+    from bam_mm.suite.image_features import (
+        PROTOCOL,
+        features_file,
+        image_features,
+        write_features,
+    )
 
+    out = features_file(args.out)
     check_output(args.out, "--out")
     # mmengine logs every tensor that init_weights leaves unchanged.
     MMLogger.get_instance("features", log_level="WARNING")
@@ -62,6 +72,6 @@ def main() -> None:
     )
     # The standard output is that of other commands: what was written.
     print(f"preprocessing: {found.preprocessing}", file=sys.stderr)
-    write_features(args.out, found)
+    write_features(out, found)
     images, width = found.features.shape
-    print(f"{args.out}: {images} images x {width} ({found.kind})")
+    print(f"{out}: {images} images x {width} ({found.kind})")

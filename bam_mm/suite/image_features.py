@@ -121,16 +121,38 @@ def image_features(
     return ImageFeatures(names, rows, network.feature, used)
 
 
-def write_features(path: str | Path, found: ImageFeatures) -> None:
+def features_file(path: str | Path) -> Path:
+    """Return the file that features are written to: with the ending ``.npz``, as NumPy adds it.
+
+    Args:
+        path: File with this ending, or without one. ``~`` is the home folder.
+
+    Raises:
+        InputError: If it has another ending, which would promise another format.
+    """
+    file = Path(path).expanduser()
+    if file.suffix and file.suffix != ".npz":
+        raise InputError(
+            f"{path}: features and names are written together, in NumPy's format .npz, not "
+            f"{file.suffix}; write {file.with_suffix('.npz')} and read numpy.load(...)['features']"
+        )
+    return file.with_suffix(".npz")
+
+
+def write_features(path: str | Path, found: ImageFeatures) -> Path:
     """Write features to a file of NumPy, with the arrays ``features``, ``names`` and two texts.
 
     Args:
-        path: File to write, usually with the ending ``.npz``. ``numpy.load`` reads it.
+        path: File to write, see :func:`features_file`. ``numpy.load`` reads it.
         found: Features to write; ``kind`` and ``preprocessing`` become texts.
 
+    Returns:
+        The written file, with its ending.
+
     Raises:
-        InputError: If the file cannot be written.
+        InputError: If the file has another ending than ``.npz``, or cannot be written.
     """
+    target = features_file(path)
     file = io.BytesIO()
     np.savez(
         file,
@@ -139,7 +161,8 @@ def write_features(path: str | Path, found: ImageFeatures) -> None:
         kind=np.array(found.kind),
         preprocessing=np.array(str(found.preprocessing)),
     )
-    write_whole(Path(path).expanduser(), file.getvalue())
+    write_whole(target, file.getvalue())
+    return target
 
 
 class _Files(Dataset):

@@ -1,44 +1,16 @@
-# UPerNet in the toy world on the toy pretraining's ViT, a minute on two cores: heads of a
-# twelfth of the width, four levels with strides of 4 to 32 px, whole images.
+# UPerNet in the toy world on the toy pretraining's ViT, a minute on two cores.
 _base_ = [
-    "../_base_/models/upernet_vit-p16.py",
+    "../_base_/models/upernet_vit-toy-p8.py",
     "../_base_/datasets/toy_ade20k.py",
-    "../_base_/protocols/segmentation_160k.py",
+    "../_base_/protocols/segmentation_400i.py",
     "../_base_/mmseg_runtime.py",
 ]
 
-lr = 1e-3
-max_iters = 400
-train_dataloader = dict(batch_size=4)
 crop_size = (96, 128)
-norm_cfg = dict(type="BN", requires_grad=True)
-num_classes = _base_.num_classes
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    backbone=dict(
-        arch=dict(embed_dims=96, num_layers=4, num_heads=4, feedforward_channels=384),
-        img_size=48,
-        patch_size=8,
-        blocks=[0, 1, 2, 3],
-    ),
-    neck=dict(embed_dim=96, rescales=[2, 1, 0.5, 0.25], norm_cfg=norm_cfg),
-    decode_head=dict(
-        in_channels=[96, 96, 96, 96], channels=64, num_classes=num_classes, norm_cfg=norm_cfg
-    ),
-    auxiliary_head=dict(in_channels=96, channels=32, num_classes=num_classes, norm_cfg=norm_cfg),
-    test_cfg=dict(_delete_=True, mode="whole"),
+    decode_head=dict(num_classes=_base_.num_classes),
+    auxiliary_head=dict(num_classes=_base_.num_classes),
 )
-optim_wrapper = dict(
-    _delete_=True,
-    type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.05),
-    constructor="bam_mm.LayerDecayOptimWrapperConstructor",
-    paramwise_cfg=dict(layer_decay_rate=_base_.layer_decay_rate),
-)
-auto_scale_lr = dict(base_batch_size=4)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type="PolyLR", power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
-]
-train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=max_iters))
+train_dataloader = dict(batch_size=4)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=_base_.max_iters))

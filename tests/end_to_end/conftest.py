@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.running import forget_earlier_runs
+from tests.end_to_end.running import forget_earlier_runs, printed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,7 +23,6 @@ def tool(monkeypatch, capfd):
         forget_earlier_runs()
         with pytest.raises(SystemExit) as stop:
             runpy.run_path(argv[0], run_name="__main__")
-        out, err = capfd.readouterr()
-        return stop.value.code, out + err, [x for x in err.splitlines() if x.startswith("error: ")]
+        return stop.value.code, *printed(capfd)
 
     return run

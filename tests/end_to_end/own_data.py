@@ -1,4 +1,7 @@
-"""Small data in the folders of docs/your_data.md, drawn by the toy world."""
+"""Data in the folders of docs/your_data.md, for tests of the page's own configs and commands.
+
+The folders of examples/, with checkpoints of known weights, are those of ``own_project``.
+"""
 
 import json
 import shutil
@@ -8,9 +11,10 @@ import numpy as np
 from PIL import Image
 
 from bam_mm.data.indexed_png import write_indexed
-from bam_mm.data.toy.ade20k import encode_map, write_ade20k
+from bam_mm.data.toy.ade20k import write_ade20k
 from bam_mm.data.toy.coco import write_coco
 from bam_mm.data.toy.davis import clips
+from tests.end_to_end.toy_as_own import with_categories, write_maps
 
 CATEGORIES = {7: "pear", 21: "leaf", 40: "apple"}
 FRAMES = 4
@@ -48,13 +52,11 @@ def _orchard(root, toy):
     write_coco(toy, seed=0, scale=0.01, progress=lambda *_: None)
     (root / "labels").mkdir(parents=True)
     (root / "photos").mkdir()
-    ids = list(CATEGORIES)
+    pairs = list(CATEGORIES.items())
+    three = {number: pairs[number % 3] for number in range(1, 10)}
     for split, own in (("train", "spring"), ("val", "summer")):
         content = json.loads((toy / f"annotations/instances_{split}.json").read_text())
-        for annotation in content["annotations"]:
-            annotation["category_id"] = ids[annotation["category_id"] % 3]
-        content["categories"] = [dict(id=i, name=name) for i, name in CATEGORIES.items()]
-        (root / f"labels/{own}.json").write_text(json.dumps(content))
+        (root / f"labels/{own}.json").write_text(json.dumps(with_categories(content, three)))
         shutil.move(toy / split, root / "photos" / own)
 
 
@@ -62,14 +64,16 @@ def _maps(root, toy, kinds, splits, *, first):
     """Four classes that count from ``first``; if that is 1, a frame of 0 is unlabelled."""
     if not toy.is_dir():
         write_ade20k(toy, seed=0, scale=0.01, progress=lambda *_: None)
+
+    def relabel(toy_ids):
+        ids = toy_ids % 4 + first
+        ids[:2] = 0 if first else ids[:2]
+        ids[0, 8:16] = np.arange(8) % 4 + first
+        return ids
+
     for source, own in zip(("training", "validation"), splits, strict=True):
         shutil.copytree(toy / "images" / source, root / kinds[0] / own)
-        (root / kinds[1] / own).mkdir(parents=True)
-        for path in (toy / "annotations" / source).iterdir():
-            ids = np.array(Image.open(path)) % 4 + first
-            ids[:2] = 0 if first else ids[:2]
-            ids[0, 8:16] = np.arange(8) % 4 + first
-            (root / kinds[1] / own / path.name).write_bytes(encode_map(ids))
+        write_maps(toy / "annotations" / source, root / kinds[1] / own, relabel)
 
 
 def _videos(root):

@@ -1,16 +1,19 @@
-"""A user's folder for the files in ``examples/``: the toy world under the names of these files."""
+"""A user's folder for the files in ``examples/``, with the data and the checkpoints they name.
+
+The folders of docs/your_data.md, whose commands write their own checkpoints, are in ``own_data``.
+"""
 
 import json
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from mmengine.registry import init_default_scope
 
 from bam_mm.data.toy import CLASS_NAMES, make_world
 from bam_mm.registry import MODELS
+from tests.end_to_end.toy_as_own import with_categories, write_maps
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -118,9 +121,8 @@ def _parts(coco, out):
     (out / "photos").mkdir(parents=True)
     for split in ("train", "val"):
         found = json.loads((coco / f"annotations/instances_{split}.json").read_text())
-        numbers = {c["id"]: PARTS[c["name"]] for c in found["categories"] if c["name"] in PARTS}
-        found["categories"] = [dict(id=n, name=name) for n, name in numbers.items()]
-        found["annotations"] = [a for a in found["annotations"] if a["category_id"] in numbers]
+        toy = {c["id"]: c["name"] for c in found["categories"] if c["name"] in PARTS}
+        found = with_categories(found, {n: (n, PARTS[name]) for n, name in toy.items()})
         for image in found["images"]:
             name = f"{split}_{image['file_name']}"
             shutil.copy(coco / split / image["file_name"], out / "photos" / name)
@@ -131,8 +133,8 @@ def _parts(coco, out):
 def _aerial(ade20k, out):
     for split, theirs in (("train", "training"), ("val", "validation")):
         shutil.copytree(ade20k / "images" / theirs, out / split / "photos")
-        (out / split / "maps").mkdir()
-        for path in sorted((ade20k / "annotations" / theirs).glob("*.png")):
-            labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(int)
-            ours = np.where(labels == 0, 255, (labels - 1) % 4).astype(np.uint8)
-            cv2.imwrite(str(out / split / "maps" / path.name), ours)
+        write_maps(
+            ade20k / "annotations" / theirs,
+            out / split / "maps",
+            lambda ids: np.where(ids == 0, 255, (ids - 1) % 4),
+        )

@@ -22,15 +22,26 @@ def forget_earlier_runs():
         kind._instance_dict.clear()
 
 
-def command(*args):
-    """Run ``bam-mm ARGS`` in this process."""
+def exit_code(*args):
+    """Run ``bam-mm ARGS`` in this process and return its exit code."""
     forget_earlier_runs()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["bam-mm", *map(str, args)])
         patch.setattr(sys, "path", [*sys.path])
         with pytest.raises(SystemExit) as stop:
             main()
-    assert stop.value.code == 0
+    return stop.value.code
+
+
+def command(*args):
+    """Run ``bam-mm ARGS`` in this process and check that it ends well."""
+    assert exit_code(*args) == 0
+
+
+def printed(capfd):
+    """Return what a tool has printed since the last call, and its error lines."""
+    out, err = capfd.readouterr()
+    return out + err, [line for line in err.splitlines() if line.startswith("error: ")]
 
 
 def one_message(result, *words):

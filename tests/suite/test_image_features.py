@@ -76,13 +76,16 @@ def test_branch_and_feature_are_chosen(world):
 def test_the_file_holds_names_and_features(world, tmp_path):
     images = sorted((world / "toy/images/val").rglob("*.jpg"))[:3]
     found = image_features(images, f"bam:{world}/bam.pth")
-    write_features(tmp_path / "new/f.npz", found)
+    assert write_features(tmp_path / "new/f", found) == tmp_path / "new/f.npz"
     with np.load(tmp_path / "new/f.npz") as file:
         assert file["names"].tolist() == found.names
         assert np.array_equal(file["features"], found.features)
         assert file["features"].dtype == np.float32 and "centre crop 48 px" in str(
             file["preprocessing"]
         )
+    with pytest.raises(InputError, match=r"f\.npy: .*not \.npy; write .*/f\.npz and read"):
+        write_features(tmp_path / "f.npy", found)
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
 def test_wrong_arguments_are_named(world, tmp_path):

@@ -140,9 +140,9 @@ def _check_loaded(labels: np.ndarray, info: dict, loader: Any) -> None:
         fault = f"fails ({error})"
     if fault:
         raise InputError(
-            f"{type(loader).__name__} {fault} from {info['seg_map_path']}: put dict("
-            "type='bam_mm.LoadSemanticMap', num_classes=N) in its place in the pipelines, or save "
-            "maps with one channel of 8 bits"
+            f"{type(loader).__name__} {fault} from {info['seg_map_path']}: put "
+            "dict(type='bam_mm.LoadSemanticMap') in its place in the pipelines, or save maps with "
+            "one channel of 8 bits"
         )
 
 

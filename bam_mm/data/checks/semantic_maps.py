@@ -46,7 +46,7 @@ class CheckSemanticMap(BaseTransform):
         if labels.ndim != 2:
             raise InputError(
                 f"{path} has {labels.shape[-1]} channels: save maps as PNG with one channel, or "
-                "put dict(type='bam_mm.LoadSemanticMap', num_classes=N) in place of LoadAnnotations"
+                "put dict(type='bam_mm.LoadSemanticMap') in place of LoadAnnotations"
             )
         check_map(labels, self.num_classes, path, reduced=reduced)
         sizes = [tuple(results[key]) for key in ("ori_shape", "img_shape") if key in results]
