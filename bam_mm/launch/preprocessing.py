@@ -44,7 +44,14 @@ from bam_mm.launch.stated_preprocessing import (
     write_normalisation,
 )
 from bam_mm.registry import MODELS
-from bam_mm.variables.entries import RUNNER_KEYS, kind_of, loading_hooks, look_up, plain
+from bam_mm.variables.entries import (
+    RUNNER_KEYS,
+    initialising_checkpoint,
+    kind_of,
+    loading_hooks,
+    look_up,
+    plain,
+)
 from bam_mm.variables.uses import config_files, parsed, uses_of
 
 TIMM_SOURCE = "timm"
@@ -140,7 +147,7 @@ def preprocess_for_training(
     if config.get("resume") and config.get("load_from"):
         resumed = checkpoint_preprocessing(config.load_from, trust=trust, geometry=True)
     own = next((hook.checkpoint for hook in hooks if hook.get("checkpoint")), None)
-    file = own or config.get("checkpoint")
+    file = own or config.get("checkpoint") or initialising_checkpoint(config)
     file = None if file == RANDOM else file
     if resumed is not None:
         return settle(config, resumed, options=options, trained=True)

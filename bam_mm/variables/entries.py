@@ -96,6 +96,17 @@ def name_of(config: Any) -> str:
     return getattr(config, "filename", None) or "the config"
 
 
+def initialising_checkpoint(config: Mapping[str, Any]) -> str | None:
+    """Return the checkpoint of a ``PretrainedBackbone`` in the model or its backbone, or None."""
+    model = config.get("model") or {}
+    for part in (model.get("backbone") or {}, model):
+        given = part.get("init_cfg")
+        for entry in given if isinstance(given, (list, tuple)) else [given]:
+            if kind_of(entry) == "PretrainedBackbone":
+                return entry.get("checkpoint")
+    return None
+
+
 def loading_hooks(config: Mapping[str, Any]) -> list[Any]:
     """Return the entries of ``default_hooks`` and ``custom_hooks`` that load a backbone."""
     hooks = [*(config.get("default_hooks") or {}).values(), *(config.get("custom_hooks") or ())]

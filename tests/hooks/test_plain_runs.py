@@ -21,6 +21,7 @@ STOP = {
     "OnlineKNNHook": (dict(bank={}, queries={}), "TwoNumbers has no backbone to score"),
     "LoadBackboneHook": (dict(checkpoint="x.pth"), "TwoNumbers has no backbone"),
     "FrozenBackboneHook": ({}, "TwoNumbers has no backbone"),
+    "CheckDenseDataHook": ({}, "4 of 4 images of the images in FewNumbers are missing"),
     "ShowAttentionHook": ({}, "/data/one/class/0.jpg cannot be read"),
 }
 WORK = [name for name in dir(bam_mm) if name.endswith("Hook") and name not in STOP]

@@ -219,6 +219,21 @@ def test_training_starts_and_resumes_with_the_preprocessing_of_the_backbone(tmp_
     assert preprocess_for_training(pretraining) is None
 
 
+def test_a_checkpoint_of_init_cfg_decides_as_that_of_the_hook(tmp_path):
+    name = "cls/vit-base-p16_8xb128-linear-coslr-100e_in1k"
+    norm = dict(mean=list(HALF), std=list(HALF), to_rgb=True)
+    model = dict(type="bam_mm.BAM", backbone=dict(type="MoCoV3ViT"), data_preprocessor=norm)
+    path = tmp_path / "bam.pth"
+    torch.save({"state_dict": {}, "meta": {"cfg": f"model = {model!r}\n"}}, path)
+    initialiser = dict(type="bam_mm.PretrainedBackbone", checkpoint=str(path))
+    for place in ("backbone", "model"):
+        config = fresh(name)
+        part = config.model.backbone if place == "backbone" else config.model
+        part.init_cfg = [initialiser] if place == "model" else initialiser
+        preprocess_for_training(config)
+        assert normalisation_of(config) == (HALF, HALF)
+
+
 def test_what_a_suite_hands_on_is_kept_by_the_run():
     config = fresh("cls/vit-base-p16_knn_in1k")
     decision = settle(config, LARGE)

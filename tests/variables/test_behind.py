@@ -1,5 +1,7 @@
 """A variable and the entries that use it have one value, or they are found."""
 
+import re
+
 import pytest
 from mmengine.config import Config
 
