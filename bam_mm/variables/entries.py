@@ -102,7 +102,7 @@ def initialising_checkpoint(config: Mapping[str, Any]) -> str | None:
     for part in (model.get("backbone") or {}, model):
         given = part.get("init_cfg")
         for entry in given if isinstance(given, (list, tuple)) else [given]:
-            if kind_of(entry) == "PretrainedBackbone":
+            if isinstance(entry, Mapping) and kind_of(entry) == "PretrainedBackbone":
                 return entry.get("checkpoint")
     return None
 
