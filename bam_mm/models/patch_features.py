@@ -38,7 +38,9 @@ def build_map_backbone(config: Mapping, stage: int | None = None) -> nn.Module:
     return backbone
 
 
-def feature_map(backbone: nn.Module, images: Tensor, stage: int | None = None) -> Tensor:
+def feature_map(
+    backbone: nn.Module, images: Tensor, stage: int | None = None, *, norm: str = "last"
+) -> Tensor:
     """Compute the map of one stage of a backbone.
 
     Args:
@@ -47,8 +49,9 @@ def feature_map(backbone: nn.Module, images: Tensor, stage: int | None = None) -
         stage: Index of the stage, counted from 0 in the same way for every library: the block of a
             transformer, or the stage of a pyramid, where 0 has stride 4, see
             :attr:`~bam_mm.models.adapters.contract.BackboneAdapter.stages`. None takes the one that
-            the backbone was built to output, usually the last. A transformer's last map is taken
-            after the final norm, and every map without the prefix tokens.
+            the backbone was built to output, usually the last. Every map is taken without the
+            prefix tokens.
+        norm: ``last`` for the last map after the final norm, ``none`` for all maps without it.
 
     Returns:
         (N, D, h, w) map.
@@ -66,7 +69,8 @@ def feature_map(backbone: nn.Module, images: Tensor, stage: int | None = None) -
         return x
     if stage is not None:
         adapter.announce_stage(stage)
-    return adapter.maps(images, [adapter.default_stage() if stage is None else stage])[0]
+    chosen = adapter.default_stage() if stage is None else stage
+    return adapter.maps(images, [chosen], norm=norm)[0]
 
 
 def pixels_per_patch(inputs: tuple[int, int], grid: tuple[int, int], backbone: nn.Module) -> int:

@@ -182,7 +182,8 @@ def world(tmp_path_factory):
 
 def test_all_hooks_and_loops_of_the_configs(world, tmp_path):
     mp.start_processes(work, args=(free_port(), world, tmp_path), nprocs=2, start_method="fork")
-    expected = named_in(ALL)
+    # It acts when the checkpoint of a test is loaded, and these runs load none.
+    expected = named_in(ALL) - {"CheckPreprocessingHook"}
     assert len(ALL) >= 56 and {"OnlineKNNHook", "IterBasedTrainLoop"} < expected
     for rank in range(2):
         result = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
