@@ -16,6 +16,8 @@ from modelindex.load_model_index import load
 
 from bam_mm.registry import MODELS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("pretrain", "cls", "det", "seg", "vos", "suites")
 LISTED = FOLDERS[:-1]

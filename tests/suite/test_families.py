@@ -19,6 +19,8 @@ from bam_mm.suite.models import Model
 from tests.models.davis_stubs import write_videos
 from tests.models.families import FAMILIES, build
 
+pytestmark = pytest.mark.slow
+
 KNN = find_config("cls/vit-toy-p8_knn_toy")
 LINEAR = find_config("cls/vit-toy-p8_1xb64-linear-coslr-10e_toy")
 FINETUNE = find_config("cls/vit-toy-p8_1xb64-coslr-4e_toy")
