@@ -1,14 +1,10 @@
 """Boxes on two gloo processes equal those on one, for an odd number of images."""
 
-import os
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from bam_mm.data.toy import make_world
-from tests.distributed.test_loss_over_processes import free_port
+from tests.distributed.processes import run_processes
 from tests.hooks.test_box_update import COUNT, runner_of
 
 
@@ -24,15 +20,9 @@ def boxes_of(images, weights, work_dir, **options):
     return hook.store.boxes.clone(), len(hook.images.sampler)
 
 
-def work(rank, world, port, images, weights, out):
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank)
-    )
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+def work(rank, world, images, weights, out):
     boxes, share = boxes_of(images, weights, out / "two", launcher="pytorch")
     torch.save(dict(boxes=boxes, share=share), out / f"{rank}.pt")
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +43,7 @@ def test_one_process_equals_two(images, tmp_path):
     torch.save({"state_dict": state}, tmp_path / "w.pth")
     whole, share = boxes_of(images, tmp_path / "w.pth", tmp_path / "one")
     assert share == COUNT == 9 and len({tuple(box) for box in whole.tolist()}) > 3
-    mp.spawn(work, args=(2, free_port(), images, tmp_path / "w.pth", tmp_path), nprocs=2)
+    run_processes(work, 2, images, tmp_path / "w.pth", tmp_path)
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     assert sorted(part["share"] for part in parts) == [4, 5]
     for part in parts:

@@ -1,18 +1,15 @@
 """DAVIS on two gloo processes equals DAVIS on one: tables and masks are equal byte for byte."""
 
-import os
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from bam_mm.launch.config import load_config
 from bam_mm.launch.testing import test as run_test
 from bam_mm.registry import MODELS
-from tests.distributed.test_loss_over_processes import free_port
+from tests.distributed.processes import run_processes
 from tests.models.davis_stubs import write_videos
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,15 +27,8 @@ def evaluate(videos, checkpoint, out, launcher="none"):
     return run_test(config, args)
 
 
-def work(rank, world, port, videos, checkpoint, out):
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank)
-    )
-    torch.set_num_threads(1)
-    # mmengine's launcher uses an existing group; it would need a GPU to create one.
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+def work(rank, world, videos, checkpoint, out):
     evaluate(videos, checkpoint, out, launcher="pytorch")
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +50,7 @@ def contents(folder):
 def test_one_process_equals_two(runs):
     root, videos = runs
     one = evaluate(videos, root / "c.pth", root / "one")
-    mp.spawn(work, args=(2, free_port(), videos, root / "c.pth", root / "two"), nprocs=2)
+    run_processes(work, 2, videos, root / "c.pth", root / "two")
     assert one["davis/videos"] == 3 and one["davis/left_out"] == 0
     first, second = contents(root / "one/davis"), contents(root / "two/davis")
     assert first.keys() == second.keys() and len(first) == 3 + 2 * 3 * 5 + 2 * 2

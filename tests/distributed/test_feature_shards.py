@@ -1,13 +1,11 @@
 """Tables, cache files and kNN over shards on one, two and three gloo processes."""
 
-import os
+import ctypes
 from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
 from bam_mm import InputError
@@ -18,12 +16,13 @@ from bam_mm.launch.run_facts import peak_mb
 from bam_mm.models.feature_extraction import extract_shards
 from bam_mm.protocols import feature_files
 from bam_mm.protocols.feature_cache import cached_shard, read_features
-from tests.distributed.test_loss_over_processes import free_port
+from tests.distributed.processes import run_processes
 from tests.models.fake_features import TABLE_MB, Loader, Wide, resident_mb, unchanged
 from tests.models.test_bam import build
 
 WORLDS = (1, 2, 3)
 WIDTH = 5
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # From glibc's malloc.h.
 
 
 def extract(loader, whole, width=WIDTH, **options):
@@ -163,8 +162,15 @@ def check_online_knn():
         assert 0 < right < 1 and scores[f"knn/{branch}_top1"] == pytest.approx(100 * right)
 
 
+def return_freed_memory():
+    """Let the C library return every freed buffer, so that the peak is what is in use."""
+    for setting in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+        assert ctypes.CDLL(None).mallopt(setting, 65536) == 1
+
+
 def check_memory(folder):
     """A shard takes its share of the table; a whole table is there once, read or computed."""
+    return_freed_memory()
     model, alone = Wide(), world_size() == 1
     options = dict(description="wide")
     extract_shards({"": model}, unchanged, Loader(64), whole=True, **options)
@@ -186,27 +192,17 @@ def check_memory(folder):
                 assert share - 0.1 < growth < share + 0.3, (whole, cached, growth)
 
 
-def work(number, ports, folder):
-    torch.set_num_threads(1)
-    os.environ["MASTER_ADDR"] = "127.0.0.1"
-    for world, port in zip(WORLDS, ports, strict=True):
-        if number >= world:
-            continue
-        os.environ["MASTER_PORT"] = str(port)
-        dist.init_process_group("gloo", rank=number, world_size=world)
-        if world < 3 and peak_mb() is not None:
-            check_memory(folder / "large")
-        check_tables()
-        check_wrong_samplers()
-        check_neighbours()
-        check_online_knn()
-        with patch.object(feature_files, "PIECE_BYTES", 4 * 3 * WIDTH):  # Three rows in a piece.
-            check_cache(folder / str(world))
-        dist.destroy_process_group()
+def work(number, world, folder):
+    if world < 3 and peak_mb() is not None:
+        check_memory(folder / "large")
+    check_tables()
+    check_wrong_samplers()
+    check_neighbours()
+    check_online_knn()
+    with patch.object(feature_files, "PIECE_BYTES", 4 * 3 * WIDTH):  # Three rows in a piece.
+        check_cache(folder / str(world))
 
 
-def test_one_two_and_three_processes(tmp_path, monkeypatch):
-    # The C library returns every freed buffer to the system, so that the peak is what is in use.
-    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
-    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
-    mp.spawn(work, args=([free_port() for _ in WORLDS], tmp_path), nprocs=max(WORLDS))
+def test_one_two_and_three_processes(tmp_path):
+    for world in WORLDS:
+        run_processes(work, world, tmp_path)

@@ -5,29 +5,20 @@ import re
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
 from bam_mm import InputError
 from bam_mm.data.toy import make_world
-from tests.distributed.test_loss_over_processes import free_port
+from tests.distributed.processes import run_processes
 from tests.protocols.feature_runs import evaluate
 from tests.protocols.test_feature_cache import Bench
 
 PROTOCOLS = ("knn", "logreg", "cluster")
 
 
-def work(rank, world, port, images, out):
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank)
-    )
-    torch.set_num_threads(1)
-    # mmengine's launcher uses an existing group; it would need a GPU to create one.
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+def work(rank, world, images, out):
     for protocol in PROTOCOLS:
         evaluate(protocol, images, out, launcher="pytorch")
-    dist.destroy_process_group()
 
 
 def contents(folder):
@@ -52,7 +43,7 @@ def test_one_process_equals_two(images, tmp_path):
     torch.set_num_threads(1)
     for protocol in PROTOCOLS:
         evaluate(protocol, images, tmp_path / "one")
-    mp.spawn(work, args=(2, free_port(), images, tmp_path / "two"), nprocs=2)
+    run_processes(work, 2, images, tmp_path / "two")
     caches = [
         {p.name: load_file(p) for p in (tmp_path / n / "cache").glob("*.safetensors")}
         for n in ("one", "two")
@@ -70,13 +61,8 @@ def test_one_process_equals_two(images, tmp_path):
         assert one[name] == two[name], name
 
 
-def look_at_files(rank, world, port, images, out):
+def look_at_files(rank, world, images, out):
     """Save how often this process looks at an image or its folder when the features are cached."""
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank)
-    )
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=world)
     bench = Bench(images, out / "cache")
     features = bench.run()[0]
     loader, stat, seen = bench.loader(), os.stat, []
@@ -99,11 +85,10 @@ def look_at_files(rank, world, port, images, out):
             bench.run()
         faults.append(str(error.value))
     torch.save(dict(seen=seen, faults=faults), out / f"{rank}.pt")
-    dist.destroy_process_group()
 
 
 def test_one_process_looks_at_the_files_and_different_weights_are_reported(images, tmp_path):
-    mp.spawn(look_at_files, args=(2, free_port(), images, tmp_path), nprocs=2)
+    run_processes(look_at_files, 2, images, tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     files = [str(path) for path in (images / "train").rglob("*.jpg")]
     folders = [str(path) for path in (images / "train").iterdir()]

@@ -1,15 +1,14 @@
 """Two or three gloo processes with equal shares of a batch equal one process with all of it."""
 
-import os
 import socket
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from bam_mm.losses import IMPLEMENTATIONS, LossSettings, bam_loss
 from bam_mm.losses.chunked import arrangement as rows
+from tests.distributed.processes import run_processes
 from tests.losses.test_bam_loss import inputs
 
 CASES = [
@@ -65,9 +64,7 @@ def rows_of_rank(x, views, rank, world):
     return per_view[:, rank * share : (rank + 1) * share].reshape(views * share, -1)
 
 
-def work(rank, world, port, out):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+def work(rank, world, out):
     # Several chunks of the images here, but a single chunk in the reference process.
     rows.BUDGETS["cpu"] = rows.Budget(chunk=6000, kept=6000)
     results = []
@@ -94,7 +91,6 @@ def work(rank, world, port, out):
             )
         )
     torch.save(results, f"{out}/{rank}.pt")
-    dist.destroy_process_group()
 
 
 def free_port():
@@ -104,7 +100,7 @@ def free_port():
 
 
 def results_of(world, folder):
-    mp.spawn(work, args=(world, free_port(), str(folder)), nprocs=world)
+    run_processes(work, world, str(folder))
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(world)]
 
 

@@ -1,10 +1,6 @@
 """kNN features, predictions and monitored values on two gloo processes equal those on one."""
 
-import os
-
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.dataset import default_collate
 from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
@@ -16,7 +12,7 @@ from bam_mm.launch.config import load_config
 from bam_mm.losses import match_attention
 from bam_mm.models.feature_extraction import extract_features
 from bam_mm.registry import DATASETS, MODELS
-from tests.distributed.test_loss_over_processes import free_port
+from tests.distributed.processes import run_processes
 from tests.end_to_end.test_exact_resume import CONFIG
 
 BATCH, DIM, VIEWS = 10, 24, 2
@@ -62,12 +58,8 @@ def values_of(images, rank=0, world=1):
     }
 
 
-def work(rank, world, port, images, out):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+def work(rank, world, images, out):
     torch.save(values_of(images, rank, world), f"{out}/{rank}.pth")
-    dist.destroy_process_group()
 
 
 def test_one_process_equals_two(tmp_path):
@@ -76,7 +68,7 @@ def test_one_process_equals_two(tmp_path):
     images = tmp_path / "world/images"
     one = values_of(images)
     assert len(one["bank x"]) % 2 == 1
-    mp.spawn(work, args=(2, free_port(), images, tmp_path), nprocs=2)
+    run_processes(work, 2, images, tmp_path)
     for rank in range(2):
         two = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
         assert two.keys() == one.keys()

@@ -1,12 +1,9 @@
 """The formulas of benchmarks/scale.py equal what real steps over 2 and 3 processes communicate."""
 
-import os
 from collections import Counter
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.model import MMDistributedDataParallel, convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 
@@ -23,8 +20,8 @@ from benchmarks.scale_formulas import (
     monitor_collectives,
     sync_bn_collectives,
 )
+from tests.distributed.processes import run_processes
 from tests.distributed.sync_bn_on_cpu import sync_bn_on_cpu
-from tests.distributed.test_loss_over_processes import free_port
 from tests.models.test_bam import build, views
 
 WIDTH, BATCH, BUCKET = 12, 5, 4096
@@ -98,21 +95,15 @@ def plain(x):
     return tuple(map(plain, x)) if isinstance(x, (list, tuple)) else x
 
 
-def work(rank, ports, out):
-    torch.set_num_threads(1)
-    # The third process takes no part in the second group. Starting processes is what takes time.
-    for world, port in ports.items():
-        if rank < world:
-            os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-            dist.init_process_group("gloo", rank=rank, world_size=world)
-            torch.save(plain(everything(rank, world)), f"{out}/{world}_{rank}.pt")
-            dist.destroy_process_group()
+def work(rank, world, out):
+    torch.save(plain(everything(rank, world)), f"{out}/{world}_{rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def all_counts(tmp_path_factory):
     out = tmp_path_factory.mktemp("ranks")
-    mp.spawn(work, args=({3: free_port(), 2: free_port()}, str(out)), nprocs=3)
+    for world in (2, 3):
+        run_processes(work, world, str(out))
     return {
         world: [torch.load(out / f"{world}_{r}.pt", weights_only=True) for r in range(world)]
         for world in (2, 3)

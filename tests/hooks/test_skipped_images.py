@@ -1,15 +1,13 @@
 """The number of skipped images, alone and over two processes whose backend refuses CPU tensors."""
 
-import os
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from bam_mm.hooks import SkippedImagesHook
-from tests.distributed.test_loss_over_processes import free_port
+from tests.distributed.processes import run_processes
 
 
 def warnings_for(*counts, scalars=None):
@@ -37,21 +35,17 @@ def test_nothing_skipped_is_not_logged():
     assert line.startswith("3 unreadable image(s) skipped so far")
 
 
-def work(rank, port, out):
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-
+def work(rank, world, out):
     def refuse(tensor, *args, **kwargs):
         raise RuntimeError("No backend type associated with device type cpu")  # NCCL's message
 
     dist.all_reduce = refuse
     torch.save(warnings_for(rank + 3), f"{out}/{rank}.pth")
-    dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_without_a_collective_of_cpu_tensors(tmp_path):
-    mp.spawn(work, args=(free_port(), str(tmp_path)), nprocs=2)
+    run_processes(work, 2, str(tmp_path))
     for rank in range(2):
         [line] = torch.load(tmp_path / f"{rank}.pth", weights_only=True)
         assert line.startswith("7 unreadable image(s)")
