@@ -1,9 +1,10 @@
-"""Time and memory of ``knn_predict`` at ImageNet's size, and compared with a dense implementation.
+"""Time and memory of ``knn_predict`` at ImageNet's size, and compared with other implementations.
 
     python benchmarks/knn.py
 
 The first bank has the size of ImageNet's training set, 1,281,167 x 768. The second is 100,000 x 768
-with 2,000 queries, for which the baseline's matrix of all similarities still fits into memory.
+with 2,000 queries, for which a matrix of all similarities, the baseline, still fits into memory. The
+second baseline is the flat index of faiss (``pip install faiss-cpu``).
 Times are medians of alternating runs. Extra memory is the growth of the peak resident size during
 one call, in a fresh process for each implementation.
 
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bam_mm.evaluation import knn_predict
 from bam_mm.evaluation.nearest_rows import BANK_ROWS_AT_ONCE
+from benchmarks.baselines.faiss_knn import faiss_knn
 from benchmarks.baselines.whole_matrix_knn import whole_matrix_knn
 from benchmarks.measuring import (
     add_json_option,
@@ -64,6 +66,14 @@ def dense(bank, labels, queries):
     return whole_matrix_knn(bank, labels, queries, CLASSES, K, TEMPERATURE)
 
 
+def by_faiss(bank, labels, queries):
+    """Run the baseline that searches with faiss."""
+    return faiss_knn(bank, labels, queries, CLASSES, K, TEMPERATURE)
+
+
+IMPLEMENTATIONS = {"ours": ours, "dense": dense, "faiss": by_faiss}
+
+
 def product_seconds(rows: int, queries: int, dim: int) -> dict[str, float]:
     """Return the processor time of the matrix product alone, extrapolated from one tile.
 
@@ -86,7 +96,7 @@ def product_seconds(rows: int, queries: int, dim: int) -> dict[str, float]:
 
 def measure_memory(which: str, rows: int, queries: int, dim: int) -> float:
     """Return the extra memory of one call in MiB, after a call on a small input."""
-    call = {"ours": ours, "dense": dense}[which]
+    call = IMPLEMENTATIONS[which]
     small = make_table(64, dim, torch.float32, 0)
     call(*small, small[0])
     table = make_table(rows, dim, torch.float32, 0)
@@ -95,32 +105,41 @@ def measure_memory(which: str, rows: int, queries: int, dim: int) -> float:
 
 
 def compare(args: argparse.Namespace) -> dict[str, float]:
-    """Compare with the baseline, print the results and return the ratios."""
+    """Compare with the baselines, print the results and return the ratios."""
     bank, labels = make_table(args.rows, args.dim, torch.float32, 0)
     queries, truth = make_table(args.queries, args.dim, torch.float32, 1)
-    scores, expected = ours(bank, labels, queries), dense(bank, labels, queries)
-    difference = ((scores - expected).abs().max() / expected.max()).item()
-    same = (scores.argmax(1) == expected.argmax(1)).double().mean().item()
+    scores = ours(bank, labels, queries)
     top1 = 100 * (scores.argmax(1) == truth).double().mean().item()
     print(f"bank {tuple(bank.shape)}, {len(queries)} queries, k {K}: top-1 {top1:.1f} %")
-    print(f"largest difference of a score: {difference:.0e} of the largest; same class: {same:.2%}")
-    fast, slow, time_ratio = alternate(
-        lambda: ours(bank, labels, queries), lambda: dense(bank, labels, queries), runs=args.runs
-    )
-    print(f"time: ours {fast:.2f} s, dense {slow:.2f} s, ratio {time_ratio:.2f}")
     processor_time = cpu_seconds(lambda: ours(bank, labels, queries))
     _print_bound(processor_time, args.rows, args.queries, args.dim)
     sizes = ["--rows", args.rows, "--queries", args.queries, "--dim", args.dim]
-    ours_mib, dense_mib = (
-        in_fresh_process(__file__, "--memory", which, *sizes, "--threads", args.threads)
-        for which in ("ours", "dense")
-    )
-    memory_ratio = dense_mib / ours_mib
-    print(
-        f"extra memory: ours {ours_mib:.0f} MiB, dense {dense_mib:.0f} MiB, "
-        f"ratio {memory_ratio:.1f}"
-    )
-    return {"time": time_ratio, "extra memory": memory_ratio}
+    memory = {
+        which: in_fresh_process(__file__, "--memory", which, *sizes, "--threads", args.threads)
+        for which in IMPLEMENTATIONS
+    }
+    ratios = {}
+    for name, prefix in (("dense", ""), ("faiss", "faiss: ")):
+        baseline = IMPLEMENTATIONS[name]
+        expected = baseline(bank, labels, queries)
+        difference = ((scores - expected).abs().max() / expected.max()).item()
+        same = (scores.argmax(1) == expected.argmax(1)).double().mean().item()
+        print(f"{name}: largest difference {difference:.0e} of the largest score; ", end="")
+        print(f"same class: {same:.2%}")
+        fast, slow, ratios[f"{prefix}time"] = alternate(
+            lambda: ours(bank, labels, queries),
+            lambda baseline=baseline: baseline(bank, labels, queries),
+            runs=args.runs,
+        )
+        print(f"  time: ours {fast:.2f} s, {name} {slow:.2f} s, ", end="")
+        print(f"ratio {ratios[f'{prefix}time']:.2f}")
+        ratios[f"{prefix}extra memory"] = memory[name] / memory["ours"]
+        print(
+            f"  extra memory: ours {memory['ours']:.0f} MiB, {name} {memory[name]:.0f} MiB, ",
+            end="",
+        )
+        print(f"ratio {ratios[f'{prefix}extra memory']:.1f}")
+    return ratios
 
 
 def imagenet(args: argparse.Namespace) -> dict[str, float]:
@@ -175,7 +194,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--memory", choices=("ours", "dense"), help="only print extra MiB")
+    parser.add_argument("--memory", choices=IMPLEMENTATIONS, help="only print extra MiB")
     add_json_option(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
