@@ -16,6 +16,7 @@ from bam_mm.models.dense_parts import ADDED, DenseMixin, pair
 from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm, normed
 from bam_mm.models.loading import RefusesPretraining
+from bam_mm.models.map_norm import over_channels
 from bam_mm.registry import MODELS
 
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
@@ -107,7 +108,7 @@ class _IntermediateMaps(DenseMixin, RefusesPretraining, TIMMBackbone):
         final = _final_norm(model) if self.ends else None
         if final is not None:
             for index in normed(self.norm, len(maps)):
-                maps[index] = _over_channels(final, maps[index])
+                maps[index] = over_channels(final, maps[index])
         return self.with_added_norms(maps)
 
 
@@ -183,10 +184,3 @@ def _final_norm(model: nn.Module) -> nn.Module | None:
         if norm is not None and not isinstance(norm, nn.Identity):
             return norm
     return None
-
-
-def _over_channels(norm: nn.Module, x: Tensor) -> Tensor:
-    # Norms of maps, such as timm's LayerNorm2d and GroupNormAct, take the channels first.
-    if isinstance(norm, nn.GroupNorm) or any("2d" in base.__name__ for base in type(norm).__mro__):
-        return norm(x)
-    return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
