@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bam_mm.errors import InputError
 from bam_mm.models.adapters import adapter_of
 from bam_mm.models.caformer import CAFormer
-from bam_mm.models.dense_inputs import check_fit, fit_images
+from bam_mm.models.dense_inputs import check_fit
 from bam_mm.models.dense_parts import ADDED, DenseMixin, pair
 from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm, normed
@@ -84,22 +84,11 @@ class _IntermediateMaps(DenseMixin, RefusesPretraining, TIMMBackbone):
                 "stage; choose 'none' or 'last'"
             )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the maps of the chosen stages, without the prefix tokens of a transformer.
-
-        Args:
-            x: (N, 3, H, W) normalised images.
-
-        Returns:
-            One map (N, D, h, w) per stage.
-
-        Raises:
-            InputError: If the network takes another size only.
-        """
-        self.check_size(x)
+    def maps_of(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps with timm's ``forward_intermediates``."""
         model = self.timm_model
         maps = model.forward_intermediates(
-            fit_images(x, self.patch_size, self.fit_input),
+            images,
             indices=self.stages,
             norm=False,
             output_fmt="NCHW",
@@ -109,7 +98,7 @@ class _IntermediateMaps(DenseMixin, RefusesPretraining, TIMMBackbone):
         if final is not None:
             for index in normed(self.norm, len(maps)):
                 maps[index] = over_channels(final, maps[index])
-        return self.with_added_norms(maps)
+        return maps
 
 
 @MODELS.register_module()
