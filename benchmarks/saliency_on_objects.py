@@ -76,7 +76,7 @@ def main():
         batch = batch.permute(2, 0, 1)[None].float()
         areas["as used"].append(area_under_curve(saliency(backbone, batch)[0], mask))
         if not is_transformer(backbone):
-            summed = feature_map(backbone, batch).sum(dim=1)[0]
+            summed = feature_map(backbone, batch, normalised=False).sum(dim=1)[0]
             areas["sum over channels"].append(area_under_curve(summed, mask))
     means = {name: np.mean(values) for name, values in areas.items() if values}
     print(f"{len(areas['as used'])} photographs with objects, of {len(coco.imgs)}")

@@ -21,6 +21,9 @@ from bam_mm.checkpoint.reading import file_digest, read_checkpoint
 from bam_mm.checkpoint.soundness import check_types, check_values, conversion
 from bam_mm.errors import listing
 
+RANDOM = "random"
+"""Word that replaces a checkpoint and stands for the random weights of an untrained network."""
+
 
 @dataclass(frozen=True)
 class LoadReport:

@@ -16,6 +16,7 @@ from bam_mm.checkpoint.file_preprocessing import model_preprocessing
 from bam_mm.checkpoint.mmpretrain_index import index_backbone
 from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.checkpoint.recorded_config import recorded_backbone
+from bam_mm.checkpoint.torchvision_preprocessing import published_weights
 from bam_mm.errors import InputError
 from bam_mm.registry import FORMS, MODELS
 
@@ -183,14 +184,9 @@ def _torchvision(name: str, spec: str) -> dict[str, Any]:
 
 def _published_size(name: str, path: str) -> dict[str, Any]:
     """Return the size for which torchvision builds a ViT of published weights, by their file."""
-    from torchvision import models
-
-    try:
-        published: Any = models.get_model_weights(name)
-    except ValueError:  # A model that you have registered yourself.
-        return {}
     file = f"/{Path(path).name}"
-    sizes = [w.meta.get("min_size") for w in published if w.url.endswith(file)]
+    weights = [w for w in published_weights(name) or () if w.url.endswith(file)]
+    sizes = [w.meta.get("min_size") for w in weights]
     # The others take images of any size, with the same weights.
     positions = name.startswith("vit_") and sizes and sizes[0] not in (None, (224, 224))
     return dict(image_size=sizes[0][0]) if positions else {}

@@ -1,4 +1,4 @@
-"""The preprocessing that torchvision publishes with the weights of its models."""
+"""The weights that torchvision publishes for its models, and their preprocessing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ from typing import Any
 from bam_mm.checkpoint.geometry import Geometry
 from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.variables.entries import kind_of
+
+
+def published_weights(model_name: str) -> Any | None:
+    """Return torchvision's enum of the published weights of a model.
+
+    Args:
+        model_name: Name of the model, such as ``resnet50``.
+
+    Returns:
+        The enum, such as ``ResNet50_Weights``; None for a model that you have registered yourself.
+    """
+    from torchvision import models  # Slow to import and rarely needed.
+
+    try:
+        return models.get_model_weights(model_name)
+    except ValueError:
+        return None
 
 
 def torchvision_preprocessing(
@@ -28,11 +45,8 @@ def torchvision_preprocessing(
     """
     if kind_of(backbone) != "TorchvisionBackbone":
         return None
-    from torchvision import models  # Slow to import and rarely needed.
-
-    try:
-        published: Any = models.get_model_weights(str(backbone.get("model_name", "")))
-    except ValueError:  # A model that you have registered yourself.
+    published = published_weights(str(backbone.get("model_name", "")))
+    if published is None:
         return None
     name = Path(checkpoint).name if checkpoint else ""
     weights = next((w for w in published if w.url.endswith(f"/{name}")), published.DEFAULT)

@@ -6,18 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from bam_mm.registry import FORMS
+from bam_mm.launch.arguments import add_model_argument
 
 
 def main() -> None:
     """Draw a PNG for each image."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("images", nargs="+", help="image files or folders of images")
-    parser.add_argument(
-        "--model",
-        required=True,
-        help=f"backbone: {FORMS}",
-    )
+    add_model_argument(parser)
     parser.add_argument("--out", type=Path, default=Path("attention"), help="output folder")
     parser.add_argument(
         "--size", type=int, default=224, help="short side of the resized images in pixels"
@@ -29,7 +25,6 @@ def main() -> None:
         default="model",
         help="mean and standard deviation of the pixels: the model's own, or ImageNet's",
     )
-    parser.add_argument("--trust-checkpoint", action="store_true", help="same as in bam-mm test")
     args = parser.parse_args()
     from mmengine.logging import MMLogger
 

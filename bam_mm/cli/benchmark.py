@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bam_mm.launch.arguments import add_vis_argument
+from bam_mm.launch.arguments import add_trust_argument, add_vis_argument
 from bam_mm.registry import FORMS
 
 SUITE_HELP = "name of a suite in configs/suites/, or path to your own suite file (.py)"
@@ -60,9 +60,7 @@ def parse_args() -> argparse.Namespace:
             metavar="[TASK:]KEY=VALUE",
             help="override config settings of one task, as in knn:test_cfg.k=[20], or of all tasks",
         )
-        command.add_argument(
-            "--trust-checkpoint", action="store_true", help="same as in bam-mm test"
-        )
+        add_trust_argument(command, like="test")
     running = commands.choices["run"]
     running.add_argument(
         "--jobs",

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmengine.config import DictAction
+from bam_mm.launch.arguments import add_options_argument
 
 
 def main() -> None:
@@ -18,9 +18,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random weights")
     parser.add_argument("--out", help="JSON file for the scores")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="same as in bam-mm test"
-    )
+    add_options_argument(parser, like="test")
     args = parser.parse_args()
     from bam_mm.launch.config import load_config
     from bam_mm.launch.work_folder import check_output

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bam_mm.registry import FORMS
+from bam_mm.launch.arguments import add_model_argument
 
 
 def main() -> None:
@@ -18,11 +18,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("images", nargs="+", help="image files, or folders with images below them")
-    parser.add_argument(
-        "--model",
-        required=True,
-        help=f"backbone: {FORMS}",
-    )
+    add_model_argument(parser)
     parser.add_argument(
         "--out",
         default="features.npz",
@@ -42,7 +38,6 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that read images (0)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (a GPU if there is one)")
     parser.add_argument("--seed", type=int, default=0, help="seed of random weights")
-    parser.add_argument("--trust-checkpoint", action="store_true", help="same as in bam-mm test")
     args = parser.parse_args()
     from mmengine.logging import MMLogger
 

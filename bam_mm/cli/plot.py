@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
+from bam_mm.launch.arguments import add_options_argument
 
 
 def main() -> None:
@@ -41,9 +41,7 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="random seed of images, views and random weights"
     )
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="same as in bam-mm train"
-    )
+    add_options_argument(parser, like="train")
     args = parser.parse_args()
     if bool(args.work_dirs) == bool(args.similarities):
         parser.error("pass either work folders or --similarities CONFIG CHECKPOINT")

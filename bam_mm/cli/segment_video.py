@@ -6,9 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
-from bam_mm.registry import FORMS
+from bam_mm.launch.arguments import add_model_argument, add_options_argument
 
 
 def main() -> None:
@@ -18,11 +16,7 @@ def main() -> None:
     parser.add_argument(
         "mask", help="image of the objects in one frame: one id a pixel, 0 for the background"
     )
-    parser.add_argument(
-        "--model",
-        required=True,
-        help=f"backbone: {FORMS}",
-    )
+    add_model_argument(parser)
     parser.add_argument("--out", type=Path, default=Path("video_masks"), help="output folder")
     parser.add_argument(
         "--frame",
@@ -34,10 +28,7 @@ def main() -> None:
         "--config", help="config in configs/vos (default: DINO's protocol for the kind of backbone)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of random weights")
-    parser.add_argument("--trust-checkpoint", action="store_true", help="same as in bam-mm test")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="same as in bam-mm test"
-    )
+    add_options_argument(parser, like="test")
     args = parser.parse_args()
     from bam_mm.suite.segment_video import segment_video
 

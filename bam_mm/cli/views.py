@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bam_mm.launch.option_text import OptionsAction
+from bam_mm.launch.arguments import add_options_argument
 
 
 def main() -> None:
@@ -22,9 +22,7 @@ def main() -> None:
     parser.add_argument(
         "--boxes", metavar="CHECKPOINT", help="use the ContrastiveCrop boxes of this checkpoint"
     )
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=OptionsAction, help="same as in bam-mm train"
-    )
+    add_options_argument(parser, like="train")
     args = parser.parse_args()
     from bam_mm.figures.views import TrainingViews, plot_views
     from bam_mm.launch.config import load_config

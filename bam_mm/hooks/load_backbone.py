@@ -10,14 +10,12 @@ from mmengine.dist import is_main_process
 from torch import nn
 
 from bam_mm.checkpoint import load_backbone, write_proof
+from bam_mm.checkpoint.backbone import RANDOM
 from bam_mm.errors import InputError
 from bam_mm.hooks.model_hook import ModelHook, backbone_of
 from bam_mm.models.pretrained_backbone import loaded_by_initialiser, pretrained_by
 from bam_mm.registry import HOOKS
 from bam_mm.variables.entries import name_of
-
-RANDOM = "random"
-"""Word that replaces a checkpoint and stands for a baseline with random weights."""
 
 
 @HOOKS.register_module()

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
+from bam_mm.checkpoint.backbone import RANDOM
 from bam_mm.checkpoint.file_preprocessing import (
     checkpoint_preprocessing,
     library_of_unknown,
@@ -56,9 +57,6 @@ from bam_mm.variables.uses import config_files, parsed, uses_of
 
 TIMM_SOURCE = "timm"
 """Beginning of the sources that are timm's."""
-
-RANDOM = "random"
-"""Word that replaces a checkpoint and stands for random weights."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +107,10 @@ def preprocess_for_test(
     """
     _check_uses_size(config)
     import_custom_modules(config)
-    file = None if str(checkpoint) == RANDOM else checkpoint
-    whole = file is not None and not hasattr(_model_class(config), "load_pretrained")
-    if whole:
+    if str(checkpoint) != RANDOM and not hasattr(_model_class(config), "load_pretrained"):
         found = checkpoint_preprocessing(checkpoint, trust=trust, geometry=True)
         return settle(config, found, options=options, trained=True)
-    return _settle_backbone(config, file, options, trust)
+    return _settle_backbone(config, checkpoint, options, trust)
 
 
 def preprocess_for_training(
@@ -143,14 +139,12 @@ def preprocess_for_training(
     _check_uses_size(config)
     import_custom_modules(config)
     trust = hooks[0].get("trust", False)
-    resumed = None
     if config.get("resume") and config.get("load_from"):
         resumed = checkpoint_preprocessing(config.load_from, trust=trust, geometry=True)
+        if resumed is not None:
+            return settle(config, resumed, options=options, trained=True)
     own = next((hook.checkpoint for hook in hooks if hook.get("checkpoint")), None)
     file = own or config.get("checkpoint") or initialising_checkpoint(config)
-    file = None if file == RANDOM else file
-    if resumed is not None:
-        return settle(config, resumed, options=options, trained=True)
     return _settle_backbone(config, file, options, trust)
 
 
@@ -217,6 +211,7 @@ def explicit(used: Preprocessing) -> dict[str, Any]:
 
 
 def _settle_backbone(config: Config, file: Any, options: Iterable[str], trust: bool) -> Decision:
+    file = None if str(file) == RANDOM else file
     backbone = (config.get("model") or {}).get("backbone") or {}
     found = model_preprocessing(backbone, file, trust=trust)
     decision = settle(config, found, options=options, backbone=None if file is None else backbone)

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from bam_mm.errors import InputError
-from bam_mm.optim.blocks import residual_blocks
+from bam_mm.optim.blocks import known_blocks
 
 
 def checkpoint_blocks(backbone: nn.Module) -> int:
@@ -33,13 +32,7 @@ def checkpoint_blocks(backbone: nn.Module) -> int:
     Raises:
         InputError: If the blocks of the backbone are unknown.
     """
-    blocks = list(residual_blocks(backbone))
-    if not blocks:
-        raise InputError(
-            f"model.activation_checkpointing=True: the blocks of {type(backbone).__name__} are not "
-            "known; set it to False, or use a VisionTransformer, a ResNet or a timm backbone with "
-            "blocks"
-        )
+    blocks = known_blocks(backbone, "model.activation_checkpointing=True")
     for block in blocks:
         block.forward = _Recomputed(block)
     return len(blocks)

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bam_mm.errors import InputError
-from bam_mm.optim.blocks import residual_blocks
+from bam_mm.optim.blocks import known_blocks
 
 
 def compile_blocks(backbone: nn.Module, options: Mapping[str, Any] | None = None) -> int:
@@ -35,12 +34,7 @@ def compile_blocks(backbone: nn.Module, options: Mapping[str, Any] | None = None
     Raises:
         InputError: If the blocks of the backbone are unknown.
     """
-    blocks = list(residual_blocks(backbone))
-    if not blocks:
-        raise InputError(
-            f"model.compile_blocks: the blocks of {type(backbone).__name__} are not known; set it "
-            "to False, or use a VisionTransformer, a ResNet or a timm backbone with blocks"
-        )
+    blocks = known_blocks(backbone, "model.compile_blocks")
     # Every kind of block and resolution is compiled with and without gradients. Beyond its limit,
     # which guards against accidental recompilation, torch silently stops compiling.
     config = torch._dynamo.config

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bam_mm.errors import InputError
 from bam_mm.models.adapters import adapter_of
 from bam_mm.models.adapters.torchvision_models import TorchvisionAdapter
-from bam_mm.models.dense_inputs import check_fit, fit_images
+from bam_mm.models.dense_inputs import check_fit
 from bam_mm.models.dense_parts import ADDED, DenseMixin, pair
 from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm
@@ -102,22 +102,10 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
                 "set it to None"
             )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the maps of the chosen stages, without the prefix tokens of a transformer.
-
-        Args:
-            x: (N, 3, H, W) normalised images.
-
-        Returns:
-            One map (N, D, h, w) per stage.
-
-        Raises:
-            InputError: If the network takes another size only.
-        """
-        self.check_size(x)
-        images = fit_images(x, self.patch_size, self.fit_input)
+    def maps_of(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps with the adapter of the network."""
         norm = "last" if self.norm == ADDED else self.norm
-        return self.with_added_norms(adapter_of(self.network).maps(images, self.stages, norm=norm))
+        return adapter_of(self.network).maps(images, self.stages, norm=norm)
 
 
 def _for_small_maps(network: Mapping[str, Any]) -> dict[str, Any]:

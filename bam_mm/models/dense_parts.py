@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bam_mm.errors import InputError
 from bam_mm.models.activation_checkpointing import checkpoint_blocks
+from bam_mm.models.dense_inputs import fit_images
 
 SMALL = 64
 """Side of the image that traces the maps, in pixels."""
@@ -25,12 +26,14 @@ FAILURES = (InputError, AssertionError, IndexError, RuntimeError, TypeError, Val
 
 
 class DenseMixin(nn.Module):
-    """Settings of a backbone for detection and segmentation that do not depend on its library.
+    """What the backbones for detection and segmentation do in the same way for every library.
 
     Attributes:
         name: Name of the network.
         stages: Stages of the maps, as the network counts.
+        norm: Maps that pass a norm.
         patch_size: Side of a patch in pixels, which the sides of images must be multiples of.
+        fit_input: Way to make them multiples, see :func:`~bam_mm.models.dense_inputs.fit_images`.
         strides: Pixels of the input per cell of each map.
         widths: Number of channels of each map.
         only_size: Height and width of the only images that the network takes, None for any.
@@ -41,13 +44,42 @@ class DenseMixin(nn.Module):
 
     name: str
     stages: list[int]
+    norm: str
     patch_size: int
+    fit_input: str
     strides: list[int]
     widths: list[int]
     only_size: tuple[int, int] | None = None
     frozen: bool = False
     norm_eval: bool = False
     has_final_norm: bool = True
+
+    def maps_of(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps of the chosen stages, without the norms of :meth:`add_norms`.
+
+        Args:
+            images: (N, 3, H, W) normalised images, whose sides are multiples of the patch size.
+
+        Returns:
+            One map (N, D, h, w) per stage.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Compute the maps of the chosen stages, without the prefix tokens of a transformer.
+
+        Args:
+            x: (N, 3, H, W) normalised images.
+
+        Returns:
+            One map (N, D, h, w) per stage.
+
+        Raises:
+            InputError: If the network takes another size only.
+        """
+        self.check_size(x)
+        maps = self.maps_of(fit_images(x, self.patch_size, self.fit_input))
+        return self.with_added_norms(maps)
 
     def trace(self, native: tuple[int, int]) -> None:
         """Compute the maps of a black image, to learn their shapes and which parameters are used.
@@ -64,13 +96,13 @@ class DenseMixin(nn.Module):
         maps: tuple[Tensor, ...] = ()
         if size != native:
             try:
-                maps = self._maps_of(size)
+                maps = self._traced(size)
             except FAILURES:
                 maps = ()
         if not maps:
-            size, maps = native, self._maps_of(native)
+            size, maps = native, self._traced(native)
             try:
-                self._maps_of((native[0] + side, native[1] + 2 * side))
+                self._traced((native[0] + side, native[1] + 2 * side))
             except FAILURES:
                 self.only_size = native
         nn.Module.train(self, training)
@@ -83,7 +115,7 @@ class DenseMixin(nn.Module):
             logger="current",
         )
 
-    def _maps_of(self, size: tuple[int, int]) -> tuple[Tensor, ...]:
+    def _traced(self, size: tuple[int, int]) -> tuple[Tensor, ...]:
         # With the graph, also where a model is built under no_grad.
         with torch.enable_grad():
             return tuple(self(torch.zeros(1, 3, *size)))

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from bam_mm.errors import InputError
 from bam_mm.models.adapters import adapter_of
 from bam_mm.models.caformer import CAFormer
-from bam_mm.models.dense_inputs import check_fit, fit_images
+from bam_mm.models.dense_inputs import check_fit
 from bam_mm.models.dense_parts import ADDED, DenseMixin, pair
 from bam_mm.models.dense_stages import default_stages, is_column
 from bam_mm.models.dense_vit import check_blocks, check_norm, normed
 from bam_mm.models.loading import RefusesPretraining
+from bam_mm.models.map_norm import over_channels
 from bam_mm.registry import MODELS
 
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
@@ -83,22 +84,11 @@ class _IntermediateMaps(DenseMixin, RefusesPretraining, TIMMBackbone):
                 "stage; choose 'none' or 'last'"
             )
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Compute the maps of the chosen stages, without the prefix tokens of a transformer.
-
-        Args:
-            x: (N, 3, H, W) normalised images.
-
-        Returns:
-            One map (N, D, h, w) per stage.
-
-        Raises:
-            InputError: If the network takes another size only.
-        """
-        self.check_size(x)
+    def maps_of(self, images: Tensor) -> list[Tensor]:
+        """Compute the maps with timm's ``forward_intermediates``."""
         model = self.timm_model
         maps = model.forward_intermediates(
-            fit_images(x, self.patch_size, self.fit_input),
+            images,
             indices=self.stages,
             norm=False,
             output_fmt="NCHW",
@@ -107,8 +97,8 @@ class _IntermediateMaps(DenseMixin, RefusesPretraining, TIMMBackbone):
         final = _final_norm(model) if self.ends else None
         if final is not None:
             for index in normed(self.norm, len(maps)):
-                maps[index] = _over_channels(final, maps[index])
-        return self.with_added_norms(maps)
+                maps[index] = over_channels(final, maps[index])
+        return maps
 
 
 @MODELS.register_module()
@@ -183,10 +173,3 @@ def _final_norm(model: nn.Module) -> nn.Module | None:
         if norm is not None and not isinstance(norm, nn.Identity):
             return norm
     return None
-
-
-def _over_channels(norm: nn.Module, x: Tensor) -> Tensor:
-    # Norms of maps, such as timm's LayerNorm2d and GroupNormAct, take the channels first.
-    if isinstance(norm, nn.GroupNorm) or any("2d" in base.__name__ for base in type(norm).__mro__):
-        return norm(x)
-    return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -14,6 +14,7 @@ from bam_mm.models.activation_checkpointing import checkpoint_blocks
 from bam_mm.models.adapters.contract import NORMS
 from bam_mm.models.dense_inputs import check_fit, fit_images
 from bam_mm.models.loading import RefusesPretraining
+from bam_mm.models.map_norm import over_channels
 from bam_mm.registry import MODELS
 
 
@@ -85,7 +86,7 @@ class DenseViT(RefusesPretraining, VisionTransformer):
         patch: Any = self.patch_embed
         maps = list(super().forward(fit_images(x, patch.projection.stride[0], self.fit_input)))
         for index in normed(self.norm, len(maps)):
-            maps[index] = self.ln1(maps[index].permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            maps[index] = over_channels(self.ln1, maps[index])
         return tuple(maps)
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import torch
-from mmengine.logging import print_log
-from mmengine.model import BaseModel, BaseModule
-from torch import Tensor, nn
+from mmengine.model import BaseModel
+from torch import Tensor
 
-from bam_mm.checkpoint.backbone import LoadReport, load_backbone
+from bam_mm.checkpoint.backbone import LoadReport
 from bam_mm.checkpoint.library_preprocessing import timm_preprocessing
 from bam_mm.checkpoint.preprocessing import IMAGENET
 from bam_mm.errors import InputError
@@ -23,9 +20,6 @@ from bam_mm.models.probe_features import (
     frozen_feature,
 )
 from bam_mm.registry import MODELS
-
-RANDOM = "random"
-"""Word that replaces a checkpoint and stands for the random weights of an untrained network."""
 
 
 @MODELS.register_module()
@@ -80,25 +74,10 @@ class FrozenFeatures(LoadsBranch, BaseModel):
         return super().train(False)
 
     def load_pretrained(self, path: str | Path, *, trust: bool = False) -> LoadReport | None:
-        """Load every tensor of the backbone from a checkpoint.
-
-        Args:
-            path: Checkpoint file, or the word ``random`` for the weights that a training would
-                start from (the config's ``randomness.seed`` determines them).
-            trust: Whether the user has explicitly allowed code in this file to run.
-
-        Returns:
-            Report on the loaded tensors, or None for ``random``.
-
-        Raises:
-            InputError: Same as in :func:`~bam_mm.checkpoint.backbone.load_backbone`.
-        """
-        if str(path) != RANDOM:
-            options = {"trust": True} if trust else {}
-            return load_backbone(self.backbone, path, branch=self.branch, **options)
-        start_untrained(self.backbone)
+        """Load the backbone, see the base class, and keep it frozen."""
+        report = super().load_pretrained(path, trust=trust)
         self.requires_grad_(False)
-        return None
+        return report
 
     @torch.no_grad()
     def extract_feat(self, inputs: Tensor, stage: str = "backbone") -> tuple[Tensor]:
@@ -145,14 +124,3 @@ class FrozenFeatures(LoadsBranch, BaseModel):
             )
         [features] = self.extract_feat(inputs)
         return features
-
-
-def start_untrained(backbone: nn.Module) -> None:
-    """Initialise a backbone as at the start of a training, and log a warning."""
-    if hasattr(backbone, "init_weights"):
-        cast(BaseModule, backbone).init_weights()
-    print_log(
-        "random weights, as requested: the scores are those of an untrained network",
-        logger="current",
-        level=logging.WARNING,
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,11 +12,9 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from bam_mm.checkpoint.backbone import LoadReport, load_backbone
 from bam_mm.data.video import FaultyVideo, Video
 from bam_mm.errors import InputError
 from bam_mm.evaluation import first_frame_labels, propagate_video, read_out
-from bam_mm.models.frozen_features import RANDOM, start_untrained
 from bam_mm.models.loading import LoadsBranch
 from bam_mm.models.overlapping_patches import lay_patches_closer
 from bam_mm.models.patch_features import build_map_backbone, feature_map, pixels_per_patch
@@ -124,25 +121,6 @@ class LabelPropagation(LoadsBranch, BaseModel):
             in_bgr = [float(value) for value in (values[::-1] if to_rgb else values)]
             channels = torch.tensor(in_bgr).view(3, 1, 1)
             self.register_buffer(name, channels, persistent=False)
-
-    def load_pretrained(self, path: str | Path, *, trust: bool = False) -> LoadReport | None:
-        """Load every tensor of the backbone from a checkpoint.
-
-        Args:
-            path: Checkpoint file, or the word ``random`` for the weights that a training would
-                start from (the config's ``randomness.seed`` determines them).
-            trust: Whether the user has explicitly allowed code in this file to run.
-
-        Returns:
-            Report on the loaded tensors, or None for ``random``.
-
-        Raises:
-            InputError: Same as in :func:`~bam_mm.checkpoint.backbone.load_backbone`.
-        """
-        if str(path) == RANDOM:
-            start_untrained(self.backbone)
-            return None
-        return load_backbone(self.backbone, path, branch=self.branch, trust=trust)
 
     def forward(self, video: Video | Sequence[Video], mode: str = "predict") -> list[dict]:
         """Predict one or several videos, see :meth:`predict`.

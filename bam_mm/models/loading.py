@@ -6,7 +6,9 @@ downstream model would thus take the student (``backbone.*``) and keep a random 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -14,7 +16,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from bam_mm.checkpoint import write_proof
-from bam_mm.checkpoint.backbone import fit_backbone
+from bam_mm.checkpoint.backbone import RANDOM, LoadReport, fit_backbone, load_backbone
 from bam_mm.errors import InputError
 from bam_mm.models.pretrained_backbone import work_folder
 
@@ -43,8 +45,6 @@ class RefusesPretraining(_Module):
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
-        if not prefix:
-            names = list(state_dict)
         check_no_pretraining(self, [*names, *unexpected_keys])
 
 
@@ -52,10 +52,31 @@ class LoadsBranch(_Module):
     """Base class of models that are a backbone alone: they take the branch, with proof.
 
     Attributes:
+        backbone: The backbone.
         branch: Branch to take, ``teacher`` or ``student``.
     """
 
+    backbone: nn.Module
     branch: str
+
+    def load_pretrained(self, path: str | Path, *, trust: bool = False) -> LoadReport | None:
+        """Load every tensor of the backbone from a checkpoint.
+
+        Args:
+            path: Checkpoint file, or the word ``random`` for the weights that a training would
+                start from (the config's ``randomness.seed`` determines them).
+            trust: Whether the user has explicitly allowed code in this file to run.
+
+        Returns:
+            Report on the loaded tensors, or None for ``random``.
+
+        Raises:
+            InputError: Same as in :func:`~bam_mm.checkpoint.backbone.load_backbone`.
+        """
+        if str(path) == RANDOM:
+            start_untrained(self.backbone)
+            return None
+        return load_backbone(self.backbone, path, branch=self.branch, trust=trust)
 
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
         if not prefix and set(state_dict) != set(self.state_dict()):
@@ -63,6 +84,17 @@ class LoadsBranch(_Module):
             state_dict.clear()
             state_dict.update(state)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def start_untrained(backbone: Any) -> None:
+    """Initialise a backbone as at the start of a training, and log a warning."""
+    if hasattr(backbone, "init_weights"):
+        backbone.init_weights()
+    print_log(
+        "random weights, as requested: the scores are those of an untrained network",
+        logger="current",
+        level=logging.WARNING,
+    )
 
 
 def branch_state(model: Any, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

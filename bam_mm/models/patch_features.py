@@ -39,7 +39,7 @@ def build_map_backbone(config: Mapping, stage: int | None = None) -> nn.Module:
 
 
 def feature_map(
-    backbone: nn.Module, images: Tensor, stage: int | None = None, *, norm: str = "last"
+    backbone: nn.Module, images: Tensor, stage: int | None = None, *, normalised: bool = True
 ) -> Tensor:
     """Compute the map of one stage of a backbone.
 
@@ -51,7 +51,8 @@ def feature_map(
             :attr:`~bam_mm.models.adapters.contract.BackboneAdapter.stages`. None takes the one that
             the backbone was built to output, usually the last. Every map is taken without the
             prefix tokens.
-        norm: ``last`` for the last map after the final norm, ``none`` for all maps without it.
+        normalised: Whether the last map passes the final norm; otherwise, every map is without its
+            output norm.
 
     Returns:
         (N, D, h, w) map.
@@ -70,7 +71,7 @@ def feature_map(
     if stage is not None:
         adapter.announce_stage(stage)
     chosen = adapter.default_stage() if stage is None else stage
-    return adapter.maps(images, [chosen], norm=norm)[0]
+    return adapter.maps(images, [chosen])[0] if normalised else adapter.unnormalised(images, chosen)
 
 
 def pixels_per_patch(inputs: tuple[int, int], grid: tuple[int, int], backbone: nn.Module) -> int:

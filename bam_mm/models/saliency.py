@@ -36,7 +36,7 @@ def saliency(backbone: nn.Module, images: Tensor) -> Tensor:
     if is_transformer(backbone):
         return attention_maps(backbone, images).sum(dim=1)
     # After a norm over channels, the L2 norm over channels would be the same everywhere.
-    maps = feature_map(backbone, images, norm="none")
+    maps = feature_map(backbone, images, normalised=False)
     # For each image, so that the map does not depend on the other images of the batch.
     signed = (maps < 0).flatten(1).any(dim=1)[:, None, None]
     return torch.where(signed, torch.linalg.vector_norm(maps, dim=1), maps.sum(dim=1))

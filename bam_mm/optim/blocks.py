@@ -9,6 +9,8 @@ from typing import Any
 from mmpretrain.models import VisionTransformer
 from torch import nn
 
+from bam_mm.errors import InputError
+
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 BLOCK = re.compile(
@@ -33,6 +35,25 @@ def residual_blocks(backbone: nn.Module) -> Iterator[nn.Module]:
     else:
         owners = list(_named_blocks(network)) or _stages_of_resnet(network)
         yield from [block for owner in owners for block in _flat(owner)] or _by_class(network)
+
+
+def known_blocks(backbone: nn.Module, setting: str) -> list[nn.Module]:
+    """Return the residual blocks of a backbone for a setting that needs them.
+
+    Args:
+        backbone: The backbone.
+        setting: The setting, for the message.
+
+    Raises:
+        InputError: If the blocks of the backbone are unknown.
+    """
+    blocks = list(residual_blocks(backbone))
+    if not blocks:
+        raise InputError(
+            f"{setting}: the blocks of {type(backbone).__name__} are not known; set it to False, "
+            "or use a VisionTransformer, a ResNet or a timm backbone with blocks"
+        )
+    return blocks
 
 
 def _named_blocks(module: nn.Module, name: str = "") -> Iterator[nn.Module]:

@@ -20,7 +20,7 @@ from bam_mm.models.patch_features import is_timm
 from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 from bam_mm.optim.blocks import residual_blocks
 from bam_mm.registry import MODELS, registered_class
-from bam_mm.suite.fitting_features import _evaluating
+from bam_mm.suite.fitting_features import in_evaluation
 from bam_mm.suite.fitting_heads import Maps, fit_heads, is_segmentor, wanted_widths
 from bam_mm.variables.entries import kind_of, plain
 
@@ -132,14 +132,14 @@ def _depth(config: Mapping[str, Any], kind: Any) -> int:
 def _built(model: ConfigDict, notes: list[str]) -> nn.Module:
     """Build the backbone, without drop path if the network has none."""
     try:
-        return _evaluating(MODELS.build(model.backbone))
+        return in_evaluation(MODELS.build(model.backbone))
     except (InputError, TypeError) as error:
         if DROP_PATH not in str(error):
             raise
     owners = (model.backbone, model.backbone.get("network", {}))
     rates = [owner.pop(DROP_PATH) for owner in owners if DROP_PATH in owner]
     notes.append(f"backbone.{DROP_PATH}: {rates[0]} -> none: the network has no drop path")
-    return _evaluating(MODELS.build(model.backbone))
+    return in_evaluation(MODELS.build(model.backbone))
 
 
 def _check_builds(backbone: Mapping[str, Any]) -> None:

@@ -113,7 +113,7 @@ def label_propagation(config: Config, before: Mapping[str, Any]) -> list[str]:
     frames becomes a multiple of the stride.
     """
     model = config.model
-    backbone = _evaluating(build_map_backbone(model.backbone))
+    backbone = in_evaluation(build_map_backbone(model.backbone))
     adapter = adapter_of(backbone)
     if adapter.sizes.fixed and not adapter.sizes.any_size:
         height, width = adapter.sizes.fixed
@@ -210,7 +210,7 @@ def _accepting(
     for settings in _settings_for(own, build, (image.shape[2], image.shape[3]), video=bool(size)):
         attempt = ConfigDict({**own, **settings})
         try:
-            backbone = _evaluating(build(attempt))
+            backbone = in_evaluation(build(attempt))
             with torch.no_grad():
                 output = run(backbone, image)
         except FAILURES as error:
@@ -325,6 +325,11 @@ def _weight_decay(config: Config, backbone: nn.Module) -> list[str]:
     return [f"no weight decay of {', '.join(new)}, either"] if new else []
 
 
-def _evaluating(backbone: nn.Module) -> nn.Module:
+def in_evaluation(backbone: nn.Module) -> nn.Module:
+    """Set a backbone to evaluation mode and return it.
+
+    Args:
+        backbone: Backbone in any mode.
+    """
     backbone.eval()  # It returns None for backbones of mmpretrain.
     return backbone

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bam_mm.checkpoint import BackboneSource, file_digest, parse_backbone
+from bam_mm.checkpoint.backbone import RANDOM
 from bam_mm.checkpoint.preprocessing import Preprocessing
 from bam_mm.errors import InputError
-
-RANDOM = "random"
-"""Value that the tools accept in place of a checkpoint, for random weights."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Model:
 
     @property
     def checkpoint(self) -> str:
-        """Absolute path of the checkpoint file, or :data:`RANDOM`."""
+        """Absolute path of the checkpoint file, or :data:`~bam_mm.checkpoint.backbone.RANDOM`."""
         # Absolute, because the tools run in the root of the repository.
         path = self.source.path
         return RANDOM if path is None else str(path.expanduser().absolute())

@@ -2,44 +2,26 @@
 # config's narrow heads on a small ViT/16, photographs resized to 128x128 px. It only shows that
 # everything works on such data.
 _base_ = [
-    "../_base_/models/upernet_vit-p16.py",
+    "../_base_/models/upernet_vit-toy-p8.py",
     "../_base_/datasets/ade20k.py",
-    "../_base_/protocols/segmentation_160k.py",
+    "../_base_/protocols/segmentation_400i.py",
     "../_base_/mmseg_runtime.py",
 ]
 
-lr = 1e-3
 layer_decay_rate = 1.0  # The weights are random: nothing to preserve.
 max_iters = 800
 crop_size = (128, 128)
 scale = crop_size
 num_classes = 200
 metainfo = dict(classes=[f"id {number}" for number in range(1, num_classes + 1)])
-norm_cfg = dict(type="BN", requires_grad=True)
 model = dict(
     data_preprocessor=dict(size=crop_size),
-    backbone=dict(
-        arch=dict(embed_dims=96, num_layers=4, num_heads=4, feedforward_channels=384),
-        img_size=224,
-        patch_size=16,
-        blocks=[0, 1, 2, 3],
-        drop_path_rate=0.0,
-    ),
-    neck=dict(embed_dim=96, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg),
-    decode_head=dict(
-        in_channels=[96, 96, 96, 96], channels=64, num_classes=num_classes, norm_cfg=norm_cfg
-    ),
-    auxiliary_head=dict(in_channels=96, channels=32, num_classes=num_classes, norm_cfg=norm_cfg),
-    test_cfg=dict(_delete_=True, mode="whole"),
+    backbone=dict(img_size=224, patch_size=16, drop_path_rate=0.0),
+    neck=dict(rescales=[4, 2, 1, 0.5]),
+    decode_head=dict(num_classes=num_classes),
+    auxiliary_head=dict(num_classes=num_classes),
 )
-optim_wrapper = dict(
-    _delete_=True,
-    type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.05),
-    constructor="bam_mm.LayerDecayOptimWrapperConstructor",
-    paramwise_cfg=dict(layer_decay_rate=layer_decay_rate),
-)
-auto_scale_lr = dict(base_batch_size=4)
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=layer_decay_rate))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type="PolyLR", power=1.0, eta_min=0.0, by_epoch=False, begin=50, end=max_iters),

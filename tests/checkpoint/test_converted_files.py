@@ -87,7 +87,7 @@ def test_timm_in_the_pretraining(tmp_path):
     report = convert_checkpoint(tmp_path / "bam.pth", tmp_path / "out.pth", to="timm")
     model = timm.create_model("hiera_tiny_224", embed_dim=8, num_classes=0)
     # The pooling before a classifier has no tensors.
-    model.load_state_dict(torch.load(tmp_path / "out.pth"))
+    model.load_state_dict(torch.load(tmp_path / "out.pth", weights_only=True))
     assert equal(model, teacher.timm_model) and report.tensors == len(model.state_dict())
 
 

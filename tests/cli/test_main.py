@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bam_mm import __version__
+from bam_mm import InputError, __version__
 from bam_mm.cli.main import COMMANDS, main, usage
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -66,6 +66,34 @@ def test_the_module_is_the_command(tmp_path):
         [sys.executable, "-m", "bam_mm", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"bam-mm {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (["plot", "--similarities", "CONFIG", "CK"], "bam_mm.launch.config.load_config"),
+        (["compare-videos", "CONFIG", "CK"], "bam_mm.launch.config.load_config"),
+        (
+            ["segment-video", "VIDEO", "MASK", "--model", "random:resnet50"],
+            "bam_mm.suite.segment_video.segment_video",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_options_stay_texts_until_their_setting_is_known(command, place, call, monkeypatch):
+    found = {}
+
+    def keep(*values, options=None, **_):
+        found.update(options or values[1])
+        raise InputError("seen")
+
+    monkeypatch.setattr(place, keep)
+    code, _, err = call(*command, "--cfg-options", "data_root=2017", "model.topk=[5,7]")
+    assert (code, err) == (1, "error: seen\n")
+    # mmengine's DictAction makes a number of the folder.
+    assert found == {"data_root": "2017", "model.topk": "[5,7]"}
+    code, _, err = call(*command, "--cfg-options", "data_root")
+    assert code == 1 and "--cfg-options data_root: expected KEY=VALUE" in err
 
 
 def test_opencv_without_its_libraries_is_one_message(call, monkeypatch):

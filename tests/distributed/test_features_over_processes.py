@@ -89,7 +89,7 @@ def look_at_files(rank, world, images, out):
 
 def test_one_process_looks_at_the_files_and_different_weights_are_reported(images, tmp_path):
     run_processes(look_at_files, 2, images, tmp_path)
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     files = [str(path) for path in (images / "train").rglob("*.jpg")]
     folders = [str(path) for path in (images / "train").iterdir()]
     assert sorted(first["seen"]) == sorted([*files, *folders]) and len(files) == 76

@@ -39,6 +39,6 @@ def test_every_process_has_the_teacher_and_one_writes_the_proof(tmp_path):
         (tmp_path / f"run{rank}" / "2026").mkdir(parents=True)
     mp.start_processes(work, args=(free_port(), tmp_path), nprocs=2, start_method="fork")
     for rank in range(2):
-        backbone.load_state_dict(torch.load(tmp_path / f"{rank}.pth"))
+        backbone.load_state_dict(torch.load(tmp_path / f"{rank}.pth", weights_only=True))
         assert_equal(backbone, teacher)
         assert (tmp_path / f"run{rank}" / PROOF).exists() == (rank == 0)

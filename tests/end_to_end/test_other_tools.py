@@ -74,7 +74,7 @@ def test_a_checkpoint_reaches_the_backbone(library, folder, run, tmp_path):
     options = ["--cfg-options", "checkpoint=bam.pth"]
     run(library, "train", f"{library}.py", "--work-dir", tmp_path, *options)
     loaded = read_checkpoint(tmp_path / "iter_1.pth")["state_dict"]
-    given = torch.load(folder / "bam.pth")["state_dict"]
+    given = torch.load(folder / "bam.pth", weights_only=True)["state_dict"]
     key = "backbone.layers.2.attn.qkv.weight"
     assert torch.equal(loaded[key], given[f"teacher.{key}"])
     assert not torch.equal(loaded[key], given[key])

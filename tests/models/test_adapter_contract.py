@@ -1,12 +1,16 @@
 """What the contract of backbones measures, refuses and says."""
 
+import mmpretrain
 import pytest
+import timm
 import torch
+import torchvision
 from mmengine.registry import init_default_scope
 from torch import nn
 
 from bam_mm import InputError
 from bam_mm.models.adapters import adapter_of
+from bam_mm.models.map_norm import over_channels
 from tests.models.families import FAMILIES, build, images
 
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -105,3 +109,25 @@ def test_patches_of_14_pixels_are_padded_and_logged_once(monkeypatch):
     for _ in range(2):
         adapter.announce_padding(torch.zeros(1, 3, 50, 60))
     assert len(logged) == 1 and "padded to 70x56" in logged[0]
+
+
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.LayerNorm(6, eps=1e-6),
+        timm.layers.LayerNorm2d(6),
+        torchvision.models.convnext.LayerNorm2d(6, eps=1e-6),
+        mmpretrain.models.utils.LayerNorm2d(6, eps=1e-6),
+    ],
+    ids=lambda norm: f"{type(norm).__module__.split('.')[0]}-{type(norm).__name__}",
+)
+def test_a_norm_over_the_channels_of_a_map(norm):
+    x = torch.randn(2, 6, 3, 5)
+    mean, std = x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True, correction=0)
+    torch.testing.assert_close(over_channels(norm, x), (x - mean) / std, rtol=1e-4, atol=1e-4)
+
+
+def test_norms_of_batches_and_groups_take_the_map_as_it_is():
+    x = torch.randn(2, 6, 3, 5)
+    for norm in (nn.GroupNorm(2, 6), nn.BatchNorm2d(6).eval(), nn.SyncBatchNorm(6).eval()):
+        assert torch.equal(over_channels(norm, x), norm(x))

@@ -147,7 +147,7 @@ def test_initialiser_is_found_in_every_scope_and_takes_the_branch(tmp_path, scop
     model.init_weights()
     key = "layer1.0.conv1.weight"
     assert not torch.equal(model.backbone.state_dict()[key], teacher[key])
-    student = torch.load(tmp_path / "bam.pth")["state_dict"][f"backbone.{key}"]
+    student = torch.load(tmp_path / "bam.pth", weights_only=True)["state_dict"][f"backbone.{key}"]
     assert torch.equal(model.backbone.state_dict()[key], student)
 
 

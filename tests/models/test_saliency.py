@@ -10,6 +10,7 @@ from torch import nn
 from bam_mm import InputError
 from bam_mm.data.contrastive_crop import boxes_from_heat_maps, extract_boxes
 from bam_mm.models.saliency import class_attention, saliency
+from bam_mm.registry import MODELS
 from tests.reference.slow_saliency import (
     slow_class_attention,
     tokens_of_mmpretrain,
@@ -144,6 +145,46 @@ def test_maps_are_summed_after_a_relu_and_otherwise_their_norm_is_taken(name):
     assert maps.ndim == 4 and maps.shape[1] > maps.shape[2] and bool((maps < 0).any()) == signed
     wanted = maps.square().sum(dim=1).sqrt() if signed else maps.sum(dim=1)
     torch.testing.assert_close(saliency(backbone, x), wanted)
+
+
+NORMED = {
+    # Module in front of the norm, and how its output becomes a map (N, C, h, w).
+    "ConvNeXt": (
+        dict(arch=dict(depths=[1] * 4, channels=[8, 16, 24, 32])),
+        "stages.3",
+        lambda x: x,
+    ),
+    "SwinTransformer": (
+        dict(arch=dict(embed_dims=8, depths=[1] * 4, num_heads=[1] * 4), pad_small_map=True),
+        "stages.3",
+        lambda x: x[0].transpose(1, 2).unflatten(2, (2, 3)),
+    ),
+    # Its other norms stand between the stages.
+    "VAN": (
+        dict(arch=dict(embed_dims=[8, 16, 24, 32], depths=[1] * 4, ffn_ratios=[2] * 4)),
+        "blocks4.0",
+        lambda x: x,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NORMED)
+def test_maps_are_taken_before_the_output_norm_of_mmpretrain(name):
+    settings, last, as_map = NORMED[name]
+    torch.manual_seed(0)
+    backbone = MODELS.build(dict(type=f"mmpretrain.{name}", **settings))
+    backbone.eval()
+    x, kept = images(64, 96).float(), []
+    handle = backbone.get_submodule(last).register_forward_hook(lambda *a: kept.append(a[2]))
+    with torch.no_grad():
+        before = backbone(x)[-1]
+    handle.remove()
+    heat = saliency(backbone, x)
+    torch.testing.assert_close(heat, torch.linalg.vector_norm(as_map(kept[0]), dim=1))
+    # After the norm, all places would be alike.
+    assert heat.shape == (2, 2, 3) and (heat.amax((1, 2)) > 1.001 * heat.amin((1, 2))).all()
+    assert not any(m._forward_hooks for m in backbone.modules())
+    assert torch.equal(backbone(x)[-1], before)
 
 
 class Opposed(nn.Module):

@@ -110,7 +110,7 @@ def test_wrong_arguments_are_named(world, tmp_path):
     broken.write_bytes(images[0].read_bytes()[:300])
     with pytest.raises(InputError, match=r"broken\.jpg is truncated"):
         image_features([*images, broken], model)
-    state = torch.load(world / "bam.pth")
+    state = torch.load(world / "bam.pth", weights_only=True)
     state["state_dict"]["teacher.backbone.pos_embed"] *= float("nan")
     torch.save(state, tmp_path / "nan.pth")
     with pytest.raises(InputError, match="pos_embed"):

@@ -66,14 +66,12 @@ class InputSizes:
     Attributes:
         multiple: Number of which height and width are multiples.
         fixed: The only size (H, W), None for any.
-        pads: Whether the backbone itself pads other images to the next multiple.
         any_size: Settings of the backbone's config that let it take other sizes, empty for none.
         padding: Settings that let it pad, empty for none.
     """
 
     multiple: int = 1
     fixed: tuple[int, int] | None = None
-    pads: bool = True
     any_size: tuple[tuple[str, Any], ...] = ()
     padding: tuple[tuple[str, Any], ...] = ()
 
@@ -167,6 +165,24 @@ class BackboneAdapter(ABC):
             InputError: If a stage does not exist, a map has another shape than stated, or
                 ``norm='all'`` for a pyramid.
         """
+
+    def unnormalised(self, images: Tensor, stage: int) -> Tensor:
+        """Compute the map of a stage before every norm that only the output passes.
+
+        Behind a norm over channels, the features of all places have nearly the same length, so that
+        a heat map of their lengths would be flat.
+
+        Args:
+            images: (N, 3, H, W) normalised images.
+            stage: Index of the stage.
+
+        Returns:
+            (N, width, H / stride, W / stride) map, as from :meth:`maps`.
+
+        Raises:
+            InputError: Same as in :meth:`maps`.
+        """
+        return self.maps(images, [stage], norm="none")[0]
 
     def tokens(self, images: Tensor, blocks: int = 1) -> list[Tensor]:
         """Compute the tokens of the last blocks, each after the final norm.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bam_mm.errors import InputError
 from bam_mm.models.adapters.contract import BackboneAdapter, InputSizes, Stage, pyramid
 from bam_mm.models.adapters.measuring import deepest, measured
+from bam_mm.models.map_norm import over_channels
 
 SELECTORS = ("out_indices", "out_scales")
 """Attributes in which a backbone keeps the indices of its outputs; MViT has scales."""
@@ -34,6 +35,15 @@ LAST_ONLY = {
     "RevVisionTransformer": "has no out_indices and outputs the last block with two halves",
 }
 """Classes of which only the last output can be had, and why."""
+
+END_NORMS = {
+    "PCPVT": "norm_after_stage3",
+    "SVT": "norm_after_stage3",
+    "VAN": "norm4",
+    "ViTSAM": "channel_reduction.3",
+    "XCiT": "norm",
+}
+"""Norm of the last map in the classes that do not call it ``norm`` and the number of its output."""
 
 MOST_OUTPUTS = 64
 """Larger than the number of outputs of any backbone."""
@@ -81,6 +91,16 @@ class OpenMMLabAdapter(BackboneAdapter):
         found = self._forward(images, places, **self._map_type(norm))
         by_place = dict(zip(places, found, strict=True))
         return [self.checked(by_place[stage.place], stage, images) for stage in chosen]
+
+    def unnormalised(self, images: Tensor, stage: int) -> Tensor:
+        """Compute a map without its output norm, see :meth:`BackboneAdapter.unnormalised`."""
+        (chosen,) = self.chosen([stage])
+        kind = type(self.backbone).__name__
+        name = END_NORMS.get(kind, f"norm{chosen.place}")
+        # In the classes of the table, the norms of earlier maps stand between the stages.
+        inside = kind in END_NORMS and chosen != self.stages[-1]
+        with _bypassed(None if inside else dict(self.backbone.named_modules()).get(name)):
+            return super().unnormalised(images, stage)
 
     def final(self, images: Tensor) -> Tensor:
         """Compute the last output of the backbone, see :meth:`BackboneAdapter.final`.
@@ -255,8 +275,7 @@ class TransformerAdapter(OpenMMLabAdapter):
             last = len(self.stages) - 1
             for place, stage in enumerate(self.chosen(stages)):
                 if stage.place != last:
-                    channels_last = maps[place].permute(0, 2, 3, 1)
-                    maps[place] = backbone.norm1(channels_last).permute(0, 3, 1, 2)
+                    maps[place] = over_channels(backbone.norm1, maps[place])
         return maps
 
 
@@ -271,6 +290,17 @@ def _set(backbone: Any, settings: Mapping[str, Any]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             setattr(backbone, name, value)
+
+
+@contextmanager
+def _bypassed(norm: nn.Module | None) -> Iterator[None]:
+    """Let the input of a norm pass as it is."""
+    handle = norm.register_forward_hook(lambda *call: call[1][0]) if norm is not None else None
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bam_mm.errors import InputError
 from bam_mm.models.adapters.contract import BackboneAdapter, InputSizes, Stage, pyramid
+from bam_mm.models.map_norm import over_channels
 
 
 class TimmAdapter(BackboneAdapter):
@@ -100,7 +101,6 @@ class TimmAdapter(BackboneAdapter):
         return InputSizes(
             patch,
             (size[0], size[1]) if fixed else None,
-            pads=bool(getattr(embed, "dynamic_img_pad", True)),
             any_size=any_size,
             padding=padding,
         )
@@ -127,7 +127,7 @@ class TimmAdapter(BackboneAdapter):
         )
         by_place = dict(zip(places, found, strict=True))
         if norm == "last" and last and not alone:
-            by_place[places[-1]] = _normed(self._norm, by_place[places[-1]])
+            by_place[places[-1]] = over_channels(self._norm, by_place[places[-1]])
         ends = places if norm == "all" else places[-1:] if norm == "last" and last else []
         for place in ends:
             by_place[place] = self._ended(by_place[place])
@@ -227,8 +227,7 @@ class TimmAdapter(BackboneAdapter):
         norm = self._end_norm
         if norm is None or x.ndim == 2:
             return x
-        channels_first = "2d" in type(norm).__name__ or isinstance(norm, nn.GroupNorm)
-        return norm(x) if x.ndim == 3 or channels_first else _normed(norm, x)
+        return norm(x) if x.ndim == 3 else over_channels(norm, x)
 
     def _checked_tokens(self, x: Any) -> Tensor:
         if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[2] != self.model.num_features:
@@ -243,11 +242,6 @@ def _takes(function: Any, name: str) -> bool:
 def _has_norm(model: Any) -> bool:
     """Return whether ``forward_intermediates`` can apply a final norm: Hiera's refuses it."""
     return type(model).__name__ not in ("Hiera", "HieraDet")
-
-
-def _normed(norm: nn.Module, x: Tensor) -> Tensor:
-    # (N, C, h, w) -> the same shape, normalised over C
-    return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 def _shared(module: nn.Module) -> nn.Module:

@@ -9,11 +9,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import DenseNet, SwinTransformer
-from torchvision.models.convnext import LayerNorm2d
 
 from bam_mm.errors import InputError
 from bam_mm.models.adapters.contract import BackboneAdapter, InputSizes, Stage, pyramid
 from bam_mm.models.adapters.measuring import deepest, measured
+from bam_mm.models.map_norm import over_channels
 from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 
 CONTAINERS = ("features", "trunk_output", "layers")
@@ -90,11 +90,8 @@ class TorchvisionAdapter(BackboneAdapter):
         return x
 
     def _normed(self, x: Tensor) -> Tensor:
-        """Apply the final norm, a LayerNorm over the channels, to a map (N, C, h, w)."""
-        norm = self.final_norm
-        if norm is None or isinstance(norm, LayerNorm2d):
-            return x if norm is None else norm(x)
-        return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        """Apply the final norm, if there is one, to a map (N, C, h, w)."""
+        return x if self.final_norm is None else over_channels(self.final_norm, x)
 
     def _outputs(self, images: Tensor) -> list[Tensor]:
         """Return the maps (N, C, h, w) of all modules of the network in order."""
