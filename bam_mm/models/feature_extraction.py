@@ -19,6 +19,7 @@ from bam_mm.errors import InputError
 from bam_mm.models.bam import features_of
 from bam_mm.models.feature_table import EVALUATION_SAMPLER as EVALUATION_SAMPLER  # exported
 from bam_mm.models.feature_table import FeatureShard, FeatureTables
+from bam_mm.models.host_memory import freed_memory_kept
 from bam_mm.precision import computing_in
 
 SMALLEST_HALF = torch.finfo(torch.float16).tiny
@@ -138,7 +139,7 @@ def extract_shards(
     unread: list[tuple[Tensor, nn.Module, list]] = []
     device = _device(backbones)
     quiet = not (is_main_process() and sys.stdout.isatty())
-    with evaluated(backbones.values()):
+    with evaluated(backbones.values()), freed_memory_kept(device):
         for data in track(loader, description=description, disable=quiet, transient=True):
             data = preprocess(data, False)
             samples, device = data["data_samples"], data["inputs"].device

@@ -1,6 +1,7 @@
 """Tables, cache files and kNN over shards on one, two and three gloo processes."""
 
 import ctypes
+import os
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -164,6 +165,7 @@ def check_online_knn():
 
 def return_freed_memory():
     """Let the C library return every freed buffer, so that the peak is what is in use."""
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # Someone has chosen: extraction keeps it.
     for setting in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
         assert ctypes.CDLL(None).mallopt(setting, 65536) == 1
 
