@@ -354,3 +354,8 @@ FAMILIES = [
     Family("own-vector", dict(type="bam_mm.OwnVector"), strides=(), stops=NO_MAPS),
 ]
 """The table. Every task either works for a family, or stops with the reason in ``stops``."""
+
+BY_NAME = {family.name: family for family in FAMILIES}
+
+TOLERANCE = dict(rtol=1e-5, atol=1e-5)
+"""Differences in float32 between two ways to compute the same features."""

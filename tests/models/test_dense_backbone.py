@@ -9,11 +9,10 @@ from torch import nn
 from bam_mm import InputError
 from bam_mm.checkpoint import load_backbone
 from bam_mm.registry import MODELS
-from tests.models.families import ARCH, FAMILIES, saved_elements
+from tests.models.families import ARCH, BY_NAME, saved_elements
 
 pytestmark = pytest.mark.slow
 
-BY_NAME = {family.name: family for family in FAMILIES}
 OF_TIMM = [
     "timm-vit", "timm-dinov2-registers", "timm-dinov3", "timm-registers-without-cls", "timm-cait",
     "timm-swin", "timm-convnext", "timm-efficientnet", "timm-mobilenet", "timm-resnet",
