@@ -8,6 +8,7 @@ from mmpretrain.registry import MODELS
 
 from bam_mm import InputError
 from bam_mm.checkpoint import load_backbone
+from tests.checkpoint.layouts import prefixed
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 
@@ -19,10 +20,6 @@ def vit(seed, **kwargs):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
     return model
-
-
-def prefixed(prefix, state):
-    return {prefix + key: value for key, value in state.items()}
 
 
 def bam_state():

@@ -12,6 +12,7 @@ from bam_mm.checkpoint.branches import find_branch
 from bam_mm.checkpoint.matching import match
 from bam_mm.checkpoint.names import COUNTER, INDEX
 from bam_mm.checkpoint.pointwise import reshape_pointwise
+from tests.checkpoint.layouts import prefixed
 
 pytestmark = pytest.mark.slow
 
@@ -48,9 +49,13 @@ def family_of(name):
 
 
 def other_families():
-    """Return a model of each family that a newer timm has."""
+    """Return a model of each family that a newer timm has.
+
+    timm also lists the modules of models that other tests have registered.
+    """
     known = {family_of(name) for name in SMALLEST if timm.is_model(name)}
-    return [timm.list_models(module=m)[0] for m in timm.list_modules() if m not in known]
+    others = [m for m in timm.list_modules() if m not in known and hasattr(timm.models, m)]
+    return [timm.list_models(module=m)[0] for m in others]
 
 
 def on_meta(name):
@@ -63,10 +68,6 @@ def on_meta(name):
         except AssertionError:
             model.reset_classifier(0)
     return full, model.state_dict()
-
-
-def prefixed(prefix, state):
-    return {prefix + key: value for key, value in state.items()}
 
 
 def proven(content, wanted, branch="teacher"):

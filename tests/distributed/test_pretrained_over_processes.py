@@ -24,7 +24,8 @@ def work(rank, port, folder):
     dist.init_process_group("gloo", rank=rank, world_size=2)
     torch.manual_seed(rank)
     run = folder / f"run{rank}" / "2026"
-    MMLogger.get_instance(f"rank{rank}", log_file=str(run / "2026.log"))
+    # Both processes write a log, so that both know a work folder.
+    MMLogger.get_instance(f"rank{rank}", log_file=str(run / "2026.log"), distributed=True)
     init = dict(type="bam_mm.PretrainedBackbone", checkpoint=str(folder / "bam.pth"))
     model = MMDistributedDataParallel(Model(dict(BACKBONES["mmpretrain-vit"], init_cfg=init)))
     model.module.init_weights()

@@ -1,28 +1,16 @@
 """Fixtures for tests of the tools."""
 
-import runpy
-import sys
-from pathlib import Path
-
 import pytest
 
-from tests.end_to_end.running import forget_earlier_runs, printed
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.end_to_end.running import exit_code_of, printed
 
 
 @pytest.fixture
-def tool(monkeypatch, capfd):
+def tool(capfd):
     """A function that runs a tool in this process and returns exit code, output and error lines."""
 
     def run(name, *args, options=None):
-        argv = [str(ROOT / "tools" / name), *map(str, args)]
-        if options is not None:
-            argv += ["--cfg-options", *map(str, options)]
-        monkeypatch.setattr(sys, "argv", argv)
-        forget_earlier_runs()
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(argv[0], run_name="__main__")
-        return stop.value.code, *printed(capfd)
+        more = [] if options is None else ["--cfg-options", *options]
+        return exit_code_of(name, *args, *more), *printed(capfd)
 
     return run

@@ -112,9 +112,7 @@ def save_pretrained(backbone, path):
         f"model = dict(type='bam_mm.BAM', backbone={backbone!r})\ndefault_scope = 'mmpretrain'\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(
-        dict(state_dict=state, meta=dict(cfg=f"{config}default_scope = 'mmpretrain'\n")), path
-    )
+    torch.save(dict(state_dict=state, meta=dict(cfg=config)), path)
 
 
 def _parts(coco, out):

@@ -1,7 +1,9 @@
 """Helpers to run tools in this process, and to check what they printed and wrote."""
 
 import json
+import runpy
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from mmengine.logging import MessageHub, MMLogger
 from mmengine.visualization import Visualizer
 
 from bam_mm.cli.main import main
+from tests.pages import ROOT
 
 
 def forget_earlier_runs():
@@ -31,6 +34,31 @@ def exit_code(*args):
         with pytest.raises(SystemExit) as stop:
             main()
     return stop.value.code
+
+
+def tool_of(library, name):
+    """Return the path of a tool of mmpretrain, mmdet or mmseg, such as ``train``."""
+    return Path(find_spec(library).origin).parent / ".mim/tools" / f"{name}.py"
+
+
+def run_script(path, *args):
+    """Run a Python file with arguments in this process, as ``python PATH ARGS`` does."""
+    forget_earlier_runs()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [str(path), *map(str, args)])
+        runpy.run_path(str(path), run_name="__main__")
+
+
+def exit_code_of(name, *args):
+    """Run a file of ``tools/`` in this process and return its exit code."""
+    with pytest.raises(SystemExit) as stop:
+        run_script(ROOT / "tools" / name, *args)
+    return stop.value.code
+
+
+def lay_out_quickly(patch):
+    """Skip the layout of configs: a runner lays out its config four times, each for a second."""
+    patch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, False))
 
 
 def command(*args):

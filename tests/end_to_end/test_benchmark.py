@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -10,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from mmengine.logging import MMLogger
 
 from bam_mm.data.toy import make_world
+from tests.end_to_end.running import exit_code_of
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = [
@@ -45,7 +44,7 @@ def folder(tmp_path_factory):
 
 def arguments_of(folder, work, *arguments, options=()):
     return [
-        str(ROOT / "tools/benchmark.py"), "run", str(folder / "two.py"),
+        "run", str(folder / "two.py"),
         "--model", "untrained=random:vit-toy-p8", "--data", str(folder / "data"),
         "--work-dir", str(work), *arguments, "--cfg-options", *QUICK, *options,
     ]  # fmt: skip
@@ -57,12 +56,9 @@ def call(monkeypatch, capfd):
 
     def run(*arguments, code=0, **options):
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
-        monkeypatch.setattr(sys, "argv", arguments_of(*arguments, **options))
-        MMLogger._instance_dict.clear()
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(sys.argv[0], run_name="__main__")
+        found = exit_code_of("benchmark.py", *arguments_of(*arguments, **options))
         text = "".join(capfd.readouterr())
-        assert stop.value.code == code, text[-3000:]
+        assert found == code, text[-3000:]
         return text
 
     return run
@@ -83,8 +79,9 @@ def test_killed_and_resumed_and_on_two_processes(folder, call, tmp_path):
     work = tmp_path / "killed"
     long = ["linear:train_cfg.max_epochs=60", "linear:train_cfg.val_interval=60"]
     long.append("linear:default_hooks.logger.interval=1")
+    arguments = arguments_of(folder, work, options=long)
     process = subprocess.Popen(
-        [sys.executable, *arguments_of(folder, work, options=long)],
+        [sys.executable, str(ROOT / "tools/benchmark.py"), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip

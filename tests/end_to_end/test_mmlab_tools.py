@@ -5,7 +5,6 @@ They run as ``bam-mm exec LIBRARY:TOOL``, in this process.
 
 import json
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -327,8 +326,6 @@ def test_get_flops_of_mmdet_and_mmseg(kind, trained, capfd):
 
 @pytest.mark.parametrize("kind", ["cls", "det", "seg"])
 def test_analyze_logs(kind, trained, tmp_path, capfd):
-    if kind == "seg" and find_spec("seaborn") is None:
-        pytest.skip("mmseg's analyze_logs needs seaborn")
     config, _ = trained(kind)
     path, lines = log_of(config.parent)
     losses = [line["loss"] for line in lines if "loss" in line]

@@ -1,20 +1,14 @@
 """The libraries' own ``tools/train.py`` and ``test.py`` on this package's downstream configs."""
 
-import runpy
-import sys
-from importlib.util import find_spec
-from pathlib import Path
-
 import pytest
 import torch
-from mmengine.logging import MessageHub, MMLogger
-from mmengine.visualization import Visualizer
 
 from bam_mm import InputError
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.data.toy import make_world
 from bam_mm.launch.config import load_config
 from bam_mm.registry import MODELS
+from tests.end_to_end.running import lay_out_quickly, run_script, tool_of
 
 PRETRAINING = "pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy"
 CONFIGS = {
@@ -57,14 +51,9 @@ def run(folder, monkeypatch):
     """A function that runs a tool of a library in this process."""
 
     def run(library, tool, *arguments):
-        for kind in (MMLogger, MessageHub, Visualizer, *Visualizer.__subclasses__()):
-            kind._instance_dict.clear()
-        path = Path(find_spec(library).origin).parent / ".mim/tools" / f"{tool}.py"
         monkeypatch.chdir(folder)
-        # mmengine formats the config several times a run, which takes longer than the rest.
-        monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
-        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
-        runpy.run_path(str(path), run_name="__main__")
+        lay_out_quickly(monkeypatch)
+        run_script(tool_of(library, tool), *arguments)
 
     return run
 

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.checkpoint.sources import parse_backbone
 from bam_mm.data.toy import make_world
-from tests.end_to_end.running import one_message
+from tests.end_to_end.running import lay_out_quickly, one_message
 
 COMMON = """
 from mmengine.dataset import DefaultSampler, default_collate
@@ -108,8 +108,7 @@ def weights(path):
 def test_pretraining_resumes_from_its_copy_and_a_probe_starts_from_it(
     folder, tool, tmp_path, monkeypatch
 ):
-    # mmengine formats the config several times a run, which takes longer than the rest.
-    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
+    lay_out_quickly(monkeypatch)
     work, data = tmp_path / "bam", f"data_root={folder / 'toy/images'}"
     options = [data, "model.head.temperature=0.3", "layout.global_size=48"]
     code, text, _ = tool("train.py", folder / "pretraining.py", "--work-dir", work, options=options)

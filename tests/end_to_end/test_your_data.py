@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from bam_mm.data.indexed_png import voc_palette
 from bam_mm.launch.config import load_config
 from tests.end_to_end.own_data import CATEGORIES, FRAMES, write_all
 from tests.end_to_end.running import exit_code, one_message, printed
-from tests.pages import blocks, python_files
+from tests.pages import blocks, commands, python_files
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "docs/your_data.md"
@@ -46,11 +45,13 @@ SHORT = {
 """What shortens each config of the page; the lines above it stay as they are."""
 
 
-def commands():
+def short_commands():
     """Return the commands of the page, with the lengths of the short configs."""
-    lines = "".join(blocks(NAME, "bash")).replace("\\\n", " ").splitlines()
-    short = [re.sub(r"epoch_\d+", "epoch_1", re.sub(r"iter_\d+", "iter_2", x)) for x in lines]
-    return [shlex.split(line) for line in short]
+
+    def short(word):
+        return re.sub(r"epoch_\d+", "epoch_1", re.sub(r"iter_\d+", "iter_2", word))
+
+    return [[short(word) for word in words] for words in commands(NAME, start="") if words]
 
 
 CONFIGS = {name.removesuffix(".py"): text for name, text in python_files(NAME).items()}
@@ -95,7 +96,7 @@ def test_the_page_names_what_there_is(project):
 
 def test_all_commands(project, run):
     """In the order of the page, as each uses what those before it have written."""
-    found = commands()
+    found = short_commands()
     assert len(found) > 15 and {command[0] for command in found} == {"bam-mm"}
     text, detections = {}, []
     for command in found:
@@ -124,9 +125,10 @@ def test_all_commands(project, run):
     both = ("train street.py --cfg-options", "exec mmseg:train street.py")
     losses = [re.findall(r" loss: (\S+)", text[key]) for key in both]
     assert len(losses[0]) == 2 and losses[0] == losses[1]
+    assert_the_videos_have_masks(project)
 
 
-def test_masks_of_the_videos(project):
+def assert_the_videos_have_masks(project):
     for folder, names in (
         ("film_masks", [f"{t:05d}" for t in range(FRAMES)]),
         ("ride_masks", ["frame_10", "frame_11", "frame_12", "frame_2"]),

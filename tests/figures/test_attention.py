@@ -1,7 +1,5 @@
 """Attention of each head compared with NumPy, and the tool on a user's images."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from bam_mm import InputError
 from bam_mm.figures.attention import build_attention_model, find_images, overlay, read_image
 from bam_mm.models.saliency import attention_maps, saliency
 from bam_mm.registry import MODELS
+from tests.end_to_end.running import exit_code_of
 from tests.reference.slow_saliency import tokens_of_mmpretrain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,16 +99,13 @@ def test_a_convolutional_network_has_saliency():
     assert not model.heads and heat.shape[0] == 1 and heat.min() == 0
 
 
-def test_the_tool_writes_one_picture_per_image(tmp_path, monkeypatch, capsys):
+def test_the_tool_writes_one_picture_per_image(tmp_path, capsys):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         Image.fromarray(np.zeros((48, 64, 3), np.uint8)).save(tmp_path / folder / "photo.png")
     arguments = [tmp_path / "one", tmp_path / "two/photo.png", "--model", "random:vit-toy-p8"]
     arguments += ["--out", tmp_path / "out", "--size", "48"]
-    monkeypatch.setattr(sys, "argv", ["visualize_attention.py", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(ROOT / "tools/visualize_attention.py"), run_name="__main__")
-    assert not stop.value.code
+    assert exit_code_of("visualize_attention.py", *arguments) == 0
     written = [tmp_path / "out/photo.png", tmp_path / "out/photo_2.png"]
     assert capsys.readouterr().out.split() == [str(path) for path in written]
     with Image.open(written[0]) as picture:

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 from mmengine.visualization import Visualizer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bam_mm import InputError
 from bam_mm.figures.predictions import ShowPredictionsHook
@@ -23,9 +24,6 @@ def folder(work: Path, start: int) -> str:
 
 
 def test_a_resumed_run_continues_its_curve(tmp_path):
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     # The run logs five iterations and is killed; its checkpoint is of the third.
     for start, iterations, steps in ((1, 0, (1, 2, 3, 4, 5)), (2, 3, (4, 5, 6))):
         backend = TensorboardVisBackend(folder(tmp_path, start), resume=start > 1)
@@ -40,6 +38,7 @@ def test_a_resumed_run_continues_its_curve(tmp_path):
     points = [(point.step, point.value) for point in events.Scalars("loss")]
     assert points == [(1, 11.0), (2, 12.0), (3, 13.0), (4, 24.0), (5, 25.0), (6, 26.0)]
     assert [image.step for image in events.Images("views")] == [1, 2, 3, 4, 5, 6]
+    assert events.Tags()["tensors"] == ["config/text_summary"]
     # A new run in the same folder has curves of its own, and so has one without an earlier start.
     for resume, start, work in ((False, 3, tmp_path), (True, 4, tmp_path / "other")):
         TensorboardVisBackend(folder(work, start), resume=resume).add_scalar("loss", 1.0, 1)
@@ -115,6 +114,28 @@ def test_what_wandb_refuses_is_one_message(wandb, tmp_path):
     wandb.init = refuse
     with pytest.raises(InputError, match=r"does not start \(No API key.*wandb login.*offline"):
         WandbVisBackend(folder(tmp_path, 1)).add_scalar("loss", 1.0, 1)
+
+
+def test_a_fault_of_another_kind_stays_what_it_is(wandb, tmp_path):
+    def fail(**kwargs):
+        raise OSError("No space left on device")
+
+    wandb.init = fail
+    with pytest.raises(OSError, match="No space left"):
+        WandbVisBackend(folder(tmp_path, 1)).add_scalar("loss", 1.0, 1)
+
+
+def test_the_backends_learn_from_where_a_run_continues():
+    begun = []
+
+    class Continuing(RecordingVisBackend):
+        def begin(self, iterations):
+            begun.append(iterations)
+
+    # The other has no such method.
+    visualizer = Visualizer(vis_backends=[RecordingVisBackend(), Continuing()])
+    TrackingHook().before_train(SimpleNamespace(visualizer=visualizer, iter=3))
+    assert begun == [3]
 
 
 def test_metrics_of_a_test_that_are_numbers():

@@ -1,7 +1,5 @@
 """Figures of views and similarities show the input of the model."""
 
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from bam_mm.figures.similarities import measure_similarities
 from bam_mm.figures.views import TrainingViews
 from bam_mm.launch.config import load_config
 from bam_mm.registry import MODELS
+from tests.end_to_end.running import exit_code_of
 
 pytestmark = pytest.mark.slow
 
@@ -138,35 +137,25 @@ def test_similarities_match_the_checkpoint(world, tmp_path):
     assert not torch.equal(backbone["BAM teacher"].other, after.other)
 
 
-def run_tool(name, *args):
-    sys_argv, sys.argv = sys.argv, [name, *map(str, args)]
-    try:
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(ROOT / "tools" / name), run_name="__main__")
-    finally:
-        sys.argv = sys_argv
-    return ended.value.code
-
-
 def test_the_tools_write_pictures(world, tmp_path, capsys):
     small, large = tmp_path / "small.png", tmp_path / "large.png"
     data = ["--cfg-options", f"data_root={world}"]
-    assert run_tool("browse_views.py", TOY, "--num", 2, "--out", small, *data) == 0
+    assert exit_code_of("browse_views.py", TOY, "--num", 2, "--out", small, *data) == 0
     more = ["layout.num_local=2", "layout.local_size=24", "photometric=None"]
-    assert run_tool("browse_views.py", TOY, "--num", 3, "--out", large, *data, *more) == 0
+    assert exit_code_of("browse_views.py", TOY, "--num", 3, "--out", large, *data, *more) == 0
     with Image.open(small) as a, Image.open(large) as b:
         assert b.width > 1.5 * a.width and b.height > 1.3 * a.height
         colours = {tuple(c) for c in np.asarray(b.convert("RGB")).reshape(-1, 3)}
     # The frames of the four views, on the original and around each view.
     assert {(31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40)} <= colours
-    assert run_tool("browse_views.py", TOY, "--num", 99, *data) == 1
+    assert exit_code_of("browse_views.py", TOY, "--num", 99, *data) == 1
     assert "--num 99" in capsys.readouterr().err
 
     config = load_config(TOY, {"data_root": str(world)})
     torch.save({"state_dict": MODELS.build(config.model).state_dict()}, tmp_path / "bam.pth")
     out = tmp_path / "similarities.png"
     pair = ["--similarities", TOY, tmp_path / "bam.pth", "--num", 30, "--out", out]
-    assert run_tool("plot_pretraining.py", *pair, *data) == 0
+    assert exit_code_of("plot_pretraining.py", *pair, *data) == 0
     with Image.open(out) as picture:
         assert picture.width > 800
-    assert run_tool("plot_pretraining.py", "--out", out) == 2
+    assert exit_code_of("plot_pretraining.py", "--out", out) == 2

@@ -75,6 +75,15 @@ def test_what_contradicts_or_lacks_stops(hooks, variables, words, loaded):
         loaded([{**HOOK, **each} for each in hooks], **variables)
 
 
+def test_a_resumed_run_has_the_backbone_of_its_own_checkpoint(loaded, tmp_path):
+    assert loaded([HOOK], checkpoint="a.pth") == [("a.pth", "teacher", False)]
+    own = {"checkpoint": "a.pth", "load_from": str(tmp_path / "epoch_1.pth")}
+    longer = {**own, "train_cfg.max_epochs": 2}
+    assert loaded([HOOK], **longer, resume=True) == [] and (tmp_path / "epoch_2.pth").is_file()
+    with pytest.raises(InputError, match=r"load_from=.*epoch_1\.pth: mmengine would load the tens"):
+        loaded([HOOK], **own)
+
+
 @pytest.mark.parametrize("variables", [{}, {"checkpoint": None}, {"checkpoint": "a.pth"}])
 def test_the_hook_of_a_base_leaves_it_to_one_that_a_config_adds(variables, loaded):
     own = {**HOOK, "checkpoint": "a.pth"}

@@ -28,7 +28,7 @@ def test_images_are_read_once_for_both_branches():
     logged, scalars = [], {}
     model = build()
     # Bank and queries are the same images, so the nearest neighbour of each image is itself.
-    model.backbone, model.teacher.backbone = Backbone(1.0), Backbone(0.0)
+    model.backbone, model.teacher.backbone = Backbone(0.0), Backbone(1.0)
     model.data_preprocessor.forward = lambda data, training: data
     runner = SimpleNamespace(
         model=model,
@@ -37,15 +37,15 @@ def test_images_are_read_once_for_both_branches():
         visualizer=SimpleNamespace(add_scalars=lambda values, step: logged.append((values, step))),
         logger=SimpleNamespace(info=logged.append),
     )
-    hook = OnlineKNNHook({}, {}, k=1, branches=("student", "teacher"))
+    hook = OnlineKNNHook({}, {}, k=1)
     hook.shown = 3
     hook.built = Labelled(), Labelled()
     hook._score(runner)
     assert [loader.read for loader in hook.built] == [IMAGES, IMAGES]
-    # The teacher has the same feature for all images, so it predicts one class for all of them.
-    assert scalars["knn/student_top1"] == 100.0 and scalars["knn/teacher_top1"] < 50.0
+    # The student has the same feature for all images, so it predicts one class for all of them.
+    assert scalars["knn/teacher_top1"] == 100.0 and scalars["knn/student_top1"] < 50.0
     assert logged[0] == (scalars, 7)
-    queries, places = hook.neighbours
+    queries, places = hook.neighbours  # By the teacher, which comes first.
     assert queries == [0, 5, 10] and [row[0] for row in places] == queries
     assert all(len({*row}) == NEIGHBOURS for row in places)
-    assert logged[1].startswith("kNN after 7 iterations (k=1, bank 11, queries 11): student")
+    assert logged[1].startswith("kNN after 7 iterations (k=1, bank 11, queries 11): teacher")

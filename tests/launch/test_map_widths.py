@@ -93,6 +93,16 @@ def test_what_fits_passes(backbone, parts):
             dict(auxiliary_head=dict(in_channels=1024, in_index=2)),
             r"model\.auxiliary_head\.in_channels=1024: .* set .*in_channels=16",
         ),
+        (
+            RESNET,
+            dict(auxiliary_head=dict(in_channels=20, in_index=4)),
+            r"^model\.auxiliary_head\.in_index=4: .* set model\.auxiliary_head\.in_index=3$",
+        ),
+        (
+            RESNET,
+            dict(decode_head=dict(in_channels=WIDTHS, in_index=[1, 2, 3, 4])),
+            r"^model\.decode_head\.in_index=\[1, 2, 3, 4\]: .* with \[8, 12, 16, 20\] channels",
+        ),
         (  # timm's stem is its stage 0: without the check, anchors would be twice too large.
             {**RESNET, "stages": [0, 1, 2, 3]},
             dict(neck=dict(type="FPN", in_channels=[64, 8, 12, 16]), rpn_head=ANCHORS),

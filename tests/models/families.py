@@ -5,6 +5,8 @@ Tests of every task use this table, so that no family is left out of one.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +77,24 @@ def images(family: Family, number: int = 2, scale: int = 1) -> Tensor:
     """Return random images of the size that a family takes."""
     side = family.side * scale
     return torch.randn(number, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+@contextmanager
+def saved_elements() -> Iterator[list[int]]:
+    """Collect the numbers of elements of the activations that autograd saves for a backward pass.
+
+    Inside of a block with activation checkpointing, it saves none.
+    """
+    found = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        whole = tensor if tensor._base is None else tensor._base
+        if not isinstance(whole, nn.Parameter):
+            found.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield found
 
 
 def small_torchvision(name: str, make: Any) -> str:
@@ -334,3 +354,8 @@ FAMILIES = [
     Family("own-vector", dict(type="bam_mm.OwnVector"), strides=(), stops=NO_MAPS),
 ]
 """The table. Every task either works for a family, or stops with the reason in ``stops``."""
+
+BY_NAME = {family.name: family for family in FAMILIES}
+
+TOLERANCE = dict(rtol=1e-5, atol=1e-5)
+"""Differences in float32 between two ways to compute the same features."""

@@ -11,9 +11,7 @@ from torch import nn
 from bam_mm import InputError
 from bam_mm.models.adapters import adapter_of
 from bam_mm.models.map_norm import over_channels
-from tests.models.families import FAMILIES, build, images
-
-BY_NAME = {family.name: family for family in FAMILIES}
+from tests.models.families import BY_NAME, build, images
 
 
 @pytest.fixture(autouse=True)

@@ -17,14 +17,12 @@ from bam_mm.models.adapters.contract import Stage, pyramid
 from bam_mm.models.adapters.measuring import evaluating
 from bam_mm.models.patch_features import build_map_backbone, feature_map
 from bam_mm.registry import MODELS
-from tests.models.families import ARCH, FAMILIES, build, images
+from tests.models.families import ARCH, BY_NAME, FAMILIES, TOLERANCE, build, images
 
-BY_NAME = {family.name: family for family in FAMILIES}
 OF_TIMM, OF_MMPRETRAIN, OF_TORCHVISION = (
     [f for f in FAMILIES if f.name.startswith(library)]
     for library in ("timm", "mmpretrain", "torchvision")
 )
-TOLERANCE = dict(rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture(autouse=True)

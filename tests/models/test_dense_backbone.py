@@ -9,11 +9,10 @@ from torch import nn
 from bam_mm import InputError
 from bam_mm.checkpoint import load_backbone
 from bam_mm.registry import MODELS
-from tests.models.families import ARCH, FAMILIES
+from tests.models.families import ARCH, BY_NAME, saved_elements
 
 pytestmark = pytest.mark.slow
 
-BY_NAME = {family.name: family for family in FAMILIES}
 OF_TIMM = [
     "timm-vit", "timm-dinov2-registers", "timm-dinov3", "timm-registers-without-cls", "timm-cait",
     "timm-swin", "timm-convnext", "timm-efficientnet", "timm-mobilenet", "timm-resnet",
@@ -205,13 +204,17 @@ def test_drop_path_of_torchvision_has_the_rate_of_the_protocol():
         build(type="bam_mm.DenseBackbone", network=network, drop_path_rate=0.4)
 
 
-def test_activation_checkpointing_changes_no_gradient():
+def test_activation_checkpointing_saves_memory_and_changes_no_gradient():
     """Blocks of timm's DINOv3 get rotary embeddings as keyword arguments."""
     config = {**BY_NAME["timm-dinov3"].config, "type": "bam_mm.DenseTIMM", "depth": 4}
-    gradients = []
+    gradients, kept = [], {}
     for saving in (False, True):
         model = build(**config, activation_checkpointing=saving).train()
         torch.manual_seed(1)
-        sum((x**2).mean() for x in model(torch.randn(1, 3, 64, 64))).backward()
+        with saved_elements() as saved:
+            maps = model(torch.randn(1, 3, 64, 64))
+        kept[saving] = sum(saved)
+        sum((x**2).mean() for x in maps).backward()
         gradients.append([p.grad for p in model.parameters() if p.requires_grad])
+    assert kept[True] < kept[False] / 2
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))

@@ -9,6 +9,7 @@ from mmseg.models import Feature2Pyramid
 from bam_mm import InputError
 from bam_mm.checkpoint import load_backbone
 from bam_mm.registry import MODELS
+from tests.models.families import saved_elements
 
 pytestmark = pytest.mark.slow
 
@@ -102,14 +103,19 @@ def test_drop_path_rises_from_block_to_block():
     assert rates == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
-def test_activation_checkpointing_changes_no_gradient():
+def test_activation_checkpointing_saves_memory_and_changes_no_gradient():
     plain = tiny(drop_path_rate=0.2)
     saving = tiny(drop_path_rate=0.2, activation_checkpointing=True)
     saving.load_state_dict(plain.state_dict())
     images = torch.randn(2, 3, 40, 48)
+    kept = []
     for model in (plain, saving):
         torch.manual_seed(1)
-        sum((x**2).sum() for x in model.train()(images)).backward()
+        with saved_elements() as saved:
+            maps = model.train()(images)
+        kept.append(sum(saved))
+        sum((x**2).sum() for x in maps).backward()
+    assert kept[1] < kept[0] / 2
     for (name, a), b in zip(plain.named_parameters(), saving.parameters(), strict=True):
         assert (a.grad is None) == (b.grad is None), name
         assert a.grad is None or torch.equal(a.grad, b.grad), name

@@ -10,11 +10,8 @@ from bam_mm import InputError
 from bam_mm.models import FrozenFeatures
 from bam_mm.models.adapters import adapter_of
 from bam_mm.models.probe_features import frozen_feature
-from tests.models.families import FAMILIES, build, images
+from tests.models.families import BY_NAME, TOLERANCE, build, images
 from tests.pages import blocks
-
-BY_NAME = {family.name: family for family in FAMILIES}
-TOLERANCE = dict(rtol=1e-5, atol=1e-5)
 
 VIT = dict(
     type="mmpretrain.MoCoV3ViT",

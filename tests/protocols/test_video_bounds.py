@@ -1,8 +1,6 @@
 """Video score of a checkpoint, compared with its bounds."""
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from bam_mm.evaluation import davis_j_and_f, davis_summary, read_out
 from bam_mm.launch.config import load_config
 from bam_mm.protocols.video_bounds import NAMED, RANDOM, TRUTH, compare_features
 from bam_mm.registry import MODELS
+from tests.end_to_end.running import exit_code_of
 from tests.models.davis_stubs import write_videos
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,14 +34,11 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def test_each_row_scores_its_features(videos, checkpoint, tmp_path, monkeypatch, capsys):
+def test_each_row_scores_its_features(videos, checkpoint, tmp_path, capsys):
     out = tmp_path / "scores.json"
     options = [f"data_root={videos}", "model.stride=8"]
     arguments = [CONFIG, checkpoint, "--seed", 7, "--out", out, "--cfg-options", *options]
-    monkeypatch.setattr(sys, "argv", ["compare_videos.py", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / "tools/compare_videos.py"), run_name="__main__")
-    assert ended.value.code == 0
+    assert exit_code_of("compare_videos.py", *arguments) == 0
     printed = capsys.readouterr().out
     scores = json.loads(out.read_text())
     assert list(scores) == [TRUTH, NAMED, str(checkpoint), RANDOM]

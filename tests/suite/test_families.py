@@ -17,7 +17,7 @@ from bam_mm.registry import MODELS
 from bam_mm.suite.fitting import family_of, fit
 from bam_mm.suite.models import Model
 from tests.models.davis_stubs import write_videos
-from tests.models.families import FAMILIES, build
+from tests.models.families import BY_NAME, FAMILIES, build
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,6 @@ VIDEO = {
     "cnn": find_config("vos/resnet50_label-propagation_davis2017"),
 }
 SIDE = 48
-BY_NAME = {family.name: family for family in FAMILIES}
 
 
 def model_of(config, name="A"):

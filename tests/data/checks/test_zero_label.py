@@ -79,6 +79,35 @@ def test_the_reverse_stops(check):
         check(ids_with(12, 1, 2, 3, 4), EVEN * 0 + 1, reduced=False)
 
 
+HALF = "50.0% of the pixels of 1 checked train maps are 0, and none is 4, the last class: "
+NO_ZERO = "no pixel of 1 checked {} maps is 0, the class 'road': set reduce_zero_label=True if "
+
+
+@pytest.mark.parametrize(
+    "ids, settings, warns, message",
+    [
+        (ids_with(24, 1, 2), dict(reduced=True), True, HALF),
+        (ids_with(24, 1, 2), dict(reduced=True, zero_is_unlabelled=True), False, HALF),
+        (EVEN % 3 + 1, dict(reduced=False), True, NO_ZERO.format("train")),
+        # Only training maps are expected to show every class.
+        (EVEN % 3 + 1, dict(reduced=False, part="val"), False, NO_ZERO.format("val")),
+    ],
+    ids=["much 0", "much 0, as known", "no 0", "no 0 in a validation"],
+)
+def test_what_may_be_meant_warns(ids, settings, warns, message, check):
+    warnings, [(_, text)], _ = check(ids, **settings)
+    assert text.startswith(message) and len(warnings) == warns
+
+
+def test_few_of_many_classes_may_be_absent_from_shifted_maps(check):
+    classes = [str(number) for number in range(40)]
+    ids = np.resize(np.delete(np.arange(40), [5, 6]), (6, 8))
+    with pytest.raises(InputError, match=r"count their 40 classes from 0: 4\.2% of the pixels"):
+        check(ids, reduced=True, classes=classes)
+    ids[ids == 7] = 8
+    assert not check(ids, reduced=True, classes=classes)[0]
+
+
 def test_a_setting_that_nobody_chose_stops(check):
     with pytest.raises(InputError, match=r"reduce_zero_label is not set, .* ids 0 to 3 for 4 cl"):
         check(EVEN, reduced=None)
