@@ -9,6 +9,10 @@ of each run. The bound is the extraction of each image once.
 
 The script also measures a later protocol that finds all features in the cache, and the features of
 student and teacher for the kNN during pretraining, with the images read once or twice.
+
+Last, a convolutional network of timm extracts the features of a batch of 64 images of 224 px that
+are in memory, and the same network runs on them as it comes: in the order of the input's memory,
+with freed memory given back to the system. Each runs in a fresh process, in turn.
 """
 
 import argparse
@@ -16,6 +20,7 @@ import logging
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from mmpretrain.structures import DataSample
 
 from bam_mm import FrozenFeatures, ImageFolder
 from bam_mm.evaluation import (
@@ -36,7 +42,14 @@ from bam_mm.evaluation import (
 )
 from bam_mm.models.feature_extraction import EVALUATION_SAMPLER, extract_features, extract_together
 from bam_mm.protocols.feature_cache import cached_features
-from benchmarks.measuring import add_json_option, alternate, seconds, write_json
+from benchmarks.measuring import (
+    add_json_option,
+    alternate,
+    cpu_seconds,
+    in_fresh_process,
+    seconds,
+    write_json,
+)
 
 CLASSES = 8
 PIPELINE = [
@@ -132,6 +145,47 @@ class Bench:
         return self.knn(cache), self.logreg(cache), self.clustering(cache)
 
 
+class Ready:
+    """A loader whose batches are in memory: images of 224 px with a label."""
+
+    def __init__(self, batch: int, batches: int = 4) -> None:
+        self.batch, self.dataset = batch, range(batch * batches)
+        self.images = torch.randn(batch, 3, 224, 224)
+
+    def __len__(self) -> int:
+        return len(self.dataset) // self.batch
+
+    def __iter__(self):
+        for first in range(0, len(self.dataset), self.batch):
+            samples = [
+                DataSample(metainfo=dict(sample_idx=n)).set_gt_label(0)
+                for n in range(first, first + self.batch)
+            ]
+            yield dict(inputs=self.images, data_samples=samples)
+
+
+def convolutional_seconds(arch: str, extracted: bool) -> float:
+    """Return the processor time of a network for four batches, by the extraction or alone."""
+    init_default_scope("mmpretrain")
+    model = FrozenFeatures(dict(type="TIMMBackbone", model_name=arch), feature="mean").eval()
+    loader = Ready(64)
+
+    def extract():
+        extract_features(model, lambda data, training: data, loader, description=arch, gather=True)
+
+    def alone():
+        with torch.no_grad():
+            for batch in loader:
+                model.backbone.timm_model.forward_features(batch["inputs"]).mean((2, 3))
+
+    return [cpu_seconds(extract if extracted else alone) for _ in range(2)][-1]
+
+
+def _convolutional_in_fresh_process(args: argparse.Namespace, which: str) -> float:
+    options = ("--cnn", args.cnn, "--threads", args.threads, "--convolutional", which)
+    return in_fresh_process(__file__, *options)
+
+
 def main() -> None:
     """Run the comparisons and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -141,12 +195,21 @@ def main() -> None:
     parser.add_argument(
         "--arch", default="deit-tiny", help="arch of mmpretrain's VisionTransformer"
     )
+    parser.add_argument(
+        "--cnn", default="tf_efficientnet_lite0", help="convolutional network of timm"
+    )
+    parser.add_argument(
+        "--convolutional", choices=("extracted", "alone"), help="only print seconds"
+    )
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     add_json_option(parser)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     logging.disable(logging.INFO)  # every cache hit would be logged
+    if args.convolutional:
+        print(convolutional_seconds(args.cnn, args.convolutional == "extracted"))
+        return
     with tempfile.TemporaryDirectory() as folder:
         root, cache = Path(folder) / "images", Path(folder) / "cache"
         for split, count in (("train", args.images), ("test", args.images // 2)):
@@ -180,18 +243,28 @@ def main() -> None:
             f"student and teacher: together {joint:.2f} s, separate {apart:.2f} s, "
             f"ratio {pair_ratio:.2f}"
         )
+    cnn, plain, cnn_ratio = alternate(
+        *(partial(_convolutional_in_fresh_process, args, name) for name in ("extracted", "alone")),
+        runs=args.runs,
+        timer=lambda measure: measure(),
+    )
+    print(f"{args.cnn}, 256 images of 224 px, processor time: ", end="")
+    print(f"extracted {cnn:.2f} s, alone {plain:.2f} s, ratio {cnn_ratio:.2f}")
     figures = {
         "shared seconds": fast,
         "own seconds": slow,
         "hit seconds": hit,
         "together seconds": joint,
         "apart seconds": apart,
+        "convolutional seconds": cnn,
+        "convolutional seconds alone": plain,
         "equal": shared == own,
     }
     ratios = {
         "three protocols": ratio,
         "features that are there": hit_ratio,
         "student and teacher": pair_ratio,
+        "convolutional network": cnn_ratio,
     }
     write_json(args.json, ratios, figures)
 

@@ -3,10 +3,10 @@
     python benchmarks/knn.py
 
 The first bank has the size of ImageNet's training set, 1,281,167 x 768. The second is 100,000 x 768
-with 2,000 queries, for which a matrix of all similarities, the baseline, still fits into memory. The
-second baseline is the flat index of faiss (``pip install faiss-cpu``).
-Times are medians of alternating runs. Extra memory is the growth of the peak resident size during
-one call, in a fresh process for each implementation.
+with 2,000 queries, for which a matrix of all similarities still fits into memory: the baseline. The
+second baseline is the flat index of faiss (``pip install faiss-cpu``). Times are medians of
+alternating runs. Extra memory is the growth of the peak resident size during one call, in a fresh
+process for each implementation.
 
 The bound is the matrix product alone, in the same tiles. It is compared by processor time, on which
 other work on the machine has less effect.

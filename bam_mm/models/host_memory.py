@@ -34,8 +34,9 @@ def freed_memory_kept(device: torch.device) -> Iterator[None]:
     Args:
         device: Device on which the network runs.
     """
-    mallopt = getattr(_libc(), "mallopt", None) if device.type == "cpu" else None
-    if mallopt is None or _chosen_by_user():
+    libc = ctypes.CDLL(None) if device.type == "cpu" and sys.platform == "linux" else None
+    mallopt = getattr(libc, "mallopt", None)
+    if libc is None or mallopt is None or _chosen_by_user():
         yield
         return
     mallopt(M_MMAP_MAX, 0)
@@ -46,11 +47,7 @@ def freed_memory_kept(device: torch.device) -> Iterator[None]:
         mallopt(M_MMAP_MAX, 1 << 16)
         mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
         mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_MMAP_THRESHOLD)
-        _libc().malloc_trim(0)
-
-
-def _libc() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None) if sys.platform == "linux" else None
+        libc.malloc_trim(0)
 
 
 def _chosen_by_user() -> bool:
