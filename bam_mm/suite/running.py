@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from mmengine.config import Config
 
 from bam_mm.checkpoint import newest_checkpoint
 from bam_mm.checkpoint.proof import PROOF
@@ -261,7 +264,7 @@ def _run(
         progress["seconds"] = spent + time.monotonic() - start
         write_json(plan_file, {**identity, **progress})
         if outcome.code:
-            raise RunFailed(outcome.message)
+            raise RunFailed(outcome.message + _memory_remedy(config, part, outcome.signal))
 
     checkpoint = run.model.checkpoint
     if run.task.kind == "train":
@@ -277,6 +280,19 @@ def _run(
         (run.folder / PROOF).unlink(missing_ok=True)
     step("test", [checkpoint, "--out", str(metrics_file)], "test")
     collect(run, record, metrics_file)
+
+
+def _memory_remedy(config: Config, part: str, killed: int) -> str:
+    """Explain a SIGKILL, with which the kernel ends a process for which there is no memory."""
+    if killed != signal.SIGKILL:
+        return ""
+    key = f"{part}_dataloader.batch_size"
+    size = (config.get(f"{part}_dataloader") or {}).get("batch_size", 1)
+    return (
+        f", usually for want of memory: the batch was of {size} images; set a smaller one, as in "
+        f"--cfg-options {key}={max(size // 4, 1)}"
+        + (", which changes the protocol" if part == "train" else "")
+    )
 
 
 def _scores(run: Run, record: dict[str, Any]) -> str:
