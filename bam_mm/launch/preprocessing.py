@@ -180,7 +180,7 @@ def settle(
     """
     setting = Setting.of(config.get("preprocessing"))
     warnings: list[str] = []
-    changed = _changed_by(config, options)
+    changed = changed_by(config, options)
     normalisation = _normalisation(config, setting, found, changed, trained, warnings)
     if needs_writing(config, normalisation):
         write_normalisation(config, current_normalisation(config), normalisation)
@@ -269,8 +269,13 @@ def _check_uses_size(config: Config) -> None:
             )
 
 
-def _changed_by(config: Config, options: Iterable[str]) -> dict[str, str]:
-    """Return the options by the keys that they change: their own, and the copies of variables."""
+def changed_by(config: Config, options: Iterable[str]) -> dict[str, str]:
+    """Return the options by the keys that they change: their own, and the copies of variables.
+
+    Args:
+        config: Config with the options in it.
+        options: Keys of the config that the command line has set.
+    """
     changed = {key.removeprefix("+"): key.removeprefix("+") for key in options}
     variables = {key: key.partition(".")[0] for key in changed}
     variables = {key: name for key, name in variables.items() if name not in RUNNER_KEYS}

@@ -10,6 +10,7 @@ from typing import Any
 from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
 from bam_mm.suite.definitions import Metric, Suite, Task
+from bam_mm.suite.protocol import protocol_differences
 from bam_mm.suite.records import DONE
 
 Record = Mapping[str, Any]
@@ -118,7 +119,7 @@ def check_one_protocol(records: Iterable[Record]) -> None:
         if record["status"] != DONE:
             continue
         other = first.setdefault((record["task"], record["variant"]), record)
-        found = differences(other["protocol"], record["protocol"])
+        found = protocol_differences(other["protocol"], record["protocol"])
         found += [f"data.{line}" for line in differences(other["data"], record["data"])]
         if found:
             raise InputError(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bam_mm.errors import InputError
+from bam_mm.launch.batches import RUNS
 from bam_mm.launch.paths import child_environment, module_command
 from bam_mm.launch.watching import WATCHED
 from bam_mm.suite.devices import VISIBLE
@@ -93,8 +94,8 @@ def run_child(
         log: File to which the output is appended.
         on_wait: Function that is called every two seconds with the seconds since the start. An
             exception that it raises ends the child.
-        share: Number of children that share the CPU cores. Each gets an equal part of the threads,
-            unless ``OMP_NUM_THREADS`` is set.
+        share: Number of children that share the CPU cores and the memory. Each gets an equal part
+            of the threads, unless ``OMP_NUM_THREADS`` is set.
         gpus: GPUs that the child may use, as entries for ``CUDA_VISIBLE_DEVICES``; empty for those
             that this process sees. The log names them first.
 
@@ -108,7 +109,7 @@ def run_child(
             file.write(f"{VISIBLE}={visible[VISIBLE]}\n")
     offset = log.stat().st_size if log.exists() else 0
     start = time.monotonic()
-    environment = child_environment({WATCHED: str(os.getpid()), **visible})
+    environment = child_environment({WATCHED: str(os.getpid()), RUNS: str(share), **visible})
     if share > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // share, 1)))
     with log.open("ab") as output:

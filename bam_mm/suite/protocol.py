@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from bam_mm.checkpoint.settings import differences
 from bam_mm.variables.entries import plain
 
 NOT_PROTOCOL = (
@@ -63,6 +64,34 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
     if limit is not None:
         protocol["limit"] = limit
     return protocol
+
+
+def protocol_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """List the differences between two protocols, as recorded.
+
+    The batches in which features are extracted are part of protocols, but not of the results.
+
+    Args:
+        old: Protocol of an earlier run.
+        new: Protocol of another run.
+
+    Returns:
+        Lines such as ``test_cfg.k: [20] -> [10]``, empty if results can be compared.
+    """
+    return differences(_without_batches(old), _without_batches(new))
+
+
+def _without_batches(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    loop = protocol.get("test_cfg")
+    if not isinstance(loop, Mapping):
+        return dict(protocol)
+    kept = {
+        key: {k: v for k, v in entry.items() if k != "batch_size"}
+        if isinstance(entry, Mapping) and "dataset" in entry
+        else entry
+        for key, entry in loop.items()
+    }
+    return {**protocol, "test_cfg": kept}
 
 
 def chosen_preprocessing(config: Config) -> Any:

@@ -73,6 +73,10 @@ def test_records_of_another_protocol_or_other_data_are_rejected(tmp_path):
     records = read_records(tmp_path)
     data = {"seed": 0, "scale": 1.0}
     refuse_to_mix(records, "knn", "any", old, data, tmp_path)
+    # Features do not depend on the batch in which they are extracted.
+    smaller = protocol(KNN, {"test_cfg.bank.batch_size": 16})
+    assert smaller["test_cfg"]["bank"]["batch_size"] == 16
+    refuse_to_mix(records, "knn", "any", smaller, data, tmp_path)
     # The task's config for another family is only compared with records of that family.
     refuse_to_mix(records, "knn", "cnn", {"y": 2}, data, tmp_path)
     with pytest.raises(InputError, match=r"model A, seed 0.*k: \[10, 20, 100, 200\] -> \[10\]"):

@@ -241,15 +241,26 @@ def test_a_killed_run_is_a_row_that_says_what_to_set(tools, data, tmp_path):
     assert running.run_all(work, lines.append) == 2
     knn, linear = (record_of(run)["message"] for run in work)
     assert knn in lines[1] and knn.startswith("killed by signal 9 (SIGKILL), usually for want of ")
-    assert "the batch was of 48 images" in knn or "the batch was of 250 images" in knn
-    assert "test_dataloader.batch_size=" in knn and "protocol" not in knn
-    assert "train_dataloader.batch_size=16, which changes the protocol" in linear
+    assert knn.endswith("test_dataloader.batch_size=16 test_cfg.bank.batch_size=16")
+    assert linear.endswith("train_dataloader.batch_size=32 (64 now, which changes the protocol)")
     # The page has the row, and the next call repeats the run.
     write_report(work[0].suite, tmp_path)
     assert html.escape(knn) in (tmp_path / "report/index.html").read_text()
     tools.fault = Outcome(-15, "killed by signal 15 (SIGTERM)", 15)
     assert running.run_all(work[:1], lines.append) == 1
     assert record_of(work[0])["message"] == "killed by signal 15 (SIGTERM)"
+
+
+def test_a_batch_that_the_user_sets_reaches_the_run_as_such(tools, data, tmp_path):
+    options = parse_options(["test_dataloader.batch_size=7", "knn:train_images.batch_size=9"])
+    work = runs(tmp_path, data, tasks=("knn", "linear"), options=options)
+    assert running.run_all(work, lambda line: None) == 0
+    knn, train, test = (arguments for _, arguments, _ in tools.calls)
+    wanted = ["--cfg-options", "test_dataloader.batch_size=7", "test_cfg.bank.batch_size=9"]
+    assert knn[-3:] == wanted and test[-2:] == wanted[:2] and "--cfg-options" not in train
+    work = runs(tmp_path / "plain", data)
+    running.run_all(work, lambda line: None)
+    assert "--cfg-options" not in tools.calls[-1][1]
 
 
 def test_limit_keeps_images_of_every_class(tools, data, tmp_path):
