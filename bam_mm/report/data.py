@@ -16,6 +16,7 @@ from bam_mm.report.graphics import gallery, pretraining_charts, task_charts, tas
 from bam_mm.report.published import published_rows
 from bam_mm.report.summary import (
     Column,
+    about_task,
     cell_of,
     columns,
     image_limits,
@@ -140,7 +141,7 @@ def task_data(task: Task, records: Sequence[Record], folder: Path) -> Data:
     return {
         "name": task.name,
         "title": task.title,
-        "about": task.about,
+        "about": about_task(task, records),
         "data": task.data.title,
         "protocols": sorted({f"{r['variant']}: {r['protocol_digest']}" for r in done}),
         "fitted": sorted(

@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bam_mm.report.published import published_rows
-from bam_mm.report.summary import Cell, Column, columns, image_limits, leaderboard, models_of
+from bam_mm.report.summary import (
+    Cell,
+    Column,
+    about_task,
+    columns,
+    image_limits,
+    leaderboard,
+    models_of,
+)
 from bam_mm.suite.definitions import Suite
 from bam_mm.suite.records import DONE, FAILED
 
@@ -44,7 +52,7 @@ def markdown(suite: Suite, records: Sequence[Record]) -> str:
         found = columns(task, records)
         if any(column.cells for column in found):
             heads = ["model", *(column.metric.label for column in found)]
-            lines += [f"## {_plain(task.title)}", "", f"{_plain(task.about)}.", ""]
+            lines += [f"## {_plain(task.title)}", "", f"{_plain(about_task(task, records))}.", ""]
             lines += [*_table(heads, _rows(found, records)), ""]
     failed = [r for r in records if r["status"] == FAILED]
     if failed:

@@ -10,7 +10,7 @@ from typing import Any
 from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
 from bam_mm.suite.definitions import Metric, Suite, Task
-from bam_mm.suite.protocol import protocol_differences
+from bam_mm.suite.protocol import filled_in, protocol_differences
 from bam_mm.suite.records import DONE
 
 Record = Mapping[str, Any]
@@ -102,6 +102,16 @@ def models_of(records: Iterable[Record]) -> dict[str, str]:
 def image_limits(records: Iterable[Record]) -> list[int]:
     """Return the ``--limit`` values of quick tries, none for full runs."""
     return sorted({record["limit"] for record in records if record.get("limit") is not None})
+
+
+def about_task(task: Task, records: Iterable[Record]) -> str:
+    """Describe a task with the settings that its runs had.
+
+    Args:
+        task: The task, whose text may name settings in braces.
+        records: Records of any tasks.
+    """
+    return filled_in(task.about, (r["protocol"] for r in records if r["task"] == task.name))
 
 
 def check_one_protocol(records: Iterable[Record]) -> None:

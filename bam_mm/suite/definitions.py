@@ -126,7 +126,8 @@ class Task:
     Attributes:
         name: Short name for folders and ``--tasks``.
         title: Name for display.
-        about: One-sentence description of the protocol.
+        about: One-sentence description of the protocol. Keys in braces stand for the settings of
+            the runs, see :func:`~bam_mm.suite.protocol.filled_in`.
         kind: One of :data:`KINDS`.
         config: Path of the config file for each family, see :data:`FAMILIES`; in a suite file, a
             name in ``configs/`` or a path, also relative to the suite file.

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -326,6 +327,18 @@ def test_results_of_two_protocols_make_no_table(folder):
         report(folder)
     with pytest.raises(InputError, match="holds no records"):
         write_report(write_suite(folder), folder / "elsewhere")
+
+
+def test_the_text_of_a_task_has_the_settings_that_ran(tmp_path):
+    made(tmp_path, "A", "knn", 0, {"knn_k20/top1": 1.0, "knn_k10/top1": 1.0})
+    suite = write_suite(tmp_path)
+    about = "votes of {test_cfg.k} neighbours, {train_cfg.max_epochs} epochs"
+    suite = replace(suite, tasks=(replace(suite.tasks[0], about=about), *suite.tasks[1:]))
+    text = "votes of 10, 20 neighbours, ? epochs"
+    assert report_data(suite, read_records(tmp_path), tmp_path)["tasks"][0]["about"] == text
+    write_report(suite, tmp_path)
+    for name in ("index.html", "report.md"):
+        assert f"{text}." in (tmp_path / "report" / name).read_text()
 
 
 def test_ticks_are_round_and_hold_the_data():
