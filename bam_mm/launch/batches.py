@@ -100,7 +100,7 @@ def fit_batches(
         if batch < before:
             loader["batch_size"] = batch
             lines.append(
-                f"{key}: {batch} instead of {before}, because {size[0]} x {size[1]} px images need "
+                f"{key}: {batch} instead of {before}, because {size[1]} x {size[0]} px images need "
                 f"about {image_bytes(size) / 2**20:.0f} MiB each and {memory / 2**30:.1f} GiB are "
                 f"free; --cfg-options {key}={before} keeps it"
             )

@@ -24,7 +24,7 @@ from bam_mm.launch.batches import explicit_batches, fit_batches
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.preprocessing import preprocess_for_test
-from bam_mm.launch.run_facts import write_facts
+from bam_mm.launch.run_facts import loaders_of, write_facts
 from bam_mm.launch.runner import build_runner, prepare, user_errors_unwrapped
 from bam_mm.launch.tracking import track
 from bam_mm.launch.work_folder import check_output, check_work_folder
@@ -108,6 +108,7 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
         peak_gpu_mb=memory.mb(),
         precision=precision,
         preprocessing=preprocessing.used.facts(),
+        loaders=loaders_of(runner, "test"),
     )
     left_out = int(sum(v for k, v in metrics.items() if k.split("/")[-1] == "left_out"))
     if left_out:

@@ -29,7 +29,7 @@ from bam_mm.launch.epoch_length import report_epoch
 from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.learning_rate import set_up_learning_rate
 from bam_mm.launch.preprocessing import preprocess_for_training
-from bam_mm.launch.run_facts import write_facts
+from bam_mm.launch.run_facts import loaders_of, write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
 from bam_mm.launch.small_batches import check_smallest_batch
 from bam_mm.launch.tracking import check_vis, track
@@ -106,6 +106,7 @@ def _train(config: Config, args: Namespace) -> None:
         peak_gpu_mb=memory.mb(),
         precision=precision,
         preprocessing=preprocessing.used.facts() if preprocessing else None,
+        loaders=loaders_of(runner, "train"),
     )
 
 

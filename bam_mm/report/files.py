@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bam_mm.report.published import published_rows
+from bam_mm.report.setup import task_setup
 from bam_mm.report.summary import (
     Cell,
     Column,
@@ -53,7 +54,9 @@ def markdown(suite: Suite, records: Sequence[Record]) -> str:
         if any(column.cells for column in found):
             heads = ["model", *(column.metric.label for column in found)]
             lines += [f"## {_plain(task.title)}", "", f"{_plain(about_task(task, records))}.", ""]
-            lines += [*_table(heads, _rows(found, records)), ""]
+            setup = task_setup(task, records)
+            lines += [f"- {_plain(name)}: {_plain(text)}" for name, text in setup.items()]
+            lines += [*([""] if setup else []), *_table(heads, _rows(found, records)), ""]
     failed = [r for r in records if r["status"] == FAILED]
     if failed:
         body = [[r["model"]["name"], r["task"], str(r["seed"]), r["message"]] for r in failed]

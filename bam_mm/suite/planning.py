@@ -91,8 +91,13 @@ class Run:
     @property
     def options(self) -> dict[str, Any]:
         """Overridden settings of the task's config, by dotted key: the suite's and the user's."""
+        return {**self.task.options, **self.user_options}
+
+    @property
+    def user_options(self) -> dict[str, Any]:
+        """Settings in which the run differs from the suite, by dotted key."""
         overrides = self.settings.options
-        return {**self.task.options, **overrides.get("", {}), **overrides.get(self.task.name, {})}
+        return {**overrides.get("", {}), **overrides.get(self.task.name, {})}
 
     def explicit_batches(self) -> dict[str, int]:
         """Return the batch sizes of evaluations that the suite or the user has set."""

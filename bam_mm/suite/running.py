@@ -206,6 +206,7 @@ def run_one(
         "git": commit(),
         "hardware": hardware(),
         "gpus": list(gpus),
+        "options": run.user_options,
     }
     progress: dict[str, Any] = {"seconds": 0.0, "starts": 0}
     try:

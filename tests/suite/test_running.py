@@ -75,6 +75,7 @@ class FakeTools:
         else:
             weights = arguments[1]
             facts = {"processes": 1, "devices": ["cpu"], "peak_mb": 10.0, "peak_gpu_mb": None}
+            facts |= {"loaders": {"test": {"images": 18, "batch": 9}}, "size": [48, 48]}
             (work / "test_facts.json").write_text(json.dumps(facts))
             keys = {"knn_k20/top1": 50.0, "knn_k10/top1": 4.0, "knn_k100/top1": 4.0}
             keys |= {"knn_k200/top1": 4.0, "accuracy/top1": 60.0, "accuracy/top5": 70.0}
@@ -130,6 +131,8 @@ def test_finished_runs_are_skipped_and_failed_runs_are_repeated(tools, data, tmp
     assert record["metrics"]["knn_k20/top1"] == 50.0 and record["proof"] is None
     assert {"torch", "python", "bam-mm"} <= record["versions"].keys()
     assert record["time"]["starts"] == 1 and record["memory"]["peak_mb"] == 10.0
+    assert record["loaders"] == {"test": {"images": 18, "batch": 9}} and record["size"] == [48, 48]
+    assert record["options"] == {}
     assert record["data"] == {"format": 2, "seed": 0, "scale": 0.012} and record["place"] == 0
 
 
@@ -257,6 +260,9 @@ def test_a_batch_that_the_user_sets_reaches_the_run_as_such(tools, data, tmp_pat
     assert running.run_all(work, lambda line: None) == 0
     knn, train, test = (arguments for _, arguments, _ in tools.calls)
     wanted = ["--cfg-options", "test_dataloader.batch_size=7", "test_cfg.bank.batch_size=9"]
+    assert record_of(work[0])["options"] == {
+        "test_dataloader.batch_size": "7", "train_images.batch_size": "9"
+    }  # fmt: skip
     assert knn[-3:] == wanted and test[-2:] == wanted[:2] and "--cfg-options" not in train
     work = runs(tmp_path / "plain", data)
     running.run_all(work, lambda line: None)
