@@ -176,7 +176,7 @@ def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
         vis=getattr(args, "vis", ()),
     )
     check_vis(settings.vis)
-    models = read_models(args.model, trust=args.trust_checkpoint)
+    models = read_models(args.model, trust=args.trust_checkpoint, sizes=args.size)
     return suite, plan(suite, suite.choose(args.tasks), models, seeds, settings)
 
 

@@ -96,8 +96,7 @@ def fit_batches(
         if memory is None or key in kept or before < 2 or (only and name not in only):
             continue
         size = input_size(config, loader)
-        batch = before if size is None else batch_that_fits(before, size, memory)
-        if batch < before:
+        if size is not None and (batch := batch_that_fits(before, size, memory)) < before:
             loader["batch_size"] = batch
             lines.append(
                 f"{key}: {batch} instead of {before}, because {size[1]} x {size[0]} px images need "

@@ -196,6 +196,26 @@ def settle(
     return Decision(used, warnings)
 
 
+def set_size(config: Config, size: int, source: str) -> None:
+    """Set the size of a task's images, unless the task or the setting ``preprocessing`` does.
+
+    Args:
+        config: Config of the run, whose setting ``preprocessing`` is changed.
+        size: Side of the images in pixels. A protocol that shows whole images goes on to do so.
+        source: Where the size comes from, for messages.
+    """
+    pipelines = list(test_pipelines(config))
+    value = config.get("preprocessing") or "auto"
+    if _prescribes_size(config) or not pipelines:
+        return
+    if any(getattr(Setting.of(value), key) is not None for key in GEOMETRY_KEYS):
+        return
+    if isinstance(value, str):
+        value = {"normalisation": value, "geometry": value}
+    whole = {"crop_fraction": 1.0} if read_geometry(pipelines[0]["pipeline"]) is None else {}
+    config.preprocessing = {**value, "size": size, "geometry_source": source, **whole}
+
+
 def described(decision: Decision) -> list[str]:
     """Return what the tables say about a decision: nothing if all of it is the config's."""
     used = decision.used

@@ -167,7 +167,7 @@ class Suite:
         tasks: Tasks in the order of the tables.
         look: Glob patterns relative to the folder of all data sets. The attention of each model is
             drawn on the first image that matches each pattern.
-        look_size: Short side of these images in pixels.
+        look_size: Short side of these images in pixels, for models without a size of their own.
     """
 
     name: str

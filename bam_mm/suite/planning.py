@@ -17,7 +17,7 @@ from bam_mm.errors import InputError, listing
 from bam_mm.launch.batches import explicit_batches
 from bam_mm.launch.config import import_custom_modules, load_config, replace
 from bam_mm.launch.data_folders import check_data_folders
-from bam_mm.launch.preprocessing import described, explicit, settle
+from bam_mm.launch.preprocessing import described, explicit, set_size, settle
 from bam_mm.registry import DATASETS
 from bam_mm.suite.definitions import Suite, Task, variant_of
 from bam_mm.suite.fitting import family_of, fit
@@ -120,6 +120,8 @@ class Run:
         options = self.options
         # Not every config has a folder of data.
         config = load_config(self.task.config[self.variant], {**options, "+data_root": root})
+        if self.model.size is not None:
+            set_size(config, self.model.size, f"--size {self.model.size}")
         # Before the model is fitted, because the size of the images decides what fits.
         source = self.model.source
         named = source.config if source.path is not None else None

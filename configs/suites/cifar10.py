@@ -1,4 +1,5 @@
-# CIFAR-10 as a folder of images, with networks for 32 px: about an hour on two cores.
+# CIFAR-10 as a folder of images, with networks for 32 px: about an hour on two cores. For others,
+# enlarge the images: bam-mm benchmark run cifar10 --size NAME=224
 _base_ = "../_base_/suites/parts.py"
 
 title = "CIFAR-10"
