@@ -33,6 +33,14 @@ def parse_args() -> argparse.Namespace:
             help=f"model to evaluate: {FORMS}; repeat the option for several models",
         )
         command.add_argument(
+            "--size",
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="[NAME=]PIXELS",
+            help="side of the images of one model, or of all, in tasks that do not prescribe it",
+        )
+        command.add_argument(
             "--tasks", nargs="+", action="extend", help="tasks to run (default: all)"
         )
         command.add_argument(

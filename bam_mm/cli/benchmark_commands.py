@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bam_mm.errors import InputError
+from bam_mm.launch.config import load_config
 from bam_mm.launch.gpu import warn_of_unused_gpu
 from bam_mm.launch.option_text import split_option
 from bam_mm.launch.paths import shown
@@ -20,6 +21,7 @@ from bam_mm.models.building import log_only_warnings
 from bam_mm.suite.definitions import Suite, Task, load_suite, suite_names
 from bam_mm.suite.models import read_models
 from bam_mm.suite.planning import Run, Settings, check_any_data, plan
+from bam_mm.suite.protocol import filled_in, protocol_of
 from bam_mm.suite.records import COST
 
 NO_RESULT, INTERRUPTED = 2, 130
@@ -174,7 +176,7 @@ def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
         vis=getattr(args, "vis", ()),
     )
     check_vis(settings.vis)
-    models = read_models(args.model, trust=args.trust_checkpoint)
+    models = read_models(args.model, trust=args.trust_checkpoint, sizes=args.size)
     return suite, plan(suite, suite.choose(args.tasks), models, seeds, settings)
 
 
@@ -210,8 +212,11 @@ def _row(task: Task) -> tuple[str, ...]:
     )
     kind = "test" if task.kind == "test" else "train, then test"
     data = f"{task.data.root}: {task.data.title}" + (f"\n{task.data.get}" if task.data.get else "")
+    # The config of the suite, as nothing has run.
+    configs_of = (load_config(path, task.options) for path in task.config.values())
+    about = filled_in(task.about, map(protocol_of, configs_of))
     metrics = "\n".join(metric.key for metric in task.metrics)
-    return task.name, f"{task.title}: {task.about} ({kind})", configs, metrics, data, task.cost
+    return task.name, f"{task.title}: {about} ({kind})", configs, metrics, data, task.cost
 
 
 COMMANDS = {"list": show, "validate": validate, "run": run, "report": report, "cost": cost}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import cv2
 import numpy as np
 from mmengine.dist import is_main_process
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from bam_mm.data.loading import read_image
 from bam_mm.data.match_annotation import as_evaluated, steps_of
@@ -21,6 +24,9 @@ WIDTH = 240
 """Width of a panel in pixels."""
 
 GAP = 4
+
+CLASSES = "bam_mm classes"
+"""Name of the text in a PNG file that holds the colours of its classes."""
 
 
 @HOOKS.register_module()
@@ -86,7 +92,8 @@ class ShowPredictionsHook(LibraryPicturesHook):
                 image = as_evaluated(image, str(path), sample.ori_shape, steps)
             picture = join_panels(image, panels_of(image, sample, names, score=self.score))
             if part == "test":
-                write_picture(picture, Path(runner.work_dir) / self.out / f"{name}.png")
+                out = Path(runner.work_dir) / self.out / f"{name}.png"
+                write_picture(picture, out, classes_of(sample, names, score=self.score))
             for backend in trackers(runner):
                 backend.add_image(f"{part}_{name}", picture, step=step_of(runner))
             self._drawn += 1
@@ -177,11 +184,52 @@ def join_panels(image: np.ndarray, panels: list[np.ndarray]) -> np.ndarray:
     return np.hstack(row)
 
 
-def write_picture(picture: np.ndarray, out: Path) -> Path:
-    """Write a picture (RGB) to a file, in a folder that is created if necessary."""
+def classes_of(sample: Any, names: tuple[str, ...], *, score: float) -> dict[str, str]:
+    """Return the colours of the classes that :func:`panels_of` paints.
+
+    Args:
+        sample: Data sample of mmdet or mmseg.
+        names: Names of the classes.
+        score: Minimum score of the detections.
+
+    Returns:
+        Colours such as ``#b21ee6`` by the names of the classes, in the order of their numbers.
+    """
+    colours: dict[int, np.ndarray] = {}
+    for kind in ("gt", "pred"):
+        if (found := getattr(sample, f"{kind}_sem_seg", None)) is not None:
+            labels = {int(label) for label in found.data.unique()} - {255}
+            colours |= {label: _colour(label % 254) for label in labels}
+        elif (found := getattr(sample, f"{kind}_instances", None)) is not None:
+            colours |= {label: _colour(label) for label in _instances(found, score)[2].tolist()}
+    return {
+        names[label] if label < len(names) else str(label): f"#{colour.tobytes().hex()}"
+        for label, colour in sorted(colours.items())
+    }
+
+
+def write_picture(picture: np.ndarray, out: Path, classes: Mapping[str, str] | None = None) -> Path:
+    """Write a picture (RGB) to a PNG file, in a folder that is created if necessary.
+
+    Args:
+        picture: Picture (H, W, 3) uint8.
+        out: File to write.
+        classes: Colours of its classes by name, which the file holds for :func:`read_classes`.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(out)
+    facts = PngInfo()
+    facts.add_text(CLASSES, json.dumps(dict(classes or {})))
+    Image.fromarray(picture).save(out, pnginfo=facts)
     return out
+
+
+def read_classes(path: Path) -> dict[str, str]:
+    """Return the colours of the classes of a picture by name, empty for other images."""
+    try:
+        with Image.open(path) as image:
+            return json.loads(image.info.get(CLASSES) or "{}")
+    except OSError:  # Not an image that Pillow knows.
+        return {}
 
 
 def _instances(

@@ -174,7 +174,7 @@ def settle(
     """
     setting = Setting.of(config.get("preprocessing"))
     warnings: list[str] = []
-    changed = _changed_by(config, options)
+    changed = changed_by(config, options)
     normalisation = _normalisation(config, setting, found, changed, trained, warnings)
     if needs_writing(config, normalisation):
         write_normalisation(config, current_normalisation(config), normalisation)
@@ -188,6 +188,26 @@ def settle(
     if backbone is not None and used.source.startswith(TIMM_SOURCE):
         warnings += _other_tags(backbone)
     return Decision(used, warnings)
+
+
+def set_size(config: Config, size: int, source: str) -> None:
+    """Set the size of a task's images, unless the task or the setting ``preprocessing`` does.
+
+    Args:
+        config: Config of the run, whose setting ``preprocessing`` is changed.
+        size: Side of the images in pixels. A protocol that shows whole images goes on to do so.
+        source: Where the size comes from, for messages.
+    """
+    pipelines = list(test_pipelines(config))
+    value = config.get("preprocessing") or "auto"
+    if _prescribes_size(config) or not pipelines:
+        return
+    if any(getattr(Setting.of(value), key) is not None for key in GEOMETRY_KEYS):
+        return
+    if isinstance(value, str):
+        value = {"normalisation": value, "geometry": value}
+    whole = {"crop_fraction": 1.0} if read_geometry(pipelines[0]["pipeline"]) is None else {}
+    config.preprocessing = {**value, "size": size, "geometry_source": source, **whole}
 
 
 def described(decision: Decision) -> list[str]:
@@ -264,8 +284,13 @@ def _check_uses_size(config: Config) -> None:
             )
 
 
-def _changed_by(config: Config, options: Iterable[str]) -> dict[str, str]:
-    """Return the options by the keys that they change: their own, and the copies of variables."""
+def changed_by(config: Config, options: Iterable[str]) -> dict[str, str]:
+    """Return the options by the keys that they change: their own, and the copies of variables.
+
+    Args:
+        config: Config with the options in it.
+        options: Keys of the config that the command line has set.
+    """
     changed = {key.removeprefix("+"): key.removeprefix("+") for key in options}
     variables = {key: key.partition(".")[0] for key in changed}
     variables = {key: name for key, name in variables.items() if name not in RUNNER_KEYS}

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.logging import print_log
 
 from bam_mm.checkpoint import load_weights, write_proof, write_whole
 from bam_mm.data.checks.dense_labels import check_dense_data
@@ -19,10 +20,11 @@ from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.figures.tracking import TrackingHook
 from bam_mm.hooks import CheckLabelsHook
+from bam_mm.launch.batches import explicit_batches, fit_batches
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.preprocessing import preprocess_for_test
-from bam_mm.launch.run_facts import write_facts
+from bam_mm.launch.run_facts import loaders_of, write_facts
 from bam_mm.launch.runner import build_runner, prepare, user_errors_unwrapped
 from bam_mm.launch.tracking import track
 from bam_mm.launch.work_folder import check_output, check_work_folder
@@ -59,17 +61,21 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
     config.load_from, config.resume = None, False
     trust = getattr(args, "trust_checkpoint", False)
     options = getattr(args, "cfg_options", None) or ()
+    kept = explicit_batches(config, options)
     preprocessing = preprocess_for_test(config, args.checkpoint, options=options, trust=trust)
     # Entries that only training needs may point to data that are missing here.
     for name in list(config.keys()):
         if name.startswith(("train_", "val_")) or name in ("optim_wrapper", "param_scheduler"):
             config[name] = None
     config.custom_hooks = []
+    batches = fit_batches(config, kept=kept)
     if config.get("default_scope") not in SCOPES and config.test_cfg.get("type") is None:
         config.test_cfg.type = "bam_mm.ClassificationTestLoop"
     with PeakGPUMemory() as memory:
         runner = build_runner(config)
         preprocessing.log()
+        for line in batches:
+            print_log(line, logger="current")
         model: Any = unwrap_model(runner.model)
         meta: dict[str, Any] = {}
         if hasattr(model, "load_pretrained"):
@@ -102,6 +108,7 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
         peak_gpu_mb=memory.mb(),
         precision=precision,
         preprocessing=preprocessing.used.facts(),
+        loaders=loaders_of(runner, "test"),
     )
     left_out = int(sum(v for k, v in metrics.items() if k.split("/")[-1] == "left_out"))
     if left_out:

@@ -23,12 +23,13 @@ from bam_mm.errors import InputError, listing
 from bam_mm.hooks.check_finite import divergence_explained
 from bam_mm.hooks.check_labels import classifying_part
 from bam_mm.hooks.resumed_run import FLAG
+from bam_mm.launch.batches import explicit_batches, fit_batches
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.epoch_length import report_epoch
 from bam_mm.launch.gpu_memory import PeakGPUMemory
 from bam_mm.launch.learning_rate import set_up_learning_rate
 from bam_mm.launch.preprocessing import preprocess_for_training
-from bam_mm.launch.run_facts import write_facts
+from bam_mm.launch.run_facts import loaders_of, write_facts
 from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors_unwrapped
 from bam_mm.launch.small_batches import check_smallest_batch
 from bam_mm.launch.tracking import check_vis, track
@@ -77,13 +78,17 @@ def _train(config: Config, args: Namespace) -> None:
     if getattr(args, "allow_changes", False):
         _allow_changes(config)
     options = getattr(args, "cfg_options", None) or ()
+    kept = explicit_batches(config, options)
     preprocessing = preprocess_for_training(config, options=options)
     _compare_lengths(config)
+    batches = fit_batches(config, kept=kept, only=("val_dataloader",))
     with PeakGPUMemory() as memory:
         runner = build_runner(config)
         if preprocessing is not None:
             preprocessing.log()
             preprocessing.hand_to(runner)
+        for line in batches:
+            print_log(line, logger="current")
         set_up_learning_rate(runner)
         # mmengine builds loops and dataloaders lazily, in train(), and wraps their exceptions.
         with user_errors_unwrapped(config):
@@ -101,6 +106,7 @@ def _train(config: Config, args: Namespace) -> None:
         peak_gpu_mb=memory.mb(),
         precision=precision,
         preprocessing=preprocessing.used.facts() if preprocessing else None,
+        loaders=loaders_of(runner, "train"),
     )
 
 

@@ -14,8 +14,10 @@ from typing import Any
 from bam_mm.checkpoint.preprocessing import from_facts
 from bam_mm.report.graphics import gallery, pretraining_charts, task_charts, task_pictures
 from bam_mm.report.published import published_rows
+from bam_mm.report.setup import task_setup
 from bam_mm.report.summary import (
     Column,
+    about_task,
     cell_of,
     columns,
     image_limits,
@@ -45,7 +47,8 @@ def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
 
     - a table, see :mod:`bam_mm.report.tables`;
     - a chart, the arguments of :func:`bam_mm.report.chart.line_chart`;
-    - a picture: its ``media`` type, ``base64`` content and ``caption``.
+    - a picture: its ``media`` type, ``base64`` content, ``caption`` and ``classes``, the colours of
+      the classes by name.
 
     Args:
         suite: The suite.
@@ -131,18 +134,18 @@ def task_data(task: Task, records: Sequence[Record], folder: Path) -> Data:
         folder: Work folder of the benchmark.
 
     Returns:
-        ``name``, ``title``, ``about`` and ``data`` of the task, its ``protocols`` as "variant:
-        digest", the settings ``fitted`` to the models' widths, the ``table`` of all its metrics
-        (None before the first result), ``charts`` and ``pictures``.
+        ``name``, ``title``, ``about`` and ``data`` of the task, its ``setup`` (see
+        :func:`~bam_mm.report.setup.task_setup`), the settings ``fitted`` to the models' widths, the
+        ``table`` of all its metrics (None before the first result), ``charts`` and ``pictures``.
     """
     order = list(models_of(records).values())
     done = [r for r in records if r["task"] == task.name and r["status"] == DONE]
     return {
         "name": task.name,
         "title": task.title,
-        "about": task.about,
+        "about": about_task(task, records),
         "data": task.data.title,
-        "protocols": sorted({f"{r['variant']}: {r['protocol_digest']}" for r in done}),
+        "setup": task_setup(task, done),
         "fitted": sorted(
             {f"{r['model']['name']}: {a}" for r in done for a in r.get("adapted", ())}
         ),

@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bam_mm.report.published import published_rows
-from bam_mm.report.summary import Cell, Column, columns, image_limits, leaderboard, models_of
+from bam_mm.report.setup import task_setup
+from bam_mm.report.summary import (
+    Cell,
+    Column,
+    about_task,
+    columns,
+    image_limits,
+    leaderboard,
+    models_of,
+)
 from bam_mm.suite.definitions import Suite
 from bam_mm.suite.records import DONE, FAILED
 
@@ -44,8 +53,10 @@ def markdown(suite: Suite, records: Sequence[Record]) -> str:
         found = columns(task, records)
         if any(column.cells for column in found):
             heads = ["model", *(column.metric.label for column in found)]
-            lines += [f"## {_plain(task.title)}", "", f"{_plain(task.about)}.", ""]
-            lines += [*_table(heads, _rows(found, records)), ""]
+            lines += [f"## {_plain(task.title)}", "", f"{_plain(about_task(task, records))}.", ""]
+            setup = task_setup(task, records)
+            lines += [f"- {_plain(name)}: {_plain(text)}" for name, text in setup.items()]
+            lines += [*([""] if setup else []), *_table(heads, _rows(found, records)), ""]
     failed = [r for r in records if r["status"] == FAILED]
     if failed:
         body = [[r["model"]["name"], r["task"], str(r["seed"]), r["message"]] for r in failed]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,12 @@ def task_pictures(done: Sequence[Record], folder: Path) -> list[Data]:
         folder: Work folder of the benchmark.
     """
     return _pictures(
-        (folder / entry["path"], f"{r['model']['name']}, seed {r['seed']}: {entry['caption']}")
+        (
+            folder / entry["path"],
+            f"{r['model']['name']}, seed {r['seed']}: {entry['caption']} "
+            f"({entry.get('name') or Path(entry['path']).stem})",
+            entry.get("classes") or {},
+        )
         for r in _first_seeds(done)
         for entry in r.get("pictures", ())
     )
@@ -81,7 +87,7 @@ def pretraining_charts(records: Sequence[Record]) -> list[Data]:
 def gallery(folder: Path) -> list[Data]:
     """Collect the pictures in ``pictures/`` of the work folder; the file names are the captions."""
     paths = sorted((folder / PICTURES).glob("*.*"))
-    return _pictures((path, path.stem.replace("_", " ")) for path in paths)
+    return _pictures((path, path.stem.replace("_", " "), {}) for path in paths)
 
 
 def _evaluation_charts(done: Sequence[Record], order: Sequence[str]) -> list[Data]:
@@ -136,14 +142,19 @@ def _chart(
     return {"series": lines, **labels, "log": log, "order": list(order)}
 
 
-def _pictures(files: Iterable[tuple[Path, str]]) -> list[Data]:
-    """Media type, content and caption of image files; missing and unknown files are left out."""
+def _pictures(files: Iterable[tuple[Path, str, Mapping[str, str]]]) -> list[Data]:
+    """The entries of image files with their captions and the colours of their classes.
+
+    Missing and unknown files are left out, and what is no colour is.
+    """
     pictures = []
-    for path, caption in files:
+    for path, caption, classes in files:
         media = MEDIA.get(path.suffix.lower())
         if media is not None and path.is_file():
             content = base64.b64encode(path.read_bytes()).decode()
-            pictures.append({"media": media, "base64": content, "caption": caption})
+            colours = {name: c for name, c in classes.items() if re.fullmatch("#[0-9a-f]{6}", c)}
+            picture = {"media": media, "base64": content, "caption": caption, "classes": colours}
+            pictures.append(picture)
     return pictures
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
 from bam_mm.suite.definitions import Metric, Suite, Task
+from bam_mm.suite.protocol import filled_in, protocol_differences
 from bam_mm.suite.records import DONE
 
 Record = Mapping[str, Any]
@@ -103,6 +104,16 @@ def image_limits(records: Iterable[Record]) -> list[int]:
     return sorted({record["limit"] for record in records if record.get("limit") is not None})
 
 
+def about_task(task: Task, records: Iterable[Record]) -> str:
+    """Describe a task with the settings that its runs had.
+
+    Args:
+        task: The task, whose text may name settings in braces.
+        records: Records of any tasks.
+    """
+    return filled_in(task.about, (r["protocol"] for r in records if r["task"] == task.name))
+
+
 def check_one_protocol(records: Iterable[Record]) -> None:
     """Check that all results of a task come from one protocol.
 
@@ -118,7 +129,7 @@ def check_one_protocol(records: Iterable[Record]) -> None:
         if record["status"] != DONE:
             continue
         other = first.setdefault((record["task"], record["variant"]), record)
-        found = differences(other["protocol"], record["protocol"])
+        found = protocol_differences(other["protocol"], record["protocol"])
         found += [f"data.{line}" for line in differences(other["data"], record["data"])]
         if found:
             raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bam_mm.errors import InputError
+from bam_mm.launch.batches import RUNS
 from bam_mm.launch.paths import child_environment, module_command
 from bam_mm.launch.watching import WATCHED
 from bam_mm.suite.devices import VISIBLE
 
 LAUNCHERS = ("none", "pytorch", "slurm")
 """Ways to start the processes of a run."""
+
+_KILLED = re.compile(r"Signal (\d+) \(SIG\w+\) received by PID|is killed by signal: (Killed)\b")
+"""What torchrun reports of a killed process, and torch of a killed worker of a data loader."""
 
 _EXCEPTION = re.compile(r"^(?:\[rank\d+\]: ?)?[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*")
 
@@ -31,10 +36,12 @@ class Outcome:
     Attributes:
         code: Exit code, negative for a signal.
         message: One-line description of the error, ``""`` if there was none.
+        signal: Signal that killed the child, or one of the processes that it started; 0 for none.
     """
 
     code: int
     message: str
+    signal: int = 0
 
 
 def command(tool: str, arguments: Sequence[str], *, launcher: str, processes: int) -> list[str]:
@@ -87,8 +94,8 @@ def run_child(
         log: File to which the output is appended.
         on_wait: Function that is called every two seconds with the seconds since the start. An
             exception that it raises ends the child.
-        share: Number of children that share the CPU cores. Each gets an equal part of the threads,
-            unless ``OMP_NUM_THREADS`` is set.
+        share: Number of children that share the CPU cores and the memory. Each gets an equal part
+            of the threads, unless ``OMP_NUM_THREADS`` is set.
         gpus: GPUs that the child may use, as entries for ``CUDA_VISIBLE_DEVICES``; empty for those
             that this process sees. The log names them first.
 
@@ -102,7 +109,7 @@ def run_child(
             file.write(f"{VISIBLE}={visible[VISIBLE]}\n")
     offset = log.stat().st_size if log.exists() else 0
     start = time.monotonic()
-    environment = child_environment({WATCHED: str(os.getpid()), **visible})
+    environment = child_environment({WATCHED: str(os.getpid()), RUNS: str(share), **visible})
     if share > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // share, 1)))
     with log.open("ab") as output:
@@ -118,8 +125,9 @@ def run_child(
     with log.open("rb") as written:
         written.seek(offset)
         text = written.read().decode(errors="replace")
-    message = "" if process.returncode == 0 else _error_line(text, process.returncode)
-    return Outcome(process.returncode, message)
+    code = process.returncode
+    killed = _signal(text, code)
+    return Outcome(code, _error_line(text, code, killed) if code else "", killed)
 
 
 def _wait(process: subprocess.Popen, start: float, on_wait: Callable[[float], None] | None) -> None:
@@ -132,16 +140,25 @@ def _wait(process: subprocess.Popen, start: float, on_wait: Callable[[float], No
                 on_wait(time.monotonic() - start)
 
 
-def _error_line(text: str, code: int) -> str:
+def _signal(text: str, code: int) -> int:
+    """Find the signal that killed a process, also if its parent has only reported it."""
+    if code < 0:
+        return -code
+    found = _KILLED.search(text) if code else None
+    if found is not None:
+        return int(found[1] or signal.SIGKILL)
+    return code - 128 if code in (137, 139, 143) else 0  # The exit code of a shell, or of srun.
+
+
+def _error_line(text: str, code: int, killed: int) -> str:
     """Find the line of a failed process's output that names the error."""
+    if killed:  # Before all lines, because a killed process has written none about it.
+        known = {each.value: f" ({each.name})" for each in signal.Signals}
+        return f"killed by signal {killed}{known.get(killed, '')}"
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error: ")]
     if errors:
         return errors[-1].removeprefix("error: ")
-    if code < 0 or code in (137, 139):
-        number = -code if code < 0 else code - 128
-        kind = f"killed by signal {number}"
-        return kind + (" (by a user, or because memory ran out)" if number == 9 else "")
     raised = [line for line in lines if _EXCEPTION.match(line) and "ChildFailedError" not in line]
     return raised[-1] if raised else (lines[-1] if lines else f"exit code {code} without output")
 

@@ -126,7 +126,8 @@ class Task:
     Attributes:
         name: Short name for folders and ``--tasks``.
         title: Name for display.
-        about: One-sentence description of the protocol.
+        about: One-sentence description of the protocol. Keys in braces stand for the settings of
+            the runs, see :func:`~bam_mm.suite.protocol.filled_in`.
         kind: One of :data:`KINDS`.
         config: Path of the config file for each family, see :data:`FAMILIES`; in a suite file, a
             name in ``configs/`` or a path, also relative to the suite file.
@@ -166,7 +167,7 @@ class Suite:
         tasks: Tasks in the order of the tables.
         look: Glob patterns relative to the folder of all data sets. The attention of each model is
             drawn on the first image that matches each pattern.
-        look_size: Short side of these images in pixels.
+        look_size: Short side of these images in pixels, for models without a size of their own.
     """
 
     name: str

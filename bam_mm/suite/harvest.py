@@ -12,6 +12,7 @@ from typing import Any
 from bam_mm.checkpoint import read_proof
 from bam_mm.errors import InputError
 from bam_mm.figures.curves import read_scalars
+from bam_mm.figures.predictions import read_classes
 from bam_mm.launch.run_facts import read_facts
 from bam_mm.suite.definitions import Task
 from bam_mm.suite.planning import Run
@@ -67,6 +68,8 @@ def collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
         devices=parts[1].get("devices"),
         precision=parts[1].get("precision"),
         preprocessing=parts[1].get("preprocessing"),
+        loaders={**(parts[0].get("loaders") or {}), **(parts[1].get("loaders") or {})},
+        size=parts[1].get("size"),
         memory=memory,
         curves=curves(run.task, run.folder),
         training=training_curves(run.folder) if run.task.kind == "train" else {},
@@ -150,7 +153,7 @@ def thin(points: list[tuple[int, float]], most: int = POINTS) -> list[list[float
     return [[g[-1][0], sum(value for _, value in g) / len(g)] for g in groups]
 
 
-def pictures(task: Task, folder: Path, base: Path) -> list[dict[str, str]]:
+def pictures(task: Task, folder: Path, base: Path) -> list[dict[str, Any]]:
     """Find the pictures that a run has written.
 
     Args:
@@ -159,10 +162,16 @@ def pictures(task: Task, folder: Path, base: Path) -> list[dict[str, str]]:
         base: Folder to which the returned paths are relative.
 
     Returns:
-        ``path`` and ``caption`` of each picture.
+        ``path`` and ``caption`` of each picture, its ``name``, and its ``classes``, each with a
+        colour, if the file has them.
     """
     return [
-        {"path": str(path.relative_to(base)), "caption": picture.caption}
+        {
+            "path": str(path.relative_to(base)),
+            "caption": picture.caption,
+            "name": path.stem,
+            "classes": read_classes(path),
+        }
         for picture in task.pictures
         for path in sorted(folder.glob(picture.pattern))[: picture.most]
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bam_mm.checkpoint import BackboneSource, file_digest, parse_backbone
@@ -23,6 +23,8 @@ class Model:
         source: Backbone and weights.
         sha256: SHA-256 of the checkpoint file, ``""`` for random weights.
         preprocessing: Preprocessing that the model was trained with, None if it states none.
+        size: Side in pixels of the images that it gets where the task does not prescribe it, None
+            for that of the task or of its preprocessing.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Model:
     source: BackboneSource
     sha256: str
     preprocessing: Preprocessing | None = None
+    size: int | None = None
 
     @property
     def trained(self) -> bool:
@@ -58,22 +61,27 @@ class Model:
             "backbone": self.source.config,
             "sha256": self.sha256,
             **({"preprocessing": found.facts()} if found is not None and other else {}),
+            **({"size": self.size} if self.size is not None else {}),
         }
 
 
-def read_models(texts: Sequence[str], *, trust: bool = False) -> list[Model]:
+def read_models(
+    texts: Sequence[str], *, trust: bool = False, sizes: Sequence[str] = ()
+) -> list[Model]:
     """Read models from the command line.
 
     Args:
         texts: ``SPEC`` or ``NAME=SPEC`` of each model, see
             :func:`~bam_mm.checkpoint.parse_backbone`.
         trust: Whether code in a ``bam:`` file may run.
+        sizes: Sides of images in pixels: ``N`` for all models, ``NAME=N`` for one.
 
     Returns:
         The models in the same order.
 
     Raises:
-        InputError: If there is no model, if one cannot be read, or if two would share a folder.
+        InputError: If there is no model, if one cannot be read, if two would share a folder, or if
+            a size is wrong.
     """
     if not texts:
         raise InputError("no model: pass at least one, as in --model BAM=bam:PATH")
@@ -85,7 +93,24 @@ def read_models(texts: Sequence[str], *, trust: bool = False) -> list[Model]:
                 f"--model: {others[0]!r} and {model.name!r} would share the folder {model.slug}; "
                 "choose different names, as in NAME=SPEC"
             )
-    return models
+    found = _read_sizes(sizes, [model.name for model in models])
+    return [replace(model, size=found.get(model.name, found.get(""))) for model in models]
+
+
+def _read_sizes(texts: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    """Return the sizes by the names of their models, ``""`` for all others."""
+    sizes = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        if name and name not in names:
+            raise InputError(f"--size {text}: no model has this name; use {', '.join(names)}")
+        if not number.isdecimal() or int(number) < 1:
+            raise InputError(
+                f"--size {text}: set the side of the images in pixels, as in --size 224, or "
+                f"--size {name or names[0]}=224 for one model"
+            )
+        sizes[name] = int(number)
+    return sizes
 
 
 def _read(text: str, trust: bool) -> Model:

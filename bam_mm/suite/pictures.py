@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,10 +38,13 @@ def draw_pictures(runs: Sequence[Run], log: Callable[[str], None] = print) -> li
     settings = runs[0].settings
     written: list[Path] = []
     images = [path for pattern in runs[0].suite.look for path in _first(settings.data, pattern)]
+    names = short_names(list(dict.fromkeys(images)))
     models = {run.model.slug: run.model for run in runs}
     for model in models.values():
         jobs: list[tuple[str, Callable[..., Path], Path | None]]
-        jobs = [(f"attention_{model.slug}_{path.stem}.png", _attention, path) for path in images]
+        jobs = [
+            (f"attention_{model.slug}_{name}.png", _attention, path) for path, name in names.items()
+        ]
         if model.source.kind == "bam":
             jobs.append((f"similarities_{model.slug}.png", _similarities, None))
         for name, draw, path in jobs:
@@ -55,13 +59,39 @@ def draw_pictures(runs: Sequence[Run], log: Callable[[str], None] = print) -> li
     return written
 
 
+def short_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Name images by their files, and by as many folders as it takes to tell them apart.
+
+    Args:
+        paths: Different paths of images.
+
+    Returns:
+        A different name of each path, such as ``dog``, or ``train_0000`` and ``val_0000``.
+    """
+    bare = Counter(path.with_suffix("") for path in paths)
+    parts = {
+        path: (path if bare[path.with_suffix("")] > 1 else path.with_suffix("")).absolute().parts
+        for path in paths
+    }
+    depths = dict.fromkeys(paths, 1)
+    while True:
+        names = {path: "_".join(parts[path][-depth:]) for path, depth in depths.items()}
+        counts = Counter(names.values())
+        same = [p for p in paths if counts[names[p]] > 1 and depths[p] < len(parts[p])]
+        if not same:
+            return names
+        for path in same:
+            depths[path] += 1
+
+
 def _first(data: Path, pattern: str) -> list[Path]:
     return sorted(path for path in data.glob(pattern) if not is_hidden(path))[:1]
 
 
 def _attention(model: Model, path: Path, out: Path, run: Run) -> Path:
     attention_model = build_attention_model(model.source.spec, trust=run.settings.trust)
-    image = read_image(path, short_side=run.suite.look_size, multiple=attention_model.multiple)
+    side = model.size or run.suite.look_size
+    image = read_image(path, short_side=side, multiple=attention_model.multiple)
     return plot_attention(image, attention_model.attention(image), out, heads=attention_model.heads)
 
 

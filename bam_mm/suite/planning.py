@@ -14,9 +14,10 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from bam_mm.errors import InputError, listing
+from bam_mm.launch.batches import explicit_batches
 from bam_mm.launch.config import import_custom_modules, load_config, replace
 from bam_mm.launch.data_folders import check_data_folders
-from bam_mm.launch.preprocessing import described, explicit, settle
+from bam_mm.launch.preprocessing import described, explicit, set_size, settle
 from bam_mm.registry import DATASETS
 from bam_mm.suite.definitions import Suite, Task, variant_of
 from bam_mm.suite.fitting import family_of, fit
@@ -87,6 +88,22 @@ class Run:
         """Path of the run's record."""
         return record_path(self.settings.folder, self.model.slug, self.task.name, self.seed)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Overridden settings of the task's config, by dotted key: the suite's and the user's."""
+        return {**self.task.options, **self.user_options}
+
+    @property
+    def user_options(self) -> dict[str, Any]:
+        """Settings in which the run differs from the suite, by dotted key."""
+        overrides = self.settings.options
+        return {**overrides.get("", {}), **overrides.get(self.task.name, {})}
+
+    def explicit_batches(self) -> dict[str, int]:
+        """Return the batch sizes of evaluations that the suite or the user has set."""
+        config = load_config(self.task.config[self.variant], self.options)
+        return explicit_batches(config, self.options)
+
     def __str__(self) -> str:
         return f"{self.task.name}, {self.model.name}, seed {self.seed}"
 
@@ -100,9 +117,11 @@ class Run:
             InputError: If the model cannot do the task, or if an option is invalid.
         """
         root = str(self.settings.data / self.task.data.root)
-        options = _options(self)
+        options = self.options
         # Not every config has a folder of data.
         config = load_config(self.task.config[self.variant], {**options, "+data_root": root})
+        if self.model.size is not None:
+            set_size(config, self.model.size, f"--size {self.model.size}")
         # Before the model is fitted, because the size of the images decides what fits.
         source = self.model.source
         named = source.config if source.path is not None else None
@@ -161,7 +180,7 @@ def plan(
             variant = variant_of(task.config, families[model.slug])
             for seed in seeds[:1] if task.steady and model.trained else seeds:
                 draft = Run(suite, task, model, seed, settings, variant, {}, {})
-                config = load_config(task.config[variant], _options(draft))
+                config = load_config(task.config[variant], draft.options)
                 batch = _batch(config, settings.processes) if task.kind == "train" else None
                 protocol = protocol_of(config, batch=batch, limit=settings.limit)
                 facts = data_facts(settings.data / task.data.root)
@@ -276,11 +295,6 @@ def _written(value: Any) -> Any:
 def protocol_digest(run: Run) -> str:
     """Return a short digest of a run's protocol."""
     return digest_of(run.protocol)
-
-
-def _options(run: Run) -> dict[str, Any]:
-    overrides = run.settings.options
-    return {**run.task.options, **overrides.get("", {}), **overrides.get(run.task.name, {})}
 
 
 def _batch(config: Config, processes: int) -> int | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmengine.config import Config
 
-from bam_mm.variables.entries import plain
+from bam_mm.checkpoint.settings import differences
+from bam_mm.variables.entries import look_up, plain
 
 NOT_PROTOCOL = (
     # Locations, logging and visualization.
@@ -63,6 +65,60 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
     if limit is not None:
         protocol["limit"] = limit
     return protocol
+
+
+def protocol_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """List the differences between two protocols, as recorded.
+
+    The batches in which features are extracted are part of protocols, but not of the results.
+
+    Args:
+        old: Protocol of an earlier run.
+        new: Protocol of another run.
+
+    Returns:
+        Lines such as ``test_cfg.k: [20] -> [10]``, empty if results can be compared.
+    """
+    return differences(_without_batches(old), _without_batches(new))
+
+
+def _without_batches(protocol: Any) -> Any:
+    """Leave out the batch of every loader; that of a training stands under ``batch``."""
+    if not isinstance(protocol, Mapping):
+        return protocol
+    return {
+        key: _without_batches(value)
+        for key, value in protocol.items()
+        if not (key == "batch_size" and "dataset" in protocol)
+    }
+
+
+def filled_in(text: str, protocols: Iterable[Mapping[str, Any]]) -> str:
+    """Fill the settings of protocols into a text that names them.
+
+    Args:
+        text: Text with keys of a protocol in braces, such as ``{train_cfg.max_epochs} epochs``.
+        protocols: Protocols that ran; different values are joined by "or".
+
+    Returns:
+        The text with values, such as ``15 epochs``; ``?`` for a setting that no protocol has.
+    """
+    known = list(protocols)
+
+    def values(match: re.Match) -> str:
+        found = [look_up(protocol, match[1]) for protocol in known]
+        texts = dict.fromkeys(_shown(value) for value, there in found if there)
+        return " or ".join(texts) or "?"
+
+    return re.sub(r"\{([\w.]+)\}", values, text)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_shown, value))
+    if isinstance(value, str):
+        return value.rpartition(".")[2]
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def chosen_preprocessing(config: Config) -> Any:

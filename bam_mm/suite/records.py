@@ -12,6 +12,7 @@ from bam_mm.checkpoint import write_whole
 from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
 from bam_mm.suite.models import Model
+from bam_mm.suite.protocol import protocol_differences
 from bam_mm.variables.entries import plain
 
 FORMAT = 1
@@ -125,7 +126,7 @@ def refuse_to_mix(
     for record in records:
         if record["task"] != task or record["variant"] != variant or record["status"] != DONE:
             continue
-        found = differences(record["protocol"], protocol)
+        found = protocol_differences(record["protocol"], protocol)
         found += [f"data.{line}" for line in differences(record["data"], data)]
         if found:
             raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,10 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from bam_mm.checkpoint import newest_checkpoint
 from bam_mm.checkpoint.proof import PROOF
 from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
+from bam_mm.launch.batches import evaluation_loaders
 from bam_mm.suite.child_process import Outcome, command, run_child
 from bam_mm.suite.devices import VISIBLE, DevicePool, gpu_names
 from bam_mm.suite.harvest import RunFailed, collect
@@ -202,6 +206,7 @@ def run_one(
         "git": commit(),
         "hardware": hardware(),
         "gpus": list(gpus),
+        "options": run.user_options,
     }
     progress: dict[str, Any] = {"seconds": 0.0, "starts": 0}
     try:
@@ -222,6 +227,7 @@ def _run(
 ) -> None:
     with PARSING:
         config, record["adapted"] = run.config()
+        batches = run.explicit_batches()
     started = read_json(run.folder / PLAN)
     identity = plain({"protocol": run.protocol, "model": run.model.facts(), "data": run.facts})
     if started is not None and {k: started[k] for k in identity} != identity:
@@ -245,6 +251,9 @@ def _run(
         if run.settings.trust:
             arguments.append("--trust-checkpoint")
         arguments += [f"--vis={name}" for name in run.settings.vis]
+        # The run reduces other batches to what fits into the memory that it finds.
+        kept = [f"{k}={v}" for k, v in batches.items() if k.startswith("val_") == (part == "train")]
+        arguments += ["--cfg-options", *kept] if kept else []
         line = command(
             tool, arguments, launcher=run.settings.launcher, processes=run.settings.processes
         )
@@ -261,7 +270,7 @@ def _run(
         progress["seconds"] = spent + time.monotonic() - start
         write_json(plan_file, {**identity, **progress})
         if outcome.code:
-            raise RunFailed(outcome.message)
+            raise RunFailed(outcome.message + _memory_remedy(config, part, outcome.signal))
 
     checkpoint = run.model.checkpoint
     if run.task.kind == "train":
@@ -277,6 +286,20 @@ def _run(
         (run.folder / PROOF).unlink(missing_ok=True)
     step("test", [checkpoint, "--out", str(metrics_file)], "test")
     collect(run, record, metrics_file)
+
+
+def _memory_remedy(config: Config, part: str, killed: int) -> str:
+    """Explain a SIGKILL, with which the kernel ends a process for which there is no memory."""
+    if killed != signal.SIGKILL:
+        return ""
+    what = ", usually for want of memory: set a smaller batch, as in --cfg-options"
+    names = [name for name in evaluation_loaders(config) if not name.startswith("val_")]
+    if part == "train" or not names:
+        key = f"{part}_dataloader.batch_size"
+        size = (config.get(f"{part}_dataloader") or {}).get("batch_size", 1)
+        changes = ", which changes the protocol" if part == "train" else ""
+        return f"{what} {key}={max(size // 2, 1)} ({size} now{changes})"
+    return f"{what} {' '.join(f'{name}.batch_size=16' for name in names)}"
 
 
 def _scores(run: Run, record: dict[str, Any]) -> str:

@@ -1,4 +1,5 @@
-# CIFAR-10 as a folder of images, with networks for 32 px: about an hour on two cores.
+# CIFAR-10 as a folder of images, with networks for 32 px: about an hour on two cores. For others,
+# enlarge the images: bam-mm benchmark run cifar10 --size NAME=224
 _base_ = "../_base_/suites/parts.py"
 
 title = "CIFAR-10"
@@ -54,7 +55,10 @@ tasks = [
     dict(
         name="cluster",
         title="Clustering",
-        about="k-means on the features of images of random classes, 10 draws each (Fig. 7)",
+        about=(
+            "k-means on the features of images of random classes, "
+            "{test_cfg.draws} draws each (Fig. 7)"
+        ),
         kind="test",
         config="bam_mm::cls/resnet18-w16_cluster_cifar10.py",
         metrics={
@@ -69,7 +73,10 @@ tasks = [
     dict(
         name="linear",
         title="Linear probe",
-        about="linear layer on the pooled map of the frozen backbone, SGD, 4 epochs",
+        about=(
+            "linear layer on the pooled map of the frozen backbone, "
+            "{optim_wrapper.optimizer.type}, {train_cfg.max_epochs} epochs"
+        ),
         kind="train",
         config="bam_mm::cls/resnet18-w16_1xb128-linear-coslr-4e_cifar10.py",
         metrics=_base_.accuracy,
@@ -79,7 +86,9 @@ tasks = [
     dict(
         name="finetune",
         title="Fine-tuning",
-        about="all layers are trained, AdamW, 2 epochs",
+        about=(
+            "all layers are trained, {optim_wrapper.optimizer.type}, {train_cfg.max_epochs} epochs"
+        ),
         kind="train",
         config="bam_mm::cls/resnet18-w16_1xb128-coslr-2e_cifar10.py",
         metrics=_base_.accuracy,
@@ -89,7 +98,7 @@ tasks = [
     dict(
         name="semi10",
         title="10 % of labels",
-        about="fine-tuning on 10 % of the labels, 15 epochs",
+        about="fine-tuning on 10 % of the labels, {train_cfg.max_epochs} epochs",
         kind="train",
         config="bam_mm::cls/resnet18-w16_1xb128-coslr-15e_cifar10-10percent.py",
         metrics=_base_.accuracy,
@@ -103,7 +112,7 @@ tasks = [
     dict(
         name="semi1",
         title="1 % of labels",
-        about="fine-tuning on 1 % of the labels, 60 epochs",
+        about="fine-tuning on 1 % of the labels, {train_cfg.max_epochs} epochs",
         kind="train",
         config="bam_mm::cls/resnet18-w16_1xb64-coslr-60e_cifar10-1percent.py",
         metrics=_base_.accuracy,

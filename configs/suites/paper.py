@@ -15,7 +15,8 @@ def _semi(percent):
     return dict(
         name=f"semi{percent}",
         title=f"{percent} % of labels",
-        about=f"fine-tuning on {percent} % of the labels, 100 epochs (Table 4, settings of 9c)",
+        about=f"fine-tuning on {percent} % of the labels, "
+        "{train_cfg.max_epochs} epochs (Table 4, settings of 9c)",
         kind="train",
         config=f"bam_mm::cls/vit-base-p16_8xb64-amp-coslr-100e_in1k-{percent}percent.py",
         metrics={
@@ -35,7 +36,7 @@ def _finetune(name, title, root, metric, label, batch):
     return dict(
         name=f"finetune-{name}",
         title=f"Fine-tuning: {title}",
-        about="all layers are trained, 100 epochs, MoCo v3's settings (Table 5)",
+        about="all layers are trained, {train_cfg.max_epochs} epochs, MoCo v3's settings (Table 5)",
         kind="train",
         config=f"bam_mm::cls/vit-base-p16_8xb{batch}-amp-coslr-100e_{name}.py",
         metrics={metric: dict(label=label, main=True, published=f"finetune.{name}")},
@@ -65,26 +66,28 @@ tasks = [
     _linear(
         "linear",
         "Linear probe",
-        "BAM's protocol: [CLS] and mean patch, or the pooled map of a CNN, 100 epochs (Table 2)",
+        "BAM's protocol: [CLS] and mean patch, or the pooled map of a CNN, "
+        "{train_cfg.max_epochs} epochs (Table 2)",
         vit="bam_mm::cls/vit-base-p16_8xb128-linear-coslr-100e_in1k.py",
         cnn="bam_mm::cls/resnet50_8xb128-linear-coslr-100e_in1k.py",
     ),
     _linear(
         "linear-dino",
         "Linear probe (DINO)",
-        "DINO's protocol for ViT-B: [CLS] and mean patch, no BatchNorm, 100 epochs (Table 2)",
+        "DINO's protocol for ViT-B: [CLS] and mean patch, no BatchNorm, "
+        "{train_cfg.max_epochs} epochs (Table 2)",
         any="bam_mm::cls/vit-base-p16_8xb128-linear-dino-coslr-100e_in1k.py",
     ),
     _linear(
         "linear-mocov3",
         "Linear probe (MoCo v3)",
-        "MoCo v3's protocol: [CLS], 90 epochs (Table 2)",
+        "MoCo v3's protocol: [CLS], {train_cfg.max_epochs} epochs (Table 2)",
         any="bam_mm::cls/vit-base-p16_8xb128-linear-mocov3-coslr-90e_in1k.py",
     ),
     dict(
         name="finetune",
         title="Fine-tuning",
-        about="all layers are trained, DeiT's recipe, 150 epochs (Table 3)",
+        about="all layers are trained, DeiT's recipe, {train_cfg.max_epochs} epochs (Table 3)",
         kind="train",
         config="bam_mm::cls/vit-base-p16_8xb128-amp-coslr-150e_in1k.py",
         metrics={
@@ -103,7 +106,10 @@ tasks = [
     dict(
         name="davis",
         title="Video",
-        about="labels of the first frame propagated to similar patches, 7 frames (DINO; Table 6)",
+        about=(
+            "labels of the first frame propagated to similar patches, "
+            "{model.n_last_frames} frames (DINO; Table 6)"
+        ),
         kind="test",
         config=dict(
             vit="bam_mm::vos/vit-base-p16_label-propagation_davis2017.py",
@@ -126,7 +132,7 @@ tasks = [
     dict(
         name="det",
         title="Detection",
-        about="Cascade Mask R-CNN, 12 epochs (iBOT; Table 7)",
+        about="Cascade Mask R-CNN, {train_cfg.max_epochs} epochs (iBOT; Table 7)",
         kind="train",
         config=dict(
             vit="bam_mm::det/vit-base-p16_cascade-mask-rcnn_8xb2-amp-12e_coco.py",
@@ -145,7 +151,7 @@ tasks = [
     dict(
         name="seg",
         title="Segmentation",
-        about="UPerNet, 160,000 iterations of 16 crops of 512 px (iBOT; Table 7)",
+        about="UPerNet, {train_cfg.max_iters} iterations with crops of 512 px (iBOT; Table 7)",
         kind="train",
         config=dict(
             vit="bam_mm::seg/vit-base-p16_upernet_8xb2-amp-160k_ade20k-512x512.py",

@@ -71,7 +71,10 @@ tasks = [
     dict(
         name="cluster",
         title="Clustering",
-        about="k-means on features of validation images of random classes, 10 draws each (Fig. 7)",
+        about=(
+            "k-means on features of validation images of random classes, "
+            "{test_cfg.draws} draws each (Fig. 7)"
+        ),
         kind="test",
         config=dict(
             vit="bam_mm::cls/vit-base-p16_cluster_in1k.py",

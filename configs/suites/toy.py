@@ -49,7 +49,10 @@ tasks = [
     dict(
         name="cluster",
         title="Clustering",
-        about="k-means on the features of images of random classes, 10 draws each (Fig. 7)",
+        about=(
+            "k-means on the features of images of random classes, "
+            "{test_cfg.draws} draws each (Fig. 7)"
+        ),
         kind="test",
         config="bam_mm::cls/vit-toy-p8_cluster_toy.py",
         metrics={
@@ -66,7 +69,10 @@ tasks = [
     dict(
         name="linear",
         title="Linear probe",
-        about="linear layer on [CLS] and mean patch of the frozen backbone, SGD, 10 epochs",
+        about=(
+            "linear layer on [CLS] and mean patch of the frozen backbone, "
+            "{optim_wrapper.optimizer.type}, {train_cfg.max_epochs} epochs"
+        ),
         kind="train",
         config="bam_mm::cls/vit-toy-p8_1xb64-linear-coslr-10e_toy.py",
         metrics=_base_.accuracy,
@@ -76,7 +82,9 @@ tasks = [
     dict(
         name="finetune",
         title="Fine-tuning",
-        about="all layers are trained, AdamW, 4 epochs",
+        about=(
+            "all layers are trained, {optim_wrapper.optimizer.type}, {train_cfg.max_epochs} epochs"
+        ),
         kind="train",
         config="bam_mm::cls/vit-toy-p8_1xb64-coslr-4e_toy.py",
         metrics=_base_.accuracy,
@@ -86,7 +94,7 @@ tasks = [
     dict(
         name="semi10",
         title="10 % of labels",
-        about="fine-tuning on 10 % of the labels, 20 epochs",
+        about="fine-tuning on 10 % of the labels, {train_cfg.max_epochs} epochs",
         kind="train",
         config="bam_mm::cls/vit-toy-p8_1xb32-coslr-20e_toy-10percent.py",
         metrics=_base_.accuracy,
@@ -101,7 +109,7 @@ tasks = [
     dict(
         name="semi1",
         title="1 % of labels",
-        about="fine-tuning on 4 images per class, 100 epochs",
+        about="fine-tuning on 4 images per class, {train_cfg.max_epochs} epochs",
         kind="train",
         config="bam_mm::cls/vit-toy-p8_1xb32-coslr-100e_toy-1percent.py",
         metrics=_base_.accuracy,
@@ -116,7 +124,10 @@ tasks = [
     dict(
         name="davis",
         title="Video",
-        about="labels of the first frame propagated to similar patches, k=5, 7 frames (DINO)",
+        about=(
+            "labels of the first frame propagated to similar patches, k={model.topk}, "
+            "{model.n_last_frames} frames (DINO)"
+        ),
         kind="test",
         config="bam_mm::vos/vit-toy-p8_label-propagation_toy.py",
         metrics={
@@ -133,8 +144,8 @@ tasks = [
         name="det",
         title="Detection",
         about=(
-            "Cascade Mask R-CNN, all layers are trained, 8 epochs of 400 scenes: it shows that all "
-            "parts work together; the shapes are learned from random weights as well"
+            "Cascade Mask R-CNN, all layers are trained, {train_cfg.max_epochs} epochs: it "
+            "shows that all parts work together; the shapes are learned from random weights as well"
         ),
         kind="train",
         config="bam_mm::det/vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy.py",
@@ -146,7 +157,7 @@ tasks = [
     dict(
         name="seg",
         title="Segmentation",
-        about="UPerNet, all layers are trained, 400 iterations of 4 scenes",
+        about="UPerNet, all layers are trained, {train_cfg.max_iters} iterations",
         kind="train",
         config="bam_mm::seg/vit-toy-p8_upernet_1xb4-400i_toy.py",
         metrics=_base_.segmentation,

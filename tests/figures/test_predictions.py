@@ -15,8 +15,11 @@ from PIL import Image
 from bam_mm.figures.predictions import (
     WIDTH,
     ShowPredictionsHook,
+    classes_of,
     paint_map,
     panels_of,
+    read_classes,
+    write_picture,
 )
 
 HEIGHT = 120  # of an image that is as wide as a panel, so nothing is scaled
@@ -67,6 +70,26 @@ def test_instances_are_painted_in_place_and_low_scores_left_out(image):
     [_, both] = panels_of(image, detections(), ("dog", "cat"), score=0.1)
     assert changed(both, image)[70, 170]
     assert np.abs(both[80, 50].astype(int) - both[80, 170]).max() > 30
+
+
+def test_a_picture_names_the_classes_that_it_shows(image, tmp_path):
+    sample = detections()
+    assert [*classes_of(sample, ("dog", "cat"), score=0.3)] == ["cat"]
+    both = classes_of(sample, ("dog", "cat"), score=0.1)
+    assert [*both] == ["dog", "cat"]
+    panel = panels_of(image, sample, ("dog", "cat"), score=0.1)[1].astype(int)
+    maps = SegDataSample(metainfo=dict(img_path=""))
+    labels = torch.full((1, HEIGHT, WIDTH), 255)
+    labels[:, :, :50] = 1
+    maps.gt_sem_seg = PixelData(data=labels)
+    assert classes_of(maps, ("dog", "cat"), score=0.3) == {"cat": both["cat"]}
+    for name, place in (("dog", (80, 170)), ("cat", (80, 50))):
+        colour = [*bytes.fromhex(both[name][1:])]
+        assert np.abs(panel[place] - (0.5 * np.array(colour) + 50)).max() <= 1  # Half is the image.
+    path = write_picture(image, tmp_path / "a.png", both)
+    assert read_classes(path) == both and (np.asarray(Image.open(path)) == image).all()
+    (tmp_path / "b.png").write_text("no image")
+    assert read_classes(tmp_path / "b.png") == {}
 
 
 def test_the_most_confident_detection_is_on_top(image):

@@ -5,6 +5,7 @@ from mmengine.logging import MMLogger
 
 from bam_mm import InputError
 from bam_mm.cli.benchmark_commands import parse_options
+from bam_mm.launch.config import load_config
 from bam_mm.suite import options as module
 from bam_mm.suite.definitions import load_suite
 from bam_mm.suite.models import read_models
@@ -68,3 +69,58 @@ def test_names_in_any_script_have_a_folder():
     names = ["模型", "Modèle_1", "../../x", "<b>"]
     models = read_models([f"{name}=random:vit-toy-p8" for name in names])
     assert [model.slug for model in models] == ["模型", "Modèle-1", "x", "b"]
+
+
+def test_a_size_moves_the_images_of_one_model_in_all_tasks_with_classes(tmp_path):
+    suite = load_suite("cifar10")
+    specs = ["small=random:resnet18-w16", "vit=random:vit-small-p16", "lite=random:resnet18-w16"]
+    models = read_models(specs, sizes=["vit=224", "96"])
+    assert [model.size for model in models] == [96, 224, 96]
+    models = read_models(specs[:2], sizes=["vit=224"])
+    settings = Settings(tmp_path, data=tmp_path)
+    runs = plan(suite, suite.tasks, models, [0], settings)
+    pairs = [(runs[n], runs[n + 1]) for n in range(0, len(runs), 2)]
+    assert len(pairs) == 7
+    for small, vit in pairs:
+        assert small.protocol == vit.protocol  # Models of two sizes share a table.
+        one, two = small.config()[0], vit.config()[0]
+        loop = two.test_cfg
+        loaders = [two.test_dataloader, *(loop[n] for n in ("bank", "train") if n in loop)]
+        for loader in loaders:
+            steps = loader.dataset.pipeline
+            assert [step.type for step in steps[1:3]] == ["ResizeEdge", "CenterCrop"], vit
+            assert (steps[1].scale, steps[2].crop_size) == (224, 224)
+        assert len(one.test_dataloader.dataset.pipeline) == 2
+        if vit.task.kind == "train":
+            assert two.train_dataloader.dataset.pipeline[1].scale == 224
+            assert one.train_dataloader.dataset.pipeline[1].scale == 32
+        assert any("centre crop 224 px (1), from --size 224" in line for line in vit.config()[1])
+    assert vit.model.facts()["size"] == 224 and "size" not in small.model.facts()
+
+
+def test_a_size_leaves_what_tasks_and_options_prescribe(tmp_path):
+    suite, models = load_suite("toy"), read_models(["v=random:vit-toy-p8"], sizes=["96"])
+    options = parse_options(["logreg:preprocessing.size=64"])
+    settings = Settings(tmp_path, data=tmp_path, options=options)
+    names = ["knn", "logreg", "davis", "seg"]
+    found = [r.config()[0] for r in plan(suite, suite.choose(names), models, [0], settings)]
+    knn, logreg, davis, seg = found
+    # The toy world's crop of 48 of 54 px stays eight ninths.
+    steps = knn.test_dataloader.dataset.pipeline
+    assert (steps[1].scale, steps[2].crop_size) == (108, 96)
+    assert logreg.test_dataloader.dataset.pipeline[2].crop_size == 64
+    own = load_config(suite.choose(["seg"])[0].config["any"]).test_dataloader.dataset.pipeline
+    assert seg.test_dataloader.dataset.pipeline == own and davis.model.short_side == 120
+
+
+@pytest.mark.parametrize(
+    "size, message",
+    [
+        ("other=224", "no model has this name; use v"),
+        ("v=large", "--size v=224 for one model"),
+        ("0", "as in --size 224"),
+    ],
+)
+def test_a_wrong_size_stops(size, message):
+    with pytest.raises(InputError, match=f"--size {size}: .*{message}"):
+        read_models(["v=random:vit-toy-p8"], sizes=[size])

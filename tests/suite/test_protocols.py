@@ -1,5 +1,7 @@
 """Which settings belong to a protocol, and the messages about differences."""
 
+import re
+
 import pytest
 
 from bam_mm import InputError
@@ -7,7 +9,7 @@ from bam_mm.checkpoint.settings import differences
 from bam_mm.launch.config import load_config
 from bam_mm.launch.paths import find_config
 from bam_mm.suite.definitions import load_suite, suite_names
-from bam_mm.suite.protocol import digest_of, protocol_of
+from bam_mm.suite.protocol import digest_of, filled_in, protocol_of
 from bam_mm.suite.records import read_records, refuse_to_mix
 from tests.report.made_records import SUITE, made
 
@@ -66,6 +68,28 @@ def test_batch_and_limit_are_part_of_the_protocol():
     )
 
 
+def test_the_text_of_a_protocol_is_filled_from_what_ran():
+    [linear] = load_suite("toy").choose(["linear"])
+    own, other = protocol(LINEAR), protocol(LINEAR, {"max_epochs": 4})
+    assert filled_in(linear.about, [own]).endswith("frozen backbone, SGD, 10 epochs")
+    assert filled_in(linear.about, [other]).endswith("frozen backbone, SGD, 4 epochs")
+    assert filled_in("k={model.k}: {batch} images", [{"batch": 1024, "model": {"k": [3, 5]}}]) == (
+        "k=3, 5: 1,024 images"
+    )
+    # Networks of two families may have been trained for different times.
+    assert filled_in(linear.about, [own, other, own]).endswith("SGD, 10 or 4 epochs")
+    assert filled_in("{test_cfg.draws} draws", []) == "? draws"
+
+
+def test_the_texts_of_all_suites_name_settings_that_their_protocols_have():
+    for name in suite_names():
+        for task in load_suite(name).tasks:
+            for path in task.config.values():
+                text = filled_in(task.about, [protocol(path, task.options)])
+                assert "?" not in text and "{" not in text, (name, task.name)
+                assert not re.search(r"\d+ (epochs|iterations)", task.about), (name, task.name)
+
+
 def test_records_of_another_protocol_or_other_data_are_rejected(tmp_path):
     old = protocol(KNN)
     made(tmp_path, "A", "knn", 0, {}, protocol=old, data={"seed": 0, "scale": 1.0})
@@ -73,6 +97,10 @@ def test_records_of_another_protocol_or_other_data_are_rejected(tmp_path):
     records = read_records(tmp_path)
     data = {"seed": 0, "scale": 1.0}
     refuse_to_mix(records, "knn", "any", old, data, tmp_path)
+    # Features do not depend on the batch in which they are extracted.
+    smaller = protocol(KNN, {"test_cfg.bank.batch_size": 16})
+    assert smaller["test_cfg"]["bank"]["batch_size"] == 16
+    refuse_to_mix(records, "knn", "any", smaller, data, tmp_path)
     # The task's config for another family is only compared with records of that family.
     refuse_to_mix(records, "knn", "cnn", {"y": 2}, data, tmp_path)
     with pytest.raises(InputError, match=r"model A, seed 0.*k: \[10, 20, 100, 200\] -> \[10\]"):

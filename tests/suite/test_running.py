@@ -1,5 +1,6 @@
 """Which runs are started, skipped, repeated and resumed, and the messages about failures."""
 
+import html
 import json
 import threading
 import time
@@ -15,6 +16,7 @@ from bam_mm.checkpoint import file_digest, parse_backbone
 from bam_mm.cli.benchmark_commands import parse_options
 from bam_mm.data.toy import make_world
 from bam_mm.registry import MODELS
+from bam_mm.report import write_report
 from bam_mm.suite import child_process as child
 from bam_mm.suite import running
 from bam_mm.suite.child_process import Outcome, command, run_child
@@ -65,7 +67,7 @@ class FakeTools:
         with running.PARSING:
             self.calls.append((tool, arguments, Config.fromfile(arguments[0])))
         if self.fault is not None:
-            return Outcome(1, self.fault)
+            return self.fault if isinstance(self.fault, Outcome) else Outcome(1, self.fault)
         config = self.calls[-1][2]
         if tool == "train":
             (work / "epoch_10.pth").write_bytes(b"")
@@ -73,6 +75,7 @@ class FakeTools:
         else:
             weights = arguments[1]
             facts = {"processes": 1, "devices": ["cpu"], "peak_mb": 10.0, "peak_gpu_mb": None}
+            facts |= {"loaders": {"test": {"images": 18, "batch": 9}}, "size": [48, 48]}
             (work / "test_facts.json").write_text(json.dumps(facts))
             keys = {"knn_k20/top1": 50.0, "knn_k10/top1": 4.0, "knn_k100/top1": 4.0}
             keys |= {"knn_k200/top1": 4.0, "accuracy/top1": 60.0, "accuracy/top5": 70.0}
@@ -128,6 +131,8 @@ def test_finished_runs_are_skipped_and_failed_runs_are_repeated(tools, data, tmp
     assert record["metrics"]["knn_k20/top1"] == 50.0 and record["proof"] is None
     assert {"torch", "python", "bam-mm"} <= record["versions"].keys()
     assert record["time"]["starts"] == 1 and record["memory"]["peak_mb"] == 10.0
+    assert record["loaders"] == {"test": {"images": 18, "batch": 9}} and record["size"] == [48, 48]
+    assert record["options"] == {}
     assert record["data"] == {"format": 2, "seed": 0, "scale": 0.012} and record["place"] == 0
 
 
@@ -231,6 +236,37 @@ def test_a_model_that_cannot_do_a_task_gets_a_record(tools, data, tmp_path):
     config = [call[2] for call in tools.calls if call[0] == "train"][-1]
     assert config.model.neck.type == "mmpretrain.GlobalAveragePooling"
     assert config.model.head.in_channels == 128 and config.model.backbone.drop_path_rate == 0.1
+
+
+def test_a_killed_run_is_a_row_that_says_what_to_set(tools, data, tmp_path):
+    work, lines = runs(tmp_path, data, tasks=("knn", "linear")), []
+    tools.fault = Outcome(-9, "killed by signal 9 (SIGKILL)", 9)
+    assert running.run_all(work, lines.append) == 2
+    knn, linear = (record_of(run)["message"] for run in work)
+    assert knn in lines[1] and knn.startswith("killed by signal 9 (SIGKILL), usually for want of ")
+    assert knn.endswith("test_dataloader.batch_size=16 test_cfg.bank.batch_size=16")
+    assert linear.endswith("train_dataloader.batch_size=32 (64 now, which changes the protocol)")
+    # The page has the row, and the next call repeats the run.
+    write_report(work[0].suite, tmp_path)
+    assert html.escape(knn) in (tmp_path / "report/index.html").read_text()
+    tools.fault = Outcome(-15, "killed by signal 15 (SIGTERM)", 15)
+    assert running.run_all(work[:1], lines.append) == 1
+    assert record_of(work[0])["message"] == "killed by signal 15 (SIGTERM)"
+
+
+def test_a_batch_that_the_user_sets_reaches_the_run_as_such(tools, data, tmp_path):
+    options = parse_options(["test_dataloader.batch_size=7", "knn:train_images.batch_size=9"])
+    work = runs(tmp_path, data, tasks=("knn", "linear"), options=options)
+    assert running.run_all(work, lambda line: None) == 0
+    knn, train, test = (arguments for _, arguments, _ in tools.calls)
+    wanted = ["--cfg-options", "test_dataloader.batch_size=7", "test_cfg.bank.batch_size=9"]
+    assert record_of(work[0])["options"] == {
+        "test_dataloader.batch_size": "7", "train_images.batch_size": "9"
+    }  # fmt: skip
+    assert knn[-3:] == wanted and test[-2:] == wanted[:2] and "--cfg-options" not in train
+    work = runs(tmp_path / "plain", data)
+    running.run_all(work, lambda line: None)
+    assert "--cfg-options" not in tools.calls[-1][1]
 
 
 def test_limit_keeps_images_of_every_class(tools, data, tmp_path):
@@ -337,13 +373,30 @@ def test_the_error_of_a_child_is_found_in_its_output(tmp_path):
     for code, message in (
         ("import sys; print('error: k is 0: raise it', file=sys.stderr); sys.exit(1)", "k is 0"),
         ("print('hello'); raise MemoryError('too large')", "MemoryError: too large"),
-        ("import os; os.kill(os.getpid(), 9)", "signal 9"),
     ):
         start = command("test", [], launcher="none", processes=1)[0]
         outcome = run_child([start, "-c", code], tmp_path / "log")
-        assert outcome.code != 0 and message in outcome.message
+        assert outcome.code != 0 and message in outcome.message and outcome.signal == 0
     outcome = run_child([start, "-c", "print('error: not this one')"], tmp_path / "log")
     assert outcome.code == 0 and outcome.message == ""
     with pytest.raises(InputError, match="--gpus 2 needs a launcher"):
         command("test", [], launcher="none", processes=2)
     assert "--nproc_per_node=2" in command("test", [], launcher="pytorch", processes=2)
+
+
+@pytest.mark.parametrize(
+    "code, killed",
+    [
+        ("import os; print('error: an earlier one', flush=True); os.kill(os.getpid(), 9)", 9),
+        ("import os; os.kill(os.getpid(), 15)", 15),
+        # torchrun reports a killed process, torch a killed worker, and srun an exit code.
+        ("print('traceback : Signal 9 (SIGKILL) received by PID 26'); raise SystemExit(1)", 9),
+        ("raise RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. ')", 9),
+        ("raise SystemExit(137)", 9),
+    ],
+)
+def test_a_killed_child_is_told_from_a_failed_one(code, killed, tmp_path):
+    start = command("test", [], launcher="none", processes=1)[0]
+    outcome = run_child([start, "-c", code], tmp_path / "log")
+    name = {9: "SIGKILL", 15: "SIGTERM"}[killed]
+    assert (outcome.signal, outcome.message) == (killed, f"killed by signal {killed} ({name})")

@@ -73,6 +73,27 @@ class CheckedCOCO(COCO):
             _warn_of_order(self.place, names, in_file)
         return [ids[name] for name in names]
 
+    def loadRes(self, resFile: Any) -> COCO:
+        """Return an interface to predictions; none at all are as valid as any others.
+
+        pycocotools looks at the first prediction to learn of what kind all are, and mmdet's metric
+        returns no metric if that fails. Without a prediction, each object is missed: AP and recall
+        are 0.
+
+        Args:
+            resFile: List of predictions, or what else pycocotools takes.
+        """
+        if not isinstance(resFile, list) or resFile:
+            return super().loadRes(resFile)
+        found = COCO()
+        found.dataset = {
+            "images": list(self.dataset["images"]),
+            "categories": list(self.dataset["categories"]),
+            "annotations": [],
+        }
+        found.createIndex()
+        return found
+
 
 def _warn_of_order(place: str, names: Sequence[str], in_file: Sequence[str]) -> None:
     print_log(

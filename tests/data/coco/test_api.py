@@ -6,6 +6,7 @@ import logging
 import time
 
 import pytest
+import torch
 
 from bam_mm import InputError
 from bam_mm.data.coco import api
@@ -225,3 +226,29 @@ def test_which_classes_read_checked_files():
     assert Objects365V1Dataset.COCOAPI is api.CheckedCOCO
     for kind in (CocoPanopticDataset, LVISV1Dataset, None, dict):
         assert not api.is_read_here(kind)
+
+
+@pytest.mark.parametrize("kind", [["bbox", "segm"], "bbox", "proposal"])
+@pytest.mark.parametrize("converted", [False, True])
+def test_without_a_prediction_average_precision_is_zero(kind, converted, tmp_path):
+    path = write(tmp_path / "i.json", content())
+    kinds = [kind] if isinstance(kind, str) else kind
+    metric = metric_of(None if converted else path, metric=kinds)
+    for image in content()["images"]:
+        size = (image["height"], image["width"])
+        nothing = dict(
+            bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0, dtype=int),
+            masks=torch.zeros(0, *size, dtype=bool),
+        )  # fmt: skip
+        truth = [
+            dict(bbox=[a["bbox"][0], a["bbox"][1], a["bbox"][0] + 9, a["bbox"][1] + 9],
+                 bbox_label=a["category_id"] - 1, ignore_flag=0,
+                 mask={"size": size, "counts": "0"})
+            for a in content()["annotations"] if a["image_id"] == image["id"]
+        ]  # fmt: skip
+        sample = dict(img_id=image["id"], ori_shape=size, pred_instances=nothing, instances=truth)
+        metric.process({}, [sample])
+    found = metric.compute_metrics(metric.results)
+    names = {"AR@100"} if kind == "proposal" else {f"{each}_mAP" for each in kinds}
+    assert names <= found.keys() and all(found[name] == 0 for name in names)
+    assert all(value in (0, -1) for value in found.values())  # -1: no object of this size.
