@@ -94,7 +94,7 @@ def test_order_of_videos_and_number_of_threads_do_not_matter(samples, tmp_path):
     files = sorted(
         p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file()
     )
-    assert len(files) == 3 + 3 * 3 * 6 + 2 * 2
+    assert len(files) == 4 + 3 * 3 * 6 + 2 * 2
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
