@@ -51,7 +51,7 @@ def write_units(path: Path, table: UnitTable) -> None:
     """
     names = "\0".join(table.names).encode(errors="surrogateescape")
     about = {"kind": table.kind, "scores": [[key, s.scale] for key, s in table.scores.items()]}
-    arrays = {"about": _bytes(json.dumps(about).encode()), "names": _bytes(names)}
+    arrays: dict[str, Any] = {"about": _bytes(json.dumps(about).encode()), "names": _bytes(names)}
     for number, score in enumerate(table.scores.values()):
         arrays[f"numerators{number}"] = score.numerators
         if score.denominators is not None:
