@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ UNITS = "units.npz"
 """Name of the file, in a run's work folder or in the folder of a protocol below it."""
 
 IMAGES, VIDEOS = "images", "videos"
+
+DAMAGES = (
+    OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, InputError,
+)  # fmt: skip
+"""What reading a damaged file raises."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def read_units(path: Path) -> UnitTable:
                 if len(scores[key]) != len(names):
                     raise InputError(f"{len(names)} names for {len(scores[key])} scores")
             return UnitTable(about["kind"], tuple(names), scores)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, InputError) as error:
+    except DAMAGES as error:
         raise InputError(
             f"{path} is damaged ({error}): delete it; the run has to be repeated to compare it"
         ) from error
@@ -135,11 +141,13 @@ def ranked_classes(metrics: Iterable[Any], scores: Tensor) -> Tensor:
         scores: (N, C) predicted scores.
 
     Returns:
-        (N, K) classes on the CPU, the best one first.
+        (N, K) classes on the CPU, the best one first; -1 for scores of 0 and below, which
+        ``Accuracy`` does not count.
     """
     # As many as the metric takes, because the order of equal scores depends on it.
     most = max([1, *(k for m in metrics if isinstance(m, Accuracy) for k in m.topk)])
-    return scores.float().topk(min(most, scores.shape[1])).indices.cpu()
+    best = scores.float().topk(min(most, scores.shape[1]))
+    return torch.where(best.values > 0, best.indices, -1).cpu()
 
 
 def classification_scores(
@@ -148,8 +156,8 @@ def classification_scores(
     """Split mmpretrain's accuracies into the scores of the images.
 
     Args:
-        metrics: Metrics of the evaluator. Those other than ``Accuracy`` with one threshold and the
-            macro average recall of ``SingleLabelMetric`` are left out.
+        metrics: Metrics of the evaluator. Those other than ``Accuracy`` with the usual threshold
+            0, and the macro average recall of ``SingleLabelMetric``, are left out.
         ranked: (N, K) classes from :func:`ranked_classes`.
         labels: (N,) true classes.
         num_classes: Number of classes.
@@ -160,7 +168,7 @@ def classification_scores(
     hits = ranked == labels.cpu()[:, None]
     found = {}
     for metric in metrics:
-        if isinstance(metric, Accuracy) and len(metric.thrs) == 1:
+        if isinstance(metric, Accuracy) and metric.thrs == (0.0,):
             for k in metric.topk:
                 right = hits[:, :k].any(dim=1).numpy()
                 found[f"{metric.prefix}/top{k}"] = UnitScores(right, scale=100)

@@ -44,7 +44,8 @@ def comparison_table(task: Task, done: Sequence[Record], folder: Path) -> Data |
     heads += [head("McNemar's p", "ascending"), text_head("verdict"), text_head("seed")]
     caption = (
         f"{task.title}, differences on the same images. In brackets: 95 % interval of the paired "
-        "bootstrap; if it contains 0, the two are not told apart."
+        "bootstrap. Two models are told apart if it leaves out 0 and McNemar's p, where there is "
+        "one, is below 0.05."
     )
     return table(caption, heads, rows, name=f"{task.title}, differences")
 

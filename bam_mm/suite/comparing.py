@@ -10,6 +10,7 @@ from typing import Any
 from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError, listing
 from bam_mm.evaluation import Difference, McNemar, UnitScores, mcnemar, paired_bootstraps
+from bam_mm.evaluation.bootstrap import LEVEL
 from bam_mm.protocols.unit_scores import UnitTable
 from bam_mm.suite.definitions import Metric, Task
 from bam_mm.suite.intervals import MIN_UNITS, agrees, unit_tables
@@ -42,8 +43,13 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Which model is better, if the interval of the difference leaves out 0."""
-        if not self.difference.told_apart:
+        """Whether the second model is ``better``, ``worse`` or ``not told apart``.
+
+        The interval of the difference must leave out 0. McNemar's test, where there is one, must
+        agree at the same level: if a handful of images decide, the bootstrap alone is too sure.
+        """
+        agreed = self.test is None or self.test.p < 1 - LEVEL
+        if not self.difference.told_apart or not agreed:
             return "not told apart"
         better = (self.difference.value > 0) == (self.metric.better == "higher")
         return "better" if better else "worse"
