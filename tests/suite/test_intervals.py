@@ -217,3 +217,48 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [*line, "--tasks", "video"])
     assert benchmark.main() == 0 and "top-1" not in capsys.readouterr().out
     assert suite.name == "small"
+
+
+# Which of the 500 test images of the toy world of scale 0.5 kNN (k=20) has right, as measured: with
+# random weights, and with BAM after 3 and 4 epochs.
+TOY = {
+    "random": (
+        "8968058400e4a80f11d3f2c44aabe5eefb7cbf7de5d6fbdefb4fbffe0601c230581913ffffffffff"
+        "fffe60044004205f02f8de352de7fb3a440a0022641040"
+    ),
+    "earlier": (
+        "d97b6686fce6b9ffefdfbf97cfd9fffefffffffffdd5ffeefefab57f7dcf23f80c30b7ffffffffff"
+        "fffff61ffaa67df7fffbff7f7dfffffde67e556850fe70"
+    ),
+    "BAM": (
+        "db7b6686fcf7b9ffffdf3f97efd9fffefffffffffdd5ffeef7fa71777fcf23f91c34b7ffffffffff"
+        "fffff61ffea67cf7dffbff7f7dfffffde27c55ab50de70"
+    ),
+}
+
+
+def test_bam_and_random_weights_are_told_apart_in_the_toy_world_and_two_epochs_are_not(tmp_path):
+    _, task = suite_and_knn(tmp_path)
+    hits = {
+        name: np.unpackbits(np.frombuffer(bytes.fromhex(text), np.uint8))[:500].astype(bool)
+        for name, text in TOY.items()
+    }
+    records = {name: run(tmp_path, name, answers) for name, answers in hits.items()}
+    assert [round(100 * answers.mean(), 1) for answers in hits.values()] == [52.2, 77.2, 78.0]
+    bam = records.pop("BAM")
+    [[random], [earlier]] = compare(task, bam, list(records.values()), tmp_path)
+    assert random.difference.value == pytest.approx(-25.8)
+    assert random.verdict == "worse" and random.test.p < 1e-20
+    assert (random.test.only_first, random.test.only_second) == (157, 28)
+    assert earlier.difference.value == pytest.approx(-0.8)
+    assert earlier.verdict == "not told apart"
+    assert earlier.difference.low == pytest.approx(-2.8, abs=0.3)
+    # The formula of a paired difference: 185 and 26 images differ.
+    for found, differ in ((random, 185), (earlier, 26)):
+        error = 100 * math.sqrt((differ / 500 - (found.difference.value / 100) ** 2) / 500)
+        width = found.difference.high - found.difference.low
+        assert width == pytest.approx(2 * Z * error, rel=0.1)
+        apart = 100 * math.sqrt(
+            2 * 0.78 * 0.22 / 500
+        )  # On two test sets, even for two such models.
+        assert width < 2 * Z * apart
