@@ -59,7 +59,7 @@ class UnitScoresHook(Hook):
         elif samples:
             scores = torch.stack([sample.pred_score for sample in samples])
             ranked = ranked_classes(runner.test_loop.evaluator.metrics, scores)
-            labels = [int(sample.gt_label) for sample in samples]
+            labels = torch.stack([sample.gt_label.reshape(()) for sample in samples]).tolist()
             self.parts += zip(ranked, labels, len(samples) * [scores.shape[1]], strict=True)
         for sample in samples:
             path = sample.get("img_path")
