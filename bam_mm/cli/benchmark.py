@@ -80,7 +80,12 @@ def parse_args() -> argparse.Namespace:
     add_vis_argument(running)
     reporting = commands.add_parser("report", help="write the tables and the HTML page again")
     reporting.add_argument("suite", help=SUITE_HELP)
-    for command in (commands.choices[name] for name in ("validate", "run", "report")):
+    comparing = commands.add_parser("compare", help="compare two models on the same test images")
+    comparing.add_argument("suite", help=SUITE_HELP)
+    comparing.add_argument("models", nargs=2, metavar="NAME", help="name of a model in the tables")
+    comparing.add_argument("--tasks", nargs="+", action="extend", help="tasks (default: all)")
+    comparing.add_argument("--seed", type=int, default=0, help="random seed of both runs")
+    for command in (commands.choices[name] for name in ("validate", "run", "report", "compare")):
         command.add_argument(
             "--work-dir",
             type=Path,

@@ -6,7 +6,7 @@ import json
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -23,6 +23,9 @@ from bam_mm.suite.models import read_models
 from bam_mm.suite.planning import Run, Settings, check_any_data, plan
 from bam_mm.suite.protocol import filled_in, protocol_of
 from bam_mm.suite.records import COST
+
+if TYPE_CHECKING:
+    from bam_mm.suite.comparing import Comparison
 
 NO_RESULT, INTERRUPTED = 2, 130
 """Exit codes: a task has no result, or the run was interrupted by Ctrl-C."""
@@ -101,6 +104,29 @@ def report(args: Namespace) -> int:
     return 0
 
 
+def compare(args: Namespace) -> int:
+    """Print the differences of two models on the same test images."""
+    from bam_mm.suite.comparing import compare_models
+
+    suite = load_suite(args.suite)
+    first, second = args.models
+    folder = _folder(args, suite)
+    found = compare_models(suite.choose(args.tasks), first, second, folder, seed=args.seed)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    table = Table("task", "metric", title=f"{second} against {first}, seed {args.seed}")
+    heads = (first, second, "difference [95 %]", "only one is right", "McNemar's p", "units")
+    for head in heads:
+        table.add_column(head, justify="right", overflow="fold")
+    table.add_column("verdict", overflow="fold")
+    for task, comparisons in found.items():
+        for each in comparisons:
+            table.add_row(task, each.metric.label, *_compared(each))
+    console.print(table)
+    return 0
+
+
 def cost(args: Namespace) -> int:
     """Measure the time and memory of a pretraining step for several methods.
 
@@ -144,6 +170,20 @@ def cost(args: Namespace) -> int:
     write_whole(out, (json.dumps(rows, indent=2) + "\n").encode())
     print(out)
     return NO_RESULT if any(row["message"] for row in rows) else 0
+
+
+def _compared(found: Comparison) -> tuple[str, ...]:
+    form, change, test = found.metric.form, found.difference, found.test
+    signed = f"+{form}"
+    return (
+        format(found.first, form),
+        format(found.second, form),
+        f"{change.value:{signed}} [{change.low:{signed}}, {change.high:{signed}}]",
+        "" if test is None else f"{test.only_first} : {test.only_second}",
+        "" if test is None else f"{test.p:.2g}",
+        f"{found.units} {found.kind}",
+        found.verdict,
+    )
 
 
 def _report(suite: Suite, folder: Path) -> None:
@@ -219,4 +259,11 @@ def _row(task: Task) -> tuple[str, ...]:
     return task.name, f"{task.title}: {about} ({kind})", configs, metrics, data, task.cost
 
 
-COMMANDS = {"list": show, "validate": validate, "run": run, "report": report, "cost": cost}
+COMMANDS = {
+    "list": show,
+    "validate": validate,
+    "run": run,
+    "report": report,
+    "compare": compare,
+    "cost": cost,
+}

@@ -1,6 +1,16 @@
 """Evaluation protocols as pure functions on features and masks."""
 
 from bam_mm.evaluation.accuracy import accuracy_of, mean_per_class_accuracy, top1_accuracy
+from bam_mm.evaluation.bootstrap import (
+    Difference,
+    McNemar,
+    UnitScores,
+    bootstrap_interval,
+    bootstrap_intervals,
+    mcnemar,
+    paired_bootstrap,
+    paired_bootstraps,
+)
 from bam_mm.evaluation.clustering import (
     ClusterScore,
     Draw,
@@ -33,13 +43,18 @@ from bam_mm.evaluation.video_propagation import propagate_video
 __all__ = [
     "PENALTIES",
     "ClusterScore",
+    "Difference",
     "Draw",
     "LogisticModel",
+    "McNemar",
     "PatchMatches",
     "PenaltySweep",
     "SimilarityHistograms",
+    "UnitScores",
     "accuracy_of",
     "balanced_subset",
+    "bootstrap_interval",
+    "bootstrap_intervals",
     "cluster",
     "clustering_curve",
     "davis_j_and_f",
@@ -52,9 +67,12 @@ __all__ = [
     "knn_predict_shards",
     "logistic_regression_sweep",
     "match_patches",
+    "mcnemar",
     "mean_per_class_accuracy",
     "object_ids",
     "object_measures",
+    "paired_bootstrap",
+    "paired_bootstraps",
     "propagate_labels",
     "propagate_video",
     "read_out",

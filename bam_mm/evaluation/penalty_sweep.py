@@ -39,6 +39,7 @@ class PenaltySweep:
             several penalties are best, the largest of them is used.
         val_score: Best validation score, in [0, 1].
         test_score: Test score of ``model``, in [0, 1].
+        predictions: (N,) classes that ``model`` predicts for the test images.
     """
 
     penalties: tuple[float, ...]
@@ -48,6 +49,7 @@ class PenaltySweep:
     model: LogisticModel
     val_score: float
     test_score: float
+    predictions: Tensor
 
     @property
     def penalty(self) -> float:
@@ -154,7 +156,8 @@ def logistic_regression_sweep(
     model = fit_logistic_regression(
         fitted, everything[1], penalty=order[best], start=models[best], **settings
     )
-    test_score = accuracy_of(metric, model.predict(unseen), test[1], num_classes=num_classes)
+    predictions = model.predict(unseen)
+    test_score = accuracy_of(metric, predictions, test[1], num_classes=num_classes)
     return PenaltySweep(
         penalties=tuple(order[::-1]),
         val_scores=tuple(scores[::-1]),
@@ -163,6 +166,7 @@ def logistic_regression_sweep(
         model=model,
         val_score=scores[best],
         test_score=test_score,
+        predictions=predictions,
     )
 
 

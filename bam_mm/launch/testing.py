@@ -29,6 +29,7 @@ from bam_mm.launch.runner import build_runner, prepare, user_errors_unwrapped
 from bam_mm.launch.tracking import track
 from bam_mm.launch.work_folder import check_output, check_work_folder
 from bam_mm.precision import precision_used
+from bam_mm.protocols.unit_scores_hook import UnitScoresHook
 
 
 def test(config: Config, args: Namespace) -> dict[str, float]:
@@ -92,6 +93,7 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
                 check_dense_classes(meta, args.checkpoint, runner.test_loop.dataloader.dataset)
             else:
                 runner.register_hook(CheckLabelsHook(meta, args.checkpoint))
+            runner.register_hook(UnitScoresHook())
             if vis:
                 runner.register_hook(TrackingHook(step=meta.get("iter", 0)))
             metrics = runner.test()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from mmengine.logging import print_log
 from bam_mm.data.indexed_png import write_indexed
 from bam_mm.data.video import FaultyVideo, Video
 from bam_mm.errors import InputError
-from bam_mm.evaluation import davis_summary, object_ids, object_measures, score_object
+from bam_mm.evaluation import UnitScores, davis_summary, object_ids, object_measures, score_object
 from bam_mm.protocols.davis_tables import print_tables, write_tables
 from bam_mm.protocols.overlays import write_gif, write_strip
+from bam_mm.protocols.unit_scores import UNITS, VIDEOS, UnitTable, write_units
 from bam_mm.registry import METRICS
 
 Setting = tuple[int, int]
@@ -32,6 +33,7 @@ class DAVISMetric(BaseMetric):
     Files written below ``out_dir``::
 
         global.csv  per_sequence.csv  per_object.csv
+        units.npz                            sums over the objects of each video, for intervals
         k5_n7/<sequence>/00000.png ...       submission: indexed PNGs with the annotation's palette
         overlays/<sequence>_k5_n7.png, .gif
 
@@ -145,6 +147,7 @@ class DAVISMetric(BaseMetric):
             print_tables(summaries, per_setting)
             if self.out_dir is not None:
                 write_tables(self.out_dir, summaries, per_setting)
+                write_units(self.out_dir / UNITS, _units(per_setting[settings[0]], self.prefix))
         seconds, frames = (sum(r[key] for r in good) for key in ("seconds", "frames"))
         print_log(
             f"{len(good)} videos, {frames} frames, {seconds / frames:.3f} s per frame for features "
@@ -195,3 +198,15 @@ def setting_name(setting: Setting) -> str:
         A name such as ``k5_n7``.
     """
     return f"k{setting[0]}_n{setting[1]}"
+
+
+def _units(videos: Mapping[str, Sequence[Mapping[str, float]]], prefix: str | None) -> UnitTable:
+    """The sums of each video's objects, and their number, for each measure."""
+    summaries = [davis_summary(objects) for objects in videos.values()]
+    counts = np.array([len(objects) for objects in videos.values()])
+    start = f"{prefix}/" if prefix else ""
+    scores = {
+        f"{start}{name}": UnitScores(counts * [summary[name] for summary in summaries], counts)
+        for name in summaries[0]
+    }
+    return UnitTable(VIDEOS, tuple(videos), scores)

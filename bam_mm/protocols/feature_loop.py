@@ -7,6 +7,8 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
+from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.runner import BaseLoop
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from bam_mm.data.checks.few_classes import fit_topk
 from bam_mm.data.class_names import names_of
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError, listing
+from bam_mm.evaluation import UnitScores
 from bam_mm.evaluation.feature_checks import check_labels, check_rows
 from bam_mm.models.bam import bam_of
 from bam_mm.models.feature_table import EVALUATION_SAMPLER, FeatureShard, feature_dtype_of
@@ -23,6 +26,7 @@ from bam_mm.models.frozen_features import FrozenFeatures
 from bam_mm.precision import check_precision, effective_precision
 from bam_mm.protocols.feature_cache import cached_shard
 from bam_mm.protocols.matched_classes import MatchedClasses
+from bam_mm.protocols.unit_scores import IMAGES, UNITS, UnitTable, names_of_images, write_units
 
 SETTINGS = ("backbone", "feature", "blocks", "data_preprocessor")
 """Keys of a model's config that its features depend on, in addition to the weights."""
@@ -174,6 +178,19 @@ class FeatureLoop(BaseLoop):
         check_rows(name, shard.features)
         check_labels(name, shard.labels, None, num_classes=len(loader.dataset.CLASSES))
         return self.matched.relabel(name, shard)
+
+    def write_units(self, scores: Mapping[str, UnitScores]) -> None:
+        """Write the scores of the test images to ``units.npz``, from the main process.
+
+        Args:
+            scores: Scores by metric, of the test images that are compared, in their order.
+        """
+        if not is_main_process():
+            return
+        dataset = self.loaders["test"].dataset
+        indices = self.matched.kept("test", torch.as_tensor(dataset.get_gt_labels()))
+        names = names_of_images(dataset, indices.tolist())
+        write_units(self.out_dir / UNITS, UnitTable(IMAGES, names, scores))
 
     def check_every_class(self, name: str, labels: Tensor) -> None:
         """Check that every class has an image.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmpretrain.structures import DataSample
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from bam_mm.distributed import rank, world_size
+from bam_mm.distributed import gather_objects, rank, world_size
 from bam_mm.errors import InputError
-from bam_mm.evaluation import knn_predict_shards
+from bam_mm.evaluation import UnitScores, knn_predict_shards
 from bam_mm.protocols.feature_loop import FeatureLoop, numbers
 from bam_mm.protocols.tables import print_rows, write_rows
+from bam_mm.protocols.unit_scores import classification_scores, ranked_classes
 from bam_mm.registry import LOOPS
 
 
@@ -102,8 +105,9 @@ class KNNTestLoop(FeatureLoop):
             temperature=self.temperature,
             chunk=self.chunk,
         )
-        labels = labels[rank() :: world_size()]
+        everyones, labels = labels, labels[rank() :: world_size()]
         metrics, rows = dict(self.matched.counts), []
+        units: dict[str, UnitScores] = {}
         for k in self.k:
             samples = [
                 DataSample().set_gt_label(int(label)).set_pred_score(score)
@@ -116,7 +120,20 @@ class KNNTestLoop(FeatureLoop):
             }
             metrics.update({f"knn_k{k}/{name}": value for name, value in named.items()})
             rows.append({"k": k, **named})
+            for name, score in self._units(scores[k], everyones).items():
+                units[f"knn_k{k}/{name.removeprefix('accuracy/')}"] = score
+        self.write_units(units)
         if is_main_process():
             write_rows(self.out_dir / "knn.csv", rows)
             print_rows(f"kNN, bank {len(bank_labels)}, queries {images} (%)", rows)
         return metrics
+
+    def _units(self, scores: Tensor, labels: Tensor) -> dict[str, UnitScores]:
+        """The scores of all images, of which this process has every P-th."""
+        parts = gather_objects(ranked_classes(self.evaluator.metrics, scores))
+        ranked = torch.empty((len(labels), parts[0].shape[1]), dtype=torch.int64)
+        for process, part in enumerate(parts):
+            ranked[process :: world_size()] = part
+        return classification_scores(
+            self.evaluator.metrics, ranked, labels, num_classes=self.num_classes
+        )

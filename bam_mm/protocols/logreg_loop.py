@@ -18,12 +18,14 @@ from bam_mm.errors import InputError
 from bam_mm.evaluation import (
     PENALTIES,
     PenaltySweep,
+    UnitScores,
     balanced_subset,
     logistic_regression_sweep,
 )
 from bam_mm.protocols.feature_loop import FeatureLoop
 from bam_mm.protocols.plots import plot_penalties
 from bam_mm.protocols.tables import print_rows, write_json, write_rows
+from bam_mm.protocols.unit_scores import class_mean_scores
 from bam_mm.registry import LOOPS
 
 METRICS = {"top1": "top-1 accuracy", "mean_per_class": "mean per-class accuracy"}
@@ -37,7 +39,8 @@ class LogisticRegressionLoop(FeatureLoop):
     validation images is then scored once on the test images. All processes extract the features
     together and every process computes the same fits, so the metrics do not depend on the number of
     processes. The results are written to ``WORK_DIR/logreg``: ``penalties.csv``,
-    ``penalties.json``, ``penalties.png`` and ``result.json``.
+    ``penalties.json``, ``penalties.png``, ``result.json``, and the scores of the test images in
+    ``units.npz``.
 
     Args:
         runner: Runner of a :class:`~bam_mm.models.frozen_features.FrozenFeatures` or a
@@ -134,6 +137,7 @@ class LogisticRegressionLoop(FeatureLoop):
             )
         for warning in sweep.warnings():
             print_log(f"logistic regression: {warning}", logger="current", level=logging.WARNING)
+        self.write_units({f"logreg/{self.metric}": self._units(sweep, test[1])})
         if is_main_process():
             self._report(sweep, {"train": train, "val": val, "test": test})
         return {
@@ -162,6 +166,12 @@ class LogisticRegressionLoop(FeatureLoop):
                 "dataloader of validation images"
             )
         return (features[kept], labels[kept]), (features[held_out], labels[held_out])
+
+    def _units(self, sweep: PenaltySweep, labels: Tensor) -> UnitScores:
+        hits = (sweep.predictions == labels).cpu()
+        if self.metric == "top1":
+            return UnitScores(hits.numpy(), scale=100)
+        return class_mean_scores(hits, labels, num_classes=self.num_classes)
 
     def _report(self, sweep: PenaltySweep, tables: dict[str, tuple[Tensor, Tensor]]) -> None:
         columns = (sweep.penalties, sweep.val_scores, sweep.iterations, sweep.converged)

@@ -74,3 +74,18 @@ class MatchedClasses:
         mine = kept[shard.rows]
         rows = (kept.cumsum(0) - 1)[shard.rows[mine]]
         return FeatureShard(shard.features[mine], rows, labels[kept])
+
+    def kept(self, name: str, labels: Tensor) -> Tensor:
+        """Return the images of a data set that :meth:`relabel` keeps.
+
+        Args:
+            name: Name of the loader.
+            labels: (N,) labels of the data set.
+
+        Returns:
+            (n,) ascending indices.
+        """
+        table = self.labels[name]
+        if table is None:
+            return torch.arange(len(labels))
+        return (table[labels] >= 0).nonzero().flatten()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bam_mm.checkpoint.preprocessing import from_facts
+from bam_mm.report.comparisons import comparison_table
 from bam_mm.report.graphics import gallery, pretraining_charts, task_charts, task_pictures
 from bam_mm.report.published import published_rows
 from bam_mm.report.setup import task_setup
@@ -37,6 +38,11 @@ from bam_mm.suite.definitions import Suite, Task
 from bam_mm.suite.records import COST, DONE, FAILED, read_json
 
 Record = Mapping[str, Any]
+
+INTERVALS = (
+    " In brackets: 95 % bootstrap interval over the test images or videos of a run (mean of the "
+    "ends over seeds)."
+)
 
 
 def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
@@ -90,6 +96,8 @@ def leaderboard_table(board: Sequence[Column], records: Sequence[Record]) -> Dat
     caption = "Measured here. Bold: the best of a column."
     if any(cell.seeds > 1 for column in board for cell in column.cells.values()):
         caption += " Mean over seeds ± standard deviation of the sample (n - 1); none for one seed."
+    if any(cell.interval for column in board for cell in column.cells.values()):
+        caption += INTERVALS
     return table(caption, heads, rows, name="leaderboard")
 
 
@@ -136,7 +144,8 @@ def task_data(task: Task, records: Sequence[Record], folder: Path) -> Data:
     Returns:
         ``name``, ``title``, ``about`` and ``data`` of the task, its ``setup`` (see
         :func:`~bam_mm.report.setup.task_setup`), the settings ``fitted`` to the models' widths, the
-        ``table`` of all its metrics (None before the first result), ``charts`` and ``pictures``.
+        ``table`` of all its metrics (None before the first result), the ``comparison`` of the models
+        on the same images (None if there is none), ``charts`` and ``pictures``.
     """
     order = list(models_of(records).values())
     done = [r for r in records if r["task"] == task.name and r["status"] == DONE]
@@ -150,6 +159,7 @@ def task_data(task: Task, records: Sequence[Record], folder: Path) -> Data:
             {f"{r['model']['name']}: {a}" for r in done for a in r.get("adapted", ())}
         ),
         "table": _metric_table(task, done, records),
+        "comparison": comparison_table(task, done, folder),
         "charts": task_charts(done, order),
         "pictures": task_pictures(done, folder),
     }

@@ -19,9 +19,13 @@ from bam_mm.report.summary import (
     models_of,
 )
 from bam_mm.suite.definitions import Suite
+from bam_mm.suite.intervals import interval_of
 from bam_mm.suite.records import DONE, FAILED
 
 Record = Mapping[str, Any]
+
+PARTS = ("mean", "std", "seeds", "low", "high")
+"""Columns of a metric in ``leaderboard.csv``."""
 
 
 def markdown(suite: Suite, records: Sequence[Record]) -> str:
@@ -66,33 +70,39 @@ def markdown(suite: Suite, records: Sequence[Record]) -> str:
 
 
 def leaderboard_csv(suite: Suite, records: Sequence[Record]) -> str:
-    """Write mean, std and number of seeds of each main metric, one row per model.
+    """Write mean, std, number of seeds and interval of each main metric, one row per model.
 
     Published numbers are not included.
     """
     board = leaderboard(suite, records)
     keys = [f"{column.task.name}:{column.metric.key}" for column in board]
-    heads = ["model", *(f"{key} {part}" for key in keys for part in ("mean", "std", "seeds"))]
+    heads = ["model", *(f"{key} {part}" for key in keys for part in PARTS)]
     rows = []
     for slug, name in models_of(records).items():
         row: list[Any] = [name]
         for column in board:
             cell = column.cells.get(slug)
-            row += ["", "", ""] if cell is None else [cell.mean, _empty(cell.std), cell.seeds]
+            if cell is None:
+                row += len(PARTS) * [""]
+            else:
+                ends = cell.interval or ("", "")
+                row += [cell.mean, _empty(cell.std), cell.seeds, *ends]
         rows.append(row)
     return _csv([heads, *rows])
 
 
 def records_csv(suite: Suite, records: Sequence[Record]) -> str:
     """Write every metric of every record, one row per number, and the failures' messages."""
-    rows: list[list[Any]] = [["model", "task", "seed", "status", "metric", "value", "message"]]
+    heads = ["model", "task", "seed", "status", "metric", "value", "message", "low", "high"]
+    rows: list[list[Any]] = [heads]
     known = {task.name for task in suite.tasks}
     for r in records:
         head = [r["model"]["name"], r["task"], r["seed"], r["status"]]
         if r["task"] in known and r["status"] == DONE:
-            rows += [[*head, key, value, ""] for key, value in r["metrics"].items()]
+            for key, value in r["metrics"].items():
+                rows.append([*head, key, value, "", *(interval_of(r, key) or ("", ""))])
         else:
-            rows.append([*head, "", "", r["message"]])
+            rows.append([*head, "", "", r["message"], "", ""])
     return _csv(rows)
 
 
@@ -110,7 +120,8 @@ def _rows(board: Sequence[Column], records: Sequence[Record]) -> list[list[str]]
 def _cell(cell: Cell | None, form: str) -> str:
     if cell is None:
         return ""
-    return f"**{cell.text(form)}**" if cell.best else cell.text(form)
+    text = f"{cell.text(form)} {cell.interval_text(form)}".rstrip()
+    return f"**{text}**" if cell.best else text
 
 
 def _value(value: float | None) -> str:

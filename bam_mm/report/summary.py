@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
 from bam_mm.suite.definitions import Metric, Suite, Task
+from bam_mm.suite.intervals import interval_of
 from bam_mm.suite.protocol import filled_in, protocol_differences
 from bam_mm.suite.records import DONE
 
@@ -25,16 +26,25 @@ class Cell:
         std: Standard deviation of the sample (over n - 1); None for one seed.
         seeds: Number of seeds.
         best: Whether no other model has a better mean; False if there is no other model.
+        interval: Ends of the interval over the test images, averaged over the seeds; None if a seed
+            has none.
     """
 
     mean: float
     std: float | None
     seeds: int
     best: bool = False
+    interval: tuple[float, float] | None = None
 
     def text(self, form: str = ".1f") -> str:
         """Format the number, such as ``91.5 ± 0.4``."""
         return f"{self.mean:{form}}" + ("" if self.std is None else f" ± {self.std:{form}}")
+
+    def interval_text(self, form: str = ".1f") -> str:
+        """Format the interval, such as ``[90.1, 92.8]``; empty if there is none."""
+        if self.interval is None:
+            return ""
+        return f"[{self.interval[0]:{form}}, {self.interval[1]:{form}}]"
 
 
 @dataclass(frozen=True)
@@ -52,12 +62,23 @@ class Column:
     cells: Mapping[str, Cell]
 
 
-def cell_of(values: Sequence[float]) -> Cell | None:
-    """Return mean and sample deviation; None without a value."""
+def cell_of(
+    values: Sequence[float], intervals: Sequence[tuple[float, float] | None] = ()
+) -> Cell | None:
+    """Return mean and sample deviation; None without a value.
+
+    Args:
+        values: Value of each seed.
+        intervals: Interval of each seed, None for a seed without one.
+    """
     if not values:
         return None
     std = statistics.stdev(values) if len(values) > 1 else None
-    return Cell(statistics.fmean(values), std, len(values))
+    known = [ends for ends in intervals if ends is not None]
+    ends = None
+    if len(known) == len(values):
+        ends = statistics.fmean(low for low, _ in known), statistics.fmean(up for _, up in known)
+    return Cell(statistics.fmean(values), std, len(values), interval=ends)
 
 
 def columns(task: Task, records: Iterable[Record], *, main: bool = False) -> list[Column]:
@@ -73,12 +94,11 @@ def columns(task: Task, records: Iterable[Record], *, main: bool = False) -> lis
     for metric in task.metrics:
         if main and not metric.main:
             continue
-        values: dict[str, list[float]] = {}
+        runs: dict[str, list[Record]] = {}
         for record in done:
             if metric.key in record["metrics"]:
-                value = metric.scale * record["metrics"][metric.key]
-                values.setdefault(record["slug"], []).append(value)
-        cells = {slug: cell for slug, v in values.items() if (cell := cell_of(v)) is not None}
+                runs.setdefault(record["slug"], []).append(record)
+        cells = {slug: _cell_of_runs(metric, some) for slug, some in runs.items()}
         found.append(Column(task, metric, _mark_best(cells, metric)))
     return found
 
@@ -139,6 +159,15 @@ def check_one_protocol(records: Iterable[Record]) -> None:
             )
 
 
+def _cell_of_runs(metric: Metric, runs: Sequence[Record]) -> Cell:
+    values = [metric.scale * run["metrics"][metric.key] for run in runs]
+    found = [interval_of(run, metric.key) for run in runs]
+    scaled = [None if e is None else (metric.scale * e[0], metric.scale * e[1]) for e in found]
+    cell = cell_of(values, scaled)
+    assert cell is not None
+    return cell
+
+
 def _mark_best(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
     if len(cells) < 2:
         return dict(cells)
@@ -146,7 +175,4 @@ def _mark_best(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
     # Numbers are compared as displayed: a difference that no reader can see decides nothing.
     shown = {slug: float(f"{cell.mean:{metric.form}}") for slug, cell in cells.items()}
     top = choose(shown.values())
-    return {
-        slug: Cell(cell.mean, cell.std, cell.seeds, shown[slug] == top)
-        for slug, cell in cells.items()
-    }
+    return {slug: replace(cell, best=shown[slug] == top) for slug, cell in cells.items()}

@@ -77,7 +77,8 @@ def number_cell(
 
 
 def mean_cell(cell: Cell | None, form: str) -> Data:
-    """Build a cell with a mean and its deviation; None makes an empty cell."""
+    """Build a cell with a mean, its deviation and its interval; None makes an empty cell."""
     if cell is None:
         return number_cell(None, form)
-    return number_cell(cell.mean, form, text=cell.text(form), best=cell.best)
+    made = number_cell(cell.mean, form, text=cell.text(form), best=cell.best)
+    return {**made, "interval": cell.interval_text(form)} if cell.interval else made

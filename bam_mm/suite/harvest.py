@@ -1,4 +1,4 @@
-"""Collect the metrics, curves and pictures of a run for its record."""
+"""Collect the metrics, intervals, curves and pictures of a run for its record."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bam_mm.figures.curves import read_scalars
 from bam_mm.figures.predictions import read_classes
 from bam_mm.launch.run_facts import read_facts
 from bam_mm.suite.definitions import Task
+from bam_mm.suite.intervals import intervals
 from bam_mm.suite.planning import Run
 from bam_mm.suite.records import read_json
 
@@ -62,6 +63,7 @@ def collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
     }
     record.update(
         metrics=metrics,
+        intervals=intervals(run.folder, metrics),
         proof=proof,
         checkpoint={"path": run.model.checkpoint, "sha256": run.model.sha256},
         processes=parts[1].get("processes"),

@@ -53,6 +53,6 @@ def test_one_process_equals_two(runs):
     run_processes(work, 2, videos, root / "c.pth", root / "two")
     assert one["davis/videos"] == 3 and one["davis/left_out"] == 0
     first, second = contents(root / "one/davis"), contents(root / "two/davis")
-    assert first.keys() == second.keys() and len(first) == 3 + 2 * 3 * 5 + 2 * 2
+    assert first.keys() == second.keys() and len(first) == 4 + 2 * 3 * 5 + 2 * 2
     assert [name for name in first if first[name] != second[name]] == []
     assert (root / "one/metrics.json").read_text() == (root / "two/metrics.json").read_text()

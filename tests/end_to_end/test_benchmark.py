@@ -116,8 +116,14 @@ def test_killed_and_resumed_and_on_two_processes(folder, call, tmp_path):
     call(folder, pair, "--tasks", "knn", "--launcher", "pytorch", "--gpus", "2")
     one, two = done["knn"], records(pair)["knn"]
     assert (one["processes"], two["processes"]) == (1, 2)
-    for key in ("metrics", "protocol", "protocol_digest", "curves", "data", "model", "checkpoint"):
+    for key in (
+        "metrics", "intervals", "protocol", "protocol_digest", "curves", "data", "model",
+        "checkpoint",
+    ):  # fmt: skip
         assert one[key] == two[key], key
+    for record, key in ((one, "knn_k20/top1"), (linear, "accuracy/top1")):
+        found, score = record["intervals"][key], record["metrics"][key]
+        assert found["units"] == 12 and found["interval"][0] < score < found["interval"][1]
     page = (pair / "report/index.html").read_text()
     assert "untrained" in page and "2 x cpu" in page
 

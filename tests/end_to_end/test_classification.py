@@ -14,6 +14,7 @@ from mmengine.registry import init_default_scope
 
 from bam_mm.checkpoint import read_checkpoint
 from bam_mm.data.toy import CLASS_NAMES, make_world
+from bam_mm.protocols.unit_scores import read_units
 from bam_mm.registry import HOOKS, MODELS
 from tests.end_to_end.running import losses, one_message
 
@@ -93,7 +94,12 @@ def test_linear_probe_trains_only_the_head(config, name, world, checkpoints, too
     )  # fmt: skip
     assert code == 0, again[-2000:]
     online = float(re.findall(r"Epoch\(val\) \[6\].*accuracy/top1: (\S+)", text)[-1])
-    assert json.loads(out.read_text())["accuracy/top1"] == pytest.approx(online, abs=1e-4)
+    metrics = json.loads(out.read_text())
+    assert metrics["accuracy/top1"] == pytest.approx(online, abs=1e-4)
+    table = read_units(tmp_path / "t/units.npz")
+    assert {k: s.value for k, s in table.scores.items()} == pytest.approx(metrics, abs=1e-4)
+    files = {str(path.relative_to(world / "val")) for path in (world / "val").rglob("*.jpg")}
+    assert {*table.names} == files and len(table.names) == len(files)
 
     if name == "vit":
         # A resumed run requires the same backbone.

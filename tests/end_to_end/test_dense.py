@@ -14,6 +14,7 @@ from PIL import Image
 from bam_mm.checkpoint import read_checkpoint
 from bam_mm.data.toy.ade20k import write_ade20k
 from bam_mm.data.toy.coco import write_coco
+from bam_mm.protocols.unit_scores import read_units
 from bam_mm.registry import MODELS
 from tests.end_to_end.running import losses, one_message
 
@@ -96,8 +97,12 @@ def test_segmentation_from_a_bam_checkpoint(config, frozen, world, checkpoint, t
         "test.py", config, tmp_path / "w/iter_2.pth", "--work-dir", tmp_path / "t", "--out", out,
         options=options,
     )  # fmt: skip
-    assert code == 0 and 0 <= json.loads(out.read_text())["mIoU"] <= 100, again[-2000:]
-    assert len(list((tmp_path / "t/predictions").glob("*.png"))) == 4
+    assert code == 0, again[-2000:]
+    metrics = json.loads(out.read_text())
+    assert 0 <= metrics["mIoU"] <= 100
+    table = read_units(tmp_path / "t/units.npz")  # mmseg rounds to two decimals.
+    assert {k: s.value for k, s in table.scores.items()} == pytest.approx(metrics, abs=0.0051)
+    assert len(table.names) == 4 == len(list((tmp_path / "t/predictions").glob("*.png")))
     if not frozen:
         # The training can be resumed.
         resumed = [*options, "train_cfg.max_iters=3"]

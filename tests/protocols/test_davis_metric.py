@@ -10,6 +10,7 @@ from bam_mm import DAVISDataset, InputError
 from bam_mm.data.indexed_png import voc_palette, write_indexed
 from bam_mm.evaluation import davis_j_and_f, davis_summary
 from bam_mm.protocols.overlays import blend
+from bam_mm.protocols.unit_scores import read_units
 from bam_mm.registry import METRICS
 from tests.data.video_tree import read_indexed
 from tests.models.davis_stubs import write_videos
@@ -72,6 +73,15 @@ def test_metrics_and_tables_match_the_pure_functions(samples, tmp_path, capsys):
             assert float(table[i][name]) == pytest.approx(value, abs=5e-7)
             if i == 0:
                 assert metrics[f"davis/{name}"] == pytest.approx(value, abs=1e-12)
+    # The videos' sums give the first setting's scores, with every object counted once.
+    units = read_units(tmp_path / "units.npz")
+    assert units.kind == "videos" and units.names == ("v0", "v1", "v2")
+    assert {k: s.value for k, s in units.scores.items()} == pytest.approx(
+        {f"davis/{name}": metrics[f"davis/{name}"] for name in summary}
+    )
+    assert units.scores["davis/J&F"].denominators.tolist() == [
+        len(davis_j_and_f(x["video"].truth(), x["predictions"][5, 7])) for x in samples
+    ]
     one = next(
         r
         for r in per_sequence
@@ -94,7 +104,7 @@ def test_order_of_videos_and_number_of_threads_do_not_matter(samples, tmp_path):
     files = sorted(
         p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file()
     )
-    assert len(files) == 3 + 3 * 3 * 6 + 2 * 2
+    assert len(files) == 4 + 3 * 3 * 6 + 2 * 2
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 

@@ -17,6 +17,7 @@ from bam_mm.evaluation import (
     logistic_regression_sweep,
     summarise,
 )
+from bam_mm.protocols.unit_scores import read_units
 from tests.protocols.feature_runs import evaluate
 
 pytestmark = pytest.mark.slow
@@ -56,6 +57,13 @@ def test_knn_matches_knn_predict(runs):
         assert int(row["k"]) == k and float(row["top1"]) == pytest.approx(top1)
         assert metrics["knn"][f"knn_k{k}/top5"] > top1
     assert json.loads((out / "knn.json").read_text()) == metrics["knn"]
+    units = read_units(out / "knn/units.npz")
+    assert {k: s.value for k, s in units.scores.items()} == pytest.approx(metrics["knn"])
+    hits = units.scores["knn_k5/top1"].correct
+    assert hits.tolist() == (scores.argmax(1) == labels).tolist() and len(units.names) == 18
+    # Names begin with the folder of the class.
+    folders = [CLASS_NAMES.index(name.split("/")[0]) for name in units.names]
+    assert [sorted(CLASS_NAMES).index(CLASS_NAMES[f]) for f in folders] == labels.tolist()
 
 
 @pytest.mark.parametrize(
@@ -104,6 +112,9 @@ def test_logistic_regression_matches_the_sweep(runs):
     )
     curve = [float(row["val_top1"]) for row in rows(out / "logreg/penalties.csv")]
     assert curve == pytest.approx([100 * s for s in sweep.val_scores])
+    units = read_units(out / "logreg/units.npz")
+    assert units.scores["logreg/top1"].value == pytest.approx(100 * sweep.test_score)
+    assert units.names == read_units(out / "knn/units.npz").names
     result = json.loads((out / "logreg/result.json").read_text())
     assert result["images"] == {"train": 54, "val": 18, "test": 18}
     assert result["warnings"] == sweep.warnings()
