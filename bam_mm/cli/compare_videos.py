@@ -6,7 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from mmengine.config import DictAction
+from bam_mm.launch.arguments import seed
+from bam_mm.launch.option_text import OptionsAction
 
 
 def main() -> None:
@@ -16,10 +17,10 @@ def main() -> None:
     parser.add_argument(
         "checkpoint", help="checkpoint file; its backbone must match the config exactly"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random weights")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the random weights")
     parser.add_argument("--out", help="JSON file for the scores")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="same as in bam-mm test"
+        "--cfg-options", nargs="+", action=OptionsAction, help="same as in bam-mm test"
     )
     args = parser.parse_args()
     from bam_mm.launch.config import load_config

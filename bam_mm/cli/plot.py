@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
+from bam_mm.launch.arguments import seed
+from bam_mm.launch.option_text import OptionsAction
 
 
 def main() -> None:
@@ -39,14 +40,17 @@ def main() -> None:
         help="output to compare: of the projector, as in the loss, or of the backbone",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="random seed of images, views and random weights"
+        "--seed", type=seed, default=0, help="random seed of images, views and random weights"
     )
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="same as in bam-mm train"
+        "--cfg-options", nargs="+", action=OptionsAction, help="same as in bam-mm train"
     )
     args = parser.parse_args()
     if bool(args.work_dirs) == bool(args.similarities):
         parser.error("pass either work folders or --similarities CONFIG CHECKPOINT")
+    from bam_mm.launch.work_folder import PICTURES, check_output
+
+    check_output(args.out, "--out", PICTURES)
     print(draw_similarities(args) if args.similarities else draw_curves(args))
 
 

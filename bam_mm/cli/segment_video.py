@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import DictAction
-
+from bam_mm.launch.arguments import seed
+from bam_mm.launch.option_text import OptionsAction
 from bam_mm.registry import FORMS
 
 
@@ -33,10 +33,10 @@ def main() -> None:
     parser.add_argument(
         "--config", help="config in configs/vos (default: DINO's protocol for the kind of backbone)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of random weights")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of random weights")
     parser.add_argument("--trust-checkpoint", action="store_true", help="same as in bam-mm test")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="same as in bam-mm test"
+        "--cfg-options", nargs="+", action=OptionsAction, help="same as in bam-mm test"
     )
     args = parser.parse_args()
     from bam_mm.suite.segment_video import segment_video

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 
 from bam_mm.launch.option_text import OPTIONS_HELP, OptionsAction
 
@@ -27,6 +27,20 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         "--local_rank", "--local-rank", type=int, default=0, help="set by torch's launcher"
     )
     add_vis_argument(parser)
+
+
+def seed(text: str) -> int:
+    """Read a random seed from the command line.
+
+    Args:
+        text: Argument.
+
+    Raises:
+        ArgumentTypeError: If it is no seed that every random generator takes.
+    """
+    if not text.isascii() or not text.isdecimal() or int(text) >= 2**32:
+        raise ArgumentTypeError(f"{text!r} is no seed: write an integer from 0 to 2^32 - 1")
+    return int(text)
 
 
 def add_vis_argument(parser: ArgumentParser) -> None:

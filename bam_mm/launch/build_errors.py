@@ -28,13 +28,27 @@ from bam_mm.launch.options import nearest
 from bam_mm.variables.entries import look_up, name_of, plain, walk
 
 _UNKNOWN_TYPE = re.compile(r"(\S+) is not in the (\S+?)::(.+?) registry")
-_UNEXPECTED = re.compile(r"(\S+)\(\) got an unexpected keyword argument '(\w+)'")
+_UNEXPECTED = re.compile(
+    r"(\S+)\(\) got (?:an unexpected|multiple values for) (?:keyword )?argument '(\w+)'"
+)
 _MISSING = re.compile(
     r"(\S+)\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)"
 )
+_UNKNOWN_MODEL = re.compile(r"Unknown model \((.+)\)")
 _NO_TYPE = re.compile(r'must contain the key "type"')
 _BUILDING = ("build_from_cfg", "build_dataloader", "set_randomness", "build_model_from_cfg")
 """Functions of mmengine that call what a config names."""
+
+_REJECTIONS = (
+    *(ValueError, AssertionError, TypeError, AttributeError),
+    *(ZeroDivisionError, IndexError, KeyError),
+)
+"""What constructors of the libraries raise for a value that they cannot use."""
+
+_LIBRARIES = frozenset(
+    ("mmengine", "mmcv", "mmpretrain", "mmdet", "mmseg", "timm", "torch", "torchvision", "numpy")
+)
+"""Packages whose constructors reject values of a config. Others may have a defect."""
 
 _CONSTRUCTORS = (
     "DefaultOptimWrapperConstructor",
@@ -68,6 +82,10 @@ def explain(error: BaseException, config: Config) -> InputError | None:
             return _unexpected(config, *match.groups())
         if isinstance(cause, TypeError) and (match := _MISSING.search(text)):
             return _missing(config, *match.groups())
+        if isinstance(cause, RuntimeError) and (match := _UNKNOWN_MODEL.match(text)):
+            return _unknown_model(config, match[1])
+        if isinstance(cause, _REJECTIONS) and (message := _rejected(cause, config)):
+            return message
     return None
 
 
@@ -213,6 +231,54 @@ def _missing(config: Config, function: str, names: str) -> InputError | None:
         f"{places[0]} of {name_of(config)}: {name} needs {' and '.join(lacking)}; set "
         f"{places[0]}.{lacking[0]}"
     )
+
+
+def _unknown_model(config: Config, name: str) -> InputError | None:
+    import timm  # Slow to import, and not needed by every config.
+
+    places = [path for path, value in walk(config) if value == name and "model" in path]
+    close = nearest(name, timm.list_models(), most=4)
+    remedy = f"did you mean {' or '.join(close)}?" if close else "timm.list_models() has all names"
+    if not places:
+        return None
+    return InputError(
+        f"{places[0]}={name!r} of {name_of(config)}: timm has no model of this name; {remedy}"
+    )
+
+
+def _rejected(error: BaseException, config: Config) -> InputError | None:
+    """Return the message for a library's constructor that fails with the values of the config."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not frames or str(frames[-1].f_globals.get("__name__")).split(".")[0] not in _LIBRARIES:
+        return None
+    for frame in reversed(frames):
+        built = frame.f_locals.get("obj_cls") if frame.f_code.co_name in _BUILDING else None
+        name = getattr(built, "__name__", None)
+        if name is None:
+            continue
+        if getattr(built, "__module__", "").split(".")[0] not in _LIBRARIES | {"bam_mm"}:
+            return None
+        places = [
+            (path, node) for path, node in _dicts(config) if _builds(config, path, node, name)
+        ]
+        if not places:
+            continue
+        given = plain(frame.f_locals.get("cfg") or {})
+        path, node = next((each for each in places if plain(each[1]) == given), places[0])
+        values = {
+            key: value
+            for key, value in node.items()
+            if key not in ALWAYS and not isinstance(value, Mapping)
+        }
+        text = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, (ValueError, AssertionError)):
+            text = f"{type(error).__name__}: {text}"
+        shown = listing((f"{path}.{key}={value!r}" for key, value in values.items()), 8)
+        return InputError(
+            f"{path} of {name_of(config)}: {name} does not take its settings ({text}); correct "
+            f"{shown or 'them'} (--cfg-options log_level=DEBUG shows the traceback)"
+        )
+    return None
 
 
 def _no_type(config: Config, text: str) -> InputError | None:

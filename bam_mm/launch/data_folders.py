@@ -33,8 +33,8 @@ def check_data_folders(config: Config) -> None:
         config: Config of the run. Only those of mmdet and mmseg are checked.
 
     Raises:
-        InputError: If a folder or file does not exist, a list of classes is not UTF-8, or an
-            annotation file lacks classes of the data set.
+        InputError: If a folder or file does not exist, a list of classes is not UTF-8 or a text
+            instead of a list, or an annotation file lacks classes of the data set.
     """
     if config.get("default_scope") not in SCOPES:
         return
@@ -87,8 +87,14 @@ def _listed_classes(data: Mapping[str, Any]) -> Any:
     """
     metainfo = data.get("metainfo") or {}
     classes = metainfo.get("classes")
-    if not isinstance(classes, str) or not os.path.isfile(classes):
+    if not isinstance(classes, str):
         return classes
+    if not os.path.isfile(classes):
+        raise InputError(
+            f"metainfo.classes={classes!r} is a text and no file, which would be read letter by "
+            f'letter: set a list of names, as in metainfo.classes="[{classes}]", or the path of a '
+            "file with one name on each line"
+        )
     names = read_names(classes)
     odd = [name for name in names if any("\udc80" <= each <= "\udcff" for each in name)]
     if odd or not names:

@@ -8,6 +8,13 @@ from bam_mm.errors import InputError
 
 MESSAGES: tuple[tuple[type[Exception], str, str], ...] = (
     (
+        OSError,
+        "cannot find the requested files in the local cache",
+        "pretrained=True asks for weights that are not in the Hugging Face cache of this machine, "
+        "and they could not be downloaded: leave it out, and set the file that you have, as in "
+        "--cfg-options checkpoint=PATH",
+    ),
+    (
         ValueError,
         "Expected more than 1 value per channel when training",
         "BatchNorm needs two values per channel, but a batch has a single image: set --cfg-options "

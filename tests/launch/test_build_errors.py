@@ -59,6 +59,33 @@ CASES = [
         {**CLASSIFIER, "backbone": dict(depth=18)},
         r"model\.backbone=.*has no type; add the name of the class",
     ),
+    # Values that constructors of the libraries reject.
+    (
+        MODELS,
+        {**CLASSIFIER, "backbone": dict(type="ResNet", depth=19)},
+        r"^model\.backbone of own\.py: ResNet does not take its settings \(.*invalid depth 19.*\); "
+        r"correct model\.backbone\.depth=19 \(--cfg-options log_level=DEBUG shows",
+    ),
+    (
+        MODELS,
+        {**CLASSIFIER, "head": dict(type="LinearClsHead", in_channels=8, num_classes=0)},
+        r"^model\.head of own\.py: LinearClsHead .* correct .*model\.head\.num_classes=0",
+    ),
+    (
+        MODELS,
+        {**CLASSIFIER, "backbone": dict(type="VisionTransformer", arch="small", patch_size=0)},
+        r"^model\.backbone of own\.py: .*ZeroDivisionError.*model\.backbone\.patch_size=0",
+    ),
+    (
+        MODELS,
+        {**CLASSIFIER, "backbone": dict(type="TIMMBackbone", model_name="resnet10z")},
+        r"^model\.backbone\.model_name='resnet10z' .*no model of this name; did you mean resnet10t",
+    ),
+    (
+        MODELS,
+        {**CLASSIFIER, "backbone": dict(type="TIMMBackbone", model_name="test_vit", in_chans=1)},
+        r"^model\.backbone\.in_chans=1 of own\.py: TIMMBackbone takes no 'in_chans'",
+    ),
 ]
 
 
@@ -99,6 +126,18 @@ def test_defects_keep_their_traceback():
         forward(mode="x")
     with pytest.raises(KeyError), user_errors_unwrapped(whole):
         raise KeyError("Unknown is not in the mmengine::model registry")
+
+
+def test_a_defect_in_a_class_of_the_user_keeps_its_traceback():
+    @MODELS.register_module(name="OwnNet")
+    class OwnNet:
+        def __init__(self, width):
+            self.scale = 1 / (width - width)
+
+    whole = config(model=dict(type="OwnNet", width=3))
+    with pytest.raises(ZeroDivisionError), user_errors_unwrapped(whole):
+        MODELS.build(whole.model)
+    MODELS.module_dict.pop("OwnNet")
 
 
 @pytest.mark.parametrize(
