@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bam_mm.errors import InputError, listing
 from bam_mm.launch.former_matplotlib import accept_former_calls
+from bam_mm.launch.library_errors import translated
 
 
 def main() -> None:
@@ -32,8 +33,11 @@ def main() -> None:
     accept_former_calls(path)
     try:
         runpy.run_path(str(path), run_name="__main__")
-    except FileNotFoundError as error:
-        _explain_missing(args, str(error))
+    except Exception as error:
+        if isinstance(error, FileNotFoundError):
+            _explain_missing(args, str(error))
+        if ":" in args.script and (message := translated(error)):
+            raise message from error
         raise
 
 

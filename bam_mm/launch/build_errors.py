@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import traceback
@@ -10,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, OPTIMIZERS, Registry
 
 from bam_mm.errors import InputError, listing
@@ -97,8 +99,20 @@ def check_keys(config: Config) -> None:
 
     Raises:
         InputError: If a hook, or a part such as ``env_cfg`` or ``paramwise_cfg``, has a key that
-            nothing reads.
+            nothing reads, ``custom_hooks`` is no list of hooks, or the log has no such level.
     """
+    level = config.get("log_level", "INFO")
+    if not isinstance(level, int) and not isinstance(logging.getLevelName(level), int):
+        raise InputError(
+            f"log_level={level!r} of {name_of(config)}: choose DEBUG, INFO, WARNING or ERROR"
+        )
+    hooks = config.get("custom_hooks") or []
+    listed = isinstance(hooks, (list, tuple))
+    if not listed or not all(isinstance(each, (Mapping, Hook)) for each in hooks):
+        raise InputError(
+            f"custom_hooks={plain(hooks)} of {name_of(config)}: write a list of dicts with a type, "
+            "as in custom_hooks=[dict(type='bam_mm.LoadBackboneHook')]"
+        )
     scope = config.get("default_scope")
     for path, node in walk(config):
         parts = path.split(".")

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from bam_mm.data.checks.dense_labels import check_is_list
 from bam_mm.data.checks.map_folders import check_endings
 from bam_mm.data.checks.zero_label import check_same_zero
 from bam_mm.data.name_lists import read_names
@@ -90,11 +91,7 @@ def _listed_classes(data: Mapping[str, Any]) -> Any:
     if not isinstance(classes, str):
         return classes
     if not os.path.isfile(classes):
-        raise InputError(
-            f"metainfo.classes={classes!r} is a text and no file, which would be read letter by "
-            f'letter: set a list of names, as in metainfo.classes="[{classes}]", or the path of a '
-            "file with one name on each line"
-        )
+        check_is_list(classes)
     names = read_names(classes)
     odd = [name for name in names if any("\udc80" <= each <= "\udcff" for each in name)]
     if odd or not names:

@@ -21,6 +21,12 @@ MESSAGES: tuple[tuple[type[Exception], str, str], ...] = (
         "train_dataloader.drop_last=True, and train_dataloader.batch_size to at least 2",
     ),
     (
+        ValueError,
+        "persistent_workers option needs num_workers > 0",
+        "num_workers=0 goes with persistent_workers=False: set both in this loader, as in "
+        "--cfg-options train_dataloader.num_workers=0 train_dataloader.persistent_workers=False",
+    ),
+    (
         AssertionError,
         "doesn't match the number of specified classes",
         "{error} Name the folders to use in classes of a bam_mm.ImageFolder, or use the data "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -75,6 +75,16 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "a number above 0, or optim_wrapper.clip_grad=None to switch it off",
     ),
     (
+        r"param_scheduler(\.\d+)?\.begin",
+        lambda v: _is_count(v, 0),
+        "an integer of at least 0",
+    ),
+    (
+        r"param_scheduler(\.\d+)?\.start_factor",
+        lambda v: _is_number(v) and 0 < v <= 1,
+        "a fraction above 0 and at most 1",
+    ),
+    (
         r"(model\.)?data_preprocessor\.mean",
         _are_numbers,
         "a list with a number for each channel, as in [123.675,116.28,103.53]",
@@ -106,8 +116,8 @@ def check_numbers(config: Config) -> None:
         config: Config of a run.
 
     Raises:
-        InputError: If one of them is out of its range or of another type. None where a setting is
-            absent by ``None`` passes.
+        InputError: If one of them is out of its range or of another type, or a part of the schedule
+            ends before it begins. A setting that is None passes.
     """
     for path, value in walk(config):
         for pattern, allowed, words in _RULES:
@@ -116,3 +126,9 @@ def check_numbers(config: Config) -> None:
             if value is not None and not allowed(value):
                 raise InputError(f"{path}={value!r} of {name_of(config)}: must be {words}")
             break
+        if re.fullmatch(r"param_scheduler(\.\d+)?", path) and isinstance(value, Mapping):
+            begin, end = value.get("begin", 0), value.get("end")
+            if _is_number(begin) and _is_number(end) and end <= begin:
+                raise InputError(
+                    f"{path}.end={end} of {name_of(config)}: must be above {path}.begin={begin}"
+                )

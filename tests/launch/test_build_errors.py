@@ -156,6 +156,9 @@ def test_a_defect_in_a_class_of_the_user_keeps_its_traceback():
             r"optim_wrapper\.paramwise_cfg\.bias_decay_mul=0 .*did you mean .*bias_decay_mult",
         ),
         (dict(auto_scale_lr=dict(enabel=True)), "did you mean enable"),
+        (dict(log_level="LOUD"), "^log_level='LOUD' .*: choose DEBUG, INFO"),
+        (dict(custom_hooks=["EMAHook"]), r"^custom_hooks=\['EMAHook'\] .*: write a list of dicts"),
+        (dict(custom_hooks=dict(type="EMAHook")), r"^custom_hooks=\{.*: write a list of dicts"),
         (
             dict(optim_wrapper=dict(optimizer=dict(type="AdamWW"))),
             r"optim_wrapper\.optimizer\.type='AdamWW' .*did you mean AdamW",

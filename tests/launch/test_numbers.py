@@ -45,6 +45,9 @@ def config_with(key, value):
         ("optim_wrapper.optimizer.lr", math.nan, "a number of at least 0"),
         ("optim_wrapper.optimizer.weight_decay", -0.1, "a number of at least 0"),
         ("optim_wrapper.clip_grad.max_norm", -1, "a number above 0, or .*clip_grad=None"),
+        ("param_scheduler", [dict(begin=-1)], "an integer of at least 0"),
+        ("param_scheduler", dict(start_factor=0), "a fraction above 0"),
+        ("param_scheduler", [dict(begin=0), dict(begin=3, end=2)], "above .*begin=3"),
         ("data_preprocessor.mean", [1, 2], "a list with a number for each channel"),
         ("model.data_preprocessor.std", [1, 0, 1], "a list with a number above 0"),
         ("data_preprocessor.std", 0, "a list with a number above 0"),
@@ -53,7 +56,7 @@ def config_with(key, value):
     ],
 )
 def test_impossible_numbers(key, value, words):
-    with pytest.raises(InputError, match=rf"^{key}=.* of the config: must be {words}"):
+    with pytest.raises(InputError, match=rf"^{key}[.\w]*=.* of the config: must be {words}"):
         check_numbers(config_with(key, value))
 
 
@@ -69,6 +72,7 @@ def test_impossible_numbers(key, value, words):
         ("optim_wrapper.clip_grad.max_norm", math.inf),
         ("model.backbone.drop_path_rate", 0.0),
         ("data_preprocessor.mean", [0]),
+        ("param_scheduler", [dict(begin=0, end=math.inf), dict(start_factor=1e-6, end=3)]),
         ("data_preprocessor.std", [1, 1.5, 2, 3]),
         ("val_evaluator.topk", (1, 5)),
         # Not the one of a config's own parts, which may count otherwise.
