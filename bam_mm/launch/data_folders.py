@@ -117,4 +117,8 @@ def _endings(config: Config, data: Mapping) -> tuple[str, str] | None:
     for key, usual in (("img_suffix", ".jpg"), ("seg_map_suffix", ".png")):
         default = defaults[key].default if key in defaults else usual
         found.append(data.get(key, default))
+        if not isinstance(found[-1], str):
+            raise InputError(
+                f"dataset.{key}={found[-1]!r}: write an ending as text, as in '{usual}'"
+            )
     return found[0], found[1]

@@ -27,6 +27,12 @@ MESSAGES: tuple[tuple[type[Exception], str, str], ...] = (
         "--cfg-options train_dataloader.num_workers=0 train_dataloader.persistent_workers=False",
     ),
     (
+        RuntimeError,
+        "channels instead",
+        "a convolution of the model gets maps of another width than it has ({error}): set "
+        "in_channels of the backbone to 3, or that of the neck and heads to the backbone's widths",
+    ),
+    (
         AssertionError,
         "doesn't match the number of specified classes",
         "{error} Name the folders to use in classes of a bam_mm.ImageFolder, or use the data "

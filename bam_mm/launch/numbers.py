@@ -94,6 +94,13 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda v: _are_numbers(v, 0),
         "a list with a number above 0 for each channel, as in [58.395,57.12,57.375]",
     ),
+    (
+        r"(model\.)?data_preprocessor\.size|.*pipeline\.\d+\.crop_size",
+        lambda v: all(
+            _is_number(e) and e > 0 for e in (v if isinstance(v, (list, tuple)) else [v])
+        ),
+        "a number of pixels above 0, or height and width, as in (512, 512)",
+    ),
     (  # Of the 0 best classes, none is right.
         r"(model\.head|(val|test)_evaluator(\.\d+)?)\.topk",
         _are_counts,

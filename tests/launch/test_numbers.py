@@ -51,6 +51,8 @@ def config_with(key, value):
         ("data_preprocessor.mean", [1, 2], "a list with a number for each channel"),
         ("model.data_preprocessor.std", [1, 0, 1], "a list with a number above 0"),
         ("data_preprocessor.std", 0, "a list with a number above 0"),
+        ("data_preprocessor.size", "abc", "a number of pixels above 0"),
+        ("train_pipeline", [dict(crop_size=(0, 0))], "a number of pixels above 0"),
         ("val_evaluator.topk", [0], "an integer of at least 1, or several"),
         ("model.backbone.drop_path_rate", 2, "a fraction of at least 0 and below 1"),
     ],
@@ -74,6 +76,7 @@ def test_impossible_numbers(key, value, words):
         ("data_preprocessor.mean", [0]),
         ("param_scheduler", [dict(begin=0, end=math.inf), dict(start_factor=1e-6, end=3)]),
         ("data_preprocessor.std", [1, 1.5, 2, 3]),
+        ("data_preprocessor.size", (96, 128)),
         ("val_evaluator.topk", (1, 5)),
         # Not the one of a config's own parts, which may count otherwise.
         ("model.head.interval", -3.5),
