@@ -134,9 +134,21 @@ def check_is_file(path: Path) -> None:
     """Check that a checkpoint is a file.
 
     Raises:
-        InputError: If the path does not exist, or is a folder. The message names the file to pass.
+        InputError: If it does not exist, or is a folder, an address or the name of a backbone. The
+            message names the file to pass.
     """
+    if re.match(r"bam:|(timm|torchvision|mmpretrain|random):[^/]", str(path)):
+        raise InputError(
+            f"checkpoint {path} is the name of a backbone, as --model of bam-mm benchmark and "
+            "bam-mm features takes it: write the path of the file here"
+        )
     try:
+        if re.match(r"[a-z][\w+-]+:/", str(path)) and not path.exists():
+            # Path has joined the two slashes.
+            raise InputError(
+                f"checkpoint {str(path).replace(':/', '://', 1)} is an address, and nothing is "
+                "downloaded: download the file, and pass its path"
+            )
         fault = _fault_of_path(path)
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -241,7 +253,7 @@ def _fault(path: Path, head: bytes) -> tuple[str, str] | None:
     if re.match(rb"c[\w.]+\n\w+\n", head):  # A pickle of protocol 0, which is written as text.
         return None
     text = head.removeprefix(b"\xef\xbb\xbf").decode(errors="replace")
-    if len(head) > 8 and text.isascii() and all(c.isprintable() or c.isspace() for c in text):
+    if text.isascii() and all(c.isprintable() or c.isspace() for c in text):
         return f"a text file, which begins with {text.strip()[:40]!r}", "pass the checkpoint itself"
     return None
 

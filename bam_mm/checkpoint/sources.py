@@ -104,6 +104,10 @@ def parse_backbone(spec: str, *, trust: bool = False) -> BackboneSource:
     if kind == "bam" and rest:
         path, _, branch = rest.rpartition("@")
         if branch not in BRANCHES or not path:
+            if path and Path(path).is_file() and not Path(rest).exists():
+                raise InputError(
+                    f"backbone {spec!r}: no branch {branch!r}; choose teacher or student"
+                )
             path, branch = rest, "teacher"
         return BackboneSource(spec, kind, recorded_backbone(path, trust=trust), Path(path), branch)
     if kind == "random" and rest:

@@ -51,6 +51,8 @@ def torchvision_preprocessing(
     name = Path(checkpoint).name if checkpoint else ""
     weights = next((w for w in published if w.url.endswith(f"/{name}")), published.DEFAULT)
     steps = weights.transforms()
+    if not hasattr(steps, "crop_size"):  # Of a detector or segmentor, which is refused when built.
+        return None
     source = f"torchvision's transforms of {weights}"
     size, short_side = steps.crop_size[0], steps.resize_size[0]
     mean, std = (tuple(round(255.0 * v, 6) for v in values) for values in (steps.mean, steps.std))

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bam_mm.launch.arguments import add_model_argument
+from bam_mm.launch.arguments import add_model_argument, seed
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument(
         "--size", type=int, default=224, help="short side of the resized images in pixels"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of random weights")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of random weights")
     parser.add_argument(
         "--normalisation",
         choices=["model", "imagenet"],
@@ -34,7 +34,9 @@ def main() -> None:
         plot_attention,
         read_image,
     )
+    from bam_mm.launch.work_folder import check_folder
 
+    check_folder(args.out, "--out")
     paths = find_images(args.images)
     # mmengine logs every tensor that init_weights leaves unchanged.
     MMLogger.get_instance("attention", log_level="WARNING")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bam_mm.launch.arguments import add_trust_argument, add_vis_argument
+from bam_mm.launch.arguments import add_trust_argument, add_vis_argument, seed
 from bam_mm.registry import FORMS
 
 SUITE_HELP = "name of a suite in configs/suites/, or path to your own suite file (.py)"
@@ -84,7 +84,7 @@ def parse_args() -> argparse.Namespace:
     comparing.add_argument("suite", help=SUITE_HELP)
     comparing.add_argument("models", nargs=2, metavar="NAME", help="name of a model in the tables")
     comparing.add_argument("--tasks", nargs="+", action="extend", help="tasks (default: all)")
-    comparing.add_argument("--seed", type=int, default=0, help="random seed of both runs")
+    comparing.add_argument("--seed", type=seed, default=0, help="random seed of both runs")
     for command in (commands.choices[name] for name in ("validate", "run", "report", "compare")):
         command.add_argument(
             "--work-dir",

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from bam_mm.launch.arguments import add_options_argument
+from bam_mm.launch.arguments import add_options_argument, seed
 
 
 def main() -> None:
@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument(
         "checkpoint", help="checkpoint file; its backbone must match the config exactly"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random weights")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of the random weights")
     parser.add_argument("--out", help="JSON file for the scores")
     add_options_argument(parser, like="test")
     args = parser.parse_args()

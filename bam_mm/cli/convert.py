@@ -41,6 +41,9 @@ def main() -> None:
     args = parse_args()
     from bam_mm.checkpoint import convert_checkpoint
     from bam_mm.launch.backbones import backbone_to_prove
+    from bam_mm.launch.work_folder import check_output
+
+    check_output(args.target, "DST")
 
     report = convert_checkpoint(
         args.source,

@@ -9,6 +9,8 @@ import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bam_mm.launch.arguments import seed
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,7 +24,7 @@ def main() -> int:
         The exit code: 0 for success, 2 if a task has no result.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="random seeds")
+    parser.add_argument("--seeds", type=seed, nargs="+", default=[0], help="random seeds")
     parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="work folder")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the toy worlds")
     parser.add_argument(

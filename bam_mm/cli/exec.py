@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bam_mm.errors import InputError, listing
 from bam_mm.launch.former_matplotlib import accept_former_calls
+from bam_mm.launch.library_errors import translated
 
 
 def main() -> None:
@@ -30,7 +31,25 @@ def main() -> None:
     # As Python does for a script; some import files beside them.
     sys.path.insert(0, str(path.resolve().parent))
     accept_former_calls(path)
-    runpy.run_path(str(path), run_name="__main__")
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except Exception as error:
+        if isinstance(error, FileNotFoundError):
+            _explain_missing(args, str(error))
+        if ":" in args.script and (message := translated(error)):
+            raise message from error
+        raise
+
+
+def _explain_missing(args: argparse.Namespace, text: str) -> None:
+    """Raise the message for an argument of a library's tool that is the path of no file."""
+    for given in args.arguments if ":" in args.script else ():
+        path = Path(given.rpartition("=")[2])
+        if not path.exists() and (str(path) in text or str(path.absolute()) in text):
+            raise InputError(
+                f"bam-mm exec {args.script}: {path} does not exist; pass the path of a file, also "
+                "for a config of this package"
+            )
 
 
 def find_script(name: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bam_mm.launch.arguments import add_model_argument
+from bam_mm.launch.arguments import add_model_argument, seed
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64, help="images at a time (64)")
     parser.add_argument("--workers", type=int, default=0, help="processes that read images (0)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (a GPU if there is one)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of random weights")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of random weights")
     args = parser.parse_args()
     from mmengine.logging import MMLogger
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bam_mm.launch.arguments import add_options_argument
+from bam_mm.launch.arguments import add_options_argument, seed
 
 
 def main() -> None:
@@ -39,12 +39,15 @@ def main() -> None:
         help="output to compare: of the projector, as in the loss, or of the backbone",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="random seed of images, views and random weights"
+        "--seed", type=seed, default=0, help="random seed of images, views and random weights"
     )
     add_options_argument(parser, like="train")
     args = parser.parse_args()
     if bool(args.work_dirs) == bool(args.similarities):
         parser.error("pass either work folders or --similarities CONFIG CHECKPOINT")
+    from bam_mm.launch.work_folder import PICTURES, check_output
+
+    check_output(args.out, "--out", PICTURES)
     print(draw_similarities(args) if args.similarities else draw_curves(args))
 
 

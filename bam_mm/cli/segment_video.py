@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bam_mm.launch.arguments import add_model_argument, add_options_argument
+from bam_mm.launch.arguments import add_model_argument, add_options_argument, seed
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument(
         "--config", help="config in configs/vos (default: DINO's protocol for the kind of backbone)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of random weights")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of random weights")
     add_options_argument(parser, like="test")
     args = parser.parse_args()
     from bam_mm.suite.segment_video import segment_video

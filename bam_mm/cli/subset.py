@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from bam_mm.launch.arguments import seed
+
 
 def main() -> None:
     """Write the list."""
@@ -12,7 +14,7 @@ def main() -> None:
     parser.add_argument(
         "--percent", type=float, required=True, help="percentage of the images, such as 1 or 10"
     )
-    parser.add_argument("--seed", type=int, default=0, help="random seed")
+    parser.add_argument("--seed", type=seed, default=0, help="random seed")
     parser.add_argument("--split", default="train", help="split to choose from")
     parser.add_argument("--out", help="output folder (default: DATA_ROOT/subsets)")
     args = parser.parse_args()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bam_mm.launch.arguments import add_options_argument
+from bam_mm.launch.arguments import add_options_argument, seed
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--num", type=int, default=6, help="number of images, one per row")
     parser.add_argument("--out", default="views.png", help="output image file")
     parser.add_argument(
-        "--seed", type=int, default=0, help="random seed of images, crops and augmentations"
+        "--seed", type=seed, default=0, help="random seed of images, crops and augmentations"
     )
     parser.add_argument(
         "--boxes", metavar="CHECKPOINT", help="use the ContrastiveCrop boxes of this checkpoint"
@@ -26,7 +26,9 @@ def main() -> None:
     args = parser.parse_args()
     from bam_mm.figures.views import TrainingViews, plot_views
     from bam_mm.launch.config import load_config
+    from bam_mm.launch.work_folder import PICTURES, check_output
 
+    check_output(args.out, "--out", PICTURES)
     views = TrainingViews(
         load_config(args.config, args.cfg_options), seed=args.seed, boxes=args.boxes
     )

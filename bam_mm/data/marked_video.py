@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,11 +58,11 @@ def open_marked_video(
         mask: Image of the objects in one frame, see :func:`~bam_mm.data.object_ids.first_ids`.
         folder: Folder to decode the frames of a video file into.
         frame: Number of the frame that the mask shows, counted from 0. None is the frame of the
-            folder that has the name of the mask, otherwise the first.
+            folder that has the name or the number of the mask, otherwise the first.
 
     Raises:
         InputError: If the video or the mask cannot be read, the video has fewer than two frames or
-            frames of different sizes, or the mask does not fit.
+            frames of different sizes, or the mask does not fit or has the name of a missing frame.
     """
     source, mask = Path(source).expanduser(), Path(mask).expanduser()
     if not mask.is_file():
@@ -75,7 +76,7 @@ def open_marked_video(
         paths, fps, notes = decode_video(source, Path(folder))
     names = tuple(path.stem for path in paths)
     if frame is None:
-        frame = names.index(mask.stem) if source.is_dir() and mask.stem in names else 0
+        frame = _frame_of(mask, names, source) if source.is_dir() else 0
     if not 0 <= frame < len(paths):
         raise InputError(
             f"--frame {frame}: {source} has the frames 0 to {len(paths) - 1}, counted from 0"
@@ -104,6 +105,30 @@ def open_marked_video(
 
     before = part(frames[frame::-1]) if frame else None
     return MarkedVideo(part(frames[frame:]), before, names, fps, tuple(notes))
+
+
+def _frame_of(mask: Path, names: tuple[str, ...], folder: Path) -> int:
+    """Return the frame that a mask is named after: the whole name, or its number; else the first.
+
+    Raises:
+        InputError: If it has the name of a frame that the folder does not have.
+    """
+    if mask.stem in names:
+        return names.index(mask.stem)
+    numbered = [re.fullmatch(r"(.*?)(\d+)", name) for name in (mask.stem, *names)]
+    if not all(numbered):
+        return 0
+    (start, number), *others = [(each[1], int(each[2])) for each in numbered if each]
+    if start and any(other != start for other, _ in others):
+        return 0
+    found = [place for place, (_, other) in enumerate(others) if other == number]
+    if len(found) != 1:
+        raise InputError(
+            f"mask {mask} is named like a frame, but {folder} has {len(found) or 'no'} frames of "
+            f"this number ({names[0]} to {names[-1]}): rename the mask, or set its frame with "
+            "--frame N, counted from 0"
+        )
+    return found[0]
 
 
 def decode_video(path: Path, folder: Path) -> tuple[list[Path], float, list[str]]:

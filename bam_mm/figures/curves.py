@@ -31,7 +31,7 @@ def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
         the later value is used.
 
     Raises:
-        InputError: If there is no log.
+        InputError: If there is no log, or a line of it is damaged.
     """
     files = sorted(Path(work_dir).glob("*/vis_data/scalars.json"))
     if not files:
@@ -41,8 +41,16 @@ def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
         )
     series: dict[str, dict[int, float]] = {}
     for file in files:
-        for line in file.read_text().splitlines():
-            entry = json.loads(line)
+        lines = file.read_text().splitlines()
+        for number, line in enumerate(lines, start=1):
+            try:
+                entry = json.loads(line)
+            except ValueError as error:
+                if number == len(lines):  # The run was killed while it wrote.
+                    break
+                raise InputError(
+                    f"{file}, line {number}: no entry of a log ({line[:40]!r}); delete this line"
+                ) from error
             step = int(entry["step"])
             for name, value in entry.items():
                 if isinstance(value, (int, float)) and name not in ("step", "epoch", "iter"):
@@ -61,6 +69,11 @@ def plot_runs(runs: Mapping[str, Series], out: str | Path, until: int | None = N
     Returns:
         ``out``.
     """
+    first = min((s[0][0] for run in runs.values() for s in run.values() if s), default=0)
+    if until is not None and until < first:
+        raise InputError(
+            f"--until {until}: the first point is at iteration {first}; choose a later one"
+        )
     panels = [p for p in PANELS if any(run.get(p[0]) for run in runs.values())]
     figure, axes = plt.subplots(
         1, len(panels), figsize=(3.4 * len(panels), 3.0), constrained_layout=True, squeeze=False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 
 from bam_mm.launch.option_text import FLAG, OPTIONS_HELP, OptionsAction
 from bam_mm.registry import FORMS
@@ -40,6 +40,20 @@ def add_model_argument(parser: ArgumentParser) -> None:
     """Add the backbone by its short name, and the flag that trusts its checkpoint."""
     parser.add_argument("--model", required=True, help=f"backbone: {FORMS}")
     add_trust_argument(parser, like="test")
+
+
+def seed(text: str) -> int:
+    """Read a random seed from the command line.
+
+    Args:
+        text: Argument.
+
+    Raises:
+        ArgumentTypeError: If it is no seed that every random generator takes.
+    """
+    if not text.isascii() or not text.isdecimal() or int(text) >= 2**32:
+        raise ArgumentTypeError(f"{text!r} is no seed: write an integer from 0 to 2^32 - 1")
+    return int(text)
 
 
 def add_vis_argument(parser: ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import traceback
@@ -10,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, OPTIMIZERS, Registry
 
 from bam_mm.errors import InputError, listing
@@ -28,13 +30,27 @@ from bam_mm.launch.options import nearest
 from bam_mm.variables.entries import look_up, name_of, plain, walk
 
 _UNKNOWN_TYPE = re.compile(r"(\S+) is not in the (\S+?)::(.+?) registry")
-_UNEXPECTED = re.compile(r"(\S+)\(\) got an unexpected keyword argument '(\w+)'")
+_UNEXPECTED = re.compile(
+    r"(\S+)\(\) got (?:an unexpected|multiple values for) (?:keyword )?argument '(\w+)'"
+)
 _MISSING = re.compile(
     r"(\S+)\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)"
 )
+_UNKNOWN_MODEL = re.compile(r"Unknown model \((.+)\)")
 _NO_TYPE = re.compile(r'must contain the key "type"')
 _BUILDING = ("build_from_cfg", "build_dataloader", "set_randomness", "build_model_from_cfg")
 """Functions of mmengine that call what a config names."""
+
+_REJECTIONS = (
+    *(ValueError, AssertionError, TypeError, AttributeError),
+    *(ZeroDivisionError, IndexError, KeyError),
+)
+"""What constructors of the libraries raise for a value that they cannot use."""
+
+_LIBRARIES = frozenset(
+    ("mmengine", "mmcv", "mmpretrain", "mmdet", "mmseg", "timm", "torch", "torchvision", "numpy")
+)
+"""Packages whose constructors reject values of a config. Others may have a defect."""
 
 _CONSTRUCTORS = (
     "DefaultOptimWrapperConstructor",
@@ -68,6 +84,10 @@ def explain(error: BaseException, config: Config) -> InputError | None:
             return _unexpected(config, *match.groups())
         if isinstance(cause, TypeError) and (match := _MISSING.search(text)):
             return _missing(config, *match.groups())
+        if isinstance(cause, RuntimeError) and (match := _UNKNOWN_MODEL.match(text)):
+            return _unknown_model(config, match[1])
+        if isinstance(cause, _REJECTIONS) and (message := _rejected(cause, config)):
+            return message
     return None
 
 
@@ -79,8 +99,20 @@ def check_keys(config: Config) -> None:
 
     Raises:
         InputError: If a hook, or a part such as ``env_cfg`` or ``paramwise_cfg``, has a key that
-            nothing reads.
+            nothing reads, ``custom_hooks`` is no list of hooks, or the log has no such level.
     """
+    level = config.get("log_level", "INFO")
+    if not isinstance(level, int) and not isinstance(logging.getLevelName(level), int):
+        raise InputError(
+            f"log_level={level!r} of {name_of(config)}: choose DEBUG, INFO, WARNING or ERROR"
+        )
+    hooks = config.get("custom_hooks") or []
+    listed = isinstance(hooks, (list, tuple))
+    if not listed or not all(isinstance(each, (Mapping, Hook)) for each in hooks):
+        raise InputError(
+            f"custom_hooks={plain(hooks)} of {name_of(config)}: write a list of dicts with a type, "
+            "as in custom_hooks=[dict(type='bam_mm.LoadBackboneHook')]"
+        )
     scope = config.get("default_scope")
     for path, node in walk(config):
         parts = path.split(".")
@@ -213,6 +245,54 @@ def _missing(config: Config, function: str, names: str) -> InputError | None:
         f"{places[0]} of {name_of(config)}: {name} needs {' and '.join(lacking)}; set "
         f"{places[0]}.{lacking[0]}"
     )
+
+
+def _unknown_model(config: Config, name: str) -> InputError | None:
+    import timm  # Slow to import, and not needed by every config.
+
+    places = [path for path, value in walk(config) if value == name and "model" in path]
+    close = nearest(name, timm.list_models(), most=4)
+    remedy = f"did you mean {' or '.join(close)}?" if close else "timm.list_models() has all names"
+    if not places:
+        return None
+    return InputError(
+        f"{places[0]}={name!r} of {name_of(config)}: timm has no model of this name; {remedy}"
+    )
+
+
+def _rejected(error: BaseException, config: Config) -> InputError | None:
+    """Return the message for a library's constructor that fails with the values of the config."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not frames or str(frames[-1].f_globals.get("__name__")).split(".")[0] not in _LIBRARIES:
+        return None
+    for frame in reversed(frames):
+        built = frame.f_locals.get("obj_cls") if frame.f_code.co_name in _BUILDING else None
+        name = getattr(built, "__name__", None)
+        if name is None:
+            continue
+        if getattr(built, "__module__", "").split(".")[0] not in _LIBRARIES | {"bam_mm"}:
+            return None
+        places = [
+            (path, node) for path, node in _dicts(config) if _builds(config, path, node, name)
+        ]
+        if not places:
+            continue
+        given = plain(frame.f_locals.get("cfg") or {})
+        path, node = next((each for each in places if plain(each[1]) == given), places[0])
+        values = {
+            key: value
+            for key, value in node.items()
+            if key not in ALWAYS and not isinstance(value, Mapping)
+        }
+        text = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, (ValueError, AssertionError)):
+            text = f"{type(error).__name__}: {text}"
+        shown = listing((f"{path}.{key}={value!r}" for key, value in values.items()), 8)
+        return InputError(
+            f"{path} of {name_of(config)}: {name} does not take its settings ({text}); correct "
+            f"{shown or 'them'} (--cfg-options log_level=DEBUG shows the traceback)"
+        )
+    return None
 
 
 def _no_type(config: Config, text: str) -> InputError | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from bam_mm.data.checks.dense_labels import check_is_list
 from bam_mm.data.checks.map_folders import check_endings
 from bam_mm.data.checks.zero_label import check_same_zero
 from bam_mm.data.name_lists import read_names
@@ -33,8 +34,8 @@ def check_data_folders(config: Config) -> None:
         config: Config of the run. Only those of mmdet and mmseg are checked.
 
     Raises:
-        InputError: If a folder or file does not exist, a list of classes is not UTF-8, or an
-            annotation file lacks classes of the data set.
+        InputError: If a folder or file does not exist, a list of classes is not UTF-8 or a text
+            instead of a list, or an annotation file lacks classes of the data set.
     """
     if config.get("default_scope") not in SCOPES:
         return
@@ -87,8 +88,10 @@ def _listed_classes(data: Mapping[str, Any]) -> Any:
     """
     metainfo = data.get("metainfo") or {}
     classes = metainfo.get("classes")
-    if not isinstance(classes, str) or not os.path.isfile(classes):
+    if not isinstance(classes, str):
         return classes
+    if not os.path.isfile(classes):
+        check_is_list(classes)
     names = read_names(classes)
     odd = [name for name in names if any("\udc80" <= each <= "\udcff" for each in name)]
     if odd or not names:
@@ -114,4 +117,8 @@ def _endings(config: Config, data: Mapping) -> tuple[str, str] | None:
     for key, usual in (("img_suffix", ".jpg"), ("seg_map_suffix", ".png")):
         default = defaults[key].default if key in defaults else usual
         found.append(data.get(key, default))
+        if not isinstance(found[-1], str):
+            raise InputError(
+                f"dataset.{key}={found[-1]!r}: write an ending as text, as in '{usual}'"
+            )
     return found[0], found[1]

@@ -8,10 +8,29 @@ from bam_mm.errors import InputError
 
 MESSAGES: tuple[tuple[type[Exception], str, str], ...] = (
     (
+        OSError,
+        "cannot find the requested files in the local cache",
+        "pretrained=True asks for weights that are not in the Hugging Face cache of this machine, "
+        "and they could not be downloaded: leave it out, and set the file that you have, as in "
+        "--cfg-options checkpoint=PATH",
+    ),
+    (
         ValueError,
         "Expected more than 1 value per channel when training",
         "BatchNorm needs two values per channel, but a batch has a single image: set --cfg-options "
         "train_dataloader.drop_last=True, and train_dataloader.batch_size to at least 2",
+    ),
+    (
+        ValueError,
+        "persistent_workers option needs num_workers > 0",
+        "num_workers=0 goes with persistent_workers=False: set both in this loader, as in "
+        "--cfg-options train_dataloader.num_workers=0 train_dataloader.persistent_workers=False",
+    ),
+    (
+        RuntimeError,
+        "channels instead",
+        "a convolution of the model gets maps of another width than it has ({error}): set "
+        "in_channels of the backbone to 3, or that of the neck and heads to the backbone's widths",
     ),
     (
         AssertionError,

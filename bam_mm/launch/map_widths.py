@@ -38,7 +38,10 @@ def check_widths(config: Mapping[str, Any], model: nn.Module) -> None:
     """
     backbone = getattr(unwrap_model(model), "backbone", None)
     settings = config.get("model") or {}
-    if not isinstance(backbone, DenseMixin) or not isinstance(settings, Mapping):
+    if not isinstance(settings, Mapping):
+        return
+    _check_number(settings, backbone)
+    if not isinstance(backbone, DenseMixin):
         return
     for place, value, wanted, remedy in _differences(settings, backbone):
         raise InputError(
@@ -46,6 +49,21 @@ def check_widths(config: Mapping[str, Any], model: nn.Module) -> None:
             f"with {backbone.widths} channels and strides of {backbone.strides} px; "
             + (remedy or f"set {place}={wanted}")
         )
+
+
+def _check_number(model: Mapping[str, Any], backbone: Any) -> None:
+    """Check that a pyramid of one stride gets a map for each of its factors, where it is known."""
+    maps = getattr(backbone, "widths", None) or getattr(backbone, "out_indices", None)
+    for place, neck in _parts(model, "neck"):
+        if kind_of(neck) != "Feature2Pyramid" or not isinstance(maps, (list, tuple)):
+            continue
+        rescales = neck.get("rescales", [4, 2, 1, 0.5])
+        if len(rescales) != len(maps):
+            raise InputError(
+                f"{place}.rescales={_plain(rescales)} makes {len(rescales)} maps, but "
+                f"{type(backbone).__name__} returns {len(maps)}: choose {len(rescales)} outputs of "
+                f"model.backbone, or set a factor in {place}.rescales for each"
+            )
 
 
 def _differences(

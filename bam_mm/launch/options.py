@@ -62,6 +62,8 @@ def read_options(config: Config, options: Mapping[str, Any]) -> dict[str, Any]:
             value = read_value(value, key, present)
         if found:
             value = _fitting(tree, key, value, present)
+        elif not added:
+            _check_default(tree, key, value)
         values[key] = value
         put(tree, key, value)
     return values
@@ -209,12 +211,33 @@ def _fitting(tree: Config, key: str, value: Any, present: Any) -> Any:
     return value
 
 
+def _check_default(tree: Config, key: str, value: Any) -> None:
+    """Check a value that the config does not have by the default of the argument."""
+    parameter = _parameter(tree, key)
+    if parameter is None or not isinstance(value, str) or "str" in str(parameter.annotation):
+        return
+    default = parameter.default
+    if isinstance(default, bool):  # Any text would be true, also 'no'.
+        raise InputError(f"{FLAG} {key}={value!r}: {key} is a switch; write True or False")
+    if isinstance(default, (int, float)):
+        raise InputError(f"{FLAG} {key}={value!r}: {key} is a number, by default {default!r}")
+
+
 def _takes_text(tree: Config, key: str) -> bool:
     """Return whether an argument is annotated to be a text too."""
+    parameter = _parameter(tree, key)
+    if parameter is None:
+        return False
+    text = f"{parameter.annotation} {type(parameter.default).__name__}"
+    return "str" in text or parameter.annotation is parameter.empty
+
+
+def _parameter(tree: Config, key: str) -> inspect.Parameter | None:
+    """Return the argument that a key is, of the class at its place in the config."""
     parent, _, name = key.rpartition(".")
     node, found = look_up(tree, parent) if parent else (None, False)
     if not found or not isinstance(node, Mapping) or node.get("type") is None:
-        return False
+        return None
     for kind in classes_of(node["type"], tree.get("default_scope"), parent):
         for base in inspect.getmro(kind) if inspect.isclass(kind) else (kind,):
             try:
@@ -222,6 +245,5 @@ def _takes_text(tree: Config, key: str) -> bool:
             except (TypeError, ValueError):
                 continue
             if parameter is not None:
-                text = f"{parameter.annotation} {type(parameter.default).__name__}"
-                return "str" in text or parameter.annotation is parameter.empty
-    return False
+                return parameter
+    return None

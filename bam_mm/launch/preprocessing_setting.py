@@ -14,6 +14,9 @@ from bam_mm.variables.entries import plain
 CHOICES = ("auto", "model", "config")
 """Values of ``preprocessing.normalisation`` and ``preprocessing.geometry``."""
 
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "lanczos", "hamming")
+"""Names that the resizing steps of the libraries know."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -119,6 +122,11 @@ class Setting:
             raise InputError(
                 f"preprocessing.crop_fraction={fraction!r}: set the size of the crop divided by "
                 "the short side of the resized image, above 0 and at most 1"
+            )
+        if self.interpolation not in (None, *INTERPOLATIONS):
+            raise InputError(
+                f"preprocessing.interpolation={self.interpolation!r}: choose one of "
+                f"{', '.join(INTERPOLATIONS)}"
             )
 
 

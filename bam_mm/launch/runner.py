@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from traceback import format_exc
 
 import torch
 from mmengine._strategy import DDPStrategy
@@ -33,7 +34,9 @@ from bam_mm.launch.library_errors import causes, translated
 from bam_mm.launch.loaders import fit_loaders
 from bam_mm.launch.map_widths import check_widths
 from bam_mm.launch.messages import write_any_name
+from bam_mm.launch.numbers import check_numbers
 from bam_mm.launch.samplers import move_to_samplers
+from bam_mm.launch.work_folder import RANKS
 from bam_mm.models.pretrained_backbone import check_initialisers
 from bam_mm.registry import STRATEGIES
 from bam_mm.variables.entries import kind_of
@@ -48,7 +51,12 @@ def prepare(config: Config, args: Namespace) -> Config:
 
     Returns:
         The same config.
+
+    Raises:
+        InputError: If a number in the config is impossible, or the launcher did not start this
+            process.
     """
+    _check_launcher(args.launcher)
     config.launcher = args.launcher
     if args.work_dir is not None:
         config.work_dir = args.work_dir
@@ -63,7 +71,23 @@ def prepare(config: Config, args: Namespace) -> Config:
             loader.setdefault("persistent_workers", bool(loader.get("num_workers")))
     move_to_samplers(config)
     fit_loaders(config)
+    check_numbers(config)
     return config
+
+
+def _check_launcher(launcher: str) -> None:
+    # torch and mmengine would only miss an environment variable.
+    started = {
+        "pytorch": "torchrun, as tools/dist_train.sh does",
+        "slurm": "srun, as tools/slurm_train.sh does",
+        "mpi": "mpirun",
+    }
+    if launcher in started and RANKS[launcher] not in os.environ:
+        raise InputError(
+            f"--launcher {launcher}: {RANKS[launcher]} is not set, so {launcher} did not start "
+            f"this process; start it with {started[launcher]}, or leave --launcher out for a "
+            "single process"
+        )
 
 
 def fit_precision_to_machine(config: Config) -> None:
@@ -247,6 +271,7 @@ def user_errors_unwrapped(config: Config | None = None) -> Iterator[None]:
         cause: BaseException | None = next(found, None) or translated(error)
         if cause is None and config is not None:
             cause = explain(error, config)
+            print_log(format_exc(), logger="current", level=logging.DEBUG)
         if cause is None or cause is error:
             raise
         raise cause from error

@@ -7,7 +7,7 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,19 +50,29 @@ def check_folder(folder: str | Path, what: str, remedy: str = "choose another fo
         ) from error
 
 
-def check_output(file: str | Path, option: str) -> None:
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp")
+"""Endings of the files that figures are written to."""
+
+
+def check_output(file: str | Path, option: str, endings: Sequence[str] = ()) -> None:
     """Check before a run that its results can be written to a file afterwards.
 
     Args:
         file: The file; its folder is created if necessary.
         option: Name of the option, for the message.
+        endings: Endings of which the file must have one; any, if there are none.
 
     Raises:
-        InputError: If it is a folder, or its folder cannot be created or written to.
+        InputError: If it is a folder, has another ending, or its folder cannot be created or
+            written to.
     """
     path = Path(os.path.expanduser(file))
     if path.is_dir():
         raise InputError(f"{option} {file} is a folder: add the name of a file")
+    if endings and path.suffix.lower() not in endings:
+        raise InputError(
+            f"{option} {file}: no format of this ending; choose one of {', '.join(endings)}"
+        )
     check_folder(path.parent, f"{option} {file}: folder")
 
 

@@ -79,8 +79,9 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
         if drop_path_rate is not None:
             self._set_drop_path(drop_path_rate)
         chosen = [stage.index for stage in default_stages(known.stages)]
-        self.stages = chosen if stages is None else list(stages)
-        check_blocks(self.stages, len(known.stages), what="stages")
+        stages = chosen if stages is None else stages
+        check_blocks(stages, len(known.stages), what="stages")
+        self.stages = list(stages)
         self.norm, self.fit_input = norm, fit_input
         self.column = is_column(known.strides)
         self.patch_size = known.strides[0] if self.column else known.sizes.multiple
@@ -110,6 +111,11 @@ class DenseBackbone(DenseMixin, RefusesPretraining, BaseModule):
 
 def _for_small_maps(network: Mapping[str, Any]) -> dict[str, Any]:
     """Let mmpretrain's window attention pad maps that are smaller than a window."""
+    if not isinstance(network, Mapping) or "type" not in network:
+        raise InputError(
+            f"backbone.network={network!r}: write the config of a backbone, as in "
+            "dict(type='mmpretrain.ResNet', depth=50)"
+        )
     config = dict(network)
     if "pad_small_map" in inspect.signature(registered_class(config["type"])).parameters:
         config.setdefault("pad_small_map", True)

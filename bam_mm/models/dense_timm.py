@@ -47,8 +47,9 @@ class _IntermediateMaps(DenseMixin, RefusesPretraining, TIMMBackbone):
         self.name = model_name
         known = adapter_of(self)
         chosen = [stage.place for stage in default_stages(known.stages)]
-        self.stages = chosen if stages is None else list(stages)
-        check_blocks(self.stages, len(self.timm_model.feature_info), what="stages")
+        stages = chosen if stages is None else stages
+        check_blocks(stages, len(self.timm_model.feature_info), what="stages")
+        self.stages = list(stages)
         self.norm, self.fit_input = norm, fit_input
         self.has_final_norm = _final_norm(self.timm_model) is not None
         self._check_norm()

@@ -124,11 +124,13 @@ def check_blocks(blocks: Sequence[int], number: int, what: str = "blocks") -> No
         what: Name of the argument.
 
     Raises:
-        InputError: If the indices are not ascending, or not in the range 0 to ``number - 1``.
+        InputError: If they are no list of integers, not ascending, or not in the range 0 to
+            ``number - 1``.
     """
-    ascending = all(a < b for a, b in pairwise(blocks))
+    listed = isinstance(blocks, Sequence) and all(isinstance(each, int) for each in blocks)
+    ascending = listed and all(a < b for a, b in pairwise(blocks))
     if not blocks or not ascending or blocks[0] < 0 or blocks[-1] >= number:
         raise InputError(
-            f"backbone.{what}={list(blocks)}: choose numbers from 0 to {number - 1}, in ascending "
-            "order"
+            f"backbone.{what}={list(blocks) if listed else blocks!r}: choose numbers from 0 to "
+            f"{number - 1}, in a list in ascending order"
         )

@@ -49,12 +49,19 @@ class PretrainedBackbone:
         trust: Whether the user has explicitly allowed code in this file to run.
 
     Raises:
-        InputError: If the branch is unknown.
+        InputError: If there is no path, the branch is unknown, or ``trust`` is no switch.
     """
 
     def __init__(self, checkpoint: str | Path, branch: str = "teacher", trust: bool = False):
         if branch not in BRANCHES:
             raise InputError(f"init_cfg.branch={branch!r}: choose 'teacher' or 'student'")
+        if not isinstance(checkpoint, (str, Path)) or not str(checkpoint).strip():
+            raise InputError(
+                f"init_cfg.checkpoint={checkpoint!r}: set the path of a checkpoint, or remove this "
+                "init_cfg to start from random weights"
+            )
+        if not isinstance(trust, bool):  # Any text would be true, and run the code of the file.
+            raise InputError(f"init_cfg.trust={trust!r}: write True or False")
         self.checkpoint, self.branch, self.trust = checkpoint, branch, trust
         self.wholemodule = False
         """Set by mmengine, without a meaning for this initialiser."""

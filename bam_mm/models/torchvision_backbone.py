@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torchvision import models
 from torchvision.models import VisionTransformer
 
 from bam_mm.errors import InputError
@@ -122,10 +122,17 @@ class TorchvisionBackbone(BaseModule):
 
 def _built(name: str, drop_path_rate: float, kwargs: Mapping[str, Any]) -> nn.Module:
     options = dict(kwargs)
+    for task in (models.detection, models.segmentation, models.video, models.optical_flow):
+        # Those with a backbone of their own would download its weights, whatever the arguments.
+        if name in models.list_models(task):
+            raise InputError(
+                f"backbone.model_name={name!r}: this model of {task.__name__} is no classification "
+                "model; choose one, such as resnet50"
+            )
     # Most builders pass the rate themselves and refuse it, so it is set afterwards.
     rate = options.pop("stochastic_depth_prob", drop_path_rate)
     try:
-        net = torchvision.models.get_model(name, weights=None, **options)
+        net = models.get_model(name, weights=None, **options)
         if name in _TRANSFORMED and "transform_input" not in options:
             # As with published weights, whose images have ImageNet's normalisation.
             net.transform_input = True

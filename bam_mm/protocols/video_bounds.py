@@ -22,6 +22,7 @@ from bam_mm.evaluation.soft_labels import VOID
 from bam_mm.models.building import log_only_warnings
 from bam_mm.models.label_propagation import LabelPropagation, input_size
 from bam_mm.registry import DATASETS, MODELS
+from bam_mm.variables.entries import kind_of
 
 TRUTH, NAMED, RANDOM = "truth at patches", "named objects", "random weights"
 
@@ -46,8 +47,14 @@ def compare_features(
         by row of the table.
 
     Raises:
-        InputError: If the videos have no annotations to score with, or the checkpoint does not fit.
+        InputError: If the config is of another task, the videos have no annotations to score with,
+            or the checkpoint does not fit.
     """
+    if kind_of(config.get("model") or {}) != "LabelPropagation":
+        raise InputError(
+            f"{config.filename} follows no objects: use a config of configs/vos, such as "
+            "vos/vit-base-p16_label-propagation_davis2017"
+        )
     init_default_scope(config.default_scope)
     log_only_warnings()
     videos = DATASETS.build(config.test_dataloader.dataset).videos

@@ -144,8 +144,8 @@ def task_data(task: Task, records: Sequence[Record], folder: Path) -> Data:
     Returns:
         ``name``, ``title``, ``about`` and ``data`` of the task, its ``setup`` (see
         :func:`~bam_mm.report.setup.task_setup`), the settings ``fitted`` to the models' widths, the
-        ``table`` of all its metrics (None before the first result), the ``comparison`` of the models
-        on the same images (None if there is none), ``charts`` and ``pictures``.
+        ``table`` of all its metrics (None before the first result), the ``comparison`` of the
+        models on the same images (None if there is none), ``charts`` and ``pictures``.
     """
     order = list(models_of(records).values())
     done = [r for r in records if r["task"] == task.name and r["status"] == DONE]

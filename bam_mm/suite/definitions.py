@@ -224,6 +224,8 @@ def load_suite(name: str | Path) -> Suite:
     for key in ("title", "about", "tasks"):
         if not content.get(key):
             raise InputError(f"{where} has no {key}: a suite needs title, about and tasks")
+    if not isinstance(content["tasks"], (list, tuple)):
+        raise InputError(f"{where}: tasks must be a list of dicts, one for each task")
     tasks = tuple(_task(entry, where, path.parent) for entry in content["tasks"])
     names = [task.name for task in tasks]
     if len(set(names)) != len(names):
@@ -233,8 +235,22 @@ def load_suite(name: str | Path) -> Suite:
     return Suite(path.stem, content["title"], content["about"], tasks, look, size)
 
 
+_KINDS_OF_FIELDS = (
+    ((Mapping,), "a dict", ("metrics", "data", "options")),
+    ((list, tuple), "a list", ("seeds", "curves", "pictures")),
+    ((str, Mapping), "a text, or a dict with one for each family", ("config",)),
+)
+"""Types of the fields of a task that have one, and the same in words."""
+
+
 def _task(entry: Mapping[str, Any], where: str, folder: Path) -> Task:
+    if not isinstance(entry, Mapping):
+        raise InputError(f"{where}: task {entry!r} must be a dict with a name, a config and a kind")
     where = f"{where}, task {entry.get('name')!r}"
+    for kinds, words, keys in _KINDS_OF_FIELDS:
+        for key in keys:
+            if entry.get(key) is not None and not isinstance(entry[key], kinds):
+                raise InputError(f"{where}: {key}={entry[key]!r} must be {words}")
     entry = dict(entry)
     config = entry.get("config")
     configs = {"any": config} if isinstance(config, str) else dict(config or {})

@@ -23,6 +23,7 @@ from bam_mm.data.video import Video
 from bam_mm.errors import InputError
 from bam_mm.launch.config import load_config
 from bam_mm.launch.preprocessing import settle
+from bam_mm.launch.work_folder import check_folder
 from bam_mm.models.building import log_only_warnings
 from bam_mm.models.label_propagation import LabelPropagation
 from bam_mm.protocols.overlays import write_mp4
@@ -90,10 +91,11 @@ def segment_video(
         What was written, and how.
 
     Raises:
-        InputError: If the video, the mask, the model or an option is wrong.
+        InputError: If the video, the mask, the model or an option is wrong, or the folder cannot
+            be written to.
     """
     out = Path(out).expanduser()
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out, "--out")
     log_only_warnings()
     with tempfile.TemporaryDirectory(dir=out, prefix="frames-") as folder:
         video = open_marked_video(source, mask, folder, frame=frame)

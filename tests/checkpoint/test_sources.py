@@ -221,3 +221,9 @@ def test_timm_without_a_file_uses_the_cache_only(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=r"not in the Hugging Face cache.*timm:test_vit@PATH"):
         parse_backbone("timm:test_vit")
+
+
+def test_an_unknown_branch_of_a_file(tmp_path):
+    (tmp_path / "bam.pth").touch()
+    with pytest.raises(InputError, match=r"no branch 'techer'; choose teacher or student"):
+        parse_backbone(f"bam:{tmp_path / 'bam.pth'}@techer")

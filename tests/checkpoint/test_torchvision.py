@@ -99,6 +99,10 @@ def test_wrong_names(spec, words):
     [
         (dict(model_name="squeezenet1_0"), "SqueezeNet does not end in a linear classifier"),
         (dict(model_name="resnet18", depth=3), "unexpected keyword argument 'depth'"),
+        (  # It would download the weights of its backbone.
+            dict(model_name="fasterrcnn_resnet50_fpn"),
+            r"this model of torchvision\.models\.detection is no classification model",
+        ),
         (dict(model_name="nothing"), "model_name='nothing' of torchvision: Unknown model"),
     ],
 )

@@ -56,6 +56,45 @@ def test_a_command_gets_its_arguments_and_its_name(call, tmp_path):
     assert code == 2 and "bam-mm subset: error: the following arguments are required" in err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["toy-world", "t"], ["subset", "t", "--percent", "1"], ["views", "c"], ["plot", "w"]),
+        *(["features", "i", "--model", "m"], ["attention", "i", "--model", "m"]),
+        *(["compare-videos", "c", "w"], ["segment-video", "v", "m", "--model", "m"]),
+    ],
+)
+def test_an_impossible_seed_is_one_message(call, command):
+    for seed in ("-1", "1.5", "4294967296"):
+        code, _, err = call(*command, f"--seed={seed}")
+        assert code == 2 and f"'{seed}' is no seed: write an integer from 0 to 2^32 - 1" in err
+
+
+def test_places_that_cannot_be_written_to_stop_before_the_work(call, tmp_path):
+    (tmp_path / "file").touch()
+    inside, folder = str(tmp_path / "file/a"), str(tmp_path)
+    random = ["--model", "random:vit-toy-p8"]
+    for command in (["views", "c"], ["plot", "w"], ["features", "i", *random]):
+        ending = ".npz" if "features" in command else ".png"
+        assert "is a file, not a folder" in call(*command, "--out", inside + ending)[2]
+        assert "is a folder: add the name of a file" in call(*command, "--out", folder)[2]
+    for command in (["views", "c"], ["plot", "w"]):
+        code, _, err = call(*command, "--out", str(tmp_path / "a.bogus"))
+        assert code == 1 and "a.bogus: no format of this ending; choose one of .png, .pdf" in err
+    for command in (["attention", "i", *random], ["segment-video", "v", "m", *random]):
+        code, _, err = call(*command, "--out", str(tmp_path / "file"))
+        assert code == 1 and "file is a file, not a folder; choose another" in err
+    code, _, err = call("convert", "none.pth", folder, "--to", "timm")
+    assert code == 1 and err == f"error: DST {folder} is a folder: add the name of a file\n"
+
+
+def test_exec_names_a_config_that_the_tool_of_a_library_misses(call, tmp_path, monkeypatch):
+    for name in ("path", "argv"):
+        monkeypatch.setattr(sys, name, [*getattr(sys, name)])
+    code, _, err = call("exec", "mmpretrain:misc/print_config", str(tmp_path / "none.py"))
+    assert code == 1 and "print_config: " in err and "none.py does not exist" in err
+
+
 def test_the_exit_code_of_a_command_is_passed_on(call, tmp_path):
     code, out, _ = call("check-data", "folder", str(tmp_path))
     assert code == 1 and "FAULT" in out

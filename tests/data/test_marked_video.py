@@ -44,7 +44,10 @@ def test_the_name_of_a_mask_tells_its_frame_and_a_mask_is_no_frame(folder):
     (folder / "mask.png").rename(folder / "shot10.png")
     video = open_marked_video(folder / "shots", folder / "shot10.png", folder / "new")
     assert len(video.before) == 3 and len(video.after) == 2
-    (folder / "shot10.png").rename(folder / "shots/mask.png")
+    (folder / "shot10.png").rename(folder / "010.png")
+    video = open_marked_video(folder / "shots", folder / "010.png", folder / "new")
+    assert len(video.before) == 3 and len(video.after) == 2
+    (folder / "010.png").rename(folder / "shots/mask.png")
     video = open_marked_video(folder / "shots", folder / "shots/mask.png", folder / "new")
     assert video.before is None and len(video.after) == 4
 
@@ -95,6 +98,7 @@ FAULTS = {
     "size": ("shots", "small.png", {}, r"small\.png is 8x6, but the first frame is 16x12; resize"),
     "colours": ("shots", "colours.png", {}, r"colours\.png shows colours, not ids, .* indexed PNG"),
     "JPEG": ("shots", "mask.jpg", {}, r"mask\.jpg is a JPEG, which blurs the edges"),
+    "no frame of its name": ("shots", "shot77.png", {}, r"shot77\.png is named like a frame, but"),
     "nothing": ("shots", "black.png", {}, r"mask .*black\.png shows no object: give each object"),
 }
 
@@ -111,6 +115,7 @@ def test_each_fault_has_its_own_message(fault, folder, capfd):
     colours = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     colours[2:5, 2:5] = (12, 99, 201)
     Image.fromarray(colours).save(folder / "colours.png")
+    write_indexed(folder / "shot77.png", IDS)
     source, mask, options, message = FAULTS[fault]
     with pytest.raises(InputError, match=message):
         open_marked_video(folder / source, folder / mask, folder / "new", **options)

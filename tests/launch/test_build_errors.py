@@ -59,6 +59,33 @@ CASES = [
         {**CLASSIFIER, "backbone": dict(depth=18)},
         r"model\.backbone=.*has no type; add the name of the class",
     ),
+    # Values that constructors of the libraries reject.
+    (
+        MODELS,
+        {**CLASSIFIER, "backbone": dict(type="ResNet", depth=19)},
+        r"^model\.backbone of own\.py: ResNet does not take its settings \(.*invalid depth 19.*\); "
+        r"correct model\.backbone\.depth=19 \(--cfg-options log_level=DEBUG shows",
+    ),
+    (
+        MODELS,
+        {**CLASSIFIER, "head": dict(type="LinearClsHead", in_channels=8, num_classes=0)},
+        r"^model\.head of own\.py: LinearClsHead .* correct .*model\.head\.num_classes=0",
+    ),
+    (
+        MODELS,
+        {**CLASSIFIER, "backbone": dict(type="VisionTransformer", arch="small", patch_size=0)},
+        r"^model\.backbone of own\.py: .*ZeroDivisionError.*model\.backbone\.patch_size=0",
+    ),
+    (
+        MODELS,
+        {**CLASSIFIER, "backbone": dict(type="TIMMBackbone", model_name="resnet10z")},
+        r"^model\.backbone\.model_name='resnet10z' .*no model of this name; did you mean resnet10t",
+    ),
+    (
+        MODELS,
+        {**CLASSIFIER, "backbone": dict(type="TIMMBackbone", model_name="test_vit", in_chans=1)},
+        r"^model\.backbone\.in_chans=1 of own\.py: TIMMBackbone takes no 'in_chans'",
+    ),
 ]
 
 
@@ -101,6 +128,18 @@ def test_defects_keep_their_traceback():
         raise KeyError("Unknown is not in the mmengine::model registry")
 
 
+def test_a_defect_in_a_class_of_the_user_keeps_its_traceback():
+    @MODELS.register_module(name="OwnNet")
+    class OwnNet:
+        def __init__(self, width):
+            self.scale = 1 / (width - width)
+
+    whole = config(model=dict(type="OwnNet", width=3))
+    with pytest.raises(ZeroDivisionError), user_errors_unwrapped(whole):
+        MODELS.build(whole.model)
+    MODELS.module_dict.pop("OwnNet")
+
+
 @pytest.mark.parametrize(
     "parts, message",
     [
@@ -117,6 +156,9 @@ def test_defects_keep_their_traceback():
             r"optim_wrapper\.paramwise_cfg\.bias_decay_mul=0 .*did you mean .*bias_decay_mult",
         ),
         (dict(auto_scale_lr=dict(enabel=True)), "did you mean enable"),
+        (dict(log_level="LOUD"), "^log_level='LOUD' .*: choose DEBUG, INFO"),
+        (dict(custom_hooks=["EMAHook"]), r"^custom_hooks=\['EMAHook'\] .*: write a list of dicts"),
+        (dict(custom_hooks=dict(type="EMAHook")), r"^custom_hooks=\{.*: write a list of dicts"),
         (
             dict(optim_wrapper=dict(optimizer=dict(type="AdamWW"))),
             r"optim_wrapper\.optimizer\.type='AdamWW' .*did you mean AdamW",

@@ -45,6 +45,8 @@ def test_missing_data_one_after_the_other(tmp_path):
     # Without class names in the config, those of mmdet's data set count.
     with pytest.raises(InputError, match=r"has 1 categories \(cat\), and 79 of the 80 classes"):
         check_data_folders(config(root, metainfo={}))
+    with pytest.raises(InputError, match=r"^metainfo\.classes='cat' is a text and no file"):
+        check_data_folders(config(root, metainfo={"classes": "cat"}))
     tested = config(root)
     tested.train_dataloader = None
     with pytest.raises(InputError, match="data folder not needed of test_dataloader"):

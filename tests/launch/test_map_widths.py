@@ -79,6 +79,11 @@ def test_what_fits_passes(backbone, parts):
             r"^model\.neck\.1\.in_channels=\[20, 16, 12, 8\]: .* set .*=\[8, 12, 16, 20\]",
         ),
         (
+            {**VIT, "stages": [0, 1]},
+            dict(neck=dict(type="Feature2Pyramid", embed_dim=24, rescales=[2, 1, 0.5, 0.25])),
+            r"^model\.neck\.rescales=\[2, 1, 0\.5, 0\.25\] makes 4 maps, but DenseTIMM returns 2: ",
+        ),
+        (
             RESNET,
             dict(neck=dict(type="Feature2Pyramid", embed_dim=8)),
             r"remove model\.neck, the maps are a pyramid already",

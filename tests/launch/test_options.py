@@ -110,6 +110,9 @@ def load(path, *options):
         ("param_scheduler=3", "param_scheduler is a group of settings"),
         ("test_dataloader.batch_size=many", "is a number, 64 in the config"),
         ("lr=fast", "lr is a number, 0.1 in the config"),
+        # Arguments that the config leaves at their defaults.
+        ("model.backbone.frozen_stages=two", "frozen_stages is a number, by default -1"),
+        ("model.backbone.with_cls_token=maybe", "is a switch; write True or False"),
     ],
 )
 def test_what_fits_nothing_stops_with_the_nearest(path, option, message):

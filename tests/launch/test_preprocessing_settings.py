@@ -195,6 +195,7 @@ def test_settings_of_the_size(setting, wanted, source):
         (dict(mean=[1, 2, 3], std=[1, 0, 1]), r"preprocessing.std=\[1, 0, 1\]: set mean"),
         (dict(size=-1), r"preprocessing.size=-1: set the side of the crop in pixels"),
         (dict(size="224px"), r"preprocessing.size='224px': set the side"),
+        (dict(interpolation="cubic"), r"interpolation='cubic': choose one of nearest, bilinear, b"),
         (dict(crop_fraction=1.5), r"preprocessing.crop_fraction=1.5: .* at most 1"),
         (dict(channels="rgba"), r"preprocessing.channels='rgba': choose one of rgb, bgr"),
         (dict(channels="bgr"), r"channels=bgr: nothing uses it .*; set preprocessing.mean and"),

@@ -36,6 +36,19 @@ def test_a_defect_while_an_error_of_the_user_is_handled_is_a_defect(first):
             raise KeyError("no file x") from None
 
 
+def test_known_faults_of_the_libraries_are_one_message():
+    def fault(message, function, *args, **options):
+        with pytest.raises(InputError, match=message), user_errors_unwrapped():
+            function(*args, **options)
+
+    images, loader = torch.zeros(1, 3, 8, 8), torch.utils.data.DataLoader
+    fault(r"channels instead\): set in_channels of the", torch.nn.Conv2d(1, 2, 3), images)
+    fault(
+        "num_workers=0 goes with persistent_workers=False",
+        loader, [1], num_workers=0, persistent_workers=True,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", [InputError, KeyError])
 def test_other_exceptions_pass_unchanged(kind):
     error = kind("x")

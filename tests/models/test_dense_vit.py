@@ -137,6 +137,8 @@ def test_a_frozen_backbone_trains_nothing_and_stays_in_evaluation_mode():
         (dict(blocks=[1, 4]), r"backbone\.blocks=\[1, 4\]: choose numbers from 0 to 3"),
         (dict(blocks=[2, 1]), r"backbone\.blocks=\[2, 1\].*ascending"),
         (dict(blocks=[]), r"backbone\.blocks=\[\]"),
+        (dict(blocks=2), r"backbone\.blocks=2: choose numbers from 0 to 3, in a list"),
+        (dict(blocks=["a", "b"]), r"backbone\.blocks=\['a', 'b'\]: choose numbers"),
     ],
 )
 def test_wrong_arguments(wrong, message):

@@ -165,6 +165,12 @@ def test_wrong_settings_stop(tmp_path):
         start(branch="target")
     with pytest.raises(InputError, match="does not exist"):
         start(checkpoint=tmp_path / "other.pth")
+    with pytest.raises(InputError, match=r"checkpoint=None: set the path .* or remove this init_c"):
+        start(checkpoint=None)
+    with pytest.raises(InputError, match=r"https://example.org/a.pth is an address, and nothing"):
+        start(checkpoint="https://example.org/a.pth")
+    with pytest.raises(InputError, match=r"init_cfg\.trust='no': write True or False"):
+        start(trust="no")
     later = dict(type="Constant", layer="Conv2d", val=0)
     with pytest.raises(InputError, match="Constant follows PretrainedBackbone"):
         start(all=[init, later])

@@ -142,6 +142,7 @@ def test_every_suite_can_be_loaded():
         (("main=True, published", "published"), "main=True"),
         (('name="video"', 'name="knn"'), "task names must be unique"),
         (('about = "for tests"', 'about = ""'), "has no about"),
+        (("tasks = [", "tasks = [3, "), "task 3 must be a dict with a name"),
     ],
 )
 def test_an_invalid_suite_is_rejected(change, message):

@@ -42,6 +42,7 @@ def check_dense_data(model: nn.Module, dataset, part: str) -> None:
     for leaf in leaves(dataset):
         classes = (getattr(leaf, "metainfo", None) or {}).get("classes")
         if classes is not None:
+            check_is_list(classes)
             check_heads(model, classes, leaf, part)
             tell_classes(leaf, len(classes))
             if part not in _CHECKED.get(leaf, ()):
@@ -52,6 +53,20 @@ def check_dense_data(model: nn.Module, dataset, part: str) -> None:
                 f"the {part} maps in {leaf.data_root} have no names of classes: set "
                 f"{part}_dataloader.dataset.metainfo.classes, in the order of their ids"
             )
+
+
+def check_is_list(classes: Any) -> None:
+    """Check that the names of the classes are a list.
+
+    Raises:
+        InputError: If they are one text, which the libraries read letter by letter.
+    """
+    if isinstance(classes, str):
+        raise InputError(
+            f"metainfo.classes={classes!r} is a text and no file, which would be read letter by "
+            f'letter: set a list of names, as in metainfo.classes="[{classes}]", or the path of a '
+            "file with one name on each line"
+        )
 
 
 def check_same_maps(data: Mapping[str, Any]) -> None:

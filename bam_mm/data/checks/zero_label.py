@@ -103,12 +103,17 @@ def check_same_zero(settings: Iterable[tuple[str, Any, Any]]) -> None:
         settings: Part, folder and ``reduce_zero_label`` of each data set.
 
     Raises:
-        InputError: If two parts of a folder differ.
+        InputError: If two parts of a folder differ, or a setting is no switch.
     """
     first: dict[str, tuple[str, bool]] = {}
     for part, root, reduced in settings:
         if reduced is None:  # It stops where its maps are read.
             continue
+        if not isinstance(reduced, (bool, int)):  # Any text would be true, also 'no'.
+            raise InputError(
+                f"{part}_dataloader.dataset.reduce_zero_label={reduced!r}: write True if 0 is "
+                "unlabelled in the maps, False if it is a class"
+            )
         other, before = first.setdefault(str(root), (part, bool(reduced)))
         if before != bool(reduced):
             raise InputError(

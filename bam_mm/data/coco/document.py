@@ -130,10 +130,11 @@ def _check_kind(content: dict, place: str) -> None:
     missing = [part for part in ("images", "categories") if part not in content]
     if missing:
         kinds = [kind for key, kind in _TOOLS if key in content]
+        present = listing(map(repr, content)) or "an empty dict"
         raise InputError(
             f"{place} is {kinds[0]}"
             if kinds
-            else f"{place} has no {' and no '.join(missing)}, only {listing(map(repr, content))}: "
+            else f"{place} has no {' and no '.join(missing)}, only {present}: "
             "provide a COCO instance file with images, annotations and categories"
         )
 

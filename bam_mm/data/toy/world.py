@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -44,10 +45,10 @@ def make_world(
         The manifest: format, seed, scale and the counts of every part that is complete.
 
     Raises:
-        InputError: If ``scale`` is not positive, or ``out`` contains other files.
+        InputError: If ``scale`` is not positive and finite, or ``out`` contains other files.
     """
     out = Path(out)
-    if not scale > 0:
+    if not 0 < scale < math.inf:
         raise InputError(f"--scale {scale}: choose a positive factor, such as the default 1")
     wanted = {"format": FORMAT, "seed": int(seed), "scale": float(scale)}
     manifest = _read_manifest(out)

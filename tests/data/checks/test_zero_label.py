@@ -165,3 +165,5 @@ def test_parts_of_a_data_set_agree():
     check_same_zero([("train", "a", True), ("val", "a", True), ("test", "b", False)])
     with pytest.raises(InputError, match=r"^train_data.*label is False, but that of test_"):
         check_same_zero([("train", "a", False), ("val", "a", None), ("test", "a", True)])
+    with pytest.raises(InputError, match=r"^val_dataloader.*label='no': write True if 0 is unlab"):
+        check_same_zero([("train", "a", False), ("val", "a", "no")])
