@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from bam_mm.launch.watching import WATCHED, _exists
+from bam_mm.launch.watching import WATCHED, start_of
 
 SOURCE = Path(__file__).resolve().parents[2] / "bam_mm/launch/watching.py"
 CHILD = f"""
@@ -30,6 +30,7 @@ def test_it_ends_when_the_other_process_is_killed():
     other.send_signal(signal.SIGKILL)
     # The other process is a zombie, as it was not waited for yet, and counts as ended.
     assert child.wait(timeout=30) == 143
-    assert not _exists(other.pid)
+    assert start_of(other.pid) is None
     other.wait()
-    assert not _exists(other.pid) and _exists(os.getpid())
+    assert start_of(other.pid) is None
+    assert start_of(os.getpid()) == start_of(os.getpid()) is not None
