@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from pathlib import Path
 
 WATCHED = "BAM_MM_ENDS_WITH"
-"""Environment variable with the id of the process that this one ends with."""
+"""Environment variable with the process that this one ends with: its id, or ``ID@HOST``."""
 
 DEAD_AFTER = 300.0
 """Default time in seconds after which a process of another machine counts as dead if it gives no
@@ -35,9 +36,12 @@ def end_with(pid: int, *, every: float = 0.5) -> None:
 
 
 def end_with_the_watched() -> None:
-    """Call :func:`end_with` for the process that the environment variable names, if it is set."""
-    pid = os.environ.get(WATCHED, "")
-    if pid.isdigit():
+    """Call :func:`end_with` for the process that the environment variable names, if it is set.
+
+    A process of another machine, where ``srun`` may start this one, cannot be watched.
+    """
+    pid, _, host = os.environ.get(WATCHED, "").partition("@")
+    if pid.isdigit() and host in ("", socket.gethostname()):
         end_with(int(pid))
 
 

@@ -116,7 +116,8 @@ def run_child(
             file.write(f"{VISIBLE}={visible[VISIBLE]}\n")
     offset = log.stat().st_size if log.exists() else 0
     start = time.monotonic()
-    environment = child_environment({WATCHED: str(os.getpid()), RUNS: str(share), **visible})
+    this = f"{os.getpid()}@{socket.gethostname()}"
+    environment = child_environment({WATCHED: this, RUNS: str(share), **visible})
     if share > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // share, 1)))
     with log.open("ab") as output:
