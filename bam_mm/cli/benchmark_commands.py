@@ -6,17 +6,20 @@ import json
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bam_mm.checkpoint import write_whole
 from bam_mm.errors import InputError
 from bam_mm.launch.config import load_config
 from bam_mm.launch.gpu import warn_of_unused_gpu
 from bam_mm.launch.option_text import split_option
 from bam_mm.launch.paths import shown
 from bam_mm.launch.tracking import check_vis
+from bam_mm.launch.work_folder import check_output
 from bam_mm.models.building import log_only_warnings
 from bam_mm.suite.definitions import Suite, Task, load_suite, suite_names
 from bam_mm.suite.models import read_models
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 
 NO_RESULT, INTERRUPTED = 2, 130
 """Exit codes: a task has no result, or the run was interrupted by Ctrl-C."""
+
+
+LEAST_DEAD_AFTER = 60
+"""Least value of ``--dead-after`` in seconds."""
 
 
 def show(args: Namespace) -> int:
@@ -78,14 +85,17 @@ def run(args: Namespace) -> int:
         The exit code: 0 for success, 2 if a task has no result, 130 if interrupted.
     """
     from bam_mm.suite.pictures import draw_pictures
-    from bam_mm.suite.running import run_all
+    from bam_mm.suite.workers import interrupted_by_sigterm, run_all
 
     suite, runs = _plan(args)
     check_any_data(runs)
     # The runs warn too, but into their own logs.
     warn_of_unused_gpu()
     try:
-        missing = run_all(runs, log=lambda line: print(line, flush=True), jobs=args.jobs)
+        with interrupted_by_sigterm():
+            missing = run_all(
+                runs, log=_log, jobs=args.jobs, tries=args.tries, dead_after=args.dead_after
+            )
     except KeyboardInterrupt:
         print("interrupted; run the same command again to resume")
         return INTERRUPTED
@@ -95,6 +105,81 @@ def run(args: Namespace) -> int:
     if missing:
         print(f"{missing} of {len(runs)} runs have no result; run the same command to retry them")
     return NO_RESULT if missing else 0
+
+
+def worker(args: Namespace) -> int:
+    """Take the next undone run until all have a result or have failed.
+
+    Returns:
+        The exit code: 0 for success, 2 if a task has no result, 130 if interrupted.
+    """
+    from bam_mm.suite.workers import interrupted_by_sigterm, work_alone
+
+    _, runs = _plan(args)
+    check_any_data(runs)
+    warn_of_unused_gpu()
+    try:
+        with interrupted_by_sigterm():
+            missing = work_alone(runs, log=_log, tries=args.tries, dead_after=args.dead_after)
+    except KeyboardInterrupt:
+        print("interrupted; another worker goes on with the run")
+        return INTERRUPTED
+    found = f"{len(runs) - missing} of {len(runs)} runs have a result"
+    print(f"{found}; bam-mm benchmark run with the same options draws and reports them")
+    return NO_RESULT if missing else 0
+
+
+def slurm(args: Namespace) -> int:
+    """Write a script by which Slurm or SkyPilot starts workers."""
+    from bam_mm.suite.cluster import WorkerJobs, skypilot_file, slurm_script
+
+    if args.launcher == "slurm":
+        raise InputError(
+            "--launcher slurm: each job of the script is one worker, which starts the processes of "
+            "a run itself; leave the option out, or use --launcher pytorch"
+        )
+    suite, _ = _plan(args)
+    folder = _folder(args, suite)
+    jobs = WorkerJobs(
+        suite.name, worker_arguments(args, suite), folder, workers=args.workers, gpus=args.gpus,
+        time=args.time, cpus=args.cpus, accelerator=args.accelerator,
+    )  # fmt: skip
+    script = args.format == "slurm"
+    out = args.out or folder / ("workers.sh" if script else "workers.yaml")
+    check_output(out, "--out")
+    text = slurm_script(jobs) if script else skypilot_file(jobs)
+    write_whole(out.expanduser(), text.encode())
+    print(out)
+    print(f"start the workers with: {'sbatch' if script else 'sky jobs launch'} {quote(str(out))}")
+    return 0
+
+
+def worker_arguments(args: Namespace, suite: Suite) -> list[str]:
+    """Return the command line of a worker with the options of this call.
+
+    Args:
+        args: Parsed command line of any command that takes a worker's options.
+        suite: The suite that it names.
+
+    Returns:
+        The arguments after ``bam-mm``. The paths of the suite, the data and the work folder are
+        absolute; those of models are relative to this folder, as they were given.
+    """
+    name = str(Path(args.suite).absolute()) if args.suite.endswith(".py") else args.suite
+    words = ["benchmark", "worker", name, *(f"--model={text}" for text in args.model)]
+    words += [f"--work-dir={_folder(args, suite)}", f"--data={args.data.expanduser().absolute()}"]
+    for option, values in (
+        ("--size", args.size), ("--tasks", args.tasks), ("--seeds", args.seeds),
+        ("--cfg-options", args.cfg_options),
+    ):  # fmt: skip
+        words += [option, *map(str, values)] if values else []
+    for option, value in (
+        ("--limit", args.limit), ("--launcher", args.launcher), ("--gpus-per-run", args.gpus),
+        ("--tries", args.tries), ("--dead-after", args.dead_after),
+    ):  # fmt: skip
+        words += [f"{option}={value}"] if value is not None else []
+    words += [f"--vis={name}" for name in args.vis]
+    return [*words, "--trust-checkpoint"] if args.trust_checkpoint else words
 
 
 def report(args: Namespace) -> int:
@@ -133,7 +218,6 @@ def cost(args: Namespace) -> int:
     Returns:
         The exit code: 0 for success, 2 if a method could not be measured.
     """
-    from bam_mm.checkpoint import write_whole
     from bam_mm.suite.pretraining_cost import CostSettings, compare
     from bam_mm.suite.pretraining_methods import METHODS, Views
 
@@ -186,6 +270,10 @@ def _compared(found: Comparison) -> tuple[str, ...]:
     )
 
 
+def _log(line: str) -> None:
+    print(line, flush=True)
+
+
 def _report(suite: Suite, folder: Path) -> None:
     from bam_mm.report import write_report
 
@@ -202,14 +290,21 @@ def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
     for seed in seeds:
         if not 0 <= seed < 2**32:
             raise InputError(f"--seeds {seed}: a seed is an integer from 0 to 2^32 - 1")
-    for name in ("gpus", "jobs"):
-        if getattr(args, name, 1) < 1:
-            raise InputError(f"--{name} {getattr(args, name)}: must be at least 1")
+    for name in ("gpus", "jobs", "tries", "workers"):
+        value = getattr(args, name, None)
+        if value is not None and value < 1:
+            option = "gpus-per-run" if name == "gpus" else name
+            raise InputError(f"--{option} {value}: must be at least 1")
+    if getattr(args, "dead_after", LEAST_DEAD_AFTER) < LEAST_DEAD_AFTER:
+        raise InputError(
+            f"--dead-after {args.dead_after:g}: must be at least {LEAST_DEAD_AFTER} seconds, as "
+            "workers give a sign only every 20 seconds"
+        )
     settings = Settings(
         folder=_folder(args, suite),
         data=args.data.expanduser().absolute(),
         limit=args.limit,
-        launcher=args.launcher,
+        launcher=args.launcher or ("none" if args.gpus == 1 else "pytorch"),
         processes=args.gpus,
         options=parse_options(args.cfg_options),
         trust=args.trust_checkpoint,
@@ -263,6 +358,8 @@ COMMANDS = {
     "list": show,
     "validate": validate,
     "run": run,
+    "worker": worker,
+    "slurm": slurm,
     "report": report,
     "compare": compare,
     "cost": cost,

@@ -20,6 +20,10 @@ from bam_mm.launch.paths import child_environment, module_command
 from bam_mm.launch.watching import WATCHED
 from bam_mm.suite.devices import VISIBLE
 
+Tool = Callable[..., list[str]]
+"""A function with the signature of :func:`command`: it returns the command line of a part of a
+run."""
+
 LAUNCHERS = ("none", "pytorch", "slurm")
 """Ways to start the processes of a run."""
 
@@ -82,6 +86,7 @@ def run_child(
     log: Path,
     *,
     on_wait: Callable[[float], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
     share: int = 1,
     gpus: Sequence[str] = (),
 ) -> Outcome:
@@ -94,6 +99,8 @@ def run_child(
         log: File to which the output is appended.
         on_wait: Function that is called every two seconds with the seconds since the start. An
             exception that it raises ends the child.
+        on_start: Function that is called with the id of the child's process. An exception that it
+            raises ends the child.
         share: Number of children that share the CPU cores and the memory. Each gets an equal part
             of the threads, unless ``OMP_NUM_THREADS`` is set.
         gpus: GPUs that the child may use, as entries for ``CUDA_VISIBLE_DEVICES``; empty for those
@@ -109,7 +116,8 @@ def run_child(
             file.write(f"{VISIBLE}={visible[VISIBLE]}\n")
     offset = log.stat().st_size if log.exists() else 0
     start = time.monotonic()
-    environment = child_environment({WATCHED: str(os.getpid()), RUNS: str(share), **visible})
+    this = f"{os.getpid()}@{socket.gethostname()}"
+    environment = child_environment({WATCHED: this, RUNS: str(share), **visible})
     if share > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // share, 1)))
     with log.open("ab") as output:
@@ -117,10 +125,16 @@ def run_child(
             list(arguments), stdout=output, stderr=subprocess.STDOUT, env=environment
         )
         try:
+            if on_start is not None:
+                on_start(process.pid)
             _wait(process, start, on_wait)
         except BaseException:
             process.terminate()
-            process.wait(20)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
             raise
     with log.open("rb") as written:
         written.seek(offset)

@@ -37,8 +37,9 @@ from bam_mm.suite.definitions import Suite, load_suite
 from bam_mm.suite.models import read_models
 from bam_mm.suite.pictures import draw_pictures
 from bam_mm.suite.planning import Settings, plan
-from bam_mm.suite.running import Log, run_all
 from bam_mm.suite.untrained_features import colour_histogram, raw_pixels
+from bam_mm.suite.worker import Log
+from bam_mm.suite.workers import run_all
 
 CONFIG = "pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy"
 K = 20

@@ -1,12 +1,10 @@
-"""Distribute the GPUs of this machine among runs that are active at the same time."""
+"""The GPUs of this machine, and how workers share them out."""
 
 from __future__ import annotations
 
 import os
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 
@@ -39,64 +37,28 @@ def visible_gpus() -> list[str]:
     return names[:count]
 
 
-class DevicePool:
-    """GPUs from which each run takes its own.
-
-    A run that cannot use the pool leaves ``CUDA_VISIBLE_DEVICES`` as it is: a run without any GPU,
-    and a run under Slurm, whose ``srun`` starts processes on other machines and assigns their GPUs.
+def gpu_shares(gpus: Sequence[str], per_run: int) -> list[tuple[str, ...]]:
+    """Distribute GPUs among workers, each of which works on one run at a time.
 
     Args:
         gpus: Entries for ``CUDA_VISIBLE_DEVICES``, see :func:`visible_gpus`.
         per_run: Number of GPUs of a run, one for each of its processes.
 
+    Returns:
+        The GPUs of each worker in the given order; empty without a GPU. GPUs that are left over,
+        too few for a run, are not used.
+
     Raises:
         InputError: If there are GPUs, but fewer than a run needs.
     """
-
-    def __init__(self, gpus: Sequence[str], *, per_run: int) -> None:
-        if gpus and len(gpus) < per_run:
-            raise InputError(
-                f"--gpus {per_run}: each process needs its own GPU, and only {len(gpus)} can be "
-                f"used ({', '.join(gpus)}); use --gpus {len(gpus)}, or the CPU with {VISIBLE}=-1"
-            )
-        self.gpus, self.per_run = tuple(gpus), per_run
-        self._free = list(gpus)
-        self._lock = threading.Lock()
-
-    @classmethod
-    def of_machine(cls, *, launcher: str, processes: int) -> DevicePool:
-        """Return the pool of this machine's visible GPUs.
-
-        Args:
-            launcher: Launcher of the runs, see :data:`~bam_mm.suite.child_process.LAUNCHERS`.
-            processes: Number of processes of each run.
-        """
-        return cls([] if launcher == "slurm" else visible_gpus(), per_run=processes)
-
-    def limit(self, jobs: int) -> int:
-        """Return how many of ``jobs`` runs can be active at the same time."""
-        return min(jobs, len(self.gpus) // self.per_run) if self.gpus else jobs
-
-    @contextmanager
-    def take(self) -> Iterator[tuple[str, ...]]:
-        """Reserve the GPUs of a run for a ``with`` block, however it ends.
-
-        Yields:
-            Entries for ``CUDA_VISIBLE_DEVICES`` in the order of the pool; empty without a GPU.
-
-        Raises:
-            RuntimeError: If more runs are active than :meth:`limit` allows.
-        """
-        count = self.per_run if self.gpus else 0
-        with self._lock:
-            if len(self._free) < count:
-                raise RuntimeError(f"{count} GPUs requested, {len(self._free)} of {self.gpus} free")
-            taken, self._free = tuple(self._free[:count]), self._free[count:]
-        try:
-            yield taken
-        finally:
-            with self._lock:
-                self._free = [gpu for gpu in self.gpus if gpu in (*self._free, *taken)]
+    if gpus and len(gpus) < per_run:
+        raise InputError(
+            f"--gpus-per-run {per_run}: each process needs its own GPU, and only {len(gpus)} can "
+            f"be used ({', '.join(gpus)}); use --gpus-per-run {len(gpus)}, or the CPU with "
+            f"{VISIBLE}=-1"
+        )
+    count = len(gpus) // per_run
+    return [tuple(gpus[n * per_run : (n + 1) * per_run]) for n in range(count)]
 
 
 def gpu_names(gpus: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,7 @@ class Run:
         variant: Family of the config that is used, see :data:`~bam_mm.suite.definitions.FAMILIES`.
         protocol: Settings that determine the result, apart from model and seed.
         facts: Format, seed and size of generated data, empty for other data.
+        features: Whether the task reads frozen features, which the cache keeps for other tasks.
     """
 
     suite: Suite
@@ -77,6 +79,7 @@ class Run:
     variant: str
     protocol: dict[str, Any]
     facts: dict[str, Any]
+    features: bool = False
 
     @property
     def folder(self) -> Path:
@@ -87,6 +90,27 @@ class Run:
     def record(self) -> Path:
         """Path of the run's record."""
         return record_path(self.settings.folder, self.model.slug, self.task.name, self.seed)
+
+    @property
+    def bundle(self) -> str:
+        """Name that the run shares with those that read the same features; ``""`` if none can.
+
+        These are the tasks of a model on one data set; random weights depend on the seed.
+        """
+        if not self.features:
+            return ""
+        seed = "" if self.model.trained else f"-seed{self.seed}"
+        data = re.sub(r"[^\w.-]+", "-", self.task.data.root)
+        return f"{self.model.slug}/features-{data}{seed}"
+
+    @property
+    def claims(self) -> list[Path]:
+        """Files that a worker claims: first that of the bundle, whose features are computed once.
+
+        That of the run is beside its record.
+        """
+        bundle = [self.settings.folder / "records" / f"{self.bundle}.claim"] if self.bundle else []
+        return [*bundle, self.record.with_suffix(".claim")]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -184,7 +208,10 @@ def plan(
                 batch = _batch(config, settings.processes) if task.kind == "train" else None
                 protocol = protocol_of(config, batch=batch, limit=settings.limit)
                 facts = data_facts(settings.data / task.data.root)
-                runs.append(Run(suite, task, model, seed, settings, variant, protocol, facts))
+                cached = config.get("cache_dir") is not None
+                runs.append(
+                    Run(suite, task, model, seed, settings, variant, protocol, facts, cached)
+                )
     return runs
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,32 +48,6 @@ def run_folder(folder: Path, model: str, task: str, seed: int) -> Path:
         seed: Seed of the run.
     """
     return folder / "runs" / model / task / f"seed{seed}"
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock a run's folder, because several calls may work on the same plan in parallel.
-
-    Args:
-        folder: Work folder of the run; it is created if necessary.
-
-    Raises:
-        InputError: If another process has locked it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    # The lock is next to the folder, which may be deleted to start over.
-    with folder.with_name(folder.name + ".lock").open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # This system has no file locks.
-            pass
-        except OSError as error:
-            raise InputError(
-                f"another process works on {folder}: wait until it ends, then run this again"
-            ) from error
-        yield
 
 
 def write_json(path: Path, content: Any) -> None:

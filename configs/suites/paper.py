@@ -1,5 +1,5 @@
 # The paper's tables 2 to 7 and Fig. 7: several days on GPUs. The batch size in a config's name is
-# for 8 GPUs: --launcher pytorch --gpus 8. For another number, the learning rate is scaled.
+# for 8 GPUs: --gpus-per-run 8. For another number, the learning rate is scaled.
 _base_ = "./quick.py"
 
 title = "The paper's tables"

@@ -42,9 +42,9 @@ def folder(tmp_path_factory):
     return out
 
 
-def arguments_of(folder, work, *arguments, options=()):
+def arguments_of(folder, work, *arguments, command="run", options=()):
     return [
-        "run", str(folder / "two.py"),
+        command, str(folder / "two.py"),
         "--model", "untrained=random:vit-toy-p8", "--data", str(folder / "data"),
         "--work-dir", str(work), *arguments, "--cfg-options", *QUICK, *options,
     ]  # fmt: skip
@@ -113,7 +113,12 @@ def test_killed_and_resumed_and_on_two_processes(folder, call, tmp_path):
 
     # Two processes make the same record as one, except for time, folder and number of processes.
     pair = tmp_path / "pair"
-    call(folder, pair, "--tasks", "knn", "--launcher", "pytorch", "--gpus", "2")
+    two = ("--tasks", "knn", "--gpus-per-run", "2")
+    text = call(folder, pair, *two, command="worker")
+    assert "1 of 1 runs have a result; bam-mm benchmark run with the same options" in text
+    assert not list(pair.rglob("*.claim")) and not (pair / "report").exists()
+    # The worker leaves the report to `run`.
+    assert "knn, untrained, seed 0: already done" in call(folder, pair, *two)
     one, two = done["knn"], records(pair)["knn"]
     assert (one["processes"], two["processes"]) == (1, 2)
     for key in (

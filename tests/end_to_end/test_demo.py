@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from bam_mm.launch.watching import _exists
+from bam_mm.launch.watching import start_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,9 +81,9 @@ def test_the_pretraining_ends_when_the_demo_is_killed(tmp_path):
         assert demo.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     child = int(pid.read_text())
-    assert _exists(child)
+    assert start_of(child) is not None
     demo.send_signal(signal.SIGKILL)
     demo.wait()
-    while _exists(child):
+    while start_of(child) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -1,10 +1,5 @@
-"""Which GPUs the runs of a benchmark see. Children are real processes, the number of GPUs is not.
+"""Which GPUs the workers of a benchmark have; the number of GPUs is simulated."""
 
-Each child takes a file for every GPU that it sees, which fails if another run holds it, and waits
-for the others, so that a run on a GPU in use, or too few runs in parallel, fail the test.
-"""
-
-import json
 import sys
 from pathlib import Path
 
@@ -12,66 +7,27 @@ import pytest
 import torch
 
 from bam_mm import InputError
-from bam_mm.suite import running
+from bam_mm.suite.workers import worker_gpus
 from tests.suite.test_running import runs
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-CHILD = """
-import json, os, pathlib, sys, time
-folder, expected, failing, *arguments = sys.argv[1:]
-folder, work = pathlib.Path(folder), pathlib.Path(arguments[arguments.index("--work-dir") + 1])
-visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-held = [folder / f"held-{name}" for name in (visible or "").split(",") if name not in ("", "-1")]
-for path in held:
-    path.touch(exist_ok=False)
-(folder / f"seen-{os.getpid()}").write_text(json.dumps([work.name, visible]))
-for _ in range(1500):
-    if len(list(folder.glob("seen-*"))) >= int(expected):
-        break
-    time.sleep(0.01)
-else:
-    sys.exit("error: the other runs have not started")
-for path in held:
-    path.unlink()
-if work.name in failing.split(","):
-    sys.exit("error: out of memory")
-(work / "test_facts.json").write_text('{"processes": 1, "devices": ["cpu"]}')
-keys = {f"knn_k{k}/top1": 50.0 for k in (10, 20, 100, 200)}
-pathlib.Path(arguments[arguments.index("--out") + 1]).write_text(json.dumps(keys))
-"""
 
 
 @pytest.fixture
-def suite(tmp_path, monkeypatch):
-    """A function that runs kNN with several seeds and returns what each child saw, by seed."""
+def shares(tmp_path, monkeypatch):
+    """A function that returns the GPUs of each worker of a plan, joined, and the messages."""
 
-    def start(*, gpus, visible=None, jobs, seeds, expected, processes=1, launcher=None, failing=()):
+    def of(*, gpus, visible=None, jobs=None, undone=8, processes=1, launcher="pytorch"):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
         monkeypatch.delenv(VISIBLE, raising=False)
         if visible is not None:
             monkeypatch.setenv(VISIBLE, visible)
+        plan = runs(tmp_path / "w", tmp_path, launcher=launcher, processes=processes)
+        lines = []
+        found = worker_gpus(plan, jobs, undone, lines.append)
+        return [",".join(names) for names in found], lines
 
-        def command(tool, arguments, **settings):
-            assert settings == {"launcher": launcher, "processes": processes}
-            names = ",".join(f"seed{seed}" for seed in failing)
-            return [sys.executable, "-c", CHILD, str(seen), str(expected), names, *arguments]
-
-        seen = tmp_path / "seen"
-        seen.mkdir()
-        monkeypatch.setattr(running, "command", command)
-        launcher = launcher or ("none" if processes == 1 else "pytorch")
-        work = runs(
-            tmp_path / "w", tmp_path, seeds=range(seeds), launcher=launcher, processes=processes
-        )
-        start.messages = []
-        missing = running.run_all(work, start.messages.append, jobs=jobs)
-        assert missing == len(failing), start.messages
-        start.records = [json.loads(run.record.read_text()) for run in work]
-        start.logs = [(run.folder / "run.log").read_text() for run in work]
-        pairs = dict(json.loads(path.read_text()) for path in seen.glob("seen-*"))
-        return [pairs[f"seed{seed}"] for seed in range(seeds)]
-
-    return start
+    return of
 
 
 @pytest.mark.parametrize(
@@ -79,77 +35,48 @@ def suite(tmp_path, monkeypatch):
     [
         (None, 4, 1, ["0", "1", "2", "3"]),
         (None, 5, 2, ["0,1", "2,3"]),  # The fifth GPU has no partner.
-        ("6, 2,5,7", 4, 2, ["5,7", "6,2"]),
+        ("6, 2,5,7", 4, 2, ["6,2", "5,7"]),
         ("1,3,9,2", 2, 1, ["1", "3"]),  # CUDA ignores GPU 9, which does not exist, and the rest.
-        ("GPU-4e5f,GPU-0a1b", 2, 1, ["GPU-0a1b", "GPU-4e5f"]),
+        ("GPU-4e5f,GPU-0a1b", 2, 1, ["GPU-4e5f", "GPU-0a1b"]),
         # torch counts one MIG instance, because a process can use only one.
         ("MIG-6a,MIG-7b,MIG-8c", 1, 1, ["MIG-6a", "MIG-7b", "MIG-8c"]),
+        (None, 8, 8, ["0,1,2,3,4,5,6,7"]),
     ],
 )
-def test_runs_in_parallel_have_their_own_gpus(suite, visible, gpus, processes, expected):
-    count = len(expected)
-    seen = suite(
-        gpus=gpus, visible=visible, processes=processes, jobs=count, seeds=count, expected=count
-    )
-    assert set(seen) == {*expected}
-    for name, record, log in zip(seen, suite.records, suite.logs, strict=True):
-        assert ",".join(record["gpus"]) == name
-        assert log.splitlines()[0] == f"{VISIBLE}={name}"
-        shown = name.replace(",", ", ") if name[0] in "GM" else "GPU " + name.replace(",", ", ")
-        assert any(f"running on {shown} (" in line for line in suite.messages)
-    assert not any("in parallel" in line for line in suite.messages)
+def test_there_is_a_worker_for_each_gpu(shares, visible, gpus, processes, expected):
+    found = shares(gpus=gpus, visible=visible, processes=processes)
+    assert found == (expected, [])
 
 
 @pytest.mark.parametrize("visible", [None, "", "-1"])
-def test_without_a_gpu_nothing_changes(suite, visible):
-    seen = suite(gpus=0, visible=visible, jobs=2, seeds=2, expected=2)
-    assert seen == [visible] * 2
-    assert [record["gpus"] for record in suite.records] == [[], []]
-    assert not any("GPU" in line or VISIBLE in line for line in (*suite.messages, *suite.logs))
+def test_without_a_gpu_there_is_one_worker_or_as_many_as_asked_for(shares, visible):
+    assert shares(gpus=0, visible=visible) == ([""], [])
+    assert shares(gpus=0, visible=visible, jobs=3) == (["", "", ""], [])
 
 
-def test_more_jobs_than_gpus_and_failed_runs(suite):
-    # A child that finds its GPU in use fails: two runs at a time, although --jobs allows four.
-    seen = suite(gpus=2, jobs=4, seeds=6, expected=2, failing=(0, 3))
-    assert set(seen) == {"0", "1"}
-    assert [line for line in suite.messages if "--jobs" in line] == [
-        "--jobs 4: at most 2 in parallel, because a run has 1 of the 2 GPUs "
-        "(CUDA_VISIBLE_DEVICES=0,1) for itself"
-    ]
-    failed = [record for record in suite.records if record["status"] == "failed"]
-    assert [record["message"] for record in failed] == ["out of memory"] * 2
-    assert [record["gpus"] for record in suite.records] == [[name] for name in seen]
+def test_no_more_workers_than_gpus_and_than_undone_runs(shares):
+    assert shares(gpus=2, jobs=4, undone=6) == (
+        ["0", "1"],
+        [
+            "--jobs 4: at most 2 in parallel, because a run has 1 of the 2 GPUs "
+            "(CUDA_VISIBLE_DEVICES=0,1) for itself"
+        ],
+    )
+    assert shares(gpus=3, jobs=1) == (["0"], [])
+    assert shares(gpus=4, jobs=4, undone=2) == (["0", "1"], [])
+    assert shares(gpus=0, jobs=4, undone=2) == (["", ""], [])
+    assert shares(gpus=4, undone=0) == ([], [])
 
 
-def test_one_job_uses_the_first_gpu_again_and_again(suite):
-    assert suite(gpus=3, jobs=1, seeds=3, expected=1) == ["0"] * 3
-
-
-def test_slurm_assigns_the_gpus_itself(suite):
+def test_slurm_assigns_the_gpus_itself(shares):
     # srun may start the processes on other machines than this one.
-    seen = suite(gpus=2, launcher="slurm", processes=16, jobs=1, seeds=1, expected=1)
-    assert seen == [None]
+    assert shares(gpus=2, launcher="slurm", processes=16) == ([""], [])
 
 
-def test_more_processes_than_gpus(suite, tmp_path):
-    with pytest.raises(InputError, match=r"--gpus 4.*only 3 can be used \(0, 1, 2\); use --gpus 3"):
-        suite(gpus=3, processes=4, jobs=1, seeds=1, expected=1)
-    assert not list((tmp_path / "w").rglob("*.log"))
-
-
-def test_a_stopped_run_returns_its_gpus():
-    from bam_mm.suite.devices import DevicePool
-
-    pool = DevicePool(["0", "1", "2", "3"], per_run=2)
-    with pool.take() as first:
-        for error in (KeyboardInterrupt, RuntimeError):
-            with pytest.raises(error), pool.take() as second:
-                assert (first, second) == (("0", "1"), ("2", "3"))
-                raise error
-        with pool.take(), pytest.raises(RuntimeError, match="2 GPUs requested, 0 of"):
-            pool.take().__enter__()
-    with pool.take() as again:
-        assert again == first
+def test_more_processes_than_gpus(shares):
+    message = r"--gpus-per-run 4.*only 3 can be used \(0, 1, 2\); use --gpus-per-run 3"
+    with pytest.raises(InputError, match=message):
+        shares(gpus=3, processes=4)
 
 
 def test_the_gpus_are_counted_without_initialising_cuda(monkeypatch):

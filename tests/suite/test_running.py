@@ -2,8 +2,6 @@
 
 import html
 import json
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,7 @@ from bam_mm.data.toy import make_world
 from bam_mm.registry import MODELS
 from bam_mm.report import write_report
 from bam_mm.suite import child_process as child
-from bam_mm.suite import running
+from bam_mm.suite import running, workers
 from bam_mm.suite.child_process import Outcome, command, run_child
 from bam_mm.suite.definitions import load_suite
 from bam_mm.suite.models import read_models
@@ -60,12 +58,11 @@ class FakeTools:
     def __init__(self):
         self.calls, self.fault = [], None
 
-    def __call__(self, line, log, on_wait=None, share=1, gpus=()):
+    def __call__(self, line, log, on_wait=None, on_start=None, share=1, gpus=()):
         assert line[1:4] == ["-u", "-m", "bam_mm"]
         tool, arguments = line[4], line[5:]
         work = Path(arguments[arguments.index("--work-dir") + 1])
-        with running.PARSING:
-            self.calls.append((tool, arguments, Config.fromfile(arguments[0])))
+        self.calls.append((tool, arguments, Config.fromfile(arguments[0])))
         if self.fault is not None:
             return self.fault if isinstance(self.fault, Outcome) else Outcome(1, self.fault)
         config = self.calls[-1][2]
@@ -115,15 +112,15 @@ def test_finished_runs_are_skipped_and_failed_runs_are_repeated(tools, data, tmp
     messages = []
     work = runs(tmp_path, data, seeds=(0, 1))
     tools.fault = "torch.OutOfMemoryError: CUDA out of memory"
-    assert running.run_all(work[:1], messages.append) == 1
+    assert workers.run_all(work[:1], messages.append) == 1
     assert record_of(work[0])["status"] == "failed"
     assert record_of(work[0])["message"] == tools.fault and tools.fault in messages[-1]
     tools.fault = None
     # The failed run is repeated and the other one starts; one failure does not stop the rest.
-    assert running.run_all(work, messages.append) == 0
+    assert workers.run_all(work, messages.append) == 0
     assert tools.names() == ["test"] * 3
     before = [run.record.read_bytes() for run in work]
-    assert running.run_all(work, messages.append) == 0 and len(tools.calls) == 3
+    assert workers.run_all(work, messages.append) == 0 and len(tools.calls) == 3
     assert [run.record.read_bytes() for run in work] == before
     assert "already done, top-1, k=20 50.0" in messages[-1]
     assert [call[2].randomness.seed for call in tools.calls] == [0, 0, 1]
@@ -138,7 +135,7 @@ def test_finished_runs_are_skipped_and_failed_runs_are_repeated(tools, data, tmp
 
 def test_trackers_are_passed_on(tools, data, tmp_path):
     work = runs(tmp_path, data, tasks=("linear",), vis=["tensorboard", "wandb"])
-    assert running.run_all(work, lambda line: None) == 0
+    assert workers.run_all(work, lambda line: None) == 0
     assert tools.names() == ["train", "test"]
     for _, arguments, config in tools.calls:
         assert arguments[-2:] == ["--vis=tensorboard", "--vis=wandb"]
@@ -146,23 +143,23 @@ def test_trackers_are_passed_on(tools, data, tmp_path):
 
 
 def test_a_changed_protocol_is_rejected_before_anything_runs(tools, data, tmp_path):
-    running.run_all(runs(tmp_path, data), lambda line: None)
+    workers.run_all(runs(tmp_path, data), lambda line: None)
     changed = runs(tmp_path, data, options=parse_options(["knn:test_cfg.k=[10,20]"]))
     with pytest.raises(InputError, match=r"test_cfg\.k: \[10, 20, 100, 200\] -> \[10, 20\]"):
-        running.run_all(changed, lambda line: None)
+        workers.run_all(changed, lambda line: None)
     with pytest.raises(InputError, match=r"limit: \(not set\) -> 20"):
-        running.run_all(runs(tmp_path, data, limit=20), lambda line: None)
+        workers.run_all(runs(tmp_path, data, limit=20), lambda line: None)
     # So is another model under the same name.
     with pytest.raises(InputError, match=r"backbone\.type: .*MoCoV3ViT.* -> .*ResNet_CIFAR"):
         other = runs(tmp_path, data, models=("random=random:resnet18-w16",))
-        running.run_all(other, lambda line: None)
+        workers.run_all(other, lambda line: None)
     assert len(tools.calls) == 1
 
 
 def test_a_training_is_resumed_and_then_tested(tools, data, tmp_path, checkpoint):
     model = f"BAM=bam:{checkpoint}@student"
     work = runs(tmp_path, data, models=(model,), tasks=("linear",))
-    assert running.run_all(work, lambda line: None) == 0
+    assert workers.run_all(work, lambda line: None) == 0
     (_, train, config), (_, test, _) = tools.calls
     assert tools.names() == ["train", "test"]
     assert "--resume" in train and "--auto-scale-lr" in train
@@ -187,8 +184,8 @@ def test_a_training_is_resumed_and_then_tested(tools, data, tmp_path, checkpoint
         tmp_path, data, models=(model,), tasks=("linear",), options=parse_options(["lr=0.3"])
     )
     with pytest.raises(InputError, match=r"interrupted.*optimizer\.lr: 0\.1 -> 0\.3"):
-        running.run_all(changed, lambda line: None)
-    assert running.run_all(work, lambda line: None) == 0
+        workers.run_all(changed, lambda line: None)
+    assert workers.run_all(work, lambda line: None) == 0
     assert record_of(work[0])["time"]["starts"] == 2
 
 
@@ -198,13 +195,13 @@ def test_a_run_without_proof_of_its_weights_fails(tools, data, tmp_path, checkpo
     work = runs(tmp_path / "w", data, models=(f"BAM=bam:{copy}",), seeds=(0, 1))
     # kNN is deterministic for trained weights: one seed is enough.
     assert len(work) == 1
-    assert running.run_all(work, lambda line: None) == 1
+    assert workers.run_all(work, lambda line: None) == 1
     assert "was not proven to be loaded" in record_of(work[0])["message"]
 
 
 def test_a_missing_metric_is_a_failure(tools, data, tmp_path, monkeypatch):
     work = runs(tmp_path, data, tasks=("logreg",))
-    assert running.run_all(work, lambda line: None) == 1
+    assert workers.run_all(work, lambda line: None) == 1
     assert "no metric logreg/top1" in record_of(work[0])["message"]
 
 
@@ -219,14 +216,14 @@ def test_a_topk_accuracy_of_more_classes_than_there_are(data, tmp_path, monkeypa
     monkeypatch.setattr(running, "run_child", ThreeClasses())
     monkeypatch.setattr(running, "newest_checkpoint", lambda folder: (_newest(folder), {}))
     work = runs(tmp_path, data, tasks=("linear",))
-    assert running.run_all(work, lambda line: None) == 0
+    assert workers.run_all(work, lambda line: None) == 0
     assert record_of(work[0])["metrics"] == {"accuracy/top1": 60.0}
 
 
 def test_a_model_that_cannot_do_a_task_gets_a_record(tools, data, tmp_path):
     models = ("v=random:timm:cait_xxs24_224", "r=random:resnet18-w16")
     work = runs(tmp_path, data, models=models, tasks=("davis", "finetune"))
-    assert running.run_all(work, lambda line: None) == 2
+    assert workers.run_all(work, lambda line: None) == 2
     messages = {str(run): record_of(run)["message"] for run in work}
     fixed, stride = messages["davis, v, seed 0"], messages["davis, r, seed 0"]
     assert "v cannot do this task" in fixed and "takes images of 224x224 pixels only" in fixed
@@ -241,7 +238,7 @@ def test_a_model_that_cannot_do_a_task_gets_a_record(tools, data, tmp_path):
 def test_a_killed_run_is_a_row_that_says_what_to_set(tools, data, tmp_path):
     work, lines = runs(tmp_path, data, tasks=("knn", "linear")), []
     tools.fault = Outcome(-9, "killed by signal 9 (SIGKILL)", 9)
-    assert running.run_all(work, lines.append) == 2
+    assert workers.run_all(work, lines.append) == 2
     knn, linear = (record_of(run)["message"] for run in work)
     assert knn in lines[1] and knn.startswith("killed by signal 9 (SIGKILL), usually for want of ")
     assert knn.endswith("test_dataloader.batch_size=16 test_cfg.bank.batch_size=16")
@@ -250,14 +247,14 @@ def test_a_killed_run_is_a_row_that_says_what_to_set(tools, data, tmp_path):
     write_report(work[0].suite, tmp_path)
     assert html.escape(knn) in (tmp_path / "report/index.html").read_text()
     tools.fault = Outcome(-15, "killed by signal 15 (SIGTERM)", 15)
-    assert running.run_all(work[:1], lines.append) == 1
+    assert workers.run_all(work[:1], lines.append) == 1
     assert record_of(work[0])["message"] == "killed by signal 15 (SIGTERM)"
 
 
 def test_a_batch_that_the_user_sets_reaches_the_run_as_such(tools, data, tmp_path):
     options = parse_options(["test_dataloader.batch_size=7", "knn:train_images.batch_size=9"])
     work = runs(tmp_path, data, tasks=("knn", "linear"), options=options)
-    assert running.run_all(work, lambda line: None) == 0
+    assert workers.run_all(work, lambda line: None) == 0
     knn, train, test = (arguments for _, arguments, _ in tools.calls)
     wanted = ["--cfg-options", "test_dataloader.batch_size=7", "test_cfg.bank.batch_size=9"]
     assert record_of(work[0])["options"] == {
@@ -265,56 +262,16 @@ def test_a_batch_that_the_user_sets_reaches_the_run_as_such(tools, data, tmp_pat
     }  # fmt: skip
     assert knn[-3:] == wanted and test[-2:] == wanted[:2] and "--cfg-options" not in train
     work = runs(tmp_path / "plain", data)
-    running.run_all(work, lambda line: None)
+    workers.run_all(work, lambda line: None)
     assert "--cfg-options" not in tools.calls[-1][1]
 
 
 def test_limit_keeps_images_of_every_class(tools, data, tmp_path):
-    running.run_all(runs(tmp_path, data, limit=18), lambda line: None)
+    workers.run_all(runs(tmp_path, data, limit=18), lambda line: None)
     config = tools.calls[0][2]
     bank = config.test_cfg.bank.dataset.indices
     assert len(bank) == 18 and bank[0] == 0 and bank[-1] == 47
     assert config.test_cfg.k == [10] and config.test_cfg.bank.batch_size == 18
-
-
-def test_parallel_runs_make_the_same_records_as_sequential_runs(tools, data, tmp_path, monkeypatch):
-    barrier, messages = threading.Barrier(2, timeout=60), []
-
-    def run_in_pairs(line, log, on_wait=None, share=1, gpus=()):
-        shares.add(share)
-        barrier.wait()  # Breaks unless two runs are active at the same time.
-        return tools(line, log)
-
-    shares = set()
-    sequential = runs(tmp_path / "one", data, seeds=(0, 1, 2, 3))
-    assert running.run_all(sequential, messages.append) == 0
-    monkeypatch.setattr(running, "run_child", run_in_pairs)
-    parallel = runs(tmp_path / "two", data, seeds=(0, 1, 2, 3))
-    assert running.run_all(parallel, messages.append, jobs=2) == 0 and shares == {2}
-    keys = ("metrics", "protocol", "seed", "slug", "status")
-    for one, two in zip(sequential, parallel, strict=True):
-        assert [record_of(one)[k] for k in keys] == [record_of(two)[k] for k in keys]
-    with pytest.raises(InputError, match="--jobs 0"):
-        running.run_all(parallel, messages.append, jobs=0)
-
-
-def test_after_an_interrupt_no_other_parallel_run_starts(tools, data, tmp_path, monkeypatch):
-    started = []
-
-    def child(line, log, on_wait=None, share=1, gpus=()):
-        started.append(line)
-        if len(started) == 1:
-            raise KeyboardInterrupt
-        for _ in range(600):  # on_wait stops the other run.
-            time.sleep(0.05)
-            on_wait(1.0)
-        raise AssertionError("the run was not stopped")
-
-    monkeypatch.setattr(running, "run_child", child)
-    work = runs(tmp_path, data, seeds=(0, 1, 2, 3, 4, 5))
-    with pytest.raises(KeyboardInterrupt):
-        running.run_all(work, lambda line: None, jobs=2)
-    assert len(started) <= 3 and not any(run.record.exists() for run in work)
 
 
 def test_threads_are_shared_among_children(tmp_path, monkeypatch):
@@ -345,13 +302,6 @@ def test_the_width_of_the_maps_is_set_in_neck_and_heads(tools, data, tmp_path, c
         assert list(heads.in_channels) == [64, 128]
         MODELS.build(config.model)
         assert key in [metric.key for metric in narrow.task.metrics]
-
-
-def test_two_calls_do_not_work_in_the_same_folder(tools, data, tmp_path):
-    work, messages = runs(tmp_path, data), []
-    with running.locked(work[0].folder):
-        assert running.run_all(work, messages.append) == 1
-    assert "another process works on" in messages[-1] and not work[0].record.exists()
 
 
 def test_names_of_models(checkpoint, tmp_path):
