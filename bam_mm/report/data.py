@@ -13,16 +13,17 @@ from typing import Any
 
 from bam_mm.checkpoint.preprocessing import from_facts
 from bam_mm.report.comparisons import comparison_table
+from bam_mm.report.costs import costs
 from bam_mm.report.graphics import gallery, pretraining_charts, task_charts, task_pictures
 from bam_mm.report.published import published_rows
 from bam_mm.report.setup import task_setup
 from bam_mm.report.summary import (
     Column,
     about_task,
-    cell_of,
     columns,
     image_limits,
     leaderboard,
+    models_in_order,
     models_of,
 )
 from bam_mm.report.tables import (
@@ -35,7 +36,7 @@ from bam_mm.report.tables import (
     text_head,
 )
 from bam_mm.suite.definitions import Suite, Task
-from bam_mm.suite.records import COST, DONE, FAILED, read_json
+from bam_mm.suite.records import DONE, FAILED
 
 Record = Mapping[str, Any]
 
@@ -52,7 +53,8 @@ def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
     None or an empty list. Three kinds of entries recur:
 
     - a table, see :mod:`bam_mm.report.tables`;
-    - a chart, the arguments of :func:`bam_mm.report.chart.line_chart`;
+    - a chart, the arguments of :func:`bam_mm.report.chart.line_chart`, or with the key ``points``
+      those of :func:`~bam_mm.report.chart.scatter_chart`;
     - a picture: its ``media`` type, ``base64`` content, ``caption`` and ``classes``, the colours of
       the classes by name.
 
@@ -77,7 +79,7 @@ def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
         "tasks": [task_data(t, records, folder) for t in suite.tasks if t.name in tried],
         "pretraining": pretraining_charts(records),
         "pictures": gallery(folder),
-        "cost": [part for part in (run_cost(suite, records), pretraining_cost(folder)) if part],
+        "cost": costs(suite, records, board, folder),
         "provenance": provenance(suite, records),
     }
 
@@ -165,81 +167,6 @@ def task_data(task: Task, records: Sequence[Record], folder: Path) -> Data:
     }
 
 
-def run_cost(suite: Suite, records: Sequence[Record]) -> Data | None:
-    """Build the table of time and peak memory by task and model, with an introduction."""
-    rows = []
-    for task in suite.tasks:
-        done = [r for r in records if r["task"] == task.name and r["status"] == DONE]
-        for slug, name in _models_in_order(done, records).items():
-            runs = [r for r in done if r["slug"] == slug]
-            memory, gpu = (
-                cell_of([r["memory"][key] for r in runs if r["memory"][key] is not None])
-                for key in ("peak_mb", "peak_gpu_mb")
-            )
-            devices = sorted({device for r in runs for device in r.get("devices") or ()})
-            processes = max(r.get("processes") or 1 for r in runs)
-            rows.append(
-                [
-                    text_cell(task.title),
-                    text_cell(name),
-                    mean_cell(cell_of([r["time"]["seconds"] for r in runs]), ".0f"),
-                    mean_cell(memory, ",.0f"),
-                    mean_cell(gpu, ",.0f"),
-                    text_cell(f"{processes} x {', '.join(devices)}"),
-                    number_cell(sum(r["time"]["starts"] - 1 for r in runs), "d"),
-                ]
-            )
-    if not rows:
-        return None
-    heads = [text_head("task"), text_head("model"), head("seconds"), head("memory (MiB)")]
-    heads += [head("GPU memory (MiB)"), text_head("processes"), head("starts after the first")]
-    about = (
-        "Wall-clock time, including loading, over all starts of a run. Memory is the peak of the "
-        "largest process, without its data loader workers. The first feature task of a model "
-        "extracts its features; later ones read them from the cache."
-    )
-    return {"about": about, "table": table("Cost, mean over seeds", heads, rows, name="cost")}
-
-
-def pretraining_cost(folder: Path) -> Data | None:
-    """Build the table of a pretraining step's cost by method, if the work folder has the file.
-
-    Args:
-        folder: Work folder of the benchmark, which holds ``cost.json`` of ``benchmark.py cost``.
-
-    Returns:
-        ``about``, a sentence on the setting, and ``table``; None without a measurement.
-    """
-    measured = [row for row in read_json(folder / COST) or () if not row["message"]]
-    if not measured:
-        return None
-    first = measured[0]
-    heads = [text_head("method"), head("ms per step", "ascending")]
-    heads += [head(f"times {first['method']}", "ascending"), head("images/s")]
-    heads += [head("peak memory (MiB)", "ascending"), head("hours per ImageNet epoch", "ascending")]
-    rows = [
-        [
-            text_cell(row["method"]),
-            number_cell(row["ms"], ",.0f"),
-            number_cell(row["times"], ".2f"),
-            number_cell(row["images_per_s"], ",.1f"),
-            number_cell(row["peak_mb"], ",.0f"),
-            number_cell(row["imagenet_hours"], ",.1f"),
-        ]
-        for row in measured
-    ]
-    about = (
-        f"{first['batch']} images per step, crops {' + '.join(first['crops'])} (BAM and SwAV use "
-        f"all of them, MAE the first, the other methods two), {first['backbone']}, "
-        f"{'bfloat16' if first['bfloat16'] else 'float32'}, {first['device']}, without data "
-        "loading."
-    )
-    return {
-        "about": about,
-        "table": table("Cost of a pretraining step", heads, rows, name="pretraining cost"),
-    }
-
-
 def provenance(suite: Suite, records: Sequence[Record]) -> Data:
     """Collect what was run and where.
 
@@ -296,7 +223,7 @@ def _metric_table(task: Task, done: Sequence[Record], records: Sequence[Record])
     metrics = columns(task, done)
     heads = [text_head("model"), *(head(c.metric.label) for c in metrics), text_head("seeds")]
     rows = []
-    for slug, name in _models_in_order(done, records).items():
+    for slug, name in models_in_order(done, records).items():
         seeds = " ".join(str(r["seed"]) for r in done if r["slug"] == slug)
         numbers = [mean_cell(c.cells.get(slug), c.metric.form) for c in metrics]
         rows.append([text_cell(name), *numbers, text_cell(seeds)])
@@ -335,12 +262,6 @@ def _normalisations(runs: Sequence[Record]) -> str:
 
 def _title(column: Column) -> str:
     return f"{column.task.title}, {column.metric.label}"
-
-
-def _models_in_order(some: Sequence[Record], records: Sequence[Record]) -> dict[str, str]:
-    """The models of some records, in the order that all tables share."""
-    slugs = models_of(some)
-    return {slug: name for slug, name in models_of(records).items() if slug in slugs}
 
 
 def _distinct(values: Iterable[str]) -> str:

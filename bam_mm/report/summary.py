@@ -119,6 +119,12 @@ def models_of(records: Iterable[Record]) -> dict[str, str]:
     return {record["slug"]: record["model"]["name"] for record in records}
 
 
+def models_in_order(some: Iterable[Record], records: Iterable[Record]) -> dict[str, str]:
+    """Return the models of some records, in the order of all records, which all tables share."""
+    slugs = models_of(some)
+    return {slug: name for slug, name in models_of(records).items() if slug in slugs}
+
+
 def image_limits(records: Iterable[Record]) -> list[int]:
     """Return the ``--limit`` values of quick tries, none for full runs."""
     return sorted({record["limit"] for record in records if record.get("limit") is not None})

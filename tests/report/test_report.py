@@ -14,7 +14,7 @@ from PIL import Image
 from bam_mm import InputError
 from bam_mm.figures.predictions import read_classes, write_picture
 from bam_mm.report import write_report
-from bam_mm.report.chart import line_chart, ticks
+from bam_mm.report.chart import line_chart, scatter_chart, ticks
 from bam_mm.report.data import report_data
 from bam_mm.report.page import render_page
 from bam_mm.report.published import PUBLISHED
@@ -319,6 +319,45 @@ def test_cost_and_provenance(tmp_path):
     _, files, _ = report(tmp_path)
     for name in ("index.html", "report.md"):
         assert "Quick try: at most 16 images per data set" in files[name]
+
+
+def test_what_a_model_costs_and_its_score_against_it(tmp_path):
+    none = dict.fromkeys(("images_per_s", "read_images_per_s", "peak_mb", "peak_gpu_mb"))
+    small = dict(size=[64, 96], parameters=5_500_000, gmacs=1.25, **none)
+    large = {**small, "parameters": 86_000_000, "gmacs": 125.0, "images_per_s": 1200.0}
+    large |= dict(read_images_per_s=300.0, peak_mb=900.0)
+    knn, video = {"knn_k20/top1": 80.0}, {"davis/J&F": 0.5, "davis/error": 1.0}
+    ends = {"knn_k20/top1": {"interval": [78.0, 82.0]}}
+    made(tmp_path, "A", "knn", 0, knn, cost=small, intervals=ends, precision="float32")
+    # A model of two seeds of which the second read its features from the cache.
+    for seed, cost in ((0, large), (1, {**large, **none})):
+        made(
+            tmp_path, EVIL, "knn", seed, {"knn_k20/top1": 82.0}, slug="evil", cost=cost,
+            precision="tf32",
+        )  # fmt: skip
+    # A task that extracts no features, and a record of an earlier version.
+    unknown = {**large, **none, "size": None, "gmacs": None}
+    made(tmp_path, EVIL, "video", 0, video, slug="evil", cost=unknown)
+    made(tmp_path, "old", "knn", 0, knn)
+    data = data_of(tmp_path)
+    models, runs = data["cost"]
+    assert texts(models["table"])[1:] == [
+        ["A", "96 x 64", "5.5", "1.25", "", "", "", "", "", "", "knn"],
+        [EVIL, "96 x 64", "86.0", "125", "1,200", "300", "900", "", "tf32", "cpu", "knn"],
+        [EVIL, "", "86.0", "", "", "", "", "", "", "", "video"],
+    ]
+    assert len(texts(runs["table"])) == 1 + 4 and runs["charts"] == []
+    [chart] = models["charts"]  # Of video, there is one model only.
+    assert chart["points"] == {"A": [1.25, 80.0, 78.0, 82.0], EVIL: [125.0, 82.0]}
+    drawn = scatter_chart(**chart)
+    assert drawn.count("<circle") == 4 and drawn.count("whole") == 1  # with those of the legend
+    assert "<title>A: 80 at 1.25, interval 78 to 82</title>" in drawn
+    page = report(tmp_path)[2]
+    svg = [given for tag, given in page.tags if tag == "svg" and given.get("role") == "img"]
+    wanted = f"kNN, top-1 against {chart['x_label']}. A: 80 at 1.25; {EVIL}: 82 at 125"
+    assert [given["aria-label"] for given in svg] == [wanted]
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert scatter_chart({"a": [0.0, 1.0]}, x_label="x", y_label="y", log=True) == ""
 
 
 def test_results_of_two_protocols_make_no_table(folder):
