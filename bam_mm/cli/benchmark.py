@@ -80,6 +80,13 @@ def parse_args() -> argparse.Namespace:
     add_vis_argument(running)
     reporting = commands.add_parser("report", help="write the tables and the HTML page again")
     reporting.add_argument("suite", help=SUITE_HELP)
+    for command in (running, reporting):
+        command.add_argument(
+            "--published",
+            action="store_true",
+            help="set published numbers, marked as such, beside the measured ones in the tasks "
+            "that have the same protocol",
+        )
     comparing = commands.add_parser("compare", help="compare two models on the same test images")
     comparing.add_argument("suite", help=SUITE_HELP)
     comparing.add_argument("models", nargs=2, metavar="NAME", help="name of a model in the tables")

@@ -14,12 +14,14 @@ from bam_mm.suite.definitions import Suite
 from bam_mm.suite.records import read_records
 
 
-def write_report(suite: Suite, folder: Path) -> list[Path]:
+def write_report(suite: Suite, folder: Path, *, published: bool = False) -> list[Path]:
     """Write the report of a benchmark into ``report/`` of its work folder.
 
     Args:
         suite: The suite.
         folder: Work folder of the benchmark.
+        published: Whether the tables set published numbers beside the measured ones, in the tasks
+            that have the same protocol.
 
     Returns:
         The files: ``index.html``, ``report.md``, ``leaderboard.csv``, ``records.csv``.
@@ -41,8 +43,8 @@ def write_report(suite: Suite, folder: Path) -> list[Path]:
         )
     check_one_protocol(records)
     contents = {
-        "index.html": render_page(report_data(suite, records, folder)),
-        "report.md": markdown(suite, records),
+        "index.html": render_page(report_data(suite, records, folder, beside=published)),
+        "report.md": markdown(suite, records, beside=published),
         "leaderboard.csv": leaderboard_csv(suite, records),
         "records.csv": records_csv(suite, records),
     }

@@ -15,12 +15,13 @@ from bam_mm.checkpoint.preprocessing import from_facts
 from bam_mm.report.comparisons import comparison_table
 from bam_mm.report.costs import costs
 from bam_mm.report.graphics import gallery, pretraining_charts, task_charts, task_pictures
-from bam_mm.report.published import published_rows
+from bam_mm.report.published import changed_tasks, published, published_numbers, rows_beside
 from bam_mm.report.setup import task_setup
 from bam_mm.report.summary import (
     Column,
     about_task,
     columns,
+    every_column,
     image_limits,
     leaderboard,
     models_in_order,
@@ -46,7 +47,9 @@ INTERVALS = (
 )
 
 
-def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
+def report_data(
+    suite: Suite, records: Sequence[Record], folder: Path, *, beside: bool = False
+) -> Data:
     """Collect what the page shows.
 
     The keys from ``leaderboard`` on are the sections of the page, which leaves out those that are
@@ -62,6 +65,7 @@ def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
         suite: The suite.
         records: Records of the suite's tasks.
         folder: Work folder of the benchmark, which holds the pictures.
+        beside: Whether the tables have published numbers of the same protocols below the measured.
 
     Returns:
         Nested dicts, lists, strings, numbers, booleans and None, which JSON can hold.
@@ -73,10 +77,12 @@ def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
         "about": suite.about,
         "limits": image_limits(records),
         "written": time.strftime("%Y-%m-%d %H:%M"),
-        "leaderboard": leaderboard_table(board, records),
-        "published": published_table(board),
+        "leaderboard": leaderboard_table(board, records, beside=beside),
+        "published": published_table(suite, records),
         "failures": failure_table(records),
-        "tasks": [task_data(t, records, folder) for t in suite.tasks if t.name in tried],
+        "tasks": [
+            task_data(t, records, folder, beside=beside) for t in suite.tasks if t.name in tried
+        ],
         "pretraining": pretraining_charts(records),
         "pictures": gallery(folder),
         "cost": costs(suite, records, board, folder),
@@ -84,8 +90,16 @@ def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
     }
 
 
-def leaderboard_table(board: Sequence[Column], records: Sequence[Record]) -> Data:
-    """Build the leaderboard: one row per model, one column per main metric."""
+def leaderboard_table(
+    board: Sequence[Column], records: Sequence[Record], *, beside: bool = False
+) -> Data:
+    """Build the leaderboard: one row per model, one column per main metric.
+
+    Args:
+        board: The columns.
+        records: Records of any tasks.
+        beside: Whether published rows follow.
+    """
     heads = [text_head("model")]
     for column in board:
         first = "ascending" if column.metric.better == "lower" else "descending"
@@ -100,24 +114,48 @@ def leaderboard_table(board: Sequence[Column], records: Sequence[Record]) -> Dat
         caption += " Mean over seeds ± standard deviation of the sample (n - 1); none for one seed."
     if any(cell.interval for column in board for cell in column.cells.values()):
         caption += INTERVALS
+    if beside:
+        rows += published_cells(board, records)
+        changed = changed_tasks(records) & {c.task.name for c in board if c.metric.published}
+        caption += " Rows marked as published were not measured here, and are never bold."
+        if changed:
+            caption += (
+                f" None for {', '.join(sorted(changed))}, run on fewer images (--limit) or with "
+                "options that differ from the suite."
+            )
     return table(caption, heads, rows, name="leaderboard")
 
 
-def published_table(board: Sequence[Column]) -> Data | None:
-    """Build the table of published numbers for the leaderboard's columns."""
-    shown = [column for column in board if column.metric.published]
-    published = published_rows([column.metric.published for column in shown])
-    if not published:
+def published_cells(board: Sequence[Column], records: Sequence[Record]) -> list[list[Data]]:
+    """Build the rows of published numbers for a table that starts with the column of the models."""
+    return [
+        [
+            {**text_cell(row.name), "published": row.source},
+            *(number_cell(v, c.metric.form) for c, v in zip(board, values, strict=True)),
+        ]
+        for row, values in rows_beside(board, records)
+    ]
+
+
+def published_table(suite: Suite, records: Sequence[Record]) -> Data | None:
+    """Build the table of all published numbers of the quantities of the tasks that have run."""
+    numbers = published_numbers(every_column(suite, records))
+    if not numbers:
         return None
-    heads = [text_head("method"), text_head("backbone")]
-    heads += [*(head(_title(column)) for column in shown), text_head("source")]
+    titles = ("method", "backbone", "number", "protocol", "column with this protocol")
+    heads = [text_head(title) for title in titles]
+    heads[2:2] = [head("epochs"), head("value")]
+    heads.append(text_head("source"))
     rows = []
-    for row in published:
-        numbers = [number_cell(row.values.get(c.metric.published), ".1f") for c in shown]
+    for key, row, title in numbers:
+        texts = published().quantity(key), published().protocol(key), title, row.source
+        epochs = number_cell(row.epochs, "d")
+        value = number_cell(row.values[key], ".1f")
+        method = ", ".join(filter(None, (row.method, row.note)))
         rows.append(
-            [text_cell(row.method), text_cell(row.backbone), *numbers, text_cell(row.source)]
+            [text_cell(method), text_cell(row.backbone), epochs, value, *map(text_cell, texts)]
         )
-    caption = "Published, with the source of each row."
+    caption = "Published, with the protocol and the source of each number."
     return table(caption, heads, rows, name="published numbers")
 
 
@@ -135,13 +173,14 @@ def failure_table(records: Iterable[Record]) -> Data | None:
     return table(caption, heads, rows, name="failures")
 
 
-def task_data(task: Task, records: Sequence[Record], folder: Path) -> Data:
+def task_data(task: Task, records: Sequence[Record], folder: Path, *, beside: bool = False) -> Data:
     """Collect what the page shows of one task.
 
     Args:
         task: The task.
         records: All records, of this task and of others.
         folder: Work folder of the benchmark.
+        beside: Whether published rows follow those of the table.
 
     Returns:
         ``name``, ``title``, ``about`` and ``data`` of the task, its ``setup`` (see
@@ -160,7 +199,7 @@ def task_data(task: Task, records: Sequence[Record], folder: Path) -> Data:
         "fitted": sorted(
             {f"{r['model']['name']}: {a}" for r in done for a in r.get("adapted", ())}
         ),
-        "table": _metric_table(task, done, records),
+        "table": _metric_table(task, done, records, beside=beside),
         "comparison": comparison_table(task, done, folder),
         "charts": task_charts(done, order),
         "pictures": task_pictures(done, folder),
@@ -217,7 +256,9 @@ def _precisions(records: Sequence[Record]) -> str:
     return " | ".join(f"{precision} ({', '.join(names)})" for precision, names in tasks.items())
 
 
-def _metric_table(task: Task, done: Sequence[Record], records: Sequence[Record]) -> Data | None:
+def _metric_table(
+    task: Task, done: Sequence[Record], records: Sequence[Record], *, beside: bool
+) -> Data | None:
     if not done:
         return None
     metrics = columns(task, done)
@@ -227,6 +268,8 @@ def _metric_table(task: Task, done: Sequence[Record], records: Sequence[Record])
         seeds = " ".join(str(r["seed"]) for r in done if r["slug"] == slug)
         numbers = [mean_cell(c.cells.get(slug), c.metric.form) for c in metrics]
         rows.append([text_cell(name), *numbers, text_cell(seeds)])
+    if beside:
+        rows += [[*cells, text_cell("")] for cells in published_cells(metrics, records)]
     return table(f"{task.title}, all metrics", heads, rows, name=task.title)
 
 

@@ -7,13 +7,14 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bam_mm.report.published import published_rows
+from bam_mm.report.published import published, published_numbers, rows_beside
 from bam_mm.report.setup import task_setup
 from bam_mm.report.summary import (
     Cell,
     Column,
     about_task,
     columns,
+    every_column,
     image_limits,
     leaderboard,
     models_of,
@@ -28,8 +29,14 @@ PARTS = ("mean", "std", "seeds", "low", "high")
 """Columns of a metric in ``leaderboard.csv``."""
 
 
-def markdown(suite: Suite, records: Sequence[Record]) -> str:
-    """Write leaderboard, published numbers, tasks and failures as Markdown."""
+def markdown(suite: Suite, records: Sequence[Record], *, beside: bool = False) -> str:
+    """Write leaderboard, published numbers, tasks and failures as Markdown.
+
+    Args:
+        suite: The suite.
+        records: Records of the suite's tasks.
+        beside: Whether the leaderboard has published numbers of the same protocols, marked as such.
+    """
     board = leaderboard(suite, records)
     lines = [f"# {_plain(suite.title)}", "", _plain(suite.about), ""]
     limits = ", ".join(map(str, image_limits(records)))
@@ -38,19 +45,26 @@ def markdown(suite: Suite, records: Sequence[Record]) -> str:
             f"Quick try: at most {limits} images per data set. These numbers are not results."
         ]
         lines.append("")
-    lines += ["## Measured", "", *_table(_names(board), _rows(board, records)), ""]
-    shown = [column for column in board if column.metric.published]
-    rows = published_rows([column.metric.published for column in shown])
-    if rows:
-        heads = ["method", "backbone", *_names(shown)[1:], "source"]
+    body = _rows(board, records)
+    if beside:
+        body += [
+            [f"{row.name} (published: {row.source})", *map(_value, values)]
+            for row, values in rows_beside(board, records)
+        ]
+    lines += ["## Measured" + " and published" * beside, "", *_table(_names(board), body), ""]
+    numbers = published_numbers(every_column(suite, records))
+    if numbers:
+        heads = ["method", "value", "number", "protocol", "column with this protocol", "source"]
         body = [
             [
-                row.method,
-                row.backbone,
-                *(_value(row.values.get(column.metric.published)) for column in shown),
+                row.name,
+                _value(row.values[key]),
+                published().quantity(key),
+                published().protocol(key),
+                title,
                 row.source,
             ]
-            for row in rows
+            for key, row, title in numbers
         ]
         lines += ["## Published, not measured here", "", *_table(heads, body), ""]
     for task in suite.tasks:

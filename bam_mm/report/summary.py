@@ -103,6 +103,13 @@ def columns(task: Task, records: Iterable[Record], *, main: bool = False) -> lis
     return found
 
 
+def every_column(suite: Suite, records: Sequence[Record]) -> list[Column]:
+    """Return the columns of all tasks that have a record, in the suite's order."""
+    recorded = {record["task"] for record in records}
+    tasks = (task for task in suite.tasks if task.name in recorded)
+    return [column for task in tasks for column in columns(task, records)]
+
+
 def leaderboard(suite: Suite, records: Sequence[Record]) -> list[Column]:
     """Return the main columns of all tasks that have a record, in the suite's order."""
     recorded = {record["task"] for record in records}

@@ -54,7 +54,9 @@ class Metric:
         better: Whether a ``higher`` or a ``lower`` value is better.
         scale: Factor for display; 100 turns a fraction into per cent.
         form: Format specification for display.
-        published: Column in :mod:`bam_mm.report.published`, ``""`` for none.
+        published: Quantity and protocol, ``QUANTITY:PROTOCOL``, of published numbers of this metric
+            in ``report/published.json``; without a protocol, they are never set beside the measured
+            ones. ``""`` for none.
     """
 
     key: str

@@ -17,7 +17,6 @@ from bam_mm.report import write_report
 from bam_mm.report.chart import line_chart, scatter_chart, ticks
 from bam_mm.report.data import report_data
 from bam_mm.report.page import render_page
-from bam_mm.report.published import PUBLISHED
 from bam_mm.report.summary import leaderboard
 from bam_mm.suite.records import read_records
 from tests.report.made_records import made, write_suite
@@ -151,38 +150,6 @@ def test_a_missing_number_is_an_empty_cell_and_the_best_is_bold(folder):
     assert cells[2]["data-value"] == ""
     rows = list(csv.DictReader(files["leaderboard.csv"].splitlines()))
     assert rows[0]["video:davis/J&F mean"] == "" == rows[2]["knn:knn_k20/top1 mean"]
-
-
-def test_published_rows_stand_apart_with_their_source(folder):
-    _, files, page = report(folder)
-    data = data_of(folder)
-    wanted = [row for row in PUBLISHED if "linear" in row.values]
-    table = texts(data["published"])
-    assert len(table) == 1 + len(wanted) and table[0][-1] == "source"
-    bam = next(row for row in table if row[:2] == ["BAM", "ViT-B/16"])
-    assert bam == ["BAM", "ViT-B/16", "78.1", "README of BAM's released code"]
-    assert page.tables["Published"] == table
-    measured = {cell for row in texts(data["leaderboard"]) for cell in row}
-    assert not measured & {"78.1", "MAE", "ViT-B/16"} and all(row[-1] for row in table)
-    assert "MAE" not in files["leaderboard.csv"] + files["records.csv"]
-    parts = files["report.md"].split("## ")
-    assert [p.split("\n")[0] for p in parts[1:3]] == ["Measured", "Published, not measured here"]
-    assert "MAE" not in parts[1] and "MAE" in parts[2] and "| A |" not in parts[2]
-
-
-def test_published_rows_are_the_facts(folder):
-    """A sample, compared by hand with the tables of the papers."""
-    cells = {(r.method, r.backbone, r.source): r.values for r in PUBLISHED}
-    paper = "BAM (arXiv 2408.02014)"
-    assert cells["DINO", "ViT-B/16", paper] == {
-        "davis.jf": 62.3, "davis.j": 60.7, "davis.f": 63.9
-    }  # fmt: skip
-    transfer = cells["BAM", "ResNet-50", paper]
-    assert transfer["transfer.cars"] == 65.9 and transfer["transfer.flowers"] == 96.3
-    assert cells["DINO", "ViT-B/16", "iBOT's paper, Cascade Mask R-CNN"]["ade20k.macc"] == 57.1
-    # No source has these scores of BAM: video, fine-tuning on ImageNet, and dense tasks.
-    known = {key for r in PUBLISHED if r.method == "BAM" for key in r.values}
-    assert not known & {"davis.jf", "finetune", "coco.box", "ade20k.miou", "semi1"}
 
 
 def test_what_comes_from_outside_is_text(folder):
