@@ -14,6 +14,9 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 38
 MAX_MARKED_POINTS = 40
 """A line with more points than this has no mark on each point."""
 
+MAX_OPEN_LEGEND = 8
+"""A legend with more names than this is folded."""
+
 COLOURS, WEIGHTS = 6, 4
 """Numbers of styles in the stylesheet: colours ``.s0`` to ``.s5``, weights ``.w0`` to ``.w3``."""
 
@@ -87,7 +90,7 @@ def line_chart(
         f'{styles[name]}" d="M1 4H21"/></svg>{escape(name)}</li>'
         for name in lines
     )
-    return _figure(y_label, description, parts, f'<ul class="legend">{legend}</ul>')
+    return _figure(y_label, description, parts, legend, len(lines))
 
 
 def scatter_chart(
@@ -132,7 +135,11 @@ def scatter_chart(
             text += f", interval {ends[0]:.4g} to {ends[1]:.4g}"
             low, high = (place(x, end)[1] for end in ends)
             mark += f'<path class="line {style} whole" d="M{left:.1f} {low:.1f}V{high:.1f}"/>'
-        mark += f'<text class="number" x="{left + 6:.1f}" y="{top + 4:.1f}">{number}</text>'
+        side, anchor = (-6, "end") if left > WIDTH - RIGHT - 20 else (6, "start")
+        mark += (
+            f'<text class="number" x="{left + side:.1f}" y="{top + 4:.1f}" '
+            f'text-anchor="{anchor}">{number}</text>'
+        )
         parts.append(f"<g><title>{escape(text)}</title>{mark}</g>")
         legend.append(
             f'<li><svg class="key dot" viewBox="0 0 8 8" aria-hidden="true"><circle '
@@ -142,7 +149,7 @@ def scatter_chart(
         f"{name}: {y:.4g} at {10**x if log else x:.4g}" for name, (x, y, *_) in spots.items()
     )
     description = escape(f"{y_label} against {x_label}. {described}", quote=True)
-    return _figure(y_label, description, parts, f'<ul class="legend">{"".join(legend)}</ul>')
+    return _figure(y_label, description, parts, "".join(legend), len(spots))
 
 
 def _axes(
@@ -180,7 +187,10 @@ def _axes(
     return place, parts
 
 
-def _figure(title: str, description: str, parts: Sequence[str], legend: str) -> str:
+def _figure(title: str, description: str, parts: Sequence[str], entries: str, number: int) -> str:
+    legend = f'<ul class="legend">{entries}</ul>'
+    if number > MAX_OPEN_LEGEND:
+        legend = f"<details><summary>{number} names</summary>{legend}</details>"
     return (
         f'<figure class="chart"><figcaption>{escape(title)}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{description}">'

@@ -14,6 +14,7 @@ from typing import Any
 from bam_mm.checkpoint.preprocessing import from_facts
 from bam_mm.report.comparisons import comparison_table
 from bam_mm.report.costs import costs
+from bam_mm.report.files import leaderboard_latex, leaderboard_markdown
 from bam_mm.report.graphics import gallery, pretraining_charts, task_charts, task_pictures
 from bam_mm.report.published import changed_tasks, published, published_numbers, rows_beside
 from bam_mm.report.setup import task_setup
@@ -52,8 +53,8 @@ def report_data(
 ) -> Data:
     """Collect what the page shows.
 
-    The keys from ``leaderboard`` on are the sections of the page, which leaves out those that are
-    None or an empty list. Three kinds of entries recur:
+    The keys from ``leaderboard`` on, besides ``copies``, are the sections of the page, which leaves
+    out those that are None or an empty list. Three kinds of entries recur:
 
     - a table, see :mod:`bam_mm.report.tables`;
     - a chart, the arguments of :func:`bam_mm.report.chart.line_chart`, or with the key ``points``
@@ -78,6 +79,7 @@ def report_data(
         "limits": image_limits(records),
         "written": time.strftime("%Y-%m-%d %H:%M"),
         "leaderboard": leaderboard_table(board, records, beside=beside),
+        "copies": copies(board, records, beside=beside) if board else {},
         "published": published_table(suite, records),
         "failures": failure_table(records),
         "tasks": [
@@ -101,15 +103,13 @@ def leaderboard_table(
         beside: Whether published rows follow.
     """
     heads = [text_head("model")]
-    for column in board:
-        first = "ascending" if column.metric.better == "lower" else "descending"
-        heads.append(head(_title(column), first))
+    heads += [head(_title(column), _first(column)) for column in board]
     rows = [
-        [text_cell(name), *(mean_cell(c.cells.get(slug), c.metric.form) for c in board)]
+        [text_cell(name), *(mean_cell(c.cells.get(slug), c.metric.form, heat=True) for c in board)]
         for slug, name in models_of(records).items()
         if board
     ]
-    caption = "Measured here. Bold: the best of a column."
+    caption = "Measured here. Bold: the best of a column. Colour: from the worst to the best of it."
     if any(cell.seeds > 1 for column in board for cell in column.cells.values()):
         caption += " Mean over seeds ± standard deviation of the sample (n - 1); none for one seed."
     if any(cell.interval for column in board for cell in column.cells.values()):
@@ -124,6 +124,14 @@ def leaderboard_table(
                 "options that differ from the suite."
             )
     return table(caption, heads, rows, name="leaderboard")
+
+
+def copies(board: Sequence[Column], records: Sequence[Record], *, beside: bool) -> dict[str, str]:
+    """Write the leaderboard in the languages in which the page offers it, by their names."""
+    return {
+        "LaTeX": leaderboard_latex(board, records, beside=beside),
+        "Markdown": leaderboard_markdown(board, records, beside=beside),
+    }
 
 
 def published_cells(board: Sequence[Column], records: Sequence[Record]) -> list[list[Data]]:
@@ -262,7 +270,8 @@ def _metric_table(
     if not done:
         return None
     metrics = columns(task, done)
-    heads = [text_head("model"), *(head(c.metric.label) for c in metrics), text_head("seeds")]
+    heads = [text_head("model"), *(head(c.metric.label, _first(c)) for c in metrics)]
+    heads.append(text_head("seeds"))
     rows = []
     for slug, name in models_in_order(done, records).items():
         seeds = " ".join(str(r["seed"]) for r in done if r["slug"] == slug)
@@ -301,6 +310,11 @@ def _normalisations(runs: Sequence[Record]) -> str:
     if len(tasks) == 1:
         return next(iter(tasks))
     return " | ".join(f"{text} ({', '.join(names)})" for text, names in tasks.items())
+
+
+def _first(column: Column) -> str:
+    """The order in which the best value of a column comes first."""
+    return "descending" if column.metric.better == "higher" else "ascending"
 
 
 def _title(column: Column) -> str:

@@ -1,4 +1,4 @@
-"""The report as Markdown and CSV."""
+"""The report as Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -28,6 +28,23 @@ Record = Mapping[str, Any]
 PARTS = ("mean", "std", "seeds", "low", "high")
 """Columns of a metric in ``leaderboard.csv``."""
 
+LATEX = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    # A row that starts with a bracket would be the option of the line break before it.
+    "[": "{[}",
+    "]": "{]}",
+}
+"""Characters that mean something in LaTeX, and how they are written."""
+
 
 def markdown(suite: Suite, records: Sequence[Record], *, beside: bool = False) -> str:
     """Write leaderboard, published numbers, tasks and failures as Markdown.
@@ -45,13 +62,8 @@ def markdown(suite: Suite, records: Sequence[Record], *, beside: bool = False) -
             f"Quick try: at most {limits} images per data set. These numbers are not results."
         ]
         lines.append("")
-    body = _rows(board, records)
-    if beside:
-        body += [
-            [f"{row.name} (published: {row.source})", *map(_value, values)]
-            for row, values in rows_beside(board, records)
-        ]
-    lines += ["## Measured" + " and published" * beside, "", *_table(_names(board), body), ""]
+    title = "## Measured" + " and published" * beside
+    lines += [title, "", leaderboard_markdown(board, records, beside=beside)]
     numbers = published_numbers(every_column(suite, records))
     if numbers:
         heads = ["method", "value", "number", "protocol", "column with this protocol", "source"]
@@ -80,6 +92,51 @@ def markdown(suite: Suite, records: Sequence[Record], *, beside: bool = False) -
         body = [[r["model"]["name"], r["task"], str(r["seed"]), r["message"]] for r in failed]
         lines += ["## Without a result", ""]
         lines += [*_table(["model", "task", "seed", "what happened"], body), ""]
+    return "\n".join(lines)
+
+
+def leaderboard_markdown(
+    board: Sequence[Column], records: Sequence[Record], *, beside: bool = False
+) -> str:
+    """Write the leaderboard as a Markdown table.
+
+    Args:
+        board: Columns of the leaderboard.
+        records: Records of the suite's tasks.
+        beside: Whether published numbers of the same protocols follow, marked as such.
+    """
+    rows = [*_rows(board, records), *(_published(board, records) if beside else [])]
+    return "\n".join([*_table(_names(board), rows), ""])
+
+
+def leaderboard_latex(
+    board: Sequence[Column], records: Sequence[Record], *, beside: bool = False
+) -> str:
+    """Write the leaderboard as a LaTeX table with the rules of the package booktabs.
+
+    Args:
+        board: Same as in :func:`leaderboard_markdown`.
+        records: Same as in :func:`leaderboard_markdown`.
+        beside: Same as in :func:`leaderboard_markdown`.
+    """
+    measured = [
+        [_latex(name), *(_latex_cell(c.cells.get(slug), c.metric.form) for c in board)]
+        for slug, name in models_of(records).items()
+    ]
+    published = [list(map(_latex, row)) for row in (_published(board, records) if beside else [])]
+    lines = [
+        "% \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{l{'r' * len(board)}}}",
+        "\\toprule",
+        _latex_row(list(map(_latex, _names(board)))),
+        "\\midrule",
+        *map(_latex_row, measured),
+        *(["\\midrule"] if published else []),
+        *map(_latex_row, published),
+        "\\bottomrule",
+        "\\end{tabular}",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -131,6 +188,13 @@ def _rows(board: Sequence[Column], records: Sequence[Record]) -> list[list[str]]
     ]
 
 
+def _published(board: Sequence[Column], records: Sequence[Record]) -> list[list[str]]:
+    return [
+        [f"{row.name} (published: {row.source})", *map(_value, values)]
+        for row, values in rows_beside(board, records)
+    ]
+
+
 def _cell(cell: Cell | None, form: str) -> str:
     if cell is None:
         return ""
@@ -156,6 +220,23 @@ def _plain(text: str, *, bold: bool = False) -> str:
         text = text.replace(char, f"&#{ord(char)};" if char in "<>|" else f"\\{char}")
     text = " ".join(text.split())
     return f"**{text}**" if strong else text
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"
+
+
+def _latex_cell(cell: Cell | None, form: str) -> str:
+    if cell is None:
+        return ""
+    text = _latex(cell.text(form))
+    text = f"\\textbf{{{text}}}" if cell.best else text
+    interval = cell.interval_text(form)
+    return f"{text} {{\\scriptsize {_latex(interval)}}}" if interval else text
+
+
+def _latex(text: str) -> str:
+    return " ".join("".join(LATEX.get(char, char) for char in text).split())
 
 
 def _empty(value: float | None) -> float | str:

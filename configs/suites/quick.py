@@ -28,7 +28,7 @@ _transfer = [
                 published=f"transfer.{_name}:byol",
             ),
             f"logreg/val_{_metric}": "validation",
-            "logreg/penalty": dict(label="penalty chosen", form=".3g"),
+            "logreg/penalty": dict(label="penalty chosen", form=".3g", better="neither"),
         },
         data=dict(title=_title, root=_root, check=_name),
         cost="minutes on a GPU",

@@ -192,7 +192,9 @@ def test_the_page_needs_nothing_and_can_be_used_without_a_mouse(folder):
     assert "http" not in text and "@import" not in text and "url(" not in text
     heads = [given for tag, given in page.tags if tag == "th" and given.get("scope") == "col"]
     buttons = [given for tag, given in page.tags if tag == "button"]
-    assert len(heads) == len(buttons) > 10 and all(h["aria-sort"] == "none" for h in heads)
+    copies = [given for given in buttons if given.get("class") == "copy"]
+    assert len(heads) == len(buttons) - 2 > 10 and all(h["aria-sort"] == "none" for h in heads)
+    assert len(copies) == 2 and {given["data-source"] for given in copies} < ids
     names = [tag for tag, _ in page.tags]
     assert names.count("table") == names.count("caption") and {"main", "nav", "h1"} <= {*names}
     scrolls = [given for _, given in page.tags if given.get("class") == "scroll"]
@@ -411,6 +413,13 @@ def test_dense_tasks_name_videos_sizes_and_the_colours_of_their_classes(tmp_path
     made(tmp_path, "A", "video", 0, metrics, protocol=protocol, size=[800, 1067])
     [task] = data_of(tmp_path)["tasks"]
     assert task["setup"]["input"] == "resized to 1333 x 800 px, the first: 1067 x 800 px"
+
+
+def test_twenty_lines_have_twenty_styles():
+    lines = {f"model {n}": [(1, n), (2, n + 1)] for n in range(20)}
+    drawn = line_chart(lines, x_label="x", y_label="y")
+    styles = re.findall(r'<path class="line (s\d w\d)" d="M[^"]*"><title>', drawn)
+    assert len(styles) == len({*styles}) == 20
 
 
 def test_ticks_are_round_and_hold_the_data():
