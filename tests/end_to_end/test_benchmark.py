@@ -123,7 +123,7 @@ def test_killed_and_resumed_and_on_two_processes(folder, call, tmp_path):
         assert one[key] == two[key], key
     for record, key in ((one, "knn_k20/top1"), (linear, "accuracy/top1")):
         found, score = record["intervals"][key], record["metrics"][key]
-        assert found["units"] == 12 and found["interval"][0] < score < found["interval"][1]
+        assert found["units"] == 18 and found["interval"][0] < score < found["interval"][1]
     page = (pair / "report/index.html").read_text()
     assert "untrained" in page and "2 x cpu" in page
 
