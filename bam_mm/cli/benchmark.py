@@ -111,6 +111,13 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     _add_script_arguments(commands.choices["slurm"])
     reporting = commands.add_parser("report", help="write the tables and the HTML page again")
     reporting.add_argument("suite", help=SUITE_HELP)
+    for command in (commands.choices["run"], reporting):
+        command.add_argument(
+            "--published",
+            action="store_true",
+            help="set published numbers, marked as such, beside the measured ones in the tasks "
+            "that have the same protocol",
+        )
     comparing = commands.add_parser("compare", help="compare two models on the same test images")
     comparing.add_argument("suite", help=SUITE_HELP)
     comparing.add_argument("models", nargs=2, metavar="NAME", help="name of a model in the tables")

@@ -101,7 +101,7 @@ def run(args: Namespace) -> int:
         return INTERRUPTED
     if any(each.record.is_file() for each in runs):
         draw_pictures(runs)
-        _report(suite, _folder(args, suite))
+        _report(suite, _folder(args, suite), published=args.published)
     if missing:
         print(f"{missing} of {len(runs)} runs have no result; run the same command to retry them")
     return NO_RESULT if missing else 0
@@ -185,7 +185,7 @@ def worker_arguments(args: Namespace, suite: Suite) -> list[str]:
 def report(args: Namespace) -> int:
     """Write the tables and the HTML page of the existing records."""
     suite = load_suite(args.suite)
-    _report(suite, _folder(args, suite))
+    _report(suite, _folder(args, suite), published=args.published)
     return 0
 
 
@@ -274,10 +274,15 @@ def _log(line: str) -> None:
     print(line, flush=True)
 
 
-def _report(suite: Suite, folder: Path) -> None:
+def _report(suite: Suite, folder: Path, *, published: bool) -> None:
     from bam_mm.report import write_report
 
-    for path in write_report(suite, folder):
+    if published and not any(":" in m.published for task in suite.tasks for m in task.metrics):
+        print(
+            f"--published: no task of the suite {suite.name} has a protocol of published numbers, "
+            "so that none stand beside its own"
+        )
+    for path in write_report(suite, folder, published=published):
         print(path)
 
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from bam_mm.checkpoint import write_whole
 from bam_mm.data.checks.labels import batch_size_of
 from bam_mm.distributed import gather_objects, world_size
+from bam_mm.models.cost import peak_mb
 
 
 def write_facts(
@@ -25,6 +26,7 @@ def write_facts(
     precision: str | None,
     preprocessing: dict[str, Any] | None = None,
     loaders: Mapping[str, DataLoader] | None = None,
+    cost: Mapping[str, Any] | None = None,
 ) -> None:
     """Write ``<part>_facts.json`` at the end of a run; every process must call this function.
 
@@ -37,6 +39,7 @@ def write_facts(
         preprocessing: Preprocessing of the images, see
             :meth:`~bam_mm.checkpoint.preprocessing.Preprocessing.facts`.
         loaders: Dataloaders that the run has read, by name.
+        cost: Cost of the model, see :func:`~bam_mm.launch.model_cost.model_cost`.
     """
     gpu = torch.cuda.is_available()
     mine = {
@@ -58,6 +61,7 @@ def write_facts(
         "preprocessing": preprocessing,
         "loaders": {name: loader_facts(loader) for name, loader in (loaders or {}).items()},
         "size": first_size(loaders["test"]) if loaders and "test" in loaders else None,
+        "cost": cost,
     }
     write_whole(Path(work_dir) / f"{part}_facts.json", (json.dumps(facts) + "\n").encode())
 
@@ -121,14 +125,3 @@ def read_facts(work_dir: str | Path, part: str) -> dict[str, Any]:
     """
     path = Path(work_dir) / f"{part}_facts.json"
     return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def peak_mb() -> float | None:
-    """Return the peak resident memory of this process in MiB; None if the system has no /proc."""
-    # Not getrusage: it counts the memory that the parent held at the fork, before exec.
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    kilobytes = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return float(kilobytes[0]) / 2**10 if kilobytes else None

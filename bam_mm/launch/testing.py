@@ -23,6 +23,7 @@ from bam_mm.hooks import CheckLabelsHook
 from bam_mm.launch.batches import explicit_batches, fit_batches
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.gpu_memory import PeakGPUMemory
+from bam_mm.launch.model_cost import model_cost
 from bam_mm.launch.preprocessing import preprocess_for_test
 from bam_mm.launch.run_facts import loaders_of, write_facts
 from bam_mm.launch.runner import build_runner, prepare, user_errors_unwrapped
@@ -104,13 +105,15 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
             Path(os.path.expanduser(args.out)), (json.dumps(plain, indent=2) + "\n").encode()
         )
     precision = precision_used(runner.test_loop, model)
+    loaders = loaders_of(runner, "test")
     write_facts(
         runner.work_dir,
         "test",
         peak_gpu_mb=memory.mb(),
         precision=precision,
         preprocessing=preprocessing.used.facts(),
-        loaders=loaders_of(runner, "test"),
+        loaders=loaders,
+        cost=model_cost(runner.test_loop, model, loaders["test"]),
     )
     left_out = int(sum(v for k, v in metrics.items() if k.split("/")[-1] == "left_out"))
     if left_out:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import cast
 
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from bam_mm.distributed import whole_parameters
 from bam_mm.errors import InputError
 from bam_mm.models.bam import features_of
+from bam_mm.models.cost import ExtractionMeter
 from bam_mm.models.feature_table import EVALUATION_SAMPLER as EVALUATION_SAMPLER  # exported
 from bam_mm.models.feature_table import FeatureShard, FeatureTables
 from bam_mm.models.host_memory import freed_memory_kept
@@ -109,6 +110,7 @@ def extract_shards(
     whole: bool,
     dtype: torch.dtype = torch.float32,
     precision: str | None = None,
+    meter: ExtractionMeter | None = None,
 ) -> dict[str, FeatureShard]:
     """Compute the features of a data set, of which each process may keep its own rows only.
 
@@ -124,6 +126,7 @@ def extract_shards(
         dtype: Type in which features are stored, float32 or float16; computing does not depend on
             it.
         precision: Same as in :func:`extract_features`.
+        meter: Meter that measures the extraction; None measures nothing.
 
     Returns:
         The rows of this process by name of the backbone, on the device of the model.
@@ -139,7 +142,8 @@ def extract_shards(
     unread: list[tuple[Tensor, nn.Module, list]] = []
     device = _device(backbones)
     quiet = not (is_main_process() and sys.stdout.isatty())
-    with evaluated(backbones.values()), freed_memory_kept(device):
+    measured = nullcontext() if meter is None else meter.extracting(device)
+    with evaluated(backbones.values()), freed_memory_kept(device), measured:
         for data in track(loader, description=description, disable=quiet, transient=True):
             data = preprocess(data, False)
             samples, device = data["data_samples"], data["inputs"].device
@@ -151,7 +155,8 @@ def extract_shards(
             before, unread = unread, []
             batch = {}
             for name, backbone in backbones.items():
-                with computing_in(precision, device):
+                timed = nullcontext() if meter is None else meter.batch(len(samples), device)
+                with timed, computing_in(precision, device):
                     feature = features_of(backbone, data["inputs"])
                 batch[name] = feature.to(dtype)
                 unread.append((_stored(feature, batch[name]), backbone, samples))

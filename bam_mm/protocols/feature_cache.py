@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader
 
 from bam_mm.distributed import gather_objects, rank, true_on_all, world_size
 from bam_mm.errors import InputError
+from bam_mm.models.cost import ExtractionMeter
 from bam_mm.models.feature_extraction import extract_shards
 from bam_mm.models.feature_table import FeatureShard
 from bam_mm.precision import effective_precision
@@ -94,6 +95,7 @@ def cached_shard(
     whole: bool,
     dtype: torch.dtype = torch.float32,
     precision: str | None = None,
+    meter: ExtractionMeter | None = None,
 ) -> FeatureShard:
     """Read the features of a data set from the cache, or extract and cache them.
 
@@ -109,6 +111,7 @@ def cached_shard(
         dtype: Type in which the features are stored, float32 or float16.
         precision: Precision in which the backbone computes, see
             :func:`~bam_mm.precision.computing_in`.
+        meter: Meter of the extraction; features from the cache leave it as it is.
 
     Returns:
         The rows of this process, on the model's device.
@@ -120,7 +123,7 @@ def cached_shard(
 
     def extract() -> FeatureShard:
         options: dict[str, Any] = dict(whole=whole, dtype=dtype, precision=precision)
-        options.update(description=description)
+        options.update(description=description, meter=meter)
         return extract_shards({"": model}, preprocess, loader, **options)[""]
 
     weights = None if folder is None and world_size() == 1 else _common_digest(model)

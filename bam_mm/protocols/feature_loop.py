@@ -21,6 +21,7 @@ from bam_mm.errors import InputError, listing
 from bam_mm.evaluation import UnitScores
 from bam_mm.evaluation.feature_checks import check_labels, check_rows
 from bam_mm.models.bam import bam_of
+from bam_mm.models.cost import ExtractionMeter
 from bam_mm.models.feature_table import EVALUATION_SAMPLER, FeatureShard, feature_dtype_of
 from bam_mm.models.frozen_features import FrozenFeatures
 from bam_mm.precision import check_precision, effective_precision
@@ -83,6 +84,7 @@ class FeatureLoop(BaseLoop):
         self.cache_dir, self.branch = cache_dir, branch
         self.feature_dtype = feature_dtype_of(feature_dtype)
         self.precision = check_precision(precision, "test_cfg.precision")
+        self.meter = ExtractionMeter()
         self._check_classes()
         self.matched = MatchedClasses(
             {name: names_of(loader.dataset, name) for name, loader in self.loaders.items()}, classes
@@ -95,9 +97,14 @@ class FeatureLoop(BaseLoop):
         return len(self.matched.names)
 
     @property
+    def extractor(self) -> nn.Module:
+        """The network that turns (N, 3, H, W) images into features."""
+        return self._source()[0]
+
+    @property
     def precision_used(self) -> str:
         """Precision in which the backbone computes on its device."""
-        return effective_precision(self.precision, next(self._source()[0].parameters()).device)
+        return effective_precision(self.precision, next(self.extractor.parameters()).device)
 
     @property
     def out_dir(self) -> Path:
@@ -174,6 +181,7 @@ class FeatureLoop(BaseLoop):
             whole=whole,
             dtype=self.feature_dtype,
             precision=self.precision,
+            meter=self.meter,
         )
         check_rows(name, shard.features)
         check_labels(name, shard.labels, None, num_classes=len(loader.dataset.CLASSES))

@@ -51,9 +51,9 @@ def comparison_table(task: Task, done: Sequence[Record], folder: Path) -> Data |
 
 
 def _rows(task: Task, column: Column, done: Sequence[Record], folder: Path) -> list[list[Data]]:
-    choose = min if column.metric.better == "lower" else max
-    if len(column.cells) < 2:
+    if len(column.cells) < 2 or column.metric.better == "neither":
         return []
+    choose = min if column.metric.better == "lower" else max
     best = choose(column.cells, key=lambda slug: column.cells[slug].mean)
     by_seed = {(r["slug"], r["seed"]): r for r in done}
     seeds = sorted({r["seed"] for r in done if r["slug"] == best})

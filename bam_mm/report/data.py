@@ -13,16 +13,19 @@ from typing import Any
 
 from bam_mm.checkpoint.preprocessing import from_facts
 from bam_mm.report.comparisons import comparison_table
+from bam_mm.report.costs import costs
+from bam_mm.report.files import leaderboard_latex, leaderboard_markdown
 from bam_mm.report.graphics import gallery, pretraining_charts, task_charts, task_pictures
-from bam_mm.report.published import published_rows
+from bam_mm.report.published import changed_tasks, published, published_numbers, rows_beside
 from bam_mm.report.setup import task_setup
 from bam_mm.report.summary import (
     Column,
     about_task,
-    cell_of,
     columns,
+    every_column,
     image_limits,
     leaderboard,
+    models_in_order,
     models_of,
 )
 from bam_mm.report.tables import (
@@ -35,7 +38,7 @@ from bam_mm.report.tables import (
     text_head,
 )
 from bam_mm.suite.definitions import Suite, Task
-from bam_mm.suite.records import COST, DONE, FAILED, read_json
+from bam_mm.suite.records import DONE, FAILED
 
 Record = Mapping[str, Any]
 
@@ -45,14 +48,17 @@ INTERVALS = (
 )
 
 
-def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
+def report_data(
+    suite: Suite, records: Sequence[Record], folder: Path, *, beside: bool = False
+) -> Data:
     """Collect what the page shows.
 
-    The keys from ``leaderboard`` on are the sections of the page, which leaves out those that are
-    None or an empty list. Three kinds of entries recur:
+    The keys from ``leaderboard`` on, besides ``copies``, are the sections of the page, which leaves
+    out those that are None or an empty list. Three kinds of entries recur:
 
     - a table, see :mod:`bam_mm.report.tables`;
-    - a chart, the arguments of :func:`bam_mm.report.chart.line_chart`;
+    - a chart, the arguments of :func:`bam_mm.report.chart.line_chart`, or with the key ``points``
+      those of :func:`~bam_mm.report.chart.scatter_chart`;
     - a picture: its ``media`` type, ``base64`` content, ``caption`` and ``classes``, the colours of
       the classes by name.
 
@@ -60,6 +66,7 @@ def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
         suite: The suite.
         records: Records of the suite's tasks.
         folder: Work folder of the benchmark, which holds the pictures.
+        beside: Whether the tables have published numbers of the same protocols below the measured.
 
     Returns:
         Nested dicts, lists, strings, numbers, booleans and None, which JSON can hold.
@@ -71,51 +78,92 @@ def report_data(suite: Suite, records: Sequence[Record], folder: Path) -> Data:
         "about": suite.about,
         "limits": image_limits(records),
         "written": time.strftime("%Y-%m-%d %H:%M"),
-        "leaderboard": leaderboard_table(board, records),
-        "published": published_table(board),
+        "leaderboard": leaderboard_table(board, records, beside=beside),
+        "copies": copies(board, records, beside=beside) if board else {},
+        "published": published_table(suite, records),
         "failures": failure_table(records),
-        "tasks": [task_data(t, records, folder) for t in suite.tasks if t.name in tried],
+        "tasks": [
+            task_data(t, records, folder, beside=beside) for t in suite.tasks if t.name in tried
+        ],
         "pretraining": pretraining_charts(records),
         "pictures": gallery(folder),
-        "cost": [part for part in (run_cost(suite, records), pretraining_cost(folder)) if part],
+        "cost": costs(suite, records, board, folder),
         "provenance": provenance(suite, records),
     }
 
 
-def leaderboard_table(board: Sequence[Column], records: Sequence[Record]) -> Data:
-    """Build the leaderboard: one row per model, one column per main metric."""
+def leaderboard_table(
+    board: Sequence[Column], records: Sequence[Record], *, beside: bool = False
+) -> Data:
+    """Build the leaderboard: one row per model, one column per main metric.
+
+    Args:
+        board: The columns.
+        records: Records of any tasks.
+        beside: Whether published rows follow.
+    """
     heads = [text_head("model")]
-    for column in board:
-        first = "ascending" if column.metric.better == "lower" else "descending"
-        heads.append(head(_title(column), first))
+    heads += [head(_title(column), _first(column)) for column in board]
     rows = [
-        [text_cell(name), *(mean_cell(c.cells.get(slug), c.metric.form) for c in board)]
+        [text_cell(name), *(mean_cell(c.cells.get(slug), c.metric.form, heat=True) for c in board)]
         for slug, name in models_of(records).items()
         if board
     ]
-    caption = "Measured here. Bold: the best of a column."
+    caption = "Measured here. Bold: the best of a column. Colour: from the worst to the best of it."
     if any(cell.seeds > 1 for column in board for cell in column.cells.values()):
         caption += " Mean over seeds ± standard deviation of the sample (n - 1); none for one seed."
     if any(cell.interval for column in board for cell in column.cells.values()):
         caption += INTERVALS
+    if beside:
+        rows += published_cells(board, records)
+        changed = changed_tasks(records) & {c.task.name for c in board if c.metric.published}
+        caption += " Rows marked as published were not measured here, and are never bold."
+        if changed:
+            caption += (
+                f" None for {', '.join(sorted(changed))}, run on fewer images (--limit) or with "
+                "options that differ from the suite."
+            )
     return table(caption, heads, rows, name="leaderboard")
 
 
-def published_table(board: Sequence[Column]) -> Data | None:
-    """Build the table of published numbers for the leaderboard's columns."""
-    shown = [column for column in board if column.metric.published]
-    published = published_rows([column.metric.published for column in shown])
-    if not published:
+def copies(board: Sequence[Column], records: Sequence[Record], *, beside: bool) -> dict[str, str]:
+    """Write the leaderboard in the languages in which the page offers it, by their names."""
+    return {
+        "LaTeX": leaderboard_latex(board, records, beside=beside),
+        "Markdown": leaderboard_markdown(board, records, beside=beside),
+    }
+
+
+def published_cells(board: Sequence[Column], records: Sequence[Record]) -> list[list[Data]]:
+    """Build the rows of published numbers for a table that starts with the column of the models."""
+    return [
+        [
+            {**text_cell(row.name), "published": row.source},
+            *(number_cell(v, c.metric.form) for c, v in zip(board, values, strict=True)),
+        ]
+        for row, values in rows_beside(board, records)
+    ]
+
+
+def published_table(suite: Suite, records: Sequence[Record]) -> Data | None:
+    """Build the table of all published numbers of the quantities of the tasks that have run."""
+    numbers = published_numbers(every_column(suite, records))
+    if not numbers:
         return None
-    heads = [text_head("method"), text_head("backbone")]
-    heads += [*(head(_title(column)) for column in shown), text_head("source")]
+    titles = ("method", "backbone", "number", "protocol", "column with this protocol")
+    heads = [text_head(title) for title in titles]
+    heads[2:2] = [head("epochs"), head("value")]
+    heads.append(text_head("source"))
     rows = []
-    for row in published:
-        numbers = [number_cell(row.values.get(c.metric.published), ".1f") for c in shown]
+    for key, row, title in numbers:
+        texts = published().quantity(key), published().protocol(key), title, row.source
+        epochs = number_cell(row.epochs, "d")
+        value = number_cell(row.values[key], ".1f")
+        method = ", ".join(filter(None, (row.method, row.note)))
         rows.append(
-            [text_cell(row.method), text_cell(row.backbone), *numbers, text_cell(row.source)]
+            [text_cell(method), text_cell(row.backbone), epochs, value, *map(text_cell, texts)]
         )
-    caption = "Published, with the source of each row."
+    caption = "Published, with the protocol and the source of each number."
     return table(caption, heads, rows, name="published numbers")
 
 
@@ -133,13 +181,14 @@ def failure_table(records: Iterable[Record]) -> Data | None:
     return table(caption, heads, rows, name="failures")
 
 
-def task_data(task: Task, records: Sequence[Record], folder: Path) -> Data:
+def task_data(task: Task, records: Sequence[Record], folder: Path, *, beside: bool = False) -> Data:
     """Collect what the page shows of one task.
 
     Args:
         task: The task.
         records: All records, of this task and of others.
         folder: Work folder of the benchmark.
+        beside: Whether published rows follow those of the table.
 
     Returns:
         ``name``, ``title``, ``about`` and ``data`` of the task, its ``setup`` (see
@@ -158,85 +207,10 @@ def task_data(task: Task, records: Sequence[Record], folder: Path) -> Data:
         "fitted": sorted(
             {f"{r['model']['name']}: {a}" for r in done for a in r.get("adapted", ())}
         ),
-        "table": _metric_table(task, done, records),
+        "table": _metric_table(task, done, records, beside=beside),
         "comparison": comparison_table(task, done, folder),
         "charts": task_charts(done, order),
         "pictures": task_pictures(done, folder),
-    }
-
-
-def run_cost(suite: Suite, records: Sequence[Record]) -> Data | None:
-    """Build the table of time and peak memory by task and model, with an introduction."""
-    rows = []
-    for task in suite.tasks:
-        done = [r for r in records if r["task"] == task.name and r["status"] == DONE]
-        for slug, name in _models_in_order(done, records).items():
-            runs = [r for r in done if r["slug"] == slug]
-            memory, gpu = (
-                cell_of([r["memory"][key] for r in runs if r["memory"][key] is not None])
-                for key in ("peak_mb", "peak_gpu_mb")
-            )
-            devices = sorted({device for r in runs for device in r.get("devices") or ()})
-            processes = max(r.get("processes") or 1 for r in runs)
-            rows.append(
-                [
-                    text_cell(task.title),
-                    text_cell(name),
-                    mean_cell(cell_of([r["time"]["seconds"] for r in runs]), ".0f"),
-                    mean_cell(memory, ",.0f"),
-                    mean_cell(gpu, ",.0f"),
-                    text_cell(f"{processes} x {', '.join(devices)}"),
-                    number_cell(sum(r["time"]["starts"] - 1 for r in runs), "d"),
-                ]
-            )
-    if not rows:
-        return None
-    heads = [text_head("task"), text_head("model"), head("seconds"), head("memory (MiB)")]
-    heads += [head("GPU memory (MiB)"), text_head("processes"), head("starts after the first")]
-    about = (
-        "Wall-clock time, including loading, over all starts of a run. Memory is the peak of the "
-        "largest process, without its data loader workers. The first feature task of a model "
-        "extracts its features; later ones read them from the cache."
-    )
-    return {"about": about, "table": table("Cost, mean over seeds", heads, rows, name="cost")}
-
-
-def pretraining_cost(folder: Path) -> Data | None:
-    """Build the table of a pretraining step's cost by method, if the work folder has the file.
-
-    Args:
-        folder: Work folder of the benchmark, which holds ``cost.json`` of ``benchmark.py cost``.
-
-    Returns:
-        ``about``, a sentence on the setting, and ``table``; None without a measurement.
-    """
-    measured = [row for row in read_json(folder / COST) or () if not row["message"]]
-    if not measured:
-        return None
-    first = measured[0]
-    heads = [text_head("method"), head("ms per step", "ascending")]
-    heads += [head(f"times {first['method']}", "ascending"), head("images/s")]
-    heads += [head("peak memory (MiB)", "ascending"), head("hours per ImageNet epoch", "ascending")]
-    rows = [
-        [
-            text_cell(row["method"]),
-            number_cell(row["ms"], ",.0f"),
-            number_cell(row["times"], ".2f"),
-            number_cell(row["images_per_s"], ",.1f"),
-            number_cell(row["peak_mb"], ",.0f"),
-            number_cell(row["imagenet_hours"], ",.1f"),
-        ]
-        for row in measured
-    ]
-    about = (
-        f"{first['batch']} images per step, crops {' + '.join(first['crops'])} (BAM and SwAV use "
-        f"all of them, MAE the first, the other methods two), {first['backbone']}, "
-        f"{'bfloat16' if first['bfloat16'] else 'float32'}, {first['device']}, without data "
-        "loading."
-    )
-    return {
-        "about": about,
-        "table": table("Cost of a pretraining step", heads, rows, name="pretraining cost"),
     }
 
 
@@ -290,16 +264,21 @@ def _precisions(records: Sequence[Record]) -> str:
     return " | ".join(f"{precision} ({', '.join(names)})" for precision, names in tasks.items())
 
 
-def _metric_table(task: Task, done: Sequence[Record], records: Sequence[Record]) -> Data | None:
+def _metric_table(
+    task: Task, done: Sequence[Record], records: Sequence[Record], *, beside: bool
+) -> Data | None:
     if not done:
         return None
     metrics = columns(task, done)
-    heads = [text_head("model"), *(head(c.metric.label) for c in metrics), text_head("seeds")]
+    heads = [text_head("model"), *(head(c.metric.label, _first(c)) for c in metrics)]
+    heads.append(text_head("seeds"))
     rows = []
-    for slug, name in _models_in_order(done, records).items():
+    for slug, name in models_in_order(done, records).items():
         seeds = " ".join(str(r["seed"]) for r in done if r["slug"] == slug)
         numbers = [mean_cell(c.cells.get(slug), c.metric.form) for c in metrics]
         rows.append([text_cell(name), *numbers, text_cell(seeds)])
+    if beside:
+        rows += [[*cells, text_cell("")] for cells in published_cells(metrics, records)]
     return table(f"{task.title}, all metrics", heads, rows, name=task.title)
 
 
@@ -333,14 +312,13 @@ def _normalisations(runs: Sequence[Record]) -> str:
     return " | ".join(f"{text} ({', '.join(names)})" for text, names in tasks.items())
 
 
+def _first(column: Column) -> str:
+    """The order in which the best value of a column comes first."""
+    return "descending" if column.metric.better == "higher" else "ascending"
+
+
 def _title(column: Column) -> str:
     return f"{column.task.title}, {column.metric.label}"
-
-
-def _models_in_order(some: Sequence[Record], records: Sequence[Record]) -> dict[str, str]:
-    """The models of some records, in the order that all tables share."""
-    slugs = models_of(some)
-    return {slug: name for slug, name in models_of(records).items() if slug in slugs}
 
 
 def _distinct(values: Iterable[str]) -> str:

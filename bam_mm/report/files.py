@@ -1,4 +1,4 @@
-"""The report as Markdown and CSV."""
+"""The report as Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bam_mm.report.published import published_rows
+from bam_mm.report.published import published, published_numbers, rows_beside
 from bam_mm.report.setup import task_setup
 from bam_mm.report.summary import (
     Cell,
     Column,
     about_task,
     columns,
+    every_column,
     image_limits,
     leaderboard,
     models_of,
@@ -27,9 +28,32 @@ Record = Mapping[str, Any]
 PARTS = ("mean", "std", "seeds", "low", "high")
 """Columns of a metric in ``leaderboard.csv``."""
 
+LATEX = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    # A row that starts with a bracket would be the option of the line break before it.
+    "[": "{[}",
+    "]": "{]}",
+}
+"""Characters that mean something in LaTeX, and how they are written."""
 
-def markdown(suite: Suite, records: Sequence[Record]) -> str:
-    """Write leaderboard, published numbers, tasks and failures as Markdown."""
+
+def markdown(suite: Suite, records: Sequence[Record], *, beside: bool = False) -> str:
+    """Write leaderboard, published numbers, tasks and failures as Markdown.
+
+    Args:
+        suite: The suite.
+        records: Records of the suite's tasks.
+        beside: Whether the leaderboard has published numbers of the same protocols, marked as such.
+    """
     board = leaderboard(suite, records)
     lines = [f"# {_plain(suite.title)}", "", _plain(suite.about), ""]
     limits = ", ".join(map(str, image_limits(records)))
@@ -38,19 +62,21 @@ def markdown(suite: Suite, records: Sequence[Record]) -> str:
             f"Quick try: at most {limits} images per data set. These numbers are not results."
         ]
         lines.append("")
-    lines += ["## Measured", "", *_table(_names(board), _rows(board, records)), ""]
-    shown = [column for column in board if column.metric.published]
-    rows = published_rows([column.metric.published for column in shown])
-    if rows:
-        heads = ["method", "backbone", *_names(shown)[1:], "source"]
+    title = "## Measured" + " and published" * beside
+    lines += [title, "", leaderboard_markdown(board, records, beside=beside)]
+    numbers = published_numbers(every_column(suite, records))
+    if numbers:
+        heads = ["method", "value", "number", "protocol", "column with this protocol", "source"]
         body = [
             [
-                row.method,
-                row.backbone,
-                *(_value(row.values.get(column.metric.published)) for column in shown),
+                row.name,
+                _value(row.values[key]),
+                published().quantity(key),
+                published().protocol(key),
+                title,
                 row.source,
             ]
-            for row in rows
+            for key, row, title in numbers
         ]
         lines += ["## Published, not measured here", "", *_table(heads, body), ""]
     for task in suite.tasks:
@@ -66,6 +92,51 @@ def markdown(suite: Suite, records: Sequence[Record]) -> str:
         body = [[r["model"]["name"], r["task"], str(r["seed"]), r["message"]] for r in failed]
         lines += ["## Without a result", ""]
         lines += [*_table(["model", "task", "seed", "what happened"], body), ""]
+    return "\n".join(lines)
+
+
+def leaderboard_markdown(
+    board: Sequence[Column], records: Sequence[Record], *, beside: bool = False
+) -> str:
+    """Write the leaderboard as a Markdown table.
+
+    Args:
+        board: Columns of the leaderboard.
+        records: Records of the suite's tasks.
+        beside: Whether published numbers of the same protocols follow, marked as such.
+    """
+    rows = [*_rows(board, records), *(_published(board, records) if beside else [])]
+    return "\n".join([*_table(_names(board), rows), ""])
+
+
+def leaderboard_latex(
+    board: Sequence[Column], records: Sequence[Record], *, beside: bool = False
+) -> str:
+    """Write the leaderboard as a LaTeX table with the rules of the package booktabs.
+
+    Args:
+        board: Same as in :func:`leaderboard_markdown`.
+        records: Same as in :func:`leaderboard_markdown`.
+        beside: Same as in :func:`leaderboard_markdown`.
+    """
+    measured = [
+        [_latex(name), *(_latex_cell(c.cells.get(slug), c.metric.form) for c in board)]
+        for slug, name in models_of(records).items()
+    ]
+    published = [list(map(_latex, row)) for row in (_published(board, records) if beside else [])]
+    lines = [
+        "% \\usepackage{booktabs}",
+        f"\\begin{{tabular}}{{l{'r' * len(board)}}}",
+        "\\toprule",
+        _latex_row(list(map(_latex, _names(board)))),
+        "\\midrule",
+        *map(_latex_row, measured),
+        *(["\\midrule"] if published else []),
+        *map(_latex_row, published),
+        "\\bottomrule",
+        "\\end{tabular}",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -117,6 +188,13 @@ def _rows(board: Sequence[Column], records: Sequence[Record]) -> list[list[str]]
     ]
 
 
+def _published(board: Sequence[Column], records: Sequence[Record]) -> list[list[str]]:
+    return [
+        [f"{row.name} (published: {row.source})", *map(_value, values)]
+        for row, values in rows_beside(board, records)
+    ]
+
+
 def _cell(cell: Cell | None, form: str) -> str:
     if cell is None:
         return ""
@@ -142,6 +220,23 @@ def _plain(text: str, *, bold: bool = False) -> str:
         text = text.replace(char, f"&#{ord(char)};" if char in "<>|" else f"\\{char}")
     text = " ".join(text.split())
     return f"**{text}**" if strong else text
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return f"{' & '.join(cells)} \\\\"
+
+
+def _latex_cell(cell: Cell | None, form: str) -> str:
+    if cell is None:
+        return ""
+    text = _latex(cell.text(form))
+    text = f"\\textbf{{{text}}}" if cell.best else text
+    interval = cell.interval_text(form)
+    return f"{text} {{\\scriptsize {_latex(interval)}}}" if interval else text
+
+
+def _latex(text: str) -> str:
+    return " ".join("".join(LATEX.get(char, char) for char in text).split())
 
 
 def _empty(value: float | None) -> float | str:

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bam_mm.report.chart import line_chart
+from bam_mm.report.chart import line_chart, scatter_chart
 
 
 def render_page(data: Mapping[str, Any]) -> str:
@@ -34,7 +34,12 @@ def render_page(data: Mapping[str, Any]) -> str:
         return Markup(loader.get_source(environment, name)[0])
 
     # Only these two are inserted without escaping: files of this package, and charts, whose names
-    # and labels line_chart escapes itself.
+    # and labels chart.py escapes itself.
     environment.globals["source"] = source
-    environment.filters["svg"] = lambda chart: Markup(line_chart(**chart))
+    environment.filters["svg"] = _svg
     return environment.get_template("page.html.j2").render(report=data)
+
+
+def _svg(chart: Mapping[str, Any]) -> Markup:
+    draw = scatter_chart if "points" in chart else line_chart
+    return Markup(draw(**chart))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,10 @@ from bam_mm.suite.records import DONE
 Record = Mapping[str, Any]
 
 
+HOTTEST = 4
+"""Heat of the best of a column; the stylesheet has ``.h1`` to ``.h4``."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """A number of a table.
@@ -28,6 +33,8 @@ class Cell:
         best: Whether no other model has a better mean; False if there is no other model.
         interval: Ends of the interval over the test images, averaged over the seeds; None if a seed
             has none.
+        heat: Place between the worst (0) and the best model (:data:`HOTTEST`); None if all are
+            equal, or there is no other.
     """
 
     mean: float
@@ -35,6 +42,7 @@ class Cell:
     seeds: int
     best: bool = False
     interval: tuple[float, float] | None = None
+    heat: int | None = None
 
     def text(self, form: str = ".1f") -> str:
         """Format the number, such as ``91.5 ± 0.4``."""
@@ -103,6 +111,13 @@ def columns(task: Task, records: Iterable[Record], *, main: bool = False) -> lis
     return found
 
 
+def every_column(suite: Suite, records: Sequence[Record]) -> list[Column]:
+    """Return the columns of all tasks that have a record, in the suite's order."""
+    recorded = {record["task"] for record in records}
+    tasks = (task for task in suite.tasks if task.name in recorded)
+    return [column for task in tasks for column in columns(task, records)]
+
+
 def leaderboard(suite: Suite, records: Sequence[Record]) -> list[Column]:
     """Return the main columns of all tasks that have a record, in the suite's order."""
     recorded = {record["task"] for record in records}
@@ -117,6 +132,12 @@ def leaderboard(suite: Suite, records: Sequence[Record]) -> list[Column]:
 def models_of(records: Iterable[Record]) -> dict[str, str]:
     """Return the names of the models by slug, in the order of the records."""
     return {record["slug"]: record["model"]["name"] for record in records}
+
+
+def models_in_order(some: Iterable[Record], records: Iterable[Record]) -> dict[str, str]:
+    """Return the models of some records, in the order of all records, which all tables share."""
+    slugs = models_of(some)
+    return {slug: name for slug, name in models_of(records).items() if slug in slugs}
 
 
 def image_limits(records: Iterable[Record]) -> list[int]:
@@ -169,10 +190,22 @@ def _cell_of_runs(metric: Metric, runs: Sequence[Record]) -> Cell:
 
 
 def _mark_best(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
-    if len(cells) < 2:
+    if len(cells) < 2 or metric.better == "neither":
         return dict(cells)
     choose = min if metric.better == "lower" else max
     # Numbers are compared as displayed: a difference that no reader can see decides nothing.
     shown = {slug: float(f"{cell.mean:{metric.form}}") for slug, cell in cells.items()}
     top = choose(shown.values())
-    return {slug: replace(cell, best=shown[slug] == top) for slug, cell in cells.items()}
+    finite = [value for value in shown.values() if math.isfinite(value)] or [0.0]
+    spread = max(finite) - min(finite)
+    worst = max(finite) if metric.better == "lower" else min(finite)
+
+    def heat(value: float) -> int | None:
+        if not spread or not math.isfinite(value):
+            return None
+        return round(HOTTEST * abs(value - worst) / spread)
+
+    return {
+        slug: replace(cell, best=shown[slug] == top, heat=heat(shown[slug]))
+        for slug, cell in cells.items()
+    }

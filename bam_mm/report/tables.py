@@ -76,9 +76,17 @@ def number_cell(
     }
 
 
-def mean_cell(cell: Cell | None, form: str) -> Data:
-    """Build a cell with a mean, its deviation and its interval; None makes an empty cell."""
+def mean_cell(cell: Cell | None, form: str, *, heat: bool = False) -> Data:
+    """Build a cell with a mean, its deviation and its interval; None makes an empty cell.
+
+    Args:
+        cell: The numbers.
+        form: Format of the numbers.
+        heat: Whether the cell shows the place between the worst and the best model as a colour.
+    """
     if cell is None:
         return number_cell(None, form)
     made = number_cell(cell.mean, form, text=cell.text(form), best=cell.best)
+    if heat and cell.heat is not None:
+        made["heat"] = cell.heat
     return {**made, "interval": cell.interval_text(form)} if cell.interval else made

@@ -26,6 +26,10 @@ without such a config uses that for ``cnn``. ``any`` is for every backbone.
 """
 
 
+BETTER = ("higher", "lower", "neither")
+"""Which values of a metric are better; ``neither`` is for a setting that a run has chosen."""
+
+
 def variant_of(configs: Mapping[str, Any], family: str) -> str:
     """Choose the key of a config for a family of backbones.
 
@@ -51,10 +55,12 @@ class Metric:
         key: Key in the metrics that ``bam-mm test --out`` writes.
         label: Name in tables and logs.
         main: Whether the metric has a column in the leaderboard.
-        better: Whether a ``higher`` or a ``lower`` value is better.
+        better: One of :data:`BETTER`.
         scale: Factor for display; 100 turns a fraction into per cent.
         form: Format specification for display.
-        published: Column in :mod:`bam_mm.report.published`, ``""`` for none.
+        published: Quantity and protocol, ``QUANTITY:PROTOCOL``, of published numbers of this metric
+            in ``report/published.json``; without a protocol, they are never set beside the measured
+            ones. ``""`` for none.
     """
 
     key: str
@@ -274,8 +280,17 @@ def _task(entry: Mapping[str, Any], where: str, folder: Path) -> Task:
         _build(Metric, {"key": key, **(m if isinstance(m, Mapping) else {"label": m})}, where)
         for key, m in (entry.get("metrics") or {}).items()
     )
-    if not any(metric.main for metric in metrics):
-        raise InputError(f"{where}: set main=True for one of the metrics, for the leaderboard")
+    for metric in metrics:
+        if metric.better not in BETTER:
+            raise InputError(
+                f"{where}: metric {metric.key} has better={metric.better!r}; choose one of "
+                f"{', '.join(BETTER)}"
+            )
+    if not any(metric.main and metric.better != "neither" for metric in metrics):
+        raise InputError(
+            f"{where}: set main=True for one of the metrics, for the leaderboard; a setting that "
+            "was chosen (better='neither') is not enough"
+        )
     entry.update(
         config=paths,
         metrics=metrics,

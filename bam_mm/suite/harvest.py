@@ -72,6 +72,7 @@ def collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
         preprocessing=parts[1].get("preprocessing"),
         loaders={**(parts[0].get("loaders") or {}), **(parts[1].get("loaders") or {})},
         size=parts[1].get("size"),
+        cost=parts[1].get("cost"),
         memory=memory,
         curves=curves(run.task, run.folder),
         training=training_curves(run.folder) if run.task.kind == "train" else {},

@@ -15,7 +15,7 @@ import torch
 
 from bam_mm.errors import InputError
 from bam_mm.launch.paths import child_environment
-from bam_mm.launch.run_facts import peak_mb
+from bam_mm.models.cost import peak_mb
 from bam_mm.suite.pretraining_methods import Views, build_method, make_views, step
 
 IMAGENET = 1_281_167

@@ -20,7 +20,7 @@ def _semi(percent):
         kind="train",
         config=f"bam_mm::cls/vit-base-p16_8xb64-amp-coslr-100e_in1k-{percent}percent.py",
         metrics={
-            "accuracy/top1": dict(label="top-1", main=True, published=f"semi{percent}"),
+            "accuracy/top1": dict(label="top-1", main=True, published=f"semi.{percent}:table9c"),
             "accuracy/top5": "top-5",
         },
         data=dict(
@@ -39,13 +39,13 @@ def _finetune(name, title, root, metric, label, batch):
         about="all layers are trained, {train_cfg.max_epochs} epochs, MoCo v3's settings (Table 5)",
         kind="train",
         config=f"bam_mm::cls/vit-base-p16_8xb{batch}-amp-coslr-100e_{name}.py",
-        metrics={metric: dict(label=label, main=True, published=f"finetune.{name}")},
+        metrics={metric: dict(label=label, main=True, published=f"finetune.{name}:mocov3")},
         data=dict(title=title, root=root, check=name),
         cost="hours on 8 GPUs",
     )
 
 
-def _linear(name, title, about, **config):
+def _linear(name, title, about, protocol, **config):
     return dict(
         name=name,
         title=title,
@@ -53,7 +53,7 @@ def _linear(name, title, about, **config):
         kind="train",
         config=config,
         metrics={
-            "accuracy/top1": dict(label="top-1", main=True, published="linear"),
+            "accuracy/top1": dict(label="top-1", main=True, published=f"linear:{protocol}"),
             "accuracy/top5": "top-5",
         },
         data=_imagenet,
@@ -68,6 +68,7 @@ tasks = [
         "Linear probe",
         "BAM's protocol: [CLS] and mean patch, or the pooled map of a CNN, "
         "{train_cfg.max_epochs} epochs (Table 2)",
+        protocol="bam",
         vit="bam_mm::cls/vit-base-p16_8xb128-linear-coslr-100e_in1k.py",
         cnn="bam_mm::cls/resnet50_8xb128-linear-coslr-100e_in1k.py",
     ),
@@ -76,12 +77,14 @@ tasks = [
         "Linear probe (DINO)",
         "DINO's protocol for ViT-B: [CLS] and mean patch, no BatchNorm, "
         "{train_cfg.max_epochs} epochs (Table 2)",
+        protocol="dino",
         any="bam_mm::cls/vit-base-p16_8xb128-linear-dino-coslr-100e_in1k.py",
     ),
     _linear(
         "linear-mocov3",
         "Linear probe (MoCo v3)",
         "MoCo v3's protocol: [CLS], {train_cfg.max_epochs} epochs (Table 2)",
+        protocol="mocov3",
         any="bam_mm::cls/vit-base-p16_8xb128-linear-mocov3-coslr-90e_in1k.py",
     ),
     dict(
@@ -91,7 +94,7 @@ tasks = [
         kind="train",
         config="bam_mm::cls/vit-base-p16_8xb128-amp-coslr-150e_in1k.py",
         metrics={
-            "accuracy/top1": dict(label="top-1", main=True, published="finetune"),
+            "accuracy/top1": dict(label="top-1", main=True, published="finetune:bam"),
             "accuracy/top1_origin": "top-1 without the model average",
         },
         data=_imagenet,
@@ -117,9 +120,9 @@ tasks = [
         ),
         options={"model.topk": [5, 3, 7, 10]},
         metrics={
-            "davis/J&F": dict(label="J&F, k=5", main=True, scale=100, published="davis.jf"),
-            "davis/J_mean": dict(label="J, k=5", scale=100, published="davis.j"),
-            "davis/F_mean": dict(label="F, k=5", scale=100, published="davis.f"),
+            "davis/J&F": dict(label="J&F, k=5", main=True, scale=100, published="davis.jf:dino"),
+            "davis/J_mean": dict(label="J, k=5", scale=100, published="davis.j:dino"),
+            "davis/F_mean": dict(label="F, k=5", scale=100, published="davis.f:dino"),
             "davis/k3_n7/J&F": dict(label="J&F, k=3", scale=100),
             "davis/k7_n7/J&F": dict(label="J&F, k=7", scale=100),
             "davis/k10_n7/J&F": dict(label="J&F, k=10", scale=100),
@@ -141,8 +144,10 @@ tasks = [
         ),
         metrics={
             **_base_.detection,
-            "coco/bbox_mAP": dict(label="box AP", main=True, scale=100, published="coco.box"),
-            "coco/segm_mAP": dict(label="mask AP", main=True, scale=100, published="coco.mask"),
+            "coco/bbox_mAP": dict(label="box AP", main=True, scale=100, published="coco.box:ibot"),
+            "coco/segm_mAP": dict(
+                label="mask AP", main=True, scale=100, published="coco.mask:ibot"
+            ),
         },
         data=dict(title="COCO 2017", root="coco", check="coco"),
         cost="not measured",
@@ -160,8 +165,8 @@ tasks = [
         ),
         metrics={
             **_base_.segmentation,
-            "mIoU": dict(label="mIoU", main=True, published="ade20k.miou"),
-            "mAcc": dict(label="mAcc", published="ade20k.macc"),
+            "mIoU": dict(label="mIoU", main=True, published="ade20k.miou:ibot"),
+            "mAcc": dict(label="mAcc", published="ade20k.macc:ibot"),
         },
         data=dict(title="ADE20K", root="ade/ADEChallengeData2016", check="ade20k"),
         cost="not measured",

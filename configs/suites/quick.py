@@ -25,10 +25,10 @@ _transfer = [
             f"logreg/{_metric}": dict(
                 label="mean per class" if _metric == "mean_per_class" else "top-1",
                 main=True,
-                published=f"transfer.{_name}",
+                published=f"transfer.{_name}:byol",
             ),
             f"logreg/val_{_metric}": "validation",
-            "logreg/penalty": dict(label="penalty chosen", form=".3g"),
+            "logreg/penalty": dict(label="penalty chosen", form=".3g", better="neither"),
         },
         data=dict(title=_title, root=_root, check=_name),
         cost="minutes on a GPU",

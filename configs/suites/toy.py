@@ -39,7 +39,7 @@ tasks = [
         metrics={
             "logreg/top1": dict(label="top-1", main=True),
             "logreg/val_top1": "validation top-1",
-            "logreg/penalty": dict(label="penalty chosen", form=".3g"),
+            "logreg/penalty": dict(label="penalty chosen", form=".3g", better="neither"),
         },
         data=_images,
         cost="half a minute",

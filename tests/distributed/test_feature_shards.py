@@ -13,7 +13,7 @@ from bam_mm import InputError
 from bam_mm.distributed import barrier, rank, world_size
 from bam_mm.evaluation import knn_predict, knn_predict_many, knn_predict_shards
 from bam_mm.hooks import OnlineKNNHook
-from bam_mm.launch.run_facts import peak_mb
+from bam_mm.models.cost import peak_mb
 from bam_mm.models.feature_extraction import extract_shards
 from bam_mm.protocols import feature_files
 from bam_mm.protocols.feature_cache import cached_shard, read_features

@@ -17,6 +17,7 @@ from bam_mm.evaluation import (
     logistic_regression_sweep,
     summarise,
 )
+from bam_mm.launch.run_facts import read_facts
 from bam_mm.protocols.unit_scores import read_units
 from tests.protocols.feature_runs import evaluate
 
@@ -64,6 +65,18 @@ def test_knn_matches_knn_predict(runs):
     # Names begin with the folder of the class.
     folders = [CLASS_NAMES.index(name.split("/")[0]) for name in units.names]
     assert [sorted(CLASS_NAMES).index(CLASS_NAMES[f]) for f in folders] == labels.tolist()
+
+
+def test_the_cost_is_measured_while_features_are_extracted(runs, images, tmp_path):
+    out = runs[0]  # Clustering was last, and read the features that kNN had extracted.
+    known = dict(size=[48, 48], parameters=469728, gmacs=pytest.approx(0.01808, rel=1e-3))
+    speed = ("images_per_s", "read_images_per_s", "peak_mb")
+    cost = read_facts(out, "test")["cost"]
+    assert cost == {**known, **dict.fromkeys((*speed, "peak_gpu_mb"))}
+    evaluate("cluster", images, tmp_path)
+    cost = read_facts(tmp_path, "test")["cost"]
+    assert {key: cost[key] for key in known} == known
+    assert cost["images_per_s"] > cost["read_images_per_s"] > 0 and cost["peak_mb"] > 50
 
 
 @pytest.mark.parametrize(

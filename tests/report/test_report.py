@@ -14,10 +14,9 @@ from PIL import Image
 from bam_mm import InputError
 from bam_mm.figures.predictions import read_classes, write_picture
 from bam_mm.report import write_report
-from bam_mm.report.chart import line_chart, ticks
+from bam_mm.report.chart import line_chart, scatter_chart, ticks
 from bam_mm.report.data import report_data
 from bam_mm.report.page import render_page
-from bam_mm.report.published import PUBLISHED
 from bam_mm.report.summary import leaderboard
 from bam_mm.suite.records import read_records
 from tests.report.made_records import made, write_suite
@@ -153,38 +152,6 @@ def test_a_missing_number_is_an_empty_cell_and_the_best_is_bold(folder):
     assert rows[0]["video:davis/J&F mean"] == "" == rows[2]["knn:knn_k20/top1 mean"]
 
 
-def test_published_rows_stand_apart_with_their_source(folder):
-    _, files, page = report(folder)
-    data = data_of(folder)
-    wanted = [row for row in PUBLISHED if "linear" in row.values]
-    table = texts(data["published"])
-    assert len(table) == 1 + len(wanted) and table[0][-1] == "source"
-    bam = next(row for row in table if row[:2] == ["BAM", "ViT-B/16"])
-    assert bam == ["BAM", "ViT-B/16", "78.1", "README of BAM's released code"]
-    assert page.tables["Published"] == table
-    measured = {cell for row in texts(data["leaderboard"]) for cell in row}
-    assert not measured & {"78.1", "MAE", "ViT-B/16"} and all(row[-1] for row in table)
-    assert "MAE" not in files["leaderboard.csv"] + files["records.csv"]
-    parts = files["report.md"].split("## ")
-    assert [p.split("\n")[0] for p in parts[1:3]] == ["Measured", "Published, not measured here"]
-    assert "MAE" not in parts[1] and "MAE" in parts[2] and "| A |" not in parts[2]
-
-
-def test_published_rows_are_the_facts(folder):
-    """A sample, compared by hand with the tables of the papers."""
-    cells = {(r.method, r.backbone, r.source): r.values for r in PUBLISHED}
-    paper = "BAM (arXiv 2408.02014)"
-    assert cells["DINO", "ViT-B/16", paper] == {
-        "davis.jf": 62.3, "davis.j": 60.7, "davis.f": 63.9
-    }  # fmt: skip
-    transfer = cells["BAM", "ResNet-50", paper]
-    assert transfer["transfer.cars"] == 65.9 and transfer["transfer.flowers"] == 96.3
-    assert cells["DINO", "ViT-B/16", "iBOT's paper, Cascade Mask R-CNN"]["ade20k.macc"] == 57.1
-    # No source has these scores of BAM: video, fine-tuning on ImageNet, and dense tasks.
-    known = {key for r in PUBLISHED if r.method == "BAM" for key in r.values}
-    assert not known & {"davis.jf", "finetune", "coco.box", "ade20k.miou", "semi1"}
-
-
 def test_what_comes_from_outside_is_text(folder):
     strip = folder / "runs/strip.png"
     strip.parent.mkdir()
@@ -225,7 +192,9 @@ def test_the_page_needs_nothing_and_can_be_used_without_a_mouse(folder):
     assert "http" not in text and "@import" not in text and "url(" not in text
     heads = [given for tag, given in page.tags if tag == "th" and given.get("scope") == "col"]
     buttons = [given for tag, given in page.tags if tag == "button"]
-    assert len(heads) == len(buttons) > 10 and all(h["aria-sort"] == "none" for h in heads)
+    copies = [given for given in buttons if given.get("class") == "copy"]
+    assert len(heads) == len(buttons) - 2 > 10 and all(h["aria-sort"] == "none" for h in heads)
+    assert len(copies) == 2 and {given["data-source"] for given in copies} < ids
     names = [tag for tag, _ in page.tags]
     assert names.count("table") == names.count("caption") and {"main", "nav", "h1"} <= {*names}
     scrolls = [given for _, given in page.tags if given.get("class") == "scroll"]
@@ -321,6 +290,45 @@ def test_cost_and_provenance(tmp_path):
         assert "Quick try: at most 16 images per data set" in files[name]
 
 
+def test_what_a_model_costs_and_its_score_against_it(tmp_path):
+    none = dict.fromkeys(("images_per_s", "read_images_per_s", "peak_mb", "peak_gpu_mb"))
+    small = dict(size=[64, 96], parameters=5_500_000, gmacs=1.25, **none)
+    large = {**small, "parameters": 86_000_000, "gmacs": 125.0, "images_per_s": 1200.0}
+    large |= dict(read_images_per_s=300.0, peak_mb=900.0)
+    knn, video = {"knn_k20/top1": 80.0}, {"davis/J&F": 0.5, "davis/error": 1.0}
+    ends = {"knn_k20/top1": {"interval": [78.0, 82.0]}}
+    made(tmp_path, "A", "knn", 0, knn, cost=small, intervals=ends, precision="float32")
+    # A model of two seeds of which the second read its features from the cache.
+    for seed, cost in ((0, large), (1, {**large, **none})):
+        made(
+            tmp_path, EVIL, "knn", seed, {"knn_k20/top1": 82.0}, slug="evil", cost=cost,
+            precision="tf32",
+        )  # fmt: skip
+    # A task that extracts no features, and a record of an earlier version.
+    unknown = {**large, **none, "size": None, "gmacs": None}
+    made(tmp_path, EVIL, "video", 0, video, slug="evil", cost=unknown)
+    made(tmp_path, "old", "knn", 0, knn)
+    data = data_of(tmp_path)
+    models, runs = data["cost"]
+    assert texts(models["table"])[1:] == [
+        ["A", "96 x 64", "5.5", "1.25", "", "", "", "", "", "", "knn"],
+        [EVIL, "96 x 64", "86.0", "125", "1,200", "300", "900", "", "tf32", "cpu", "knn"],
+        [EVIL, "", "86.0", "", "", "", "", "", "", "", "video"],
+    ]
+    assert len(texts(runs["table"])) == 1 + 4 and runs["charts"] == []
+    [chart] = models["charts"]  # Of video, there is one model only.
+    assert chart["points"] == {"A": [1.25, 80.0, 78.0, 82.0], EVIL: [125.0, 82.0]}
+    drawn = scatter_chart(**chart)
+    assert drawn.count("<circle") == 4 and drawn.count("whole") == 1  # with those of the legend
+    assert "<title>A: 80 at 1.25, interval 78 to 82</title>" in drawn
+    page = report(tmp_path)[2]
+    svg = [given for tag, given in page.tags if tag == "svg" and given.get("role") == "img"]
+    wanted = f"kNN, top-1 against {chart['x_label']}. A: 80 at 1.25; {EVIL}: 82 at 125"
+    assert [given["aria-label"] for given in svg] == [wanted]
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert scatter_chart({"a": [0.0, 1.0]}, x_label="x", y_label="y", log=True) == ""
+
+
 def test_results_of_two_protocols_make_no_table(folder):
     made(folder, "D", "knn", 0, {"knn_k20/top1": 1.0}, protocol={"test_cfg": {"k": [20]}})
     with pytest.raises(InputError, match=r"two protocols: test_cfg\.k: \[10, 20\] -> \[20\]"):
@@ -405,6 +413,13 @@ def test_dense_tasks_name_videos_sizes_and_the_colours_of_their_classes(tmp_path
     made(tmp_path, "A", "video", 0, metrics, protocol=protocol, size=[800, 1067])
     [task] = data_of(tmp_path)["tasks"]
     assert task["setup"]["input"] == "resized to 1333 x 800 px, the first: 1067 x 800 px"
+
+
+def test_twenty_lines_have_twenty_styles():
+    lines = {f"model {n}": [(1, n), (2, n + 1)] for n in range(20)}
+    drawn = line_chart(lines, x_label="x", y_label="y")
+    styles = re.findall(r'<path class="line (s\d w\d)" d="M[^"]*"><title>', drawn)
+    assert len(styles) == len({*styles}) == 20
 
 
 def test_ticks_are_round_and_hold_the_data():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bam_mm import InputError
-from bam_mm.report.data import pretraining_cost as cost_data
+from bam_mm.report.costs import pretraining_cost as cost_data
 from bam_mm.suite import pretraining_cost
 from bam_mm.suite.pretraining_cost import CostSettings, compare, measure
 from bam_mm.suite.pretraining_methods import METHODS, Views, build_method, make_views, step

@@ -140,6 +140,8 @@ def test_every_suite_can_be_loaded():
         (("vit-toy-p8_knn_toy", "vit-toy-p9_knn_toy"), "vit-toy-p9_knn_toy.py does not exist"),
         (("cost=", "costs="), "unknown: costs"),
         (("main=True, published", "published"), "main=True"),
+        (('better="lower"', 'better="less"'), "davis/error has better='less'; choose one of high"),
+        (('"top-1", main=True', '"k", main=True, better="neither"'), "is not enough"),
         (('name="video"', 'name="knn"'), "task names must be unique"),
         (('about = "for tests"', 'about = ""'), "has no about"),
         (("tasks = [", "tasks = [3, "), "task 3 must be a dict with a name"),
