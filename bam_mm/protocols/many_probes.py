@@ -17,19 +17,27 @@ from torch.amp import autocast
 from torch.utils.data import DataLoader
 
 from bam_mm.checkpoint import write_whole
+from bam_mm.checkpoint.recorded_config import parse_assignments
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
+from bam_mm.hooks.check_labels import CheckLabelsHook
 from bam_mm.models.many_probes import ManyLinearProbes, ProbeSetting
 from bam_mm.protocols.classification_loop import ClassificationTestLoop
 from bam_mm.protocols.tables import print_rows, write_rows
 from bam_mm.registry import LOOPS, METRICS
+from bam_mm.variables.entries import look_up
+
+SPLIT = {"part": None, "val_fraction": 0.1, "split_seed": 0}
+"""Settings of ``bam_mm.ImageFolder`` that hold images out, with their defaults."""
 
 FOLDER = "probes"
 """Folder below the run's work folder for the tables."""
 
 
 class ProbeAccuracies(BaseMetric):
-    """Top-1 accuracy of every head, in per cent, by the number of the head."""
+    """Top-1 accuracy of every head in per cent, in the order of the heads."""
+
+    default_prefix = "heads"
 
     def process(self, data_batch: Any, data_samples: Sequence[Mapping[str, Any]]) -> None:
         """Keep which heads are right about each image of a batch.
@@ -91,8 +99,8 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
         loaders: Dataloaders by name.
 
     Raises:
-        InputError: If the model has no heads with settings, or the validation images have other
-            classes than the heads.
+        InputError: If the model has no heads with settings, the validation images have other
+            classes than the heads, or, in :meth:`run`, the heads were trained on some of them.
     """
 
     def __init__(
@@ -120,6 +128,7 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
                 f"{model.head.num_classes}: they must be held out from the training images"
             )
         self.table = ProbeAccuracies()
+        self.val_data: Mapping[str, Any] = val.get("dataset") or {}
 
     def run(self) -> dict[str, float]:
         """Choose the head, and score it.
@@ -131,6 +140,7 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
             rate is at an end of the list, ``probes/learning_rate_at_end``.
         """
         model = self.model
+        self._check_held_out()
         self.runner.model.eval()
         # Before the hooks, which may select classes for the test images.
         val = self._validate()
@@ -152,6 +162,24 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
         finally:
             model.chosen = None
         return metrics
+
+    def _check_held_out(self) -> None:
+        """Compare the split of the validation images with that in the config of the checkpoint."""
+        metas = [hook.meta for hook in self.runner.hooks if isinstance(hook, CheckLabelsHook)]
+        text = next((meta["cfg"] for meta in metas if meta and meta.get("cfg")), "")
+        recorded, _ = parse_assignments(text)
+        trained, there = look_up(recorded, "train_dataloader.dataset")
+        if not there or self.val_data.get("part") is None:
+            return  # Validation images of their own.
+        for key, usual in SPLIT.items():
+            before = trained.get(key, usual)
+            now = "train" if key == "part" else self.val_data.get(key, usual)
+            if before != now:
+                raise InputError(
+                    f"test_cfg.val.dataset.{key}={self.val_data.get(key, usual)!r}, but the heads "
+                    f"were trained with train_dataloader.dataset.{key}={before!r}, so on some of "
+                    "these images: set the values of the training"
+                )
 
     @torch.no_grad()
     def _validate(self) -> list[float]:
