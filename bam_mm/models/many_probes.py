@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bam_mm.errors import InputError
 from bam_mm.models.linear_probe import FrozenBackboneClassifier
-from bam_mm.models.probe_features import ProbeFeature, frozen_features
+from bam_mm.models.probe_features import ProbeFeature, several_features
 from bam_mm.precision import computing_in
 from bam_mm.registry import MODELS
 
@@ -241,7 +241,7 @@ class ManyLinearProbes(FrozenBackboneClassifier):
             InputError: If a feature has another width than its heads take.
         """
         with torch.no_grad(), computing_in(self.precision_used, inputs.device):
-            found = frozen_features(self.backbone, inputs, self.features)
+            found = several_features(self.backbone, inputs, self.features)
         heads: Any = self.head
         for feature, x, width in zip(self.features, found, heads.widths, strict=True):
             if x.shape[1] != width:

@@ -98,10 +98,10 @@ def frozen_feature(backbone: nn.Module, images: Tensor, feature: str, blocks: in
     """
     if feature == "own":
         return adapter_of(backbone).vector(_laid_out(backbone, images))
-    return frozen_features(backbone, images, [ProbeFeature(feature, blocks)])[0]
+    return several_features(backbone, images, [ProbeFeature(feature, blocks)])[0]
 
 
-def frozen_features(
+def several_features(
     backbone: nn.Module, images: Tensor, features: Sequence[ProbeFeature]
 ) -> list[Tensor]:
     """Compute several feature vectors per image in one forward pass.
