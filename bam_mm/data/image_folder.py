@@ -127,8 +127,9 @@ class ImageFolder(CustomDataset):
                     f"dataset.part={self.part!r}: the images of {folder} have no labels, of which "
                     "a fraction would be held out; arrange them in class folders"
                 )
-            split = dict(fraction=self.val_fraction, seed=self.split_seed)
-            samples = choose_part(samples, self.part, **split)
+            samples = choose_part(
+                samples, self.part, fraction=self.val_fraction, seed=self.split_seed
+            )
         return samples
 
     def _plain(self, folder: Path) -> tuple[list, LeftOut]:

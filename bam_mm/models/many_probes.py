@@ -99,9 +99,7 @@ class ProbeHeads(nn.Module):
         """
         normed = [neck((x,)) for neck, x in zip(self.necks, features, strict=True)]
         inputs = [x if isinstance(x, tuple) else (x,) for x in normed]
-        return [
-            probe(inputs[place]) for probe, place in zip(self.probes, self.place, strict=True)
-        ]
+        return [probe(inputs[place]) for probe, place in zip(self.probes, self.place, strict=True)]
 
 
 @MODELS.register_module()

@@ -58,7 +58,6 @@ class ProbeFeature:
         return self.feature.replace("cls", f"cls{self.blocks}" if self.blocks > 1 else "cls")
 
 
-
 def build_token_backbone(config: Mapping, blocks: int) -> nn.Module:
     """Build a backbone that outputs the tokens or the map that a probe needs.
 

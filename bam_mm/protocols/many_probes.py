@@ -239,12 +239,14 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
         write_rows(folder / "curve.csv", curve(settings, val))
         chosen = json.dumps(settings[number].facts() | {"val_top1": val[number]}, indent=2)
         write_whole(folder / "chosen.json", f"{chosen}\n".encode())
-        shown = {
+        shown: dict[str, float | str] = {
             "setting": str(settings[number]),
             "validation": val[number],
             "test": test[number],
         }
-        print_rows(f"linear probe, the best of {len(settings)} settings, top-1 accuracy (%)", [shown])
+        print_rows(
+            f"linear probe, the best of {len(settings)} settings, top-1 accuracy (%)", [shown]
+        )
 
 
 def curve(settings: Sequence[ProbeSetting], scores: Sequence[float]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 # Linear probes of ViT-B/16 with 60 settings in one training: [CLS], the mean patch or the [CLS] of
-# the last four blocks, ten learning rates and two weight decays. The setting is chosen on a tenth of
-# the training images, which no head is trained on.
+# the last four blocks, ten learning rates and two weight decays. The setting is chosen on a tenth
+# of the training images, which no head is trained on.
 _base_ = [
     "../_base_/datasets/imagenet.py",
     "../_base_/protocols/linear_many.py",

@@ -1,4 +1,4 @@
-"""Many linear probes with the tools: equal to single runs, resumed exactly, chosen by validation."""
+"""Many linear probes with the tools: equal to single runs, exact resume, choice by validation."""
 
 import csv
 import json

@@ -39,9 +39,7 @@ def many(seed=0, **settings):
     init_default_scope("mmpretrain")
     torch.manual_seed(seed)
     settings = {**GRID, "in_channels": 32, **settings}
-    model = MODELS.build(
-        dict(type="bam_mm.ManyLinearProbes", backbone=VIT, head=HEAD, **settings)
-    )
+    model = MODELS.build(dict(type="bam_mm.ManyLinearProbes", backbone=VIT, head=HEAD, **settings))
     model.init_weights()
     return model
 
@@ -221,7 +219,7 @@ def test_wrong_settings(settings, message):
 
 
 def test_wrong_width():
-    with pytest.raises(InputError, match="32 wide, its heads take 64: .*model.in_channels=32"):
+    with pytest.raises(InputError, match=r"32 wide, its heads take 64: .*model\.in_channels=32"):
         many(in_channels=64).extract_feat(torch.randn(1, 3, 16, 16))
 
 
