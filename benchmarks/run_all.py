@@ -36,6 +36,7 @@ BENCHMARKS = {
     "feature_extraction": ("feature_extraction.py",),
     "knn": ("knn.py",),
     "logistic_regression": ("logistic_regression.py",),
+    "linear_probe": ("linear_probe.py",),
     "label_propagation": ("label_propagation.py",),
     "davis_j_and_f": ("davis_j_and_f.py",),
     "startup": ("startup.py",),

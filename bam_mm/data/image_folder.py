@@ -17,7 +17,7 @@ from bam_mm.data.file_names import IMAGE_ENDINGS, is_hidden
 from bam_mm.data.image_files import LeftOut, find_class_folders, find_images, images_directly_in
 from bam_mm.data.name_lists import read_names
 from bam_mm.data.seeding import EpochClock, seeded_sample
-from bam_mm.data.subsets import choose_listed, find_list
+from bam_mm.data.subsets import choose_listed, choose_part, find_list
 from bam_mm.errors import InputError, listing
 from bam_mm.registry import DATASETS
 
@@ -40,6 +40,10 @@ class ImageFolder(CustomDataset):
         subset: List of the images to keep, as a path or relative to ``data_root``, with one image
             per line. A line is ``<class>/<image>``, or the image's name alone if it is unique, as
             in SimCLR's lists of ImageNet (``n01440764_10026.JPEG``).
+        part: Part of the labelled images to use: ``val`` for the ones that are held out to choose
+            settings on, ``train`` for the others, None for all.
+        val_fraction: Fraction of each class that is held out, in (0, 1).
+        split_seed: Seed that selects the held-out images.
         extensions: Endings of the image files, in lower or upper case.
         classes: Class folders to use, in the order of their labels, or one name for each class
             folder in sorted order, or a file with one name per line. By default, labels follow the
@@ -48,7 +52,8 @@ class ImageFolder(CustomDataset):
 
     Raises:
         InputError: If a folder or the list is missing, a class is empty, a link to a class is dead,
-            no image is found, or ``classes`` does not fit the folders.
+            no image is found, ``classes`` does not fit the folders, or ``part`` or ``val_fraction``
+            is wrong.
     """
 
     def __init__(
@@ -58,12 +63,16 @@ class ImageFolder(CustomDataset):
         with_label: bool | str = "auto",
         fallback: bool = False,
         subset: str | None = None,
+        part: str | None = None,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
         extensions: tuple[str, ...] = IMAGE_ENDINGS,
         classes: str | Sequence[str] | None = None,
         **kwargs,
     ) -> None:
         self.clock = EpochClock()
         self.subset = subset and find_list(data_root, subset)
+        self.part, self.val_fraction, self.split_seed = part, val_fraction, split_seed
         folder = find_split(data_root, split, fallback=fallback)
         if with_label == "auto":
             with_label = has_classes(folder, extensions)
@@ -112,6 +121,15 @@ class ImageFolder(CustomDataset):
         _report(folder, len(samples), left_out)
         if self.subset:
             samples = choose_listed(samples, self.subset, folder)
+        if self.part is not None:
+            if not self.with_label:
+                raise InputError(
+                    f"dataset.part={self.part!r}: the images of {folder} have no labels, of which "
+                    "a fraction would be held out; arrange them in class folders"
+                )
+            samples = choose_part(
+                samples, self.part, fraction=self.val_fraction, seed=self.split_seed
+            )
         return samples
 
     def _plain(self, folder: Path) -> tuple[list, LeftOut]:

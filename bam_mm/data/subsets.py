@@ -90,6 +90,50 @@ def choose_listed(
     return [samples[number] for number in chosen]
 
 
+def choose_part(
+    samples: Sequence[tuple[str, int]], part: str, *, fraction: float, seed: int = 0
+) -> list[tuple[str, int]]:
+    """Keep the samples that are held out for validation, or the others.
+
+    Args:
+        samples: (``<class>/<image>``, label) pairs.
+        part: ``val`` for the held-out samples, ``train`` for the others.
+        fraction: Fraction of each class to hold out, in (0, 1), but at least one image.
+        seed: Seed of the random choice; the same seed chooses the same samples on every machine.
+
+    Returns:
+        The samples to keep, in their original order.
+
+    Raises:
+        InputError: If the part or the fraction is wrong, or a class has no image left to train on.
+    """
+    if part not in ("train", "val"):
+        raise InputError(
+            f"dataset.part={part!r}: choose 'val' for the held-out images, 'train' for the others, "
+            "or None for all"
+        )
+    if not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
+        raise InputError(
+            f"dataset.val_fraction={fraction!r}: the fraction of the images that is held out must "
+            "be above 0 and below 1; 0.1 is usual"
+        )
+    labels = np.array([label for _, label in samples])
+    classes, counts = np.unique(labels, return_counts=True)
+    quota = {
+        int(label): max(1, round(fraction * int(count)))
+        for label, count in zip(classes, counts, strict=True)
+    }
+    held_out = set(_draw(labels, quota, seed).tolist())
+    kept = [sample for number, sample in enumerate(samples) if number not in held_out]
+    if lost := {label for _, label in samples} - {label for _, label in kept}:
+        first = next(path for path, label in samples if label in lost)
+        raise InputError(
+            f"dataset.val_fraction={fraction}: all images of class {Path(first).parts[0]} are held "
+            "out for validation and none is left to train on: add images, or lower the fraction"
+        )
+    return [samples[number] for number in sorted(held_out)] if part == "val" else kept
+
+
 def subset_name(percent: float, seed: int) -> str:
     """Return the file name of a generated list, such as ``balanced_1percent_seed0.txt``."""
     return f"balanced_{percent:g}percent_seed{seed}.txt"

@@ -13,6 +13,7 @@ from bam_mm.models.full_precision import ToFloat32
 from bam_mm.models.head import BAMHead
 from bam_mm.models.label_propagation import LabelPropagation
 from bam_mm.models.linear_probe import FrozenBackboneClassifier
+from bam_mm.models.many_probes import ManyLinearProbes
 from bam_mm.models.pooling import PoolFeatures
 from bam_mm.models.preprocessor import MultiViewPreprocessor
 from bam_mm.models.pretrained_backbone import PretrainedBackbone
@@ -35,6 +36,7 @@ __all__ = [
     "FrozenFeatures",
     "ImageClassifier",
     "LabelPropagation",
+    "ManyLinearProbes",
     "MomentumTeacher",
     "MultiViewPreprocessor",
     "PoolFeatures",

@@ -45,8 +45,8 @@ class FrozenBackboneClassifier(ImageClassifier):
 
     def __init__(
         self,
-        backbone: dict | nn.Module,
-        head: dict,
+        backbone: Mapping | nn.Module,
+        head: dict | nn.Module,
         feature: str = "cls",
         blocks: int = 1,
         neck: dict | None = None,

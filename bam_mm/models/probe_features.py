@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,47 @@ from bam_mm.registry import MODELS, registered_class
 
 FEATURES = ("cls", "cls+mean", "mean", "own")
 """Features of a probe; ``own`` is the library's own pooled feature, before its classifier."""
+
+
+@dataclass(frozen=True)
+class ProbeFeature:
+    """One of several features of a backbone, which is computed with the others in one forward pass.
+
+    Attributes:
+        feature: Parts of the feature, see :func:`probe_feature`.
+        blocks: Number of last blocks whose [CLS] tokens are used.
+    """
+
+    feature: str
+    blocks: int = 1
+
+    @classmethod
+    def of(cls, name: str) -> ProbeFeature:
+        """Read the name of a feature.
+
+        Args:
+            name: ``cls``, ``cls+mean`` or ``mean``, with the number of blocks after ``cls`` if
+                there are several: ``cls4`` for the [CLS] tokens of the last four blocks.
+
+        Raises:
+            InputError: If there is no such feature.
+        """
+        found = re.fullmatch(r"mean|cls([1-9]\d*)?(\+mean)?", str(name))
+        if found is None:
+            raise InputError(
+                f"model.features has {name!r}: choose among cls, mean, cls+mean and, for the "
+                "[CLS] tokens of the last four blocks, cls4 or cls4+mean"
+            )
+        kind = "mean" if name == "mean" else f"cls{found[2] or ''}"
+        return cls(kind, int(found[1] or 1))
+
+    @property
+    def parts(self) -> int:
+        """Number of tokens in the feature: it is that many times the width of a token wide."""
+        return 1 if self.feature == "mean" else self.blocks + ("mean" in self.feature)
+
+    def __str__(self) -> str:
+        return self.feature.replace("cls", f"cls{self.blocks}" if self.blocks > 1 else "cls")
 
 
 def build_token_backbone(config: Mapping, blocks: int) -> nn.Module:
@@ -52,21 +95,50 @@ def frozen_feature(backbone: nn.Module, images: Tensor, feature: str, blocks: in
             library of the backbone states, see
             :class:`~bam_mm.models.adapters.contract.BackboneAdapter`.
     """
+    if feature == "own":
+        return adapter_of(backbone).vector(_laid_out(backbone, images))
+    return several_features(backbone, images, [ProbeFeature(feature, blocks)])[0]
+
+
+def several_features(
+    backbone: nn.Module, images: Tensor, features: Sequence[ProbeFeature]
+) -> list[Tensor]:
+    """Compute several feature vectors per image in one forward pass.
+
+    Args:
+        backbone: Backbone from :func:`build_token_backbone`.
+        images: (N, 3, H, W) normalised images.
+        features: The features.
+
+    Returns:
+        (N, D) features, each with a D of its own.
+
+    Raises:
+        InputError: Same as in :func:`frozen_feature`.
+    """
+    adapter = adapter_of(backbone)
+    outputs = adapter.outputs(_laid_out(backbone, images), max(each.blocks for each in features))
+    found = []
+    for each in features:
+        if adapter.prefix_tokens and adapter.cls_index is None and each.feature != "mean":
+            raise InputError(
+                f"model.feature={each.feature!r}: {adapter.name} has {adapter.prefix_tokens} "
+                "registers and no [CLS] token; set model.feature=mean"
+            )
+        chosen = outputs[-each.blocks :]
+        found.append(probe_feature(chosen, each.feature, prefix=adapter.prefix_tokens))
+    return found
+
+
+def _laid_out(backbone: nn.Module, images: Tensor) -> Tensor:
+    """Announce the padding of images, and return them in the layout that is fast."""
     adapter = adapter_of(backbone)
     adapter.announce_padding(images)
     if images.device.type == "cpu" and adapter.library != "own":
         # Convolutions are faster with channels last, and their outputs follow. Someone's own module
         # may view a map as a vector, for which it must have channels first.
-        images = images.contiguous(memory_format=torch.channels_last)
-    if feature == "own":
-        return adapter.vector(images)
-    outputs = adapter.outputs(images, blocks)
-    if adapter.prefix_tokens and adapter.cls_index is None and feature != "mean":
-        raise InputError(
-            f"model.feature={feature!r}: {adapter.name} has {adapter.prefix_tokens} registers and "
-            "no [CLS] token; set model.feature=mean"
-        )
-    return probe_feature(outputs, feature, prefix=adapter.prefix_tokens)
+        return images.contiguous(memory_format=torch.channels_last)
+    return images
 
 
 def probe_feature(outputs: Sequence[Tensor], feature: str, *, prefix: int = 1) -> Tensor:

@@ -3,6 +3,7 @@
 from bam_mm.optim.amp_wrapper import AmpOptimWrapper
 from bam_mm.optim.lars import LARS
 from bam_mm.optim.layer_decay import LayerDecayOptimWrapperConstructor
+from bam_mm.optim.many_probes import ManyLinearProbesConstructor
 from bam_mm.optim.sharding import ShardedStrategy
 from bam_mm.optim.student_groups import StudentOptimWrapperConstructor
 from bam_mm.optim.summary import BriefOptimWrapperConstructor
@@ -12,6 +13,7 @@ __all__ = [
     "AmpOptimWrapper",
     "BriefOptimWrapperConstructor",
     "LayerDecayOptimWrapperConstructor",
+    "ManyLinearProbesConstructor",
     "ShardedStrategy",
     "StudentOptimWrapperConstructor",
 ]

@@ -5,6 +5,7 @@ from bam_mm.protocols.clustering_loop import ClusteringLoop
 from bam_mm.protocols.davis_metric import DAVISMetric
 from bam_mm.protocols.knn_loop import KNNTestLoop
 from bam_mm.protocols.logreg_loop import LogisticRegressionLoop
+from bam_mm.protocols.many_probes import ManyLinearProbesAccuracy, ManyLinearProbesLoop
 from bam_mm.protocols.video_loop import VideoTestLoop
 
 __all__ = [
@@ -13,5 +14,7 @@ __all__ = [
     "DAVISMetric",
     "KNNTestLoop",
     "LogisticRegressionLoop",
+    "ManyLinearProbesAccuracy",
+    "ManyLinearProbesLoop",
     "VideoTestLoop",
 ]

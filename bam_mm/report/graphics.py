@@ -91,15 +91,21 @@ def gallery(folder: Path) -> list[Data]:
 
 
 def _evaluation_charts(done: Sequence[Record], order: Sequence[str]) -> list[Data]:
-    """One chart per panel of the task's own curves; a line is the mean over a model's seeds."""
+    """One chart per panel of the task's own curves; a line is the mean over a model's seeds.
+
+    A curve with several lines has a chart for each model.
+    """
     panels: dict[tuple[str, str, bool], dict[str, list[Points]]] = {}
     for record in done:
         for curve in record.get("curves", ()):
             x_label, *labels = curve["labels"]
+            model = record["model"]["name"]
             for label, values in zip(labels, curve["y"], strict=True):
+                if "line" in curve:
+                    label = f"{model}: {label}"
                 lines = panels.setdefault((x_label, label, curve["log"]), {})
                 points = list(zip(curve["x"], values, strict=True))
-                lines.setdefault(record["model"]["name"], []).append(points)
+                lines.setdefault(curve.get("line", model), []).append(points)
     charts = []
     for (x_label, label, log), lines in panels.items():
         means = {name: _mean(curves) for name, curves in lines.items()}

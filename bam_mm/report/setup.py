@@ -113,14 +113,36 @@ def _rate(record: Record) -> str:
     optimizer = _setting(record, "optim_wrapper.optimizer") or {}
     if optimizer.get("lr") is None:
         return ""
-    rate, batch = optimizer["lr"], _setting(record, "batch")
+    rates = _setting(record, "model.learning_rates") or [1.0]
+    low, high = (optimizer["lr"] * end for end in (min(rates), max(rates)))
+    batch = _setting(record, "batch")
     base = _setting(record, "auto_scale_lr.base_batch_size")
-    text = f"{rate:.4g}"
+    text = _range(low, high)
     if base and batch and base != batch:
-        text = f"{rate * batch / base:.4g} ({text} for a batch of {base:,})"
+        scaled = _range(low * batch / base, high * batch / base)
+        text = f"{scaled} ({text} for a batch of {base:,})"
+    if len(rates) > 1:
+        text = f"the best of {len(rates)} from {text}"
+    return f"{text}, {_named(optimizer)}"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+
+
+def _named(optimizer: Mapping[str, Any]) -> str:
     others = {k: v for k, v in optimizer.items() if k not in ("type", "lr", "_delete_")}
     settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in others.items())
-    return f"{text}, {kind_of(optimizer)}" + (f" with {settings}" if settings else "")
+    return kind_of(optimizer) + (f" with {settings}" if settings else "")
+
+
+def _chosen(record: Record) -> str:
+    found = record.get("chosen") or {}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {f'{value:g}' if isinstance(value, float) else value}"
+        for name, value in found.items()
+        if not name.startswith("val_")  # A score, which the table has.
+    )
 
 
 def _length(record: Record) -> str:
@@ -152,6 +174,7 @@ _FACTS: dict[str, Callable[[Record], str]] = {
     "videos": _videos,
     "batch": _batch,
     "learning rate": _rate,
+    "chosen by validation": _chosen,
     "length": _length,
     "precision of the frozen backbone": _precision,
     "options that differ from the suite": _options,

@@ -100,6 +100,8 @@ class Curve:
         labels: Axis labels of x and of each y.
         scale: Factor for the y values.
         log: Whether the x axis is logarithmic.
+        lines: Key of the name of the line that a row belongs to. Each model then has a panel of its
+            own, with one line for each name. ``""`` for one line of all rows.
     """
 
     file: str
@@ -108,6 +110,7 @@ class Curve:
     labels: tuple[str, ...]
     scale: float = 1.0
     log: bool = False
+    lines: str = ""
 
 
 @dataclass(frozen=True)

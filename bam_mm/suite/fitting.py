@@ -23,6 +23,7 @@ from bam_mm.suite.fitting_features import (
     frozen_features,
     is_transformer,
     label_propagation,
+    many_probes,
 )
 from bam_mm.suite.models import Model
 from bam_mm.variables.entries import kind_of, loading_hooks, plain
@@ -151,6 +152,7 @@ _WIDTHS: dict[str, Callable[[Config, Mapping], list[str] | None]] = {
     "FrozenBackboneClassifier": frozen_classifier,
     "ImageClassifier": classifier,
     "LabelPropagation": label_propagation,
+    "ManyLinearProbes": many_probes,
 }
 
 

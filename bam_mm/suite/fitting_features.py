@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,12 @@ from bam_mm.errors import InputError
 from bam_mm.models.adapters import BackboneAdapter, adapter_of
 from bam_mm.models.overlapping_patches import lay_patches_closer
 from bam_mm.models.patch_features import build_map_backbone, feature_map
-from bam_mm.models.probe_features import build_token_backbone, frozen_feature
+from bam_mm.models.probe_features import (
+    ProbeFeature,
+    build_token_backbone,
+    frozen_feature,
+    several_features,
+)
 from bam_mm.models.video_input import input_size
 from bam_mm.optim.layer_decay import EMBEDDINGS
 from bam_mm.registry import MODELS
@@ -66,6 +72,32 @@ def frozen_classifier(config: Config, before: Mapping[str, Any]) -> list[str]:
     if model.get("neck"):
         model.neck.input_features = width
     return notes
+
+
+def many_probes(config: Config, before: Mapping[str, Any]) -> list[str]:
+    """Fit a backbone into many linear probes; arguments and result as in :func:`frozen_features`.
+
+    Without [CLS], the only feature is ``mean``; [CLS] tokens are those of the blocks that there
+    are.
+    """
+    model, own = config.model, dict(config.model.backbone)
+    adapter = adapter_of(build_token_backbone(own, 1))
+    features = [ProbeFeature.of(name) for name in model.features]
+    if adapter.cls_index is None:
+        features = [ProbeFeature("mean")]
+    most = adapter.token_blocks
+    features = [replace(f, blocks=min(f.blocks, most)) if f.blocks > 1 else f for f in features]
+    model.features = list(dict.fromkeys(map(str, features)))
+    features = [ProbeFeature.of(name) for name in model.features]
+    blocks = max(feature.blocks for feature in features)
+    backbone, found = _accepting(
+        config,
+        lambda c: build_token_backbone(c, blocks),
+        lambda b, x: several_features(b, x, features),
+    )
+    _check_vector(found[0])
+    model.in_channels = found[0].shape[1] // features[0].parts
+    return _inputs(config, own, adapter_of(backbone))
 
 
 def classifier(config: Config, before: Mapping[str, Any]) -> list[str]:
@@ -186,11 +218,15 @@ def _probed(config: Config, build: Callable[[Mapping], nn.Module]) -> tuple[int,
         model.blocks = min(model.blocks, adapter.token_blocks)
     blocks = model.get("blocks", 1)
     backbone, found = _accepting(config, build, lambda b, x: frozen_feature(b, x, feature, blocks))
+    _check_vector(found)
+    return found.shape[1], _inputs(config, own, adapter_of(backbone))
+
+
+def _check_vector(found: Tensor) -> None:
     if found.ndim != 2:
         raise InputError(
             f"its feature has shape {tuple(found.shape)} instead of one vector per image"
         )
-    return found.shape[1], _inputs(config, own, adapter_of(backbone))
 
 
 def _accepting(

@@ -75,6 +75,7 @@ def collect(run: Run, record: dict[str, Any], metrics_file: Path) -> None:
         cost=parts[1].get("cost"),
         memory=memory,
         curves=curves(run.task, run.folder),
+        chosen=chosen_setting(run.folder),
         training=training_curves(run.folder) if run.task.kind == "train" else {},
         pictures=pictures(run.task, run.folder, run.settings.folder),
     )
@@ -100,25 +101,43 @@ def curves(task: Task, folder: Path) -> list[dict[str, Any]]:
 
     Returns:
         ``labels``, ``log``, ``x`` and ``y`` of each curve that the run has written. ``y`` holds one
-        list of values for each panel.
+        list of values for each panel. Each line of a curve with several is an entry, with its name
+        under ``line``.
     """
     found = []
     for curve in task.curves:
         path = folder / curve.file
         if not path.is_file():
             continue
-        rows = json.loads(path.read_text())
-        if not all(key in row for row in rows for key in (curve.x, *curve.y)):
+        every = json.loads(path.read_text())
+        keys = [key for key in (curve.x, *curve.y, curve.lines) if key]
+        if not all(key in row for row in every for key in keys):
             continue
-        found.append(
-            {
-                "labels": list(curve.labels),
-                "log": curve.log,
-                "x": [row[curve.x] for row in rows],
-                "y": [[curve.scale * row[key] for row in rows] for key in curve.y],
-            }
-        )
+        names = dict.fromkeys(row[curve.lines] if curve.lines else "" for row in every)
+        for name in names:
+            rows = [row for row in every if not curve.lines or row[curve.lines] == name]
+            found.append(
+                {
+                    "labels": list(curve.labels),
+                    "log": curve.log,
+                    "x": [row[curve.x] for row in rows],
+                    "y": [[curve.scale * row[key] for row in rows] for key in curve.y],
+                    **({"line": str(name)} if curve.lines else {}),
+                }
+            )
     return found
+
+
+def chosen_setting(folder: Path) -> dict[str, Any]:
+    """Read the setting that a run has chosen on validation images, by the names of its parts.
+
+    Args:
+        folder: Work folder of the run.
+
+    Returns:
+        What ``probes/chosen.json`` holds; empty if the run had nothing to choose.
+    """
+    return read_json(folder / "probes/chosen.json") or {}
 
 
 def training_curves(folder: Path) -> dict[str, list[list[float]]]:

@@ -88,6 +88,25 @@ tasks = [
         any="bam_mm::cls/vit-base-p16_8xb128-linear-mocov3-coslr-90e_in1k.py",
     ),
     dict(
+        name="linear-many",
+        title="Linear probe (many settings)",
+        about=(
+            "features {model.features}, learning rates {model.learning_rates} and weight decays "
+            "{model.weight_decays} in one training of {train_cfg.max_epochs} epochs, chosen on "
+            "held-out training images (DINOv2's way)"
+        ),
+        kind="train",
+        config=dict(
+            vit="bam_mm::cls/vit-base-p16_8xb128-linear-many-coslr-10e_in1k.py",
+            cnn="bam_mm::cls/resnet50_8xb128-linear-many-coslr-10e_in1k.py",
+        ),
+        metrics=_base_.probe_accuracy,
+        data=_imagenet,
+        cost="not measured",
+        seeds=_base_.probe_seeds,
+        curves=[_base_.probe_curve],
+    ),
+    dict(
         name="finetune",
         title="Fine-tuning",
         about="all layers are trained, DeiT's recipe, {train_cfg.max_epochs} epochs (Table 3)",

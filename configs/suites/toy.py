@@ -80,6 +80,22 @@ tasks = [
         cost="a minute and a half",
     ),
     dict(
+        name="linear-many",
+        title="Linear probe (many settings)",
+        about=(
+            "features {model.features}, learning rates {model.learning_rates} and weight decays "
+            "{model.weight_decays} in one training of {train_cfg.max_epochs} epochs, chosen on "
+            "held-out training images (DINOv2's way)"
+        ),
+        kind="train",
+        config="bam_mm::cls/vit-toy-p8_1xb64-linear-many-coslr-4e_toy.py",
+        metrics=_base_.probe_accuracy,
+        data=_images,
+        cost="half a minute",
+        seeds=_base_.probe_seeds,
+        curves=[_base_.probe_curve],
+    ),
+    dict(
         name="finetune",
         title="Fine-tuning",
         about=(

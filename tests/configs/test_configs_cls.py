@@ -70,6 +70,39 @@ def test_linear_probes(stem, lr, epochs, feature, blocks, width, norm):
     assert config.test_pipeline[1].scale == 256 and config.test_pipeline[2].crop_size == 224
 
 
+@pytest.mark.parametrize(
+    "stem, width, features",
+    [
+        ("vit-base-p16_8xb128-linear-many-coslr-10e_in1k", 768, ["cls", "mean", "cls4"]),
+        ("vit-small-p16_8xb128-linear-many-coslr-10e_in1k", 384, ["cls", "mean", "cls4"]),
+        ("resnet50_8xb128-linear-many-coslr-10e_in1k", 2048, ["mean"]),
+        ("vit-toy-p8_1xb64-linear-many-coslr-4e_toy", 96, ["cls", "mean", "cls4"]),
+    ],
+)
+def test_many_linear_probes_are_chosen_on_images_that_they_are_not_trained_on(
+    stem, width, features
+):
+    config = settings(stem)
+    assert (config.model.in_channels, config.model.features) == (width, features)
+    sgd = config.optim_wrapper.optimizer
+    assert (sgd.type, sgd.lr, sgd.momentum, sgd.get("weight_decay", 0)) == ("SGD", 1, 0.9, 0)
+    train = config.train_dataloader.dataset
+    for data in (config.val_dataloader.dataset, config.test_cfg.val.dataset):
+        assert (data.split, data.part, train.split, train.part) == (
+            "train",
+            "val",
+            "train",
+            "train",
+        )
+        for key in ("type", "data_root", "val_fraction", "split_seed"):
+            assert data[key] == train[key]
+        assert data.pipeline == config.test_pipeline
+    test = config.test_dataloader.dataset
+    assert test.split == "val" and test.get("part") is None
+    assert config.test_evaluator == dict(type="Accuracy", topk=(1, 5))
+    assert config.val_evaluator == dict(type="bam_mm.ManyLinearProbesAccuracy")
+
+
 def check_deit(config, *, lr, decay, epochs, warmup, batch):
     adamw = config.optim_wrapper.optimizer
     assert (adamw.type, adamw.weight_decay) == ("AdamW", decay)

@@ -145,7 +145,8 @@ def hub(monkeypatch):
 
 def test_mmpretrain_finds_and_builds_them(hub):
     found = list_models("vit-toy-p8_1xb64*", task="Image Classification")
-    assert found == ["vit-toy-p8_1xb64-coslr-4e_toy", "vit-toy-p8_1xb64-linear-coslr-10e_toy"]
+    linear = ["linear-coslr-10e_toy", "linear-many-coslr-4e_toy"]
+    assert found == [f"vit-toy-p8_1xb64-{name}" for name in ("coslr-4e_toy", *linear)]
     assert len(list_models("*davis2017", task="Video Object Segmentation")) == 4
     model = get_model(found[1])
     assert type(model).__name__ == "FrozenBackboneClassifier"

@@ -23,6 +23,14 @@ class_penalty_curve = dict(
     labels=["L2 penalty", "validation mean per class (%)"],
     log=True,
 )
+probe_curve = dict(
+    file="probes/curve.json",
+    x="learning_rate",
+    y=["val_top1"],
+    labels=["learning rate", "validation top-1 (%)"],
+    log=True,
+    lines="feature",
+)
 davis_pictures = dict(
     pattern="davis/overlays/*.png",
     caption="objects propagated from the first frame (left) through a video",
@@ -31,6 +39,12 @@ accuracy = {
     "accuracy/top1": dict(label="top-1", main=True),
     "accuracy/top5": "top-5",
 }
+probe_seeds = [
+    "train_dataloader.dataset.split_seed",
+    "val_dataloader.dataset.split_seed",
+    "test_cfg.val.dataset.split_seed",
+]
+probe_accuracy = {**accuracy, "probes/val_top1": "validation top-1"}
 prediction_pictures = dict(
     pattern="predictions/*.png",
     caption="image, ground truth, prediction",

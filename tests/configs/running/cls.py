@@ -35,7 +35,11 @@ def run(path, world, work_dir):
     before = snapshot.state
     now = runner.model.state_dict()
     moved = {k for k in before if not torch.equal(before[k], now[k])}
-    assert "head.fc.weight" in moved
+    assert (
+        "head.fc.weight" in moved
+        or {f"head.probes.{number}.fc.weight" for number in range(len(runner.model.settings))}
+        <= moved
+    )
     assert any(k.startswith("backbone.") for k in moved) == ("linear" not in path.stem)
     assert all(torch.isfinite(v).all() for v in now.values())
 
@@ -78,7 +82,8 @@ def shrink(model):
     model.backbone.arch = dict(
         embed_dims=width // 8, num_layers=4, num_heads=12, feedforward_channels=64
     )
-    model.head.in_channels //= 8
+    width = model if "in_channels" in model else model.head
+    width.in_channels //= 8
     if "neck" in model:
         model.neck.input_features //= 8
 
