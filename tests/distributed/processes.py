@@ -67,6 +67,7 @@ def _enter(work, rank, world, folder, args):
     log = os.open(Path(folder, f"{rank}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    sys.stdout.reconfigure(line_buffering=True)  # A process that is killed flushes nothing.
     faulthandler.enable()  # A signal prints where it came from.
     torch.set_num_threads(1)
     # mmengine's launcher reads these, and uses a group that exists: it would need a GPU for one.

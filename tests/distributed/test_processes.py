@@ -10,6 +10,7 @@ from tests.distributed.processes import run_processes
 
 def fail(rank, world, way):
     print(f"process {rank} was here")
+    dist.barrier()
     if rank == 1 and way == "error":
         raise ValueError("a reason")
     if rank == 1:

@@ -44,7 +44,7 @@ probe_seeds = [
     "val_dataloader.dataset.split_seed",
     "test_cfg.val.dataset.split_seed",
 ]
-probe_accuracy = {**accuracy, "probes/val_top1": "validation top-1"}
+probe_accuracy = {**accuracy, "probes/val_top1": dict(label="validation top-1", better="neither")}
 prediction_pictures = dict(
     pattern="predictions/*.png",
     caption="image, ground truth, prediction",
