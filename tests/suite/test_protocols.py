@@ -119,6 +119,7 @@ def test_every_suite_can_be_loaded():
         "logreg",
         "cluster",
         "linear",
+        "linear-many",
         "finetune",
         "semi10",
         "semi1",
