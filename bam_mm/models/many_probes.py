@@ -158,6 +158,11 @@ class ManyLinearProbes(FrozenBackboneClassifier):
         self._check_list("features", features, "cls,mean,cls4")
         self._check_list("learning_rates", learning_rates, "0.01,0.1,1", positive=True)
         self._check_list("weight_decays", weight_decays, "0,1e-4", positive=False)
+        if neck is not None and not isinstance(neck, Mapping):
+            raise InputError(
+                f"model.neck={neck!r} must be a dict: set model.neck.type=ClsBatchNormNeck and "
+                "model.neck.affine=False, or None"
+            )
         kinds = [ProbeFeature.of(name) for name in features]
         self._check_list("features", list(map(str, kinds)), "cls,mean,cls4")
         combined = product(kinds, map(float, learning_rates), map(float, weight_decays))

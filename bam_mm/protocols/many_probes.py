@@ -100,7 +100,8 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
 
     Raises:
         InputError: If the model has no heads with settings, the validation images have other
-            classes than the heads, or, in :meth:`run`, the heads were trained on some of them.
+            classes than the heads, or, in :meth:`run`, some of them are test images
+            or images that the heads were trained on.
     """
 
     def __init__(
@@ -164,7 +165,16 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
         return metrics
 
     def _check_held_out(self) -> None:
-        """Compare the split of the validation images with that in the config of the checkpoint."""
+        """Check that no validation image is one of the test or of the training.
+
+        The images of the training are known by the split in the config of the checkpoint.
+        """
+        val, test = (_paths(self.loaders[name].dataset) for name in ("val", "test"))
+        if shared := sorted(val & test):
+            raise InputError(
+                f"test_cfg.val: {len(shared)} of the validation images are test images, the first: "
+                f"{shared[0]}; choose the setting on images held out from the training"
+            )
         metas = [hook.meta for hook in self.runner.hooks if isinstance(hook, CheckLabelsHook)]
         text = next((meta["cfg"] for meta in metas if meta and meta.get("cfg")), "")
         recorded, _ = parse_assignments(text)
@@ -247,6 +257,12 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
         print_rows(
             f"linear probe, the best of {len(settings)} settings, top-1 accuracy (%)", [shown]
         )
+
+
+def _paths(dataset: Any) -> set[str]:
+    """Return the paths of the images of a data set; empty if they are not single files."""
+    found = (dataset.get_data_info(number).get("img_path") for number in range(len(dataset)))
+    return {str(path) for path in found if path is not None}
 
 
 def curve(settings: Sequence[ProbeSetting], scores: Sequence[float]) -> list[dict[str, Any]]:

@@ -136,6 +136,11 @@ def test_heads_equal_single_runs_resume_exactly_and_are_chosen(world, checkpoint
         options=[*many, "test_cfg.val.dataset.split_seed=1"],
     )  # fmt: skip
     one_message(result, "test_cfg.val.dataset.split_seed=1", "split_seed=0", "of the training")
+    result = tool(
+        "test.py", MANY, tmp_path / "many/epoch_2.pth", "--work-dir", tmp_path / "t",
+        options=[*many, "test_cfg.val.dataset.split=val", "test_cfg.val.dataset.part=None"],
+    )  # fmt: skip
+    one_message(result, "20 of the validation images are test images", "held out from the training")
 
 
 @pytest.fixture

@@ -210,6 +210,7 @@ def test_names_of_features(name, kind, blocks, parts):
         (dict(weight_decays=[-1e-4]), "weight_decays=.* must be numbers of at least 0"),
         (dict(weight_decays=[float("nan")]), "must be numbers of at least 0"),
         (dict(neck={**NORM, "affine": True}), "parameters that all heads"),
+        (dict(neck="ClsBatchNormNeck"), "model.neck='ClsBatchNormNeck' must be a dict"),
     ],
     ids=str,
 )
