@@ -47,8 +47,8 @@ from bam_mm.models.host_memory import freed_memory_kept
 from bam_mm.precision import check_precision, computing_in, effective_precision
 from bam_mm.registry import LOOPS
 
-CHANCE = "chance/mIoU"
-"""Name of the metric of predicting the most frequent class of the bank for every pixel."""
+CHANCE = "chance/{}"
+"""Names of the metrics of predicting the most frequent class of the bank for every pixel."""
 
 
 class Bank(NamedTuple):
@@ -154,8 +154,8 @@ class DenseKNNTestLoop(TestLoop):
         """Fill the bank, predict all test images and evaluate the predictions.
 
         Returns:
-            The metrics of the evaluator, and ``chance/mIoU``: that of the bank's most frequent
-            class everywhere.
+            The metrics of the evaluator, and ``chance/mIoU`` and ``chance/aAcc``: those of the
+            bank's most frequent class everywhere.
 
         Raises:
             InputError: If the bank has fewer than k labelled patches, data have a fault, or a
@@ -167,8 +167,9 @@ class DenseKNNTestLoop(TestLoop):
             bank = self._fill_bank()
             truth = self._predict_all(bank)
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
-        chance = mean_iou(chance_counts(truth, bank.most_frequent))
-        metrics[CHANCE] = round(100 * chance, 2)
+        chance = chance_counts(truth, bank.most_frequent)
+        metrics[CHANCE.format("mIoU")] = round(100 * mean_iou(chance), 2)
+        metrics[CHANCE.format("aAcc")] = round(100 * float(chance[0].sum() / truth.sum()), 2)
         self.runner.call_hook("after_test_epoch", metrics=metrics)
         self.runner.call_hook("after_test")
         return metrics

@@ -1,6 +1,11 @@
 # Cascade Mask R-CNN on the frozen ViT-B/16: iBOT's protocol for 12 epochs, in which only necks and
 # heads are trained. FrozenBackboneHook checks that the backbone does not change.
-_base_ = "./vit-base-p16_cascade-mask-rcnn_8xb2-amp-12e_coco.py"
+_base_ = [
+    "../_base_/models/cascade-mask-rcnn_vit-p16.py",
+    "../_base_/datasets/coco_instance.py",
+    "../_base_/protocols/detection_12e.py",
+    "../_base_/mmdet_runtime.py",
+]
 
 layer_decay_rate = 1.0
 model = dict(backbone=dict(drop_path_rate=0.0, frozen=True))

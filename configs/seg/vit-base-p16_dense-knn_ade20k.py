@@ -11,6 +11,7 @@ model = dict(
         bgr_to_rgb=True,
     ),
     backbone=dict(type="mmpretrain.MoCoV3ViT", arch="base", img_size=224, patch_size=16),
+    stage=None,  # The last map.
     branch="teacher",
 )
 test_cfg = dict(

@@ -10,6 +10,7 @@ model = dict(
         bgr_to_rgb=True,
     ),
     backbone=dict(type="mmpretrain.MoCoV3ViT", arch="mocov3-small", img_size=224, patch_size=16),
+    stage=None,  # The last map.
     branch="teacher",
 )
 test_cfg = dict(

@@ -42,7 +42,7 @@ def test_a_perfect_backbone_reaches_100_percent(written, reduced, tmp_path):
     metrics = evaluate(tmp_path / "data", tmp_path / "out", reduced=reduced)
     assert metrics["mIoU"] == metrics["mAcc"] == metrics["aAcc"] == 100
     # The images show every class equally often: its IoU is a quarter, and that of the others 0.
-    assert metrics["chance/mIoU"] == 6.25
+    assert metrics["chance/mIoU"] == 6.25 and metrics["chance/aAcc"] == 25
     assert json.loads((tmp_path / "out/metrics.json").read_text())["mIoU"] == 100
     units = read_units(tmp_path / "out/units.npz")
     assert units.names == ("0.png", "1.png", "2.png", "3.png")
