@@ -1,7 +1,6 @@
-"""Segmentation by the nearest patches of a bank of labelled patches, without training.
+"""Segmentation by the nearest labelled patches of training images, without training.
 
-Every patch of an image takes the labels of the most similar patches of the training images, as in
-Balažević et al., "Towards In-context Scene Understanding" (2023).
+The protocol is that of Balažević et al., "Towards In-context Scene Understanding" (2023).
 """
 
 from __future__ import annotations

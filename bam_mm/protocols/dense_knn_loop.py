@@ -260,7 +260,10 @@ class DenseKNNTestLoop(TestLoop):
 
     def _predict(self, bank: Bank, batch: Any) -> Sequence[Any]:
         """Predict a batch of this process, None for none; every process must call this."""
-        maps, samples = ([], []) if batch is None else self._maps(batch)
+        maps: Iterable[Tensor] = ()
+        samples: Sequence[Any] = ()
+        if batch is not None:
+            maps, samples = self._maps(batch)
         queries = bank.features.new_zeros((0, bank.features.shape[1]), dtype=torch.float32)
         found = dense_knn_predict_shards(
             bank.features,
@@ -275,7 +278,8 @@ class DenseKNNTestLoop(TestLoop):
         parts = found.split([m[0].numel() for m in maps])
         for features, part, sample in zip(maps, parts, samples, strict=True):
             prediction = part.T.unflatten(1, features.shape[1:])
-            classes = enlarged_classes(prediction, self._truth(sample).shape)
+            height, width = self._truth(sample).shape
+            classes = enlarged_classes(prediction, (height, width))
             sample.pred_sem_seg = PixelData(data=classes[None])
         return samples
 
