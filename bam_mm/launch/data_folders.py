@@ -14,11 +14,12 @@ from typing import Any
 from mmengine.config import Config
 
 from bam_mm.data.checks.dense_labels import check_is_list
-from bam_mm.data.checks.map_folders import check_endings
+from bam_mm.data.checks.map_folders import check_endings, loader_key
 from bam_mm.data.checks.zero_label import check_same_zero
 from bam_mm.data.name_lists import read_names
 from bam_mm.errors import InputError, listing
 from bam_mm.launch.instance_files import check_instance_file, class_of, data_sets_of
+from bam_mm.variables.entries import look_up
 
 SCOPES = ("mmdet", "mmseg")
 
@@ -40,15 +41,15 @@ def check_data_folders(config: Config) -> None:
     if config.get("default_scope") not in SCOPES:
         return
     # Training does not need the test data of a config.
-    parts = ("train", "val") if config.get("train_dataloader") else ("test",)
-    loaders = [(part, config.get(f"{part}_dataloader") or {}) for part in parts]
+    parts = ("train", "val") if config.get("train_dataloader") else ("test", "bank")
+    loaders = [(part, look_up(config, loader_key(part))[0] or {}) for part in parts]
     found = [(part, each) for part, loader in loaders for each in data_sets_of(loader)]
     if config.default_scope == "mmseg":
         # Also for test data, which are read by themselves after the training.
         check_same_zero(
             (part, data.get("data_root"), data.get("reduce_zero_label"))
-            for part in ("train", "val", "test")
-            for data in data_sets_of(config.get(f"{part}_dataloader") or {})
+            for part in ("train", "val", "test", "bank")
+            for data in data_sets_of(look_up(config, loader_key(part))[0] or {})
             if "reduce_zero_label" in data
         )
     for part, data in found:
@@ -57,7 +58,7 @@ def check_data_folders(config: Config) -> None:
         root = Path(data.get("data_root") or ".").expanduser()
         if not root.is_dir():
             raise InputError(
-                f"data folder {root} of {part}_dataloader does not exist: set yours with "
+                f"data folder {root} of {loader_key(part)} does not exist: set yours with "
                 "--cfg-options data_root=FOLDER, or create the toy world with `"
                 "bam-mm toy-world FOLDER`"
             )
@@ -68,7 +69,7 @@ def check_data_folders(config: Config) -> None:
                 where = key if key == "ann_file" else f"data_prefix.{key}"
                 raise InputError(
                     f"{root / name} does not exist ({root} has: {present}): restore it, or set "
-                    f"--cfg-options {part}_dataloader.dataset.{where}=NAME"
+                    f"--cfg-options {loader_key(part)}.dataset.{where}=NAME"
                 )
         classes = _listed_classes(data) or _known_classes(config, data)
         ann_file = data.get("ann_file") or ""

@@ -91,7 +91,8 @@ def test(config: Config, args: Namespace) -> dict[str, float]:
         with user_errors_unwrapped(config):
             if config.get("default_scope") in SCOPES:
                 check_dense_data(model, runner.test_loop.dataloader.dataset, "test")
-                check_dense_classes(meta, args.checkpoint, runner.test_loop.dataloader.dataset)
+                if not hasattr(model, "load_pretrained"):
+                    check_dense_classes(meta, args.checkpoint, runner.test_loop.dataloader.dataset)
             else:
                 runner.register_hook(CheckLabelsHook(meta, args.checkpoint))
             runner.register_hook(UnitScoresHook())

@@ -9,6 +9,7 @@ from bam_mm.models.dense_timm import DenseCAFormer, DenseTIMM
 from bam_mm.models.dense_vit import DenseViT
 from bam_mm.models.evaluation_wrapper import EvaluationWrapper
 from bam_mm.models.frozen_features import FrozenFeatures
+from bam_mm.models.frozen_maps import FrozenMaps
 from bam_mm.models.full_precision import ToFloat32
 from bam_mm.models.head import BAMHead
 from bam_mm.models.label_propagation import LabelPropagation
@@ -34,6 +35,7 @@ __all__ = [
     "EvaluationWrapper",
     "FrozenBackboneClassifier",
     "FrozenFeatures",
+    "FrozenMaps",
     "ImageClassifier",
     "LabelPropagation",
     "ManyLinearProbes",

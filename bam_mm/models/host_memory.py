@@ -28,8 +28,9 @@ def freed_memory_kept(device: torch.device) -> Iterator[None]:
     By default, glibc returns every block above 32 MiB to the system as soon as it is free, and the
     system clears each page before it gives it out again. The maps of a convolutional network at
     224 px are such blocks: with a batch of 64, clearing took two thirds of the time. The peak of
-    the memory is higher by up to a quarter, since blocks of other sizes leave holes. Without glibc, on another device, or where the environment sets
-    glibc's thresholds, nothing is changed. The settings are those of the whole process.
+    the memory is higher by up to a quarter, since blocks of other sizes leave holes. Without glibc,
+    on another device, or where the environment sets glibc's thresholds, nothing is changed. The
+    settings are those of the whole process.
 
     Args:
         device: Device on which the network runs.

@@ -21,6 +21,7 @@ from bam_mm.suite.fitting_features import (
     classifier,
     frozen_classifier,
     frozen_features,
+    frozen_maps,
     is_transformer,
     label_propagation,
     many_probes,
@@ -149,6 +150,7 @@ def _settings(config: Mapping[str, Any], kind: Any) -> dict[str, Any]:
 
 _WIDTHS: dict[str, Callable[[Config, Mapping], list[str] | None]] = {
     "FrozenFeatures": frozen_features,
+    "FrozenMaps": frozen_maps,
     "FrozenBackboneClassifier": frozen_classifier,
     "ImageClassifier": classifier,
     "LabelPropagation": label_propagation,

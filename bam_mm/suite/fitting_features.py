@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -15,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from bam_mm.errors import InputError
+from bam_mm.launch.stated_preprocessing import test_pipelines
 from bam_mm.models.adapters import BackboneAdapter, adapter_of
 from bam_mm.models.overlapping_patches import lay_patches_closer
 from bam_mm.models.patch_features import build_map_backbone, feature_map
@@ -176,6 +178,46 @@ def label_propagation(config: Config, before: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def frozen_maps(config: Config, before: Mapping[str, Any]) -> list[str]:
+    """Fit a backbone into dense kNN; arguments and result as in :func:`frozen_features`.
+
+    The stage of the config stays if the backbone has it; otherwise, the last one is taken. The
+    images get the largest size up to that of the config which consists of whole patches.
+    """
+    model = config.model
+    adapter = adapter_of(in_evaluation(build_map_backbone(model.backbone)))
+    wanted = model.get("stage")
+    last = len(adapter.stages) - 1
+    stage = adapter.stages[adapter.default_stage() if wanted is None else min(wanted, last)]
+    if wanted is not None:
+        model.stage = stage.index
+    size, notes = (VIDEO_FRAME, [])
+    fixed = adapter.sizes.fixed if not adapter.sizes.any_size else None
+    whole = math.lcm(adapter.sizes.multiple, stage.stride)
+    for dataset in test_pipelines(config):
+        for step in dataset["pipeline"]:
+            if kind_of(step) != "Resize":
+                continue
+            width, height = (max(1, side // whole) * whole for side in step["scale"])
+            size = fixed or (height, width)
+            if tuple(step["scale"]) != size[::-1]:
+                notes = [f"images are resized to {size[1]}x{size[0]} pixels, whole patches"]
+            step["scale"] = size[::-1]
+    _, output = _accepting(
+        config,
+        build_map_backbone,
+        lambda b, x: _propagated(b, x, model.get("stage")),
+        size=size,
+        several=False,
+    )
+    cell = size[0] // output.shape[2]
+    return [
+        *notes,
+        f"dense kNN: stage {stage.index} ({stage.name} of {adapter.name}), one vector for "
+        f"{cell}x{cell} pixels of the input",
+    ]
+
+
 def task_image(config: Config) -> Tensor:
     """Return a black image of the size that the task's test pipeline produces.
 
@@ -234,8 +276,17 @@ def _accepting(
     build: Callable[[Mapping], nn.Module],
     run: Callable[[nn.Module, Tensor], Any],
     size: tuple[int, int] | None = None,
+    *,
+    several: bool = True,
 ) -> tuple[nn.Module, Any]:
     """Build the backbone with settings with which it takes the task's images.
+
+    Args:
+        config: Config of the task with the backbone of the model, changed in place.
+        build: Function that builds the backbone.
+        run: What is tried.
+        size: Size (H, W) of the images, None for that of the task's test pipeline.
+        several: Whether images of other sizes than ``size`` follow.
 
     Returns:
         The backbone, and what ``run`` returns for a black image.
@@ -243,7 +294,9 @@ def _accepting(
     own = config.model.backbone
     image = torch.zeros(1, 3, *size) if size else task_image(config)
     failure: Exception | None = None
-    for settings in _settings_for(own, build, (image.shape[2], image.shape[3]), video=bool(size)):
+    for settings in _settings_for(
+        own, build, (image.shape[2], image.shape[3]), video=bool(size) and several
+    ):
         attempt = ConfigDict({**own, **settings})
         try:
             backbone = in_evaluation(build(attempt))

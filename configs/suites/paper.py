@@ -126,32 +126,6 @@ tasks = [
     _finetune("pets", "Pets", "pets", "single-label/recall", "mean per class", batch=16),
     _finetune("flowers", "Flowers", "flowers", "single-label/recall", "mean per class", batch=16),
     dict(
-        name="davis",
-        title="Video",
-        about=(
-            "labels of the first frame propagated to similar patches, "
-            "{model.n_last_frames} frames (DINO; Table 6)"
-        ),
-        kind="test",
-        config=dict(
-            vit="bam_mm::vos/vit-base-p16_label-propagation_davis2017.py",
-            cnn="bam_mm::vos/resnet50_label-propagation_davis2017.py",
-        ),
-        options={"model.topk": [5, 3, 7, 10]},
-        metrics={
-            "davis/J&F": dict(label="J&F, k=5", main=True, scale=100, published="davis.jf:dino"),
-            "davis/J_mean": dict(label="J, k=5", scale=100, published="davis.j:dino"),
-            "davis/F_mean": dict(label="F, k=5", scale=100, published="davis.f:dino"),
-            "davis/k3_n7/J&F": dict(label="J&F, k=3", scale=100),
-            "davis/k7_n7/J&F": dict(label="J&F, k=7", scale=100),
-            "davis/k10_n7/J&F": dict(label="J&F, k=10", scale=100),
-        },
-        data=dict(title="DAVIS-2017, 480p", root="DAVIS", check="davis2017"),
-        cost="half an hour on a GPU",
-        steady=True,
-        pictures=[_base_.davis_pictures],
-    ),
-    dict(
         name="det",
         title="Detection",
         about="Cascade Mask R-CNN, {train_cfg.max_epochs} epochs (iBOT; Table 7)",

@@ -1,10 +1,10 @@
-# Protocols that train no network: kNN, clustering and seven linear transfers.
+# Protocols that train no network: kNN, clustering, seven linear transfers, dense kNN and video.
 _base_ = "../_base_/suites/parts.py"
 
 title = "Frozen features"
 about = (
-    "kNN and clustering on ImageNet, and logistic regression on BYOL's transfer data sets. No "
-    "network is trained."
+    "kNN and clustering on ImageNet, logistic regression on BYOL's transfer data sets, "
+    "segmentation of ADE20K by nearest patches, and video. No network is trained."
 )
 
 look = ["imagenet/val/n01440764/*.*", "imagenet/val/n02099601/*.*"]
@@ -92,4 +92,48 @@ tasks = [
         curves=[_base_.cluster_curve],
     ),
     *_transfer,
+    dict(
+        name="dense_knn",
+        title="Dense kNN",
+        about=(
+            "ADE20K segmented by the {test_cfg.k} nearest of {test_cfg.bank_size} training patches "
+            "(Balažević et al.)"
+        ),
+        kind="test",
+        config=dict(
+            vit="bam_mm::seg/vit-base-p16_dense-knn_ade20k.py",
+            cnn="bam_mm::seg/resnet50_dense-knn_ade20k.py",
+        ),
+        metrics=_base_.dense_knn,
+        data=dict(title="ADE20K", root="ade/ADEChallengeData2016", check="ade20k"),
+        cost="not measured",
+        seeds=["test_cfg.seed"],
+        pictures=[_base_.prediction_pictures],
+    ),
+    dict(
+        name="davis",
+        title="Video",
+        about=(
+            "labels of the first frame propagated to similar patches, "
+            "{model.n_last_frames} frames (DINO; Table 6)"
+        ),
+        kind="test",
+        config=dict(
+            vit="bam_mm::vos/vit-base-p16_label-propagation_davis2017.py",
+            cnn="bam_mm::vos/resnet50_label-propagation_davis2017.py",
+        ),
+        options={"model.topk": [5, 3, 7, 10]},
+        metrics={
+            "davis/J&F": dict(label="J&F, k=5", main=True, scale=100, published="davis.jf:dino"),
+            "davis/J_mean": dict(label="J, k=5", scale=100, published="davis.j:dino"),
+            "davis/F_mean": dict(label="F, k=5", scale=100, published="davis.f:dino"),
+            "davis/k3_n7/J&F": dict(label="J&F, k=3", scale=100),
+            "davis/k7_n7/J&F": dict(label="J&F, k=7", scale=100),
+            "davis/k10_n7/J&F": dict(label="J&F, k=10", scale=100),
+        },
+        data=dict(title="DAVIS-2017, 480p", root="DAVIS", check="davis2017"),
+        cost="half an hour on a GPU",
+        steady=True,
+        pictures=[_base_.davis_pictures],
+    ),
 ]

@@ -138,6 +138,21 @@ tasks = [
         cost="a minute",
     ),
     dict(
+        name="dense_knn",
+        title="Dense kNN",
+        about=(
+            "segmentation by the {test_cfg.k} nearest of {test_cfg.bank_size} patches, "
+            "no training (Balažević et al.)"
+        ),
+        kind="test",
+        config="bam_mm::seg/vit-toy-p8_dense-knn_toy.py",
+        metrics=_base_.dense_knn,
+        data=dict(title="toy world, semantic maps", root="toy/ade20k", get=_get),
+        cost="ten seconds",
+        seeds=["test_cfg.seed"],
+        pictures=[_base_.prediction_pictures],
+    ),
+    dict(
         name="davis",
         title="Video",
         about=(

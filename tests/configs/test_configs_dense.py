@@ -1,6 +1,7 @@
 """Configs in configs/det and configs/seg: the protocols' settings, and numbers of parameters."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -8,13 +9,13 @@ import torch
 from mmengine.registry import init_default_scope
 
 from bam_mm.launch.config import load_config
-from bam_mm.registry import MODELS
+from bam_mm.registry import DATASETS, MODELS
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 DET = sorted((ROOT / "configs/det").glob("*.py"))
-SEG = sorted((ROOT / "configs/seg").glob("*.py"))
+SEG = [p for p in sorted((ROOT / "configs/seg").glob("*.py")) if "dense-knn" not in p.stem]
 
 
 def settings(name):
@@ -38,7 +39,7 @@ def test_names_match_the_settings(path):
     assert config.layer_decay_rate == config.optim_wrapper.paramwise_cfg.layer_decay_rate
     assert config.custom_hooks[0].type == "bam_mm.LoadBackboneHook"
     frozen = config.model.backbone.get("frozen", False)
-    assert frozen == ("linear-head" in path.stem)
+    assert frozen == ("linear-head" in path.stem or "-frozen_" in path.stem)
     assert frozen == any(h.type == "bam_mm.FrozenBackboneHook" for h in config.custom_hooks)
     # iBOT does not clip gradients; only the toy detector does, because its few steps are large.
     clipped = path.parent.name == "det" and "toy-p8" in path.stem
@@ -97,6 +98,37 @@ def test_detection_matches_ibot(size, epochs, steps):
     assert (test.rpn.nms.iou_threshold, test.rpn.max_per_img) == (0.7, 1000)
     assert (test.rcnn.score_thr, test.rcnn.nms.iou_threshold) == (0.05, 0.5)
     assert (test.rcnn.max_per_img, test.rcnn.mask_thr_binary) == (100, 0.5)
+
+
+@pytest.mark.parametrize("name", ["vit-base-p16", "resnet50"])
+def test_frozen_detection_differs_in_the_backbone_alone(name):
+    frozen, full = (
+        settings(f"{name}_cascade-mask-rcnn{part}_8xb2-amp-12e_coco") for part in ("-frozen", "")
+    )
+    assert frozen.model.backbone.frozen and frozen.layer_decay_rate == 1
+    assert frozen.optim_wrapper.optimizer == full.optim_wrapper.optimizer
+    for key in ("neck", "rpn_head", "roi_head", "train_cfg", "test_cfg"):
+        assert frozen.model[key] == full.model[key]
+    for key in ("train_dataloader", "param_scheduler", "train_cfg", "test_dataloader"):
+        assert frozen[key] == full[key]
+
+
+@pytest.mark.parametrize("data, bank, classes", [("ade20k", "training", 150), ("voc", "", 21)])
+def test_dense_knn_matches_the_papers_settings(data, bank, classes):
+    for name in ("vit-base-p16", "resnet50"):
+        config = load_config(ROOT / f"configs/seg/{name}_dense-knn_{data}.py")
+        loop = config.test_cfg
+        assert (loop.k, loop.temperature, loop.bank_size) == (30, 0.02, 1_024_000)
+        prefixes = [d.dataset.data_prefix.img_path for d in (loop.bank, config.test_dataloader)]
+        assert bank in prefixes[0] and (prefixes[0] != prefixes[1]) == bool(bank)
+        assert loop.bank.dataset.pipeline == config.test_dataloader.dataset.pipeline
+        steps = {t.type: t for t in config.pipeline}
+        assert steps["Resize"] == dict(type="Resize", scale=(512, 512), keep_ratio=False)
+        # Maps keep their size, since they are loaded after it.
+        assert list(steps)[-2:] == ["bam_mm.LoadSemanticMap", "PackSegInputs"]
+        import_module("mmseg.datasets")
+        kind = DATASETS.get(f"mmseg.{config.test_dataloader.dataset.type}")
+        assert len(kind.METAINFO["classes"]) == classes == config.num_classes
 
 
 def test_multi_scale_training():

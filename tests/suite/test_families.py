@@ -135,6 +135,30 @@ def test_video(family, video):
     assert (config.model.get("short_side"), 64 % stride == 0) in ((64, True), (height, False))
 
 
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+def test_dense_knn(family):
+    transformer = bool(family.prefix) or len({*family.strides}) == 1
+    path = find_config(f"seg/{'vit-base-p16' if transformer else 'resnet50'}_dense-knn_ade20k")
+    config = load_config(path)
+    for step in config.test_dataloader.dataset.pipeline:
+        if step.type == "Resize":
+            step.scale = (64, 64)
+    config.test_cfg.bank.dataset.pipeline = config.test_dataloader.dataset.pipeline
+    if not family.strides:
+        with pytest.raises(InputError, match=family.stops["video"]):
+            fit(config, model_of(family.config))
+        return
+    notes = fit(config, model_of(family.config))
+    stride = family.strides[-1]
+    assert notes[-1].startswith(f"dense kNN: stage {len(family.strides) - 1} (")
+    assert notes[-1].endswith(f"one vector for {stride}x{stride} pixels of the input")
+    for loader in (config.test_dataloader, config.test_cfg.bank):
+        [size] = [s.scale for s in loader.dataset.pipeline if s.type == "Resize"]
+        assert size[0] == size[1] and size[0] % stride == 0 and 64 - stride < size[0] <= 64
+    maps = MODELS.build(config.model)(torch.randn(2, 3, *size))
+    assert maps.shape == (2, family.widths[-1], size[0] // stride, size[0] // stride)
+
+
 @pytest.mark.slow
 def test_one_resnet50_has_one_protocol_in_video():
     shapes = []

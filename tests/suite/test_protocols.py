@@ -123,12 +123,15 @@ def test_every_suite_can_be_loaded():
         "finetune",
         "semi10",
         "semi1",
+        "dense_knn",
         "davis",
         "det",
         "seg",
     ]
     assert tasks["toy"] == every
     assert all(task.kind == "test" for task in load_suite("quick").tasks)
+    assert {"knn", "transfer-pets", "cluster", "dense_knn", "davis"} < {*tasks["quick"]}
+    assert len({*tasks["paper"]}) == len(tasks["paper"])
     assert {*tasks["quick"], "finetune-pets", "det", "seg"} < {*tasks["paper"]}
     with pytest.raises(InputError, match="has knn, video"):
         load_and_choose(SUITE, choose=["knn", "poetry"])

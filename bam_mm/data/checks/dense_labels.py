@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 from torch import nn
 
 from bam_mm.data.checks.annotated_pixels import check_annotated_pixels, leaves
+from bam_mm.data.checks.map_folders import loader_key
 from bam_mm.data.checks.zero_label import check_same_zero
 from bam_mm.data.map_labels import IGNORED, check_map
 from bam_mm.data.match_annotation import steps_of
@@ -51,7 +52,7 @@ def check_dense_data(model: nn.Module, dataset, part: str) -> None:
         elif hasattr(leaf, "reduce_zero_label"):
             raise InputError(
                 f"the {part} maps in {leaf.data_root} have no names of classes: set "
-                f"{part}_dataloader.dataset.metainfo.classes, in the order of their ids"
+                f"{loader_key(part)}.dataset.metainfo.classes, in the order of their ids"
             )
 
 
@@ -97,7 +98,7 @@ def _check_leaf(dataset, classes: Sequence[str], part: str) -> None:
     if not len(dataset):
         raise InputError(
             f"the {part} data in {dataset.data_root} has no image with an annotation: check "
-            f"{part}_dataloader.dataset (ann_file, data_prefix, filter_cfg)"
+            f"{loader_key(part)}.dataset (ann_file, data_prefix, filter_cfg)"
         )
     infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     for key, what in (("img_path", "images"), ("seg_map_path", "maps")):
@@ -129,7 +130,7 @@ def check_heads(model: nn.Module, classes: Sequence[str], dataset, part: str) ->
                 f"model.{name} has {number} classes, but the {part} data in {dataset.data_root} "
                 f"has {len(classes)} ({listing(classes)}): set --cfg-options "
                 f"num_classes={len(classes)}, or set the names of the data's classes in "
-                f"{part}_dataloader.dataset.metainfo.classes"
+                f"{loader_key(part)}.dataset.metainfo.classes"
             )
 
 
@@ -154,5 +155,5 @@ def check_files(paths: Sequence[Path], dataset, part: str, what: str) -> None:
         )
         raise InputError(
             f"{len(missing)} of {len(paths)} {what} of {source} are missing, the first: "
-            f"{missing[0]}; restore them, or correct {part}_dataloader.dataset.data_prefix"
+            f"{missing[0]}; restore them, or correct {loader_key(part)}.dataset.data_prefix"
         )

@@ -15,6 +15,11 @@ from bam_mm.data.image_files import find_files
 from bam_mm.errors import InputError, listing
 
 
+def loader_key(part: str) -> str:
+    """Return the key of a loader in a config: of ``train``, ``val``, ``test`` or ``bank``."""
+    return "test_cfg.bank" if part == "bank" else f"{part}_dataloader"
+
+
 def check_endings(images: Path, maps: Path | None, endings: tuple[str, str], part: str) -> None:
     """Check that no image is left out because of its ending, and that maps have the expected one.
 
@@ -37,7 +42,7 @@ def check_endings(images: Path, maps: Path | None, endings: tuple[str, str], par
     ]
     read = [name for name in names if name.endswith(ending)]
     hidden = [name for name in read if any(is_hidden(part) for part in Path(name).parts)]
-    option = f"{part}_dataloader.dataset"
+    option = f"{loader_key(part)}.dataset"
     if hidden:
         raise InputError(
             f"{images / hidden[0]} was put there by a system, and would be read as an image: "

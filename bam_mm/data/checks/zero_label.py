@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from mmengine.logging import print_log
 
+from bam_mm.data.checks.map_folders import loader_key
 from bam_mm.data.map_labels import IGNORED
 from bam_mm.errors import InputError
 
@@ -111,15 +112,15 @@ def check_same_zero(settings: Iterable[tuple[str, Any, Any]]) -> None:
             continue
         if not isinstance(reduced, (bool, int)):  # Any text would be true, also 'no'.
             raise InputError(
-                f"{part}_dataloader.dataset.reduce_zero_label={reduced!r}: write True if 0 is "
+                f"{loader_key(part)}.dataset.reduce_zero_label={reduced!r}: write True if 0 is "
                 "unlabelled in the maps, False if it is a class"
             )
         other, before = first.setdefault(str(root), (part, bool(reduced)))
         if before != bool(reduced):
             raise InputError(
-                f"{other}_dataloader.dataset.reduce_zero_label is {before}, but that of "
-                f"{part}_dataloader is {bool(reduced)}, both for {root}: set the same in all, True "
-                "if 0 is unlabelled in the maps, False if it is a class"
+                f"{loader_key(other)}.dataset.reduce_zero_label is {before}, but that of "
+                f"{loader_key(part)} is {bool(reduced)}, both for {root}: set the same in all, "
+                "True if 0 is unlabelled in the maps, False if it is a class"
             )
 
 
@@ -171,10 +172,10 @@ def _unset(counts: Counts, classes: Sequence[str], part: str) -> str:
     found = sorted(counts.ids() - {IGNORED})
     seen = f"{found[0]} to {found[-1]}" if found else f"{IGNORED} alone"
     return (
-        f"{part}_dataloader.dataset.reduce_zero_label is not set, and {counts.maps} checked {part} "
-        f"maps have the ids {seen} for {len(classes)} classes ({counts.share(0):.1%} of the pixels "
-        "are 0). Set it to False in all data sets if 0 is a class, to True if 0 is unlabelled and "
-        "classes count from 1"
+        f"{loader_key(part)}.dataset.reduce_zero_label is not set, and {counts.maps} checked "
+        f"{part} maps have the ids {seen} for {len(classes)} classes ({counts.share(0):.1%} of the "
+        "pixels are 0). Set it to False in all data sets if 0 is a class, to True if 0 is "
+        "unlabelled and classes count from 1"
     )
 
 

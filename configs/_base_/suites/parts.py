@@ -56,6 +56,12 @@ detection = {
     "coco/bbox_mAP_50": dict(label="box AP50", scale=100),
     "coco/bbox_mAP_75": dict(label="box AP75", scale=100),
 }
+dense_knn = {
+    "mIoU": dict(label="mIoU", main=True),
+    "mAcc": "mAcc",
+    "aAcc": "aAcc",
+    "chance/mIoU": "mIoU of the most frequent class",
+}
 segmentation = {
     "mIoU": dict(label="mIoU", main=True),
     "mAcc": "mAcc",

@@ -23,6 +23,9 @@ def shrink(backbone):
             arch.update(embed_dims=arch.embed_dims // 8, num_layers=4, feedforward_channels=64)
             backbone.blocks = [0, 1, 2, 3]
         return [arch.embed_dims] * 4
+    if backbone.type == "bam_mm.DenseBackbone":
+        backbone.network.update(stem_channels=8, base_channels=8)
+        return [32, 64, 128, 256]
     if backbone.type == "bam_mm.DenseCAFormer":
         backbone.model_name = small_caformer.SMALL["model_name"]
         return [8, 16, 32, small_caformer.WIDTH]

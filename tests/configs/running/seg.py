@@ -1,11 +1,18 @@
 """Segmentation configs on the toy world's class maps."""
 
+import copy
+from argparse import Namespace
+
 from bam_mm.launch.config import load_config
+from bam_mm.launch.testing import test as run_test
 from tests.configs.running.dense import shrink, train_once
 
 
 def run(path, world, work_dir):
-    """Train for one iteration on two crops of 64x64 pixels."""
+    """Train for one iteration on two crops of 64x64 pixels, or test what is not trained."""
+    if "dense-knn" in path.stem:
+        run_dense_knn(path, world, work_dir)
+        return
     config = reduced(path, world, work_dir)
     config.val_dataloader = config.val_cfg = config.val_evaluator = None
     config.default_hooks.checkpoint = None
@@ -40,6 +47,29 @@ def reduced(path, world, work_dir):
     config.train_cfg.max_iters = 1
     narrow(config.model, shrink(config.model.backbone))
     return config
+
+
+def run_dense_knn(path, world, work_dir):
+    """Fill a bank with a few patches of the toy world's scenes and predict others."""
+    toy = load_config(path.parent / "vit-toy-p8_dense-knn_toy.py")
+    config = load_config(path, {"test_cfg.bank_size": 40, "test_cfg.k": 3})
+    for loader, like in (
+        (config.test_dataloader, toy.test_dataloader),
+        (config.test_cfg.bank, toy.test_cfg.bank),
+    ):
+        loader.update(num_workers=0, batch_size=2)
+        loader.dataset = copy.deepcopy(like.dataset)
+        loader.dataset.update(data_root=str(world / "ade20k"), indices=4)
+    backbone = config.model.backbone
+    if isinstance(backbone.get("arch"), str):
+        backbone.arch = dict(embed_dims=96, num_layers=2, num_heads=12, feedforward_channels=96)
+        backbone.img_size = 64
+    args = Namespace(
+        config=str(path), checkpoint="random", work_dir=str(work_dir), launcher="none", out=None
+    )
+    metrics = run_test(config, args)
+    assert {*metrics} == {"mIoU", "mAcc", "aAcc", "chance/mIoU", "chance/aAcc"}
+    assert 0 < metrics["chance/mIoU"] < 100 and 0 < metrics["mIoU"] < 100
 
 
 def narrow(model, maps):

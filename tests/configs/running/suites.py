@@ -32,6 +32,9 @@ def run(path, world, work_dir):
                 assert {key for key in keys if key.endswith(("top1", "nmi"))} <= returned
             elif name == "LogisticRegressionLoop":
                 assert f"logreg/{loop.metric}" in keys
+            elif name == "DenseKNNTestLoop":
+                assert task.kind == "test" and config.test_evaluator.type == "IoUMetric"
+                assert keys == {"mIoU", "mAcc", "aAcc", "chance/mIoU"}
             elif name == "VideoTestLoop":
                 assert "davis/J&F" in keys
             else:
