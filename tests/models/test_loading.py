@@ -36,6 +36,7 @@ MOCO = dict(type="mmpretrain.MoCoV3ViT", **_VIT)
 VIT = dict(type="mmpretrain.VisionTransformer", **_VIT)
 WHOLE = {
     "features": dict(type="bam_mm.FrozenFeatures", backbone=MOCO),
+    "maps": dict(type="bam_mm.FrozenMaps", backbone=MOCO),
     "video": dict(type="bam_mm.LabelPropagation", backbone=MOCO),
 }
 HEAD = dict(type="mmpretrain.LinearClsHead", num_classes=2, in_channels=16)
