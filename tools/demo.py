@@ -1,4 +1,4 @@
-"""Run a demo: make the toy world, pretrain a small ViT with BAM, score it in ten tasks."""
+"""Run a demo: make the toy world, pretrain a small ViT with BAM, score it in nine tasks."""
 
 import sys
 from pathlib import Path
