@@ -116,12 +116,13 @@ def leaderboard_table(
         caption += INTERVALS
     if beside:
         rows += published_cells(board, records)
-        changed = changed_tasks(records) & {c.task.name for c in board if c.metric.published}
+        changed = changed_tasks(board, records)
         caption += " Rows marked as published were not measured here, and are never bold."
         if changed:
             caption += (
-                f" None for {', '.join(sorted(changed))}, run on fewer images (--limit) or with "
-                "options that differ from the suite."
+                f" None for {', '.join(sorted(changed))}, run on fewer images (--limit), with "
+                "options that differ from the suite, with images of another size (--size), with "
+                "another training batch, or with a backbone that the published protocol is not for."
             )
     return table(caption, heads, rows, name="leaderboard")
 

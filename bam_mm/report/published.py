@@ -27,6 +27,9 @@ HARMLESS = re.compile(
 )
 """Options with which a task still has its protocol."""
 
+BATCH = re.compile(r"(?<![^_-])(\d+)xb(\d+)(?![^_-])")
+"""Processes and images of each in the name of a training's config."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -62,11 +65,14 @@ class Library:
     Attributes:
         quantities: Descriptions by quantity, the part of a key before the colon.
         protocols: Descriptions by protocol: a key without the part between full stop and colon.
+        families: Families of backbones, see :data:`~bam_mm.suite.definitions.FAMILIES`, by
+            protocol; one that is not among them is for every backbone.
         rows: The numbers.
     """
 
     quantities: Mapping[str, str]
     protocols: Mapping[str, str]
+    families: Mapping[str, str]
     rows: tuple[Published, ...]
 
     def quantity(self, key: str) -> str:
@@ -75,8 +81,16 @@ class Library:
 
     def protocol(self, key: str) -> str:
         """Describe the protocol of a key."""
-        quantity, _, protocol = key.partition(":")
-        return self.protocols[f"{quantity.partition('.')[0]}:{protocol}"]
+        return self.protocols[_protocol_of(key)]
+
+    def family(self, key: str) -> str:
+        """Return the family of backbones that the protocol of a key is for, ``any`` for all."""
+        return self.families.get(_protocol_of(key), "any")
+
+
+def _protocol_of(key: str) -> str:
+    quantity, _, protocol = key.partition(":")
+    return f"{quantity.partition('.')[0]}:{protocol}"
 
 
 @cache
@@ -84,7 +98,7 @@ def published() -> Library:
     """Read the numbers that are shipped."""
     content = json.loads(FILE.read_text(encoding="utf-8"))
     rows = tuple(Published(**{"note": "", **row}) for row in content["rows"])
-    return Library(content["quantities"], content["protocols"], rows)
+    return Library(content["quantities"], content["protocols"], content["families"], rows)
 
 
 def published_numbers(columns: Sequence[Column]) -> list[tuple[str, Published, str]]:
@@ -115,24 +129,55 @@ def rows_beside(
 
     Args:
         columns: Columns of the table.
-        records: Records of any tasks. A task of which a run was limited to some images, or had
-            options that differ from the suite, has no published numbers beside it.
+        records: Records of any tasks. Beside those of :func:`changed_tasks`, there are no published
+            numbers.
 
     Returns:
         The rows with a number in at least one column, each with its number for each column.
     """
-    changed = changed_tasks(records)
+    changed = changed_tasks(columns, records)
     keys = ["" if c.task.name in changed else c.metric.published for c in columns]
     found = [(row, [row.values.get(key) for key in keys]) for row in published().rows]
     return [(row, values) for row, values in found if any(v is not None for v in values)]
 
 
-def changed_tasks(records: Sequence[Record]) -> set[str]:
-    """Return the names of the tasks that did not run as their suite says."""
+def changed_tasks(columns: Sequence[Column], records: Sequence[Record]) -> set[str]:
+    """Return the names of the tasks of which a run had another protocol than published numbers.
+
+    Args:
+        columns: Columns of tasks; those without published numbers do not count.
+        records: Records of any tasks.
+
+    Returns:
+        Tasks of which a finished run was limited to some images, had options that differ from the
+        suite, images of another size, a training batch other than in the name of its config, or a
+        backbone of a family that the published protocol is not for.
+    """
     done = [r for r in records if r["status"] == DONE]
     return {
-        r["task"]
-        for r in done
-        if r.get("limit") is not None
-        or not all(HARMLESS.fullmatch(key) for key in r.get("options") or ())
+        column.task.name
+        for column in columns
+        if column.metric.published
+        for record in done
+        if record["task"] == column.task.name and not _as_published(column, record)
     }
+
+
+def _as_published(column: Column, record: Record) -> bool:
+    family = published().family(column.metric.published)
+    # In records of earlier versions, only the config tells the family.
+    found = record.get("family") or record["variant"]
+    return (
+        record.get("limit") is None
+        and all(HARMLESS.fullmatch(key) for key in record.get("options") or ())
+        and record["model"].get("size") is None
+        and _batch_of_config(column, record)
+        and family in ("any", found)
+    )
+
+
+def _batch_of_config(column: Column, record: Record) -> bool:
+    """Whether a training had the batch of ``8xb128`` in the name of its config, here 1024."""
+    path = column.task.config.get(record["variant"])
+    named = BATCH.search(path.stem) if column.task.kind == "train" and path is not None else None
+    return named is None or record["protocol"].get("batch") == int(named[1]) * int(named[2])

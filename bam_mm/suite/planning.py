@@ -69,6 +69,7 @@ class Run:
         protocol: Settings that determine the result, apart from model and seed.
         facts: Format, seed and size of generated data, empty for other data.
         features: Whether the task reads frozen features, which the cache keeps for other tasks.
+        family: Family of the model's backbone, which may use the config of another one.
     """
 
     suite: Suite
@@ -80,6 +81,7 @@ class Run:
     protocol: dict[str, Any]
     facts: dict[str, Any]
     features: bool = False
+    family: str = ""
 
     @property
     def folder(self) -> Path:
@@ -207,10 +209,14 @@ def plan(
                 config = load_config(task.config[variant], draft.options)
                 batch = _batch(config, settings.processes) if task.kind == "train" else None
                 protocol = protocol_of(config, batch=batch, limit=settings.limit)
-                facts = data_facts(settings.data / task.data.root)
-                cached = config.get("cache_dir") is not None
                 runs.append(
-                    Run(suite, task, model, seed, settings, variant, protocol, facts, cached)
+                    dataclasses.replace(
+                        draft,
+                        protocol=protocol,
+                        facts=data_facts(settings.data / task.data.root),
+                        features=config.get("cache_dir") is not None,
+                        family=families[model.slug],
+                    )
                 )
     return runs
 

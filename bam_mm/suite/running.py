@@ -93,6 +93,7 @@ def run_one(
         "suite": run.suite.name,
         "task": run.task.name,
         "variant": run.variant,
+        "family": run.family,
         "kind": run.task.kind,
         "slug": run.model.slug,
         "model": run.model.facts(),

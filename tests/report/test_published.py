@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from bam_mm.report import write_report
 from bam_mm.report.data import report_data
 from bam_mm.report.published import FILE, published
 from bam_mm.suite.definitions import load_suite, suite_names
-from bam_mm.suite.records import read_records
+from bam_mm.suite.records import read_records, record_path, write_json
 from tests.pages import ROOT
 from tests.report.made_records import made, write_suite
 from tests.report.test_report import Page, texts
@@ -31,11 +32,15 @@ def with_keys(suite, knn="linear:dino", video="davis.jf:dino"):
     return replace(suite, tasks=tuple(tasks))
 
 
+KNN = {"knn_k20/top1": 20.0, "knn_k10/top1": 19.0}
+
+
 @pytest.fixture
 def folder(tmp_path):
-    made(tmp_path, "A", "knn", 0, {"knn_k20/top1": 20.0, "knn_k10/top1": 19.0}, options={})
-    made(tmp_path, "B", "knn", 0, {"knn_k20/top1": 10.0, "knn_k10/top1": 9.0}, options={})
-    made(tmp_path, "B", "video", 0, {"davis/J&F": 0.5, "davis/error": 3.0}, options={})
+    plain = dict(options={}, family="vit")
+    made(tmp_path, "A", "knn", 0, KNN, **plain)
+    made(tmp_path, "B", "knn", 0, {"knn_k20/top1": 10.0, "knn_k10/top1": 9.0}, **plain)
+    made(tmp_path, "B", "video", 0, {"davis/J&F": 0.5, "davis/error": 3.0}, **plain)
     return tmp_path
 
 
@@ -65,7 +70,8 @@ def test_every_number_has_a_source_a_quantity_and_a_protocol():
     assert {key.partition(":")[0] for key in keys} == set(library.quantities)
     assert all(library.quantity(key) and library.protocol(key) for key in keys)
     used = {re.sub(r"\.[^:]*", "", key) for key in keys}
-    assert used == set(library.protocols)
+    assert used == set(library.protocols) and used > set(library.families)
+    assert set(library.families.values()) == {"vit"}
     # The file is in the wheel.
     assert f'"report/{FILE.name}"' in (ROOT / "pyproject.toml").read_text()
 
@@ -141,11 +147,39 @@ def test_beside_the_measured_are_numbers_of_the_same_protocol_only(folder):
         (dict(limit=16), False),
         (dict(options={"test_cfg.k": "[7]"}), False),
         (dict(options={"test_dataloader.batch_size": "8", "test_cfg.bank.batch_size": "8"}), True),
+        (dict(pixels=448), False),
+        # linear:dino is for ViT-B; in a task with one config for all, the variant does not tell.
+        (dict(family="cnn"), False),
+        (dict(family=None), False),
+        (dict(family=None, variant="vit"), True),
     ],
 )
 def test_a_task_that_ran_in_another_way_has_none_beside_it(changes, shown, folder):
-    made(folder, "A", "knn", 0, {"knn_k20/top1": 20.0, "knn_k10/top1": 19.0}, **changes)
+    record = made(folder, "A", "knn", 0, KNN, **{"family": "vit", **changes})
+    if "pixels" in changes:
+        record["model"]["size"] = changes["pixels"]
+        write_json(record_path(folder, "A", "knn", 0), record)
     board = data_of(folder, with_keys(write_suite(folder)))["leaderboard"]
     assert ("78.2" in {cell for row in texts(board) for cell in row}) is shown
     assert ("None for knn, run on fewer images" in board["caption"]) is not shown
     assert len(board["rows"]) == 4 + shown
+
+
+@pytest.mark.parametrize("batch, shown", [(1024, True), (128, False), (None, False)])
+def test_a_training_has_them_only_with_the_batch_in_the_name_of_its_config(batch, shown, folder):
+    """The rate is scaled to another batch, but the protocol is not the published one."""
+    for model in "AB":
+        protocol = {} if batch is None else {"batch": batch}
+        made(folder, model, "knn", 0, KNN, protocol=protocol, family="vit")
+    suite = with_keys(write_suite(folder))
+    config = {"any": Path("vit-base-p16_8xb128-linear-dino-coslr-100e_in1k.py")}
+    training = replace(suite.tasks[0], kind="train", config=config)
+    board = data_of(folder, replace(suite, tasks=(training, suite.tasks[1])))["leaderboard"]
+    assert ("78.2" in {cell for row in texts(board) for cell in row}) is shown
+    assert ("None for knn, run on fewer images" in board["caption"]) is not shown
+
+
+def test_numbers_of_frozen_features_stand_beside_every_backbone(folder):
+    made(folder, "A", "knn", 0, KNN, family="cnn")
+    board = data_of(folder, with_keys(write_suite(folder), "transfer.cifar10:byol"))["leaderboard"]
+    assert "BAM, ResNet-50" in {row[0] for row in texts(board)}
