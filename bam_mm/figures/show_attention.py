@@ -19,7 +19,7 @@ from bam_mm.figures.attention import overlay
 from bam_mm.figures.show_views import HEIGHT, checked, iterations_between
 from bam_mm.figures.tiles import grid, tile
 from bam_mm.models.encoders import branches_of
-from bam_mm.models.feature_extraction import evaluated
+from bam_mm.models.evaluation_wrapper import evaluated
 from bam_mm.models.saliency import saliency
 from bam_mm.registry import HOOKS
 from bam_mm.views import ViewLayout

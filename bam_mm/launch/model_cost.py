@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from bam_mm.distributed import gather_objects
 from bam_mm.launch.run_facts import first_size
-from bam_mm.models.cost import complexity
+from bam_mm.models.cost import complexity, parameter_count
 from bam_mm.models.video_input import input_size
 
 
@@ -25,8 +25,8 @@ def model_cost(loop: Any, model: Any, loader: DataLoader) -> dict[str, Any] | No
         loader: Dataloader of the test images or videos.
 
     Returns:
-        ``parameters``, and ``gmacs``, 1e9 multiply-accumulates, for one image of ``size`` (H, W);
-        both None where they cannot be counted. If features were extracted: ``images_per_s`` of the
+        ``parameters``, and ``gmacs``, 1e9 multiply-accumulates, for one image of ``size`` (H, W),
+        None where they cannot be counted. If features were extracted: ``images_per_s`` of the
         backbone and ``read_images_per_s`` with reading, each of one process, ``peak_mb`` and
         ``peak_gpu_mb`` in MiB, the largest of a process, otherwise None. None without a backbone.
     """
@@ -34,8 +34,7 @@ def model_cost(loop: Any, model: Any, loader: DataLoader) -> dict[str, Any] | No
     if not isinstance(module, nn.Module):
         return None
     size = _size(model, loader)
-    counted: dict[str, Any] = {"size": size, "parameters": None, "gmacs": None}
-    counted["parameters"] = sum(parameter.numel() for parameter in module.parameters())
+    counted = {"size": size, "parameters": parameter_count(module), "gmacs": None}
     if size is not None:
         try:
             counted["gmacs"] = complexity(module, (size[0], size[1])).macs / 1e9

@@ -13,6 +13,8 @@ from torch import nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
+from bam_mm.models.evaluation_wrapper import evaluated
+
 
 class Complexity(NamedTuple):
     """Size of a network and its work for one image.
@@ -34,7 +36,9 @@ def complexity(module: nn.Module, size: tuple[int, int]) -> Complexity:
     runs on tensors without values, so that it takes neither memory nor the network's device.
 
     Args:
-        module: Network that takes (1, 3, H, W) images.
+        module: Network that takes (1, 3, H, W) images, in any mode. It runs in evaluation mode, in
+            which BatchNorm takes a map of 1 x 1 as well; its mode is restored. Every process must
+            count a sharded network.
         size: Size (H, W) of the image in pixels.
 
     Returns:
@@ -44,14 +48,19 @@ def complexity(module: nn.Module, size: tuple[int, int]) -> Complexity:
         Exception: Whatever the network raises on tensors without values, for example because its
             path depends on them.
     """
-    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    empty = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
     image = torch.empty(1, 3, *size, device="meta")
-    # Attention has no fused operator on tensors without values, so that its products are counted.
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        functional_call(module, empty, (image,))
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    return Complexity(parameters, counter.get_total_flops() // 2)
+    with evaluated([module]):
+        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        empty = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
+        # Without values, attention has no fused operator, so that its products are counted.
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            functional_call(module, empty, (image,))
+    return Complexity(parameter_count(module), counter.get_total_flops() // 2)
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Return the number of parameters of a network, frozen ones included."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 class ExtractionMeter:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sized
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sized
+from contextlib import nullcontext
 from itertools import chain
 from typing import cast
 
@@ -14,10 +14,10 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bam_mm.distributed import whole_parameters
 from bam_mm.errors import InputError
 from bam_mm.models.bam import features_of
 from bam_mm.models.cost import ExtractionMeter
+from bam_mm.models.evaluation_wrapper import evaluated
 from bam_mm.models.feature_table import EVALUATION_SAMPLER as EVALUATION_SAMPLER  # exported
 from bam_mm.models.feature_table import FeatureShard, FeatureTables
 from bam_mm.models.host_memory import freed_memory_kept
@@ -166,24 +166,6 @@ def extract_shards(
             _check_stored(before, dtype)
         _check_stored(unread, dtype)
     return tables.finish(description, device)
-
-
-@contextmanager
-def evaluated(backbones: Collection[nn.Module]) -> Iterator[None]:
-    """Hold backbones in evaluation mode, and whole if they are sharded; then restore their modes.
-
-    Args:
-        backbones: Backbones in any mode.
-    """
-    were_training = [backbone.training for backbone in backbones]
-    for backbone in backbones:
-        backbone.eval()
-    try:
-        with whole_parameters(*backbones):
-            yield
-    finally:
-        for backbone, mode in zip(backbones, were_training, strict=True):
-            backbone.train(mode)
 
 
 def _device(backbones: Mapping[str, nn.Module]) -> torch.device:

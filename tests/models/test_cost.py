@@ -42,6 +42,13 @@ def test_numbers_worked_out_by_hand():
     assert module[0].weight.device.type == "cpu" and module[1].num_batches_tracked == 0
 
 
+def test_a_network_is_counted_as_it_is_evaluated():
+    """In training mode, BatchNorm refuses the map of 1 x 1 of a single image."""
+    module = nn.Sequential(nn.Conv2d(3, 4, 8), nn.BatchNorm2d(4), nn.Dropout())
+    assert complexity(module, (8, 8)).macs == 4 * 3 * 8 * 8
+    assert all(part.training for part in module.modules())
+
+
 def test_attention_counts_both_of_its_products():
     size, width, depth = 224, 192, 12  # ViT-Ti/16: 197 tokens
     tokens = 1 + (size // 16) ** 2

@@ -179,7 +179,7 @@ def test_the_protocol_of_a_family_in_the_suite_of_the_paper(name, variant, stage
     suite = load_suite("paper")
     tasks = [task for task in suite.tasks if task.name in ("det", "seg")]
     runs = plan(suite, tasks, [model], [0], Settings(tmp_path))
-    assert [run.variant for run in runs] == [variant] * 2
+    assert [(run.variant, run.family) for run in runs] == [(variant, variant)] * 2
     for run in runs:
         config = load_config(run.task.config[variant])
         fit(config, model)
