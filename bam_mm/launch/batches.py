@@ -37,7 +37,7 @@ SHARE = 4
 """A batch may take one part in this many of the free memory."""
 
 RUNS = "BAM_MM_RUNS"
-"""Environment variable with the number of runs that share the memory of the machine."""
+"""Environment variable with the number of runs that share cores and memory of the machine."""
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 MEMORY = Path("/proc/meminfo")
@@ -164,8 +164,12 @@ def free_memory() -> int | None:
     except OSError:  # No Linux.
         return None
     available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    sharing = int(os.environ.get("LOCAL_WORLD_SIZE") or 1) * int(os.environ.get(RUNS) or 1)
-    return min([*available, *_left_in_control_groups()], default=0) // sharing or None
+    return min([*available, *_left_in_control_groups()], default=0) // sharing() or None
+
+
+def sharing() -> int:
+    """Return the number of processes that share the machine: those of this run and of others."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or 1) * int(os.environ.get(RUNS) or 1)
 
 
 def _left_in_control_groups() -> list[int]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
 from mmengine.logging import print_log
 from torch import nn
 from torch.utils.data import DataLoader
 
 from bam_mm.distributed import gather_objects
+from bam_mm.launch.batches import sharing
 from bam_mm.launch.run_facts import first_size
 from bam_mm.models.cost import complexity, parameter_count
 from bam_mm.models.video_input import input_size
@@ -28,7 +30,9 @@ def model_cost(loop: Any, model: Any, loader: DataLoader) -> dict[str, Any] | No
         ``parameters``, and ``gmacs``, 1e9 multiply-accumulates, for one image of ``size`` (H, W),
         None where they cannot be counted. If features were extracted: ``images_per_s`` of the
         backbone and ``read_images_per_s`` with reading, each of one process, ``peak_mb`` and
-        ``peak_gpu_mb`` in MiB, the largest of a process, otherwise None. None without a backbone.
+        ``peak_gpu_mb`` in MiB, the largest of a process, otherwise None. ``threads`` of a process,
+        and ``sharing``, the number of processes that share the machine, are the conditions of
+        these. None without a backbone.
     """
     module = getattr(loop, "extractor", None) or getattr(model, "backbone", None)
     if not isinstance(module, nn.Module):
@@ -45,7 +49,8 @@ def model_cost(loop: Any, model: Any, loader: DataLoader) -> dict[str, Any] | No
                 logger="current",
                 level=logging.WARNING,
             )
-    return {**counted, **_measured(getattr(loop, "meter", None))}
+    conditions = {"threads": torch.get_num_threads(), "sharing": sharing()}
+    return {**counted, **_measured(getattr(loop, "meter", None)), **conditions}
 
 
 def _measured(meter: Any) -> dict[str, float | None]:

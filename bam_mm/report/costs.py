@@ -20,7 +20,9 @@ ABOUT_MODELS = (
     "activations, sums and pooling are not counted, and FLOPs are twice as many. Images/s: of the "
     "backbone alone, and with reading and decoding, of one process. Memory: the peak of a process "
     "until the end of the extraction. Speed and memory are measured while features are extracted, "
-    "not when they are read from the cache."
+    "not when they are read from the cache. They are the mean, and ± the standard deviation, over "
+    "those runs of the model, of any task and seed, that measured them under the conditions that "
+    "the row names: precision, device, threads of a process, and processes on the machine."
 )
 
 MEASURED = ("images_per_s", "read_images_per_s", "peak_mb", "peak_gpu_mb")
@@ -69,7 +71,7 @@ def model_costs(suite: Suite, records: Sequence[Record], board: Sequence[Column]
     heads = [text_head("model"), text_head("input (px)"), head("parameters (M)", "ascending")]
     heads += [head("GMACs", "ascending"), head("images/s"), head("images/s with reading")]
     heads += [head("memory (MiB)", "ascending"), head("GPU memory (MiB)", "ascending")]
-    heads += [text_head(each) for each in ("precision", "device", "tasks")]
+    heads += [text_head(each) for each in ("precision", "device", "threads x processes", "tasks")]
     costs = table("Cost of using the models", heads, rows, name="cost of the models")
     charts = [chart for column in board if (chart := _scatter(column, known, records))]
     return {"about": ABOUT_MODELS, "table": costs, "charts": charts}
@@ -85,17 +87,27 @@ def _cost_rows(suite: Suite, size: tuple[int, ...], same: Sequence[Record]) -> l
         number_cell(gmacs, ",.3g" if gmacs is not None and gmacs < 100 else ",.0f"),
     ]
     tasks = [task.name for task in suite.tasks if any(r["task"] == task.name for r in same)]
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in same:
         if record["cost"].get("images_per_s") is not None:
-            where = record.get("precision") or "", ", ".join(record.get("devices") or ())
-            groups.setdefault(where, []).append(record)
+            groups.setdefault(_conditions(record), []).append(record)
     rows = []
-    for (precision, device), some in (groups or {("", ""): []}).items():
+    for conditions, some in (groups or {("", "", ""): []}).items():
         cells = [mean_cell(_mean(some, key), ",.0f") for key in MEASURED]
-        texts = [text_cell(text) for text in (precision, device, ", ".join(tasks))]
+        texts = [text_cell(text) for text in (*conditions, ", ".join(tasks))]
         rows.append([*counted, *cells, *texts])
     return rows
+
+
+def _conditions(record: Record) -> tuple[str, str, str]:
+    """Precision, devices with the processor, and threads x processes, as far as they are known."""
+    processor = (record.get("hardware") or {}).get("cpu") or "cpu"
+    gpus = [device for device in record.get("devices") or () if device != "cpu"]
+    # Reading takes the processor, also if the network runs on a GPU.
+    device = f"{', '.join(gpus)} with {processor}" if gpus else processor
+    threads, sharing = (record["cost"].get(key) for key in ("threads", "sharing"))
+    load = "" if threads is None or sharing is None else f"{threads} x {sharing}"
+    return record.get("precision") or "", device, load
 
 
 def _mean(some: Sequence[Record], key: str) -> Cell | None:

@@ -53,7 +53,9 @@ def test_what_cannot_be_counted_is_not_known():
     assert cost(backbone="none") is None
 
 
-def test_the_network_and_the_speed_of_a_loop_on_features():
+def test_the_network_and_the_speed_of_a_loop_on_features(monkeypatch):
+    monkeypatch.setenv("BAM_MM_RUNS", "3")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     meter = SimpleNamespace(
         images=90, seconds=0.5, read=100, elapsed=2.0, peak_mb=700.0, peak_gpu_mb=None
     )
@@ -62,3 +64,4 @@ def test_the_network_and_the_speed_of_a_loop_on_features():
     assert found["parameters"] == 16
     assert (found["images_per_s"], found["read_images_per_s"]) == (180.0, 50.0)
     assert (found["peak_mb"], found["peak_gpu_mb"]) == (700.0, None)
+    assert (found["threads"], found["sharing"]) == (torch.get_num_threads(), 6)

@@ -311,9 +311,9 @@ def test_what_a_model_costs_and_its_score_against_it(tmp_path):
     data = data_of(tmp_path)
     models, runs = data["cost"]
     assert texts(models["table"])[1:] == [
-        ["A", "96 x 64", "5.5", "1.25", "", "", "", "", "", "", "knn"],
-        [EVIL, "96 x 64", "86.0", "125", "1,200", "300", "900", "", "tf32", "cpu", "knn"],
-        [EVIL, "", "86.0", "", "", "", "", "", "", "", "video"],
+        ["A", "96 x 64", "5.5", "1.25", "", "", "", "", "", "", "", "knn"],
+        [EVIL, "96 x 64", "86.0", "125", "1,200", "300", "900", "", "tf32", "y", "", "knn"],
+        [EVIL, "", "86.0", "", "", "", "", "", "", "", "", "video"],
     ]
     assert len(texts(runs["table"])) == 1 + 4 and runs["charts"] == []
     [chart] = models["charts"]  # Of video, there is one model only.
@@ -327,6 +327,34 @@ def test_what_a_model_costs_and_its_score_against_it(tmp_path):
     assert [given["aria-label"] for given in svg] == [wanted]
     assert [tag for tag, _ in page.tags].count("script") == 1
     assert scatter_chart({"a": [0.0, 1.0]}, x_label="x", y_label="y", log=True) == ""
+
+
+def test_speeds_of_different_conditions_are_not_averaged(tmp_path):
+    cost = dict(size=[64, 96], parameters=10**6, gmacs=1.0, read_images_per_s=None)
+    cost |= dict(peak_mb=100.0, peak_gpu_mb=None)
+    one, four = dict(threads=1, sharing=1), dict(threads=1, sharing=4)
+    other, gpu = {"system": "x", "cpu": "z", "cores": 2}, ["NVIDIA H100"]
+    runs = [
+        (100.0, one, {}),
+        (110.0, one, {}),
+        (40.0, four, {}),
+        (300.0, one, dict(hardware=other)),
+        (9000.0, one, dict(devices=gpu)),
+        (8000.0, one, dict(devices=gpu, hardware=other)),
+        (200.0, {}, {}),  # of an earlier version
+    ]
+    for seed, (speed, load, changes) in enumerate(runs):
+        costs = {**cost, **load, "images_per_s": speed}
+        made(tmp_path, "A", "knn", seed, {"knn_k20/top1": 80.0}, cost=costs, **changes)
+    table = texts(data_of(tmp_path)["cost"][0]["table"])
+    assert [[row[i] for i in (4, 9, 10)] for row in table[1:]] == [
+        ["105 ± 7", "y", "1 x 1"],
+        ["40", "y", "1 x 4"],
+        ["300", "z", "1 x 1"],
+        ["9,000", "NVIDIA H100 with y", "1 x 1"],
+        ["8,000", "NVIDIA H100 with z", "1 x 1"],
+        ["200", "y", ""],
+    ]
 
 
 def test_results_of_two_protocols_make_no_table(folder):
