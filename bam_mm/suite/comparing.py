@@ -61,7 +61,7 @@ def compare(
     others: Sequence[Record],
     folder: Path,
     *,
-    main: bool = False,
+    metrics: Sequence[Metric] | None = None,
 ) -> list[list[Comparison] | InputError]:
     """Compare models with a first one on the same images.
 
@@ -70,15 +70,15 @@ def compare(
         first: Record of the first model.
         others: Records of the other models.
         folder: Work folder of the benchmark, which holds the scores of the images.
-        main: Whether to compare the metrics of the leaderboard only.
+        metrics: Metrics of the task to compare, None for all.
 
     Returns:
         For each of the other models, the comparisons of the metrics whose scores of images both
-        runs have kept, in the order of the task; none for fewer than :data:`MIN_UNITS` images. If
-        the test sets or the protocols differ, or a file is damaged, the error stands in their
+        runs have kept, in the order of ``metrics``; none for fewer than :data:`MIN_UNITS` images.
+        If the test sets or the protocols differ, or a file is damaged, the error stands in their
         place.
     """
-    metrics = [metric for metric in task.metrics if metric.main or not main]
+    metrics = task.metrics if metrics is None else metrics
     results: list[list[Comparison] | InputError] = []
     pairs: dict[tuple[int, str], tuple[UnitScores, UnitScores]] = {}
     tables: dict[tuple[int, str], UnitTable] = {}

@@ -12,7 +12,9 @@ from bam_mm.cli import benchmark
 from bam_mm.evaluation import UnitScores
 from bam_mm.protocols.unit_scores import UnitTable, write_units
 from bam_mm.report import write_report
+from bam_mm.report.comparisons import comparison_table
 from bam_mm.report.data import report_data
+from bam_mm.suite import comparing
 from bam_mm.suite.comparing import compare, compare_models
 from bam_mm.suite.intervals import intervals
 from bam_mm.suite.records import read_records, run_folder
@@ -183,6 +185,26 @@ def test_tables_and_page_show_intervals_and_what_is_not_told_apart(tmp_path):
     rows = list(csv.DictReader((tmp_path / "report/records.csv").open()))
     assert [float(rows[0][end]) for end in ("low", "high")] == pytest.approx(ends[0])
     assert rows[1]["low"] == ""
+
+
+def test_each_difference_is_computed_once(tmp_path, monkeypatch):
+    """Two metrics with the same best model share a bootstrap; another best one has its own."""
+    suite = write_suite(tmp_path)
+    video = suite.choose(["video"])[0]
+    drawn = []
+    kept = comparing.paired_bootstraps
+    monkeypatch.setattr(
+        comparing, "paired_bootstraps", lambda pairs: drawn.append([*pairs]) or kept(pairs)
+    )
+    for best in ("A", "B"):
+        for model in "AB":
+            video_run(tmp_path, model, 2.0 if model == best else 3.0)
+        # Of equal J&F, the first model is the best.
+        table = comparison_table(video, read_records(tmp_path), tmp_path)
+        assert len(table["rows"]) == 2
+    both, *single = drawn
+    assert both == [(0, "davis/J&F"), (0, "davis/error")]
+    assert single == [[(0, "davis/J&F")], [(0, "davis/error")]]
 
 
 def test_another_test_set_does_not_stop_the_page(tmp_path):
