@@ -38,7 +38,7 @@ def model_cost(loop: Any, model: Any, loader: DataLoader) -> dict[str, Any] | No
     if not isinstance(module, nn.Module):
         return None
     size = _size(model, loader)
-    counted = {"size": size, "parameters": parameter_count(module), "gmacs": None}
+    counted: dict[str, Any] = {"size": size, "parameters": parameter_count(module), "gmacs": None}
     if size is not None:
         try:
             counted["gmacs"] = complexity(module, (size[0], size[1])).macs / 1e9

@@ -58,6 +58,8 @@ def test_the_rows_are_the_facts():
     [dense] = [r for r in rows(method="DINO", source="iBOT's paper") if "coco.box:ibot" in r.values]
     assert dense.values["ade20k.macc:ibot"] == 57.1
     assert [r.name for r in rows(epochs=800)] == ["DINO, ViT-S/16, 800 epochs"]
+    [unsourced] = rows(source="not recorded")
+    assert unsourced.values == {"linear:dino-4-blocks": 75.9}
     # No source has these scores of BAM: video, fine-tuning on ImageNet, and dense tasks.
     known = {key.partition(":")[0] for r in rows(method="BAM") for key in r.values}
     assert not known & {"davis.jf", "finetune", "coco.box", "ade20k.miou", "semi.1"}
