@@ -123,8 +123,8 @@ def choose_part(
         int(label): max(1, round(fraction * int(count)))
         for label, count in zip(classes, counts, strict=True)
     }
-    # A stream of its own: a list that balanced_choice draws with the same seed would otherwise lie in
-    # the held-out images.
+    # A stream of its own: a list that balanced_choice draws with the same seed would otherwise lie
+    # in the held-out images.
     held_out = set(_draw(labels, quota, seed, 1).tolist())
     kept = [sample for number, sample in enumerate(samples) if number not in held_out]
     if lost := {label for _, label in samples} - {label for _, label in kept}:
