@@ -291,11 +291,9 @@ class ManyLinearProbes(FrozenBackboneClassifier):
         :class:`~bam_mm.hooks.check_finite.CheckFiniteHook` asks once the sum is not finite, since
         reading the losses waits for the device. A head that diverged before stays so.
         """
-        bad = (
-            [] if self._newest is None else (~self._newest.isfinite()).nonzero().flatten().tolist()
-        )
-        if not bad:
+        if self._newest is None or self._newest.isfinite().all():
             return None
+        bad = (~self._newest.isfinite()).nonzero().flatten().tolist()
         found = listing([f"({self.settings[number]})" for number in bad], 4)
         return (
             f"the loss of {len(bad)} of the {len(self.settings)} heads is not finite, {found}: "
