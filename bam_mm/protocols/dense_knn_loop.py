@@ -332,7 +332,7 @@ class DenseKNNTestLoop(TestLoop):
         if shared := shared_images(data["test"], data["bank"]):
             raise InputError(
                 f"test_cfg.bank.dataset: {len(shared)} of the test images are in the bank and "
-                f"would find themselves, the first: {shared[0]}; use the training images for the bank"
+                f"would find themselves, the first: {shared[0]}; use training images for the bank"
             )
         for part, dataset in data.items():
             check_dense_data(self.model, dataset, part)
