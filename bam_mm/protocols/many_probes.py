@@ -211,7 +211,9 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
     def _check_own(self, trained: Mapping[str, Any]) -> None:
         """Check that validation images of your own are not those of the training's folder."""
         same = all(trained.get(key) == self.val_data.get(key) for key in SOURCES)
-        if same and _folder(trained) == _folder(self.val_data):
+        # A data set in a wrapper has no folder of its own in the config.
+        known = any(trained.get(key) for key in ("data_root", *SOURCES))
+        if known and same and _folder(trained) == _folder(self.val_data):
             raise InputError(
                 f"test_cfg.val.dataset.part=None: the heads were trained on images of the same "
                 f"folder, {_folder(trained)}: set part=val, or put your own validation images into "
