@@ -123,7 +123,9 @@ def choose_part(
         int(label): max(1, round(fraction * int(count)))
         for label, count in zip(classes, counts, strict=True)
     }
-    held_out = set(_draw(labels, quota, seed).tolist())
+    # A stream of its own: a list that balanced_choice draws with the same seed would otherwise lie
+    # in the held-out images.
+    held_out = set(_draw(labels, quota, seed, 1).tolist())
     kept = [sample for number, sample in enumerate(samples) if number not in held_out]
     if lost := {label for _, label in samples} - {label for _, label in kept}:
         first = next(path for path, label in samples if label in lost)
@@ -259,11 +261,11 @@ def balanced_choice(
     return _draw(labels, dict(zip(classes.tolist(), quota.tolist(), strict=True)), seed)
 
 
-def _draw(labels: np.ndarray, quota: dict[int, int], seed: int) -> np.ndarray:
+def _draw(labels: np.ndarray, quota: dict[int, int], seed: int, *stream: int) -> np.ndarray:
     chosen = []
     for label, count in quota.items():
         rows = np.flatnonzero(labels == label)
         # Each class has its own random stream, so that its images do not depend on other classes.
-        rng = np.random.default_rng([seed, label])
+        rng = np.random.default_rng([seed, label, *stream])
         chosen.append(rng.permutation(rows)[:count])
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int)

@@ -280,36 +280,12 @@ def enlarged_classes(prediction: Tensor, size: tuple[int, int]) -> Tensor:
     return kept[torch.cat(best)]
 
 
-def iou_counts(prediction: Tensor, truth: Tensor, *, num_classes: int) -> Tensor:
-    """Count the pixels from which intersections over unions are computed.
-
-    Args:
-        prediction: (H, W) predicted classes.
-        truth: (H, W) true classes; pixels of label 255 are left out.
-        num_classes: Number of classes C.
-
-    Returns:
-        (3, C) int64 numbers of pixels of each class: predicted rightly, predicted, true.
-
-    Raises:
-        InputError: If a label is out of range, or the sizes differ.
-    """
-    if prediction.shape != truth.shape:
-        raise InputError(
-            f"prediction {tuple(prediction.shape)} and truth {tuple(truth.shape)} must be maps of "
-            "one size: enlarge the prediction to the size of the map"
-        )
-    known = truth != IGNORED
-    found, true = (_checked_map(each, num_classes)[known] for each in (prediction, truth))
-    parts = (true[found == true], found, true)
-    return torch.stack([torch.bincount(part, minlength=num_classes) for part in parts])
-
-
 def mean_iou(counts: Tensor) -> float:
     """Compute the mean intersection over union of the classes that occur, as mmseg does.
 
     Args:
-        counts: (3, C) counts of :func:`iou_counts`, summed over the images.
+        counts: (3, C) numbers of pixels of each class, summed over the images: predicted rightly,
+            predicted, true.
 
     Returns:
         A fraction; NaN if no class occurs.
@@ -327,7 +303,7 @@ def chance_counts(truth: Tensor, most_frequent: int) -> Tensor:
         most_frequent: The class.
 
     Returns:
-        (3, C) counts as of :func:`iou_counts`.
+        (3, C) counts as :func:`mean_iou` takes them.
     """
     right, found = torch.zeros_like(truth), torch.zeros_like(truth)
     right[most_frequent], found[most_frequent] = truth[most_frequent], truth.sum()

@@ -13,7 +13,7 @@ from mmengine.hooks import Hook, RuntimeInfoHook
 from mmengine.logging import print_log
 from torch import Tensor
 
-from bam_mm.distributed import gather_objects, true_on_all, world_size
+from bam_mm.distributed import gather_objects, true_on_all, unwrap_model, world_size
 from bam_mm.errors import InputError, listing
 from bam_mm.hooks.finiteness import (
     REMEDY,
@@ -52,6 +52,8 @@ class CheckFiniteHook(Hook):
     A loss scaler (mixed precision with float16) skips the step if a gradient is not finite, and
     then tries a smaller scale. A loss that is not finite therefore does no harm, unless it stays
     so: ``tolerated`` of them in a row are only logged.
+
+    A model with a method ``remedy_if_not_finite()`` that returns a text knows better what to do.
 
     Args:
         interval: Number of iterations of an epoch between two checks on a GPU, or of several
@@ -168,7 +170,7 @@ class CheckFiniteHook(Hook):
             if not names:
                 continue
             if not scaled or self.in_a_row > self.tolerated:
-                return self._message(step, names, scaled)
+                return self._message(step, names, scaled, runner.model)
             print_log(
                 f"iteration {step.number}: {_values(step, names)}: the loss scaler skips this step",
                 logger="current",
@@ -180,7 +182,7 @@ class CheckFiniteHook(Hook):
         waits = any(isinstance(v, Tensor) and v.device.type != "cpu" for v in losses.values())
         return world_size() == 1 and (self.read_anyway or not waits)
 
-    def _message(self, step: _Step, names: list[str], scaled: bool) -> str:
+    def _message(self, step: _Step, names: list[str], scaled: bool, model: Any) -> str:
         where = f"iteration {step.number}, learning rate {step.rate:g}: {_values(step, names)}"
         if scaled:
             return (
@@ -194,6 +196,8 @@ class CheckFiniteHook(Hook):
                 "their labels and the pretrained weights; in float16, train in bfloat16 "
                 "(optim_wrapper.dtype=bfloat16)"
             )
+        if own := getattr(unwrap_model(model), "remedy_if_not_finite", lambda: None)():
+            return f"{where}: {own}"
         return f"{where}: {REMEDY}; --resume continues from the newest checkpoint"
 
 

@@ -12,7 +12,7 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from bam_mm.errors import InputError
+from bam_mm.errors import InputError, listing
 from bam_mm.models.linear_probe import FrozenBackboneClassifier
 from bam_mm.models.probe_features import ProbeFeature, several_features
 from bam_mm.precision import computing_in
@@ -112,6 +112,8 @@ class ManyLinearProbes(FrozenBackboneClassifier):
         loss[s] = cross_entropy(head[s](x[f_s]), labels)       mean over the batch
         loss    = sum of loss[s]
 
+    Heads compute in float32, also in mixed precision.
+
     A head gets the gradient of its own loss alone, so each one is trained as a
     :class:`~bam_mm.models.linear_probe.FrozenBackboneClassifier` with its setting would be.
     :class:`~bam_mm.optim.many_probes.ManyLinearProbesConstructor` sets the learning rates and
@@ -172,6 +174,7 @@ class ManyLinearProbes(FrozenBackboneClassifier):
         super().__init__(backbone, heads, kinds[0].feature, blocks, precision=precision, **kwargs)
         self.features, self.settings, self.in_channels = kinds, settings, in_channels
         self.chosen: int | None = None
+        self._newest: Tensor | None = None
         self._single: dict[str, Any] = dict(backbone=backbone, head=head, neck=neck, **kwargs)
 
     @staticmethod
@@ -266,20 +269,37 @@ class ManyLinearProbes(FrozenBackboneClassifier):
             the log ``heads_mean`` and ``heads_least``, their mean and the smallest of them.
         """
         heads: Any = self.head
-        logits = heads(self.extract_feat(inputs))
         # As mmpretrain's heads do, but once for all of them.
         if "gt_score" in data_samples[0]:
             target = torch.stack([sample.gt_score for sample in data_samples])
         else:
             target = torch.cat([sample.gt_label for sample in data_samples])
-        losses = torch.stack(
-            [
-                probe.loss_module(scores, target, avg_factor=len(scores))
-                for probe, scores in zip(heads.probes, logits, strict=True)
-            ]
-        )
-        shown = losses.detach()
+        with _float32(inputs):
+            logits = heads(self.extract_feat(inputs))
+            losses = torch.stack(
+                [
+                    probe.loss_module(scores, target, avg_factor=len(scores))
+                    for probe, scores in zip(heads.probes, logits, strict=True)
+                ]
+            )
+        self._newest = shown = losses.detach()
         return {"loss": losses.sum(), "heads_mean": shown.mean(), "heads_least": shown.min()}
+
+    def remedy_if_not_finite(self) -> str | None:
+        """Return what to do if the newest losses of some heads are not finite; None if all are.
+
+        :class:`~bam_mm.hooks.check_finite.CheckFiniteHook` asks once the sum is not finite, since
+        reading the losses waits for the device. A head that diverged before stays so.
+        """
+        if self._newest is None or self._newest.isfinite().all():
+            return None
+        bad = (~self._newest.isfinite()).nonzero().flatten().tolist()
+        found = listing([f"({self.settings[number]})" for number in bad], 4)
+        return (
+            f"the loss of {len(bad)} of the {len(self.settings)} heads is not finite, {found}: "
+            "remove these values from model.learning_rates, model.weight_decays or model.features, "
+            "and train again"
+        )
 
     def predict(
         self, inputs: Tensor, data_samples: list | None = None, **kwargs: Any
@@ -296,7 +316,8 @@ class ManyLinearProbes(FrozenBackboneClassifier):
             with ``pred_score`` and ``pred_label`` of the chosen head, if there is one.
         """
         heads: Any = self.head
-        logits = heads(self.extract_feat(inputs))
+        with _float32(inputs):
+            logits = heads(self.extract_feat(inputs))
         labels = torch.stack([scores.argmax(dim=1) for scores in logits], dim=1)
         samples = data_samples or [DataSample() for _ in labels]
         if self.chosen is not None:
@@ -304,6 +325,14 @@ class ManyLinearProbes(FrozenBackboneClassifier):
         for sample, row in zip(samples, labels, strict=True):
             sample.set_field(row, "probe_labels")
         return samples
+
+
+def _float32(inputs: Tensor) -> torch.autocast:
+    """Context of the heads: without the caller's autocast, since an overflow would stop them all.
+
+    The features are float32.
+    """
+    return torch.autocast(inputs.device.type, enabled=False)
 
 
 def _is_rate(value: Any, positive: bool) -> bool:

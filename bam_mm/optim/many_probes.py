@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.logging import print_log
+from mmengine.optim import AmpOptimWrapper as ScalingWrapper
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
 from bam_mm.errors import InputError
+from bam_mm.optim.amp_wrapper import NARROW, AmpOptimWrapper
 from bam_mm.optim.summary import describe_groups
 from bam_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
@@ -31,7 +34,7 @@ class ManyLinearProbesConstructor(DefaultOptimWrapperConstructor):
 
         Raises:
             InputError: If the model is of another class, the optimizer has no learning rate, or a
-                setting would be shared by all heads.
+                setting would be shared by all heads, as the scale of the loss would be.
         """
         module: Any = getattr(model, "module", model)
         if not hasattr(module, "groups"):
@@ -72,3 +75,21 @@ class ManyLinearProbesConstructor(DefaultOptimWrapperConstructor):
                 f"{where}.clip_grad={dict(self.optim_wrapper_cfg['clip_grad'])}: the norm over all "
                 "heads would make each one depend on the others; set it to None"
             )
+        if _scales_loss(self.optim_wrapper_cfg):
+            raise InputError(
+                f"{where} scales the loss for float16, and would skip the step of all heads if one "
+                f"overflows: set {where}.dtype=bfloat16 (--amp bfloat16), or train without --amp; "
+                "the heads compute in float32 in any case"
+            )
+
+
+def _scales_loss(config: Mapping[str, Any]) -> bool:
+    """Return whether an optimizer wrapper would have a loss scaler that is enabled."""
+    kind = config.get("type", "OptimWrapper")
+    kind = OPTIM_WRAPPERS.get(kind) if isinstance(kind, str) else kind
+    if not (isinstance(kind, type) and issubclass(kind, ScalingWrapper)):
+        return False
+    scale = config.get("loss_scale")
+    if scale is None:
+        return not issubclass(kind, AmpOptimWrapper) or config.get("dtype") in NARROW
+    return not (isinstance(scale, Mapping) and scale.get("enabled") is False)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from bam_mm.data.checks.dense_labels import check_dense_data, check_same_maps
+from bam_mm.data.checks.shared_images import shared_images
 from bam_mm.distributed import (
     gather_objects,
     gather_rows,
@@ -96,7 +97,7 @@ class DenseKNNTestLoop(TestLoop):
 
     Raises:
         InputError: If an option is out of range, the bank is smaller than its number of images or
-            than k, or the classes of bank and test images differ.
+            than k, bank and test share an image, or their classes differ.
     """
 
     name = "dense_knn"
@@ -328,6 +329,11 @@ class DenseKNNTestLoop(TestLoop):
         """Check both data sets and return their classes."""
         data = {part: loader.dataset for part, loader in self.loaders.items()}
         check_same_maps(data)
+        if shared := shared_images(data["test"], data["bank"]):
+            raise InputError(
+                f"test_cfg.bank.dataset: {len(shared)} of the test images are in the bank and "
+                f"would find themselves, the first: {shared[0]}; use training images for the bank"
+            )
         for part, dataset in data.items():
             check_dense_data(self.model, dataset, part)
         classes = {part: tuple(each.metainfo["classes"]) for part, each in data.items()}
@@ -361,7 +367,8 @@ class _Rows:
         """
         after = self.used + len(rows)
         if self.table is None or after > len(self.table):
-            larger = rows.new_empty((max(expected, after), rows.shape[1]), dtype=self.dtype)
+            size = max(expected, after, 3 * self.used // 2)  # Few copies if images grow.
+            larger = rows.new_empty((size, rows.shape[1]), dtype=self.dtype)
             if self.table is not None:
                 larger[: self.used] = self.table[: self.used]
             self.table = larger

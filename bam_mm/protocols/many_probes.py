@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from bam_mm.checkpoint import write_whole
 from bam_mm.checkpoint.recorded_config import parse_assignments
+from bam_mm.data.checks.shared_images import shared_images
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.hooks.check_labels import CheckLabelsHook
@@ -27,8 +29,17 @@ from bam_mm.protocols.tables import print_rows, write_rows
 from bam_mm.registry import LOOPS, METRICS
 from bam_mm.variables.entries import look_up
 
-SPLIT = {"part": None, "val_fraction": 0.1, "split_seed": 0}
-"""Settings of ``bam_mm.ImageFolder`` that hold images out, with their defaults."""
+SPLIT = {
+    "split": "train",
+    "subset": None,
+    "classes": None,
+    "val_fraction": 0.1,
+    "split_seed": 0,
+}
+"""Settings of ``bam_mm.ImageFolder`` that decide which images are held out, with their defaults."""
+
+SOURCES = ("data_prefix", "ann_file")
+"""Further settings by which data sets of one folder may differ."""
 
 FOLDER = "probes"
 """Folder below the run's work folder for the tables."""
@@ -169,8 +180,7 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
 
         The images of the training are known by the split in the config of the checkpoint.
         """
-        val, test = (_paths(self.loaders[name].dataset) for name in ("val", "test"))
-        if shared := sorted(val & test):
+        if shared := shared_images(*(self.loaders[name].dataset for name in ("val", "test"))):
             raise InputError(
                 f"test_cfg.val: {len(shared)} of the validation images are test images, the first: "
                 f"{shared[0]}; choose the setting on images held out from the training"
@@ -179,16 +189,49 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
         text = next((meta["cfg"] for meta in metas if meta and meta.get("cfg")), "")
         recorded, _ = parse_assignments(text)
         trained, there = look_up(recorded, "train_dataloader.dataset")
-        if not there or self.val_data.get("part") is None:
-            return  # Validation images of their own.
+        part = self.val_data.get("part")
+        if part not in (None, "val"):
+            raise InputError(
+                f"test_cfg.val.dataset.part={part!r}: the heads are trained on these images; set "
+                "'val' for those that are held out"
+            )
+        if not there:
+            print_log(
+                "the config of the training is not recorded in the checkpoint, so it is not known "
+                "whether the heads were trained on the validation images (test_cfg.val.dataset): "
+                "make sure that they were not",
+                logger="current",
+                level=logging.WARNING,
+            )
+        elif part is None:
+            self._check_own(trained)
+        else:
+            self._check_split(trained)
+
+    def _check_own(self, trained: Mapping[str, Any]) -> None:
+        """Check that validation images of your own are not those of the training's folder."""
+        same = all(trained.get(key) == self.val_data.get(key) for key in SOURCES)
+        # A data set in a wrapper has no folder of its own in the config.
+        known = any(trained.get(key) for key in ("data_root", *SOURCES))
+        if known and same and _folder(trained) == _folder(self.val_data):
+            raise InputError(
+                f"test_cfg.val.dataset.part=None: the heads were trained on images of the same "
+                f"folder, {_folder(trained)}: set part=val, or put your own validation images into "
+                "another one"
+            )
+
+    def _check_split(self, trained: Mapping[str, Any]) -> None:
+        """Check that the held-out images are those of the training."""
+        settings = {"part": ("val", trained.get("part"), "train")}
         for key, usual in SPLIT.items():
-            before = trained.get(key, usual)
-            now = "train" if key == "part" else self.val_data.get(key, usual)
-            if before != now:
+            now = self.val_data.get(key, usual)
+            settings[key] = (now, trained.get(key, usual), now)
+        for key, (now, before, wanted) in settings.items():
+            if _plain(before) != _plain(wanted):
                 raise InputError(
-                    f"test_cfg.val.dataset.{key}={self.val_data.get(key, usual)!r}, but the heads "
-                    f"were trained with train_dataloader.dataset.{key}={before!r}, so on some of "
-                    "these images: set the values of the training"
+                    f"test_cfg.val.dataset.{key}={now!r}, but the heads were trained with "
+                    f"train_dataloader.dataset.{key}={before!r}, so on some of these images: set "
+                    "the values of the training"
                 )
 
     @torch.no_grad()
@@ -259,10 +302,14 @@ class ManyLinearProbesLoop(ClassificationTestLoop):
         )
 
 
-def _paths(dataset: Any) -> set[str]:
-    """Return the paths of the images of a data set; empty if they are not single files."""
-    found = (dataset.get_data_info(number).get("img_path") for number in range(len(dataset)))
-    return {str(path) for path in found if path is not None}
+def _folder(config: Mapping[str, Any]) -> str:
+    """Return the folder of a split, with all links resolved."""
+    root = os.path.expanduser(config.get("data_root") or ".")
+    return os.path.realpath(os.path.join(root, config.get("split", SPLIT["split"]) or "."))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
 
 
 def curve(settings: Sequence[ProbeSetting], scores: Sequence[float]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from bam_mm.evaluation.bootstrap import LEVEL
 from bam_mm.protocols.unit_scores import UnitTable
 from bam_mm.suite.definitions import Metric, Task
 from bam_mm.suite.intervals import MIN_UNITS, agrees, unit_tables
+from bam_mm.suite.protocol import protocol_differences
 from bam_mm.suite.records import DONE, read_records, run_folder
 
 Record = Mapping[str, Any]
@@ -200,7 +201,7 @@ def _scores_of(record: Record, folder: Path) -> dict[str, UnitTable]:
 def _check_same_protocol(first: Record, other: Record) -> None:
     found = [f"data.{line}" for line in differences(first["data"], other["data"])]
     if first["variant"] == other["variant"]:
-        found += differences(first["protocol"], other["protocol"])
+        found += protocol_differences(first["protocol"], other["protocol"])
     if found:
         raise InputError(
             f"task {first['task']}: {first['model']['name']} and {other['model']['name']} were "

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bam_mm.data.subsets import balanced_choice, stratified_split
+from bam_mm.data.subsets import balanced_choice, choose_part, stratified_split
 from bam_mm.data.transfer import TRANSFER
 from bam_mm.errors import InputError
 
@@ -76,6 +76,14 @@ def test_balanced_choice_takes_the_same_number_of_each_class():
     )
     # At least one image of each class.
     assert len(balanced_choice(labels, 0.01)) == 3
+
+
+def test_a_list_of_the_same_seed_does_not_lie_in_the_held_out_images():
+    labels = np.repeat([0, 1], 1000)
+    samples = [(str(number), label) for number, label in enumerate(labels.tolist())]
+    held_out = {int(path) for path, _ in choose_part(samples, "val", fraction=0.1)}
+    shared = held_out & set(balanced_choice(labels, 10).tolist())
+    assert len(held_out) == 200 and 5 <= len(shared) <= 40  # 20 by chance.
 
 
 def test_a_class_that_is_too_small_is_reported():

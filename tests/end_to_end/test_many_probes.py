@@ -133,14 +133,31 @@ def test_heads_equal_single_runs_resume_exactly_and_are_chosen(world, checkpoint
     # Other validation images would be among those of the training.
     result = tool(
         "test.py", MANY, tmp_path / "many/epoch_2.pth", "--work-dir", tmp_path / "t",
-        options=[*many, "test_cfg.val.dataset.split_seed=1"],
-    )  # fmt: skip
-    one_message(result, "test_cfg.val.dataset.split_seed=1", "split_seed=0", "of the training")
-    result = tool(
-        "test.py", MANY, tmp_path / "many/epoch_2.pth", "--work-dir", tmp_path / "t",
         options=[*many, "test_cfg.val.dataset.split=val", "test_cfg.val.dataset.part=None"],
     )  # fmt: skip
     one_message(result, "20 of the validation images are test images", "held out from the training")
+    for setting, words in {
+        "split_seed=1": ("dataset.split_seed=1", "split_seed=0", "of the training"),
+        "part=train": ("dataset.part='train'", "trained on these images", "'val'"),
+        "part=None": ("dataset.part=None", str(world / "train"), "set part=val"),
+    }.items():
+        result = tool(
+            "test.py", MANY, tmp_path / "many/epoch_2.pth", "--work-dir", tmp_path / "t",
+            options=[*many, f"test_cfg.val.dataset.{setting}"],
+        )  # fmt: skip
+        one_message(result, *words)
+    recorded = saved["meta"]["cfg"]
+    assert recorded.count("'part': 'train'") == 1
+    saved["meta"]["cfg"] = recorded.replace("'part': 'train'", "'part': 'train', 'subset': 'few'")
+    torch.save(saved, tmp_path / "few.pth")
+    result = tool("test.py", MANY, tmp_path / "few.pth", "--work-dir", tmp_path / "t", options=many)
+    one_message(result, "dataset.subset=None", "train_dataloader.dataset.subset='few'")
+    del saved["meta"]["cfg"]
+    torch.save(saved, tmp_path / "unknown.pth")
+    code, text, _ = tool(
+        "test.py", MANY, tmp_path / "unknown.pth", "--work-dir", tmp_path / "t", options=many
+    )
+    assert code == 0 and "not recorded in the checkpoint, so it is not known" in text, text[-2000:]
 
 
 @pytest.fixture
@@ -216,13 +233,29 @@ def test_wrong_settings_are_one_message(unequal, tool, tmp_path, setting, words)
     one_message(result, *words)
 
 
-def test_other_models_and_too_few_images(unequal, checkpoint, tool, tmp_path):
+def untrained(config, path):
+    """Save a model with two classes, and return the path."""
+    init_default_scope("mmpretrain")
+    model = Config.fromfile(config).model
+    model.head.num_classes = 2
+    torch.save({"state_dict": MODELS.build(model).state_dict()}, path)
+    return path
+
+
+def test_other_models_and_too_few_images(unequal, tool, tmp_path):
     options = [f"data_root={unequal}", "num_classes=2", *QUICK]
     result = tool(
-        "test.py", MANY, checkpoint, "--work-dir", tmp_path / "w",
-        options=[*options, "model.type=bam_mm.FrozenFeatures"],
+        "test.py", SINGLE, untrained(SINGLE, tmp_path / "one.pth"), "--work-dir", tmp_path / "w",
+        options=[*options, "test_cfg.type=bam_mm.ManyLinearProbesLoop", NO_WORKERS],
     )  # fmt: skip
-    assert result[0] == 1
+    one_message(result, "test_cfg.type=ManyLinearProbesLoop", "Classifier has no heads to choose")
+    more = shutil.copytree(unequal, tmp_path / "more")
+    shutil.copytree(more / "train/b", more / "train/c")
+    result = tool(
+        "test.py", MANY, untrained(MANY, tmp_path / "many.pth"), "--work-dir", tmp_path / "w",
+        options=[*options, f"test_cfg.val.dataset.data_root={more}"],
+    )  # fmt: skip
+    one_message(result, "the validation images have 3 classes, the heads 2", "held out from")
     lone = tmp_path / "lone"
     shutil.copytree(unequal, lone)
     for path in sorted((lone / "train/b").iterdir())[1:]:

@@ -99,6 +99,7 @@ class Iterations:
             max_iters=10**6,
             hooks=[hook],
             train_dataloader=range(length),
+            model=None,
             optim_wrapper=SimpleNamespace(optimizer=optimizer, loss_scaler=scaling),
         )
 

@@ -1,12 +1,15 @@
 """Many linear probes in one training: each head is the probe that is trained alone."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from mmengine.optim import CosineAnnealingLR
+from mmengine.optim import CosineAnnealingLR, OptimWrapper
 from mmengine.registry import init_default_scope
 from mmpretrain.structures import DataSample
 
 from bam_mm.errors import InputError
+from bam_mm.hooks.check_finite import CheckFiniteHook
 from bam_mm.models import ManyLinearProbes
 from bam_mm.models.probe_features import ProbeFeature
 from bam_mm.optim import ManyLinearProbesConstructor
@@ -170,6 +173,34 @@ def test_loss_is_the_sum_of_mean_cross_entropies():
     assert soft.item() == pytest.approx(losses["loss"].item(), rel=1e-5)
 
 
+def test_mixed_precision_changes_nothing():
+    model = many(neck=NORM)
+    images, samples = next(batches())
+    wanted = model(images, samples, mode="loss")["loss"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model(images, samples, mode="loss")["loss"], wanted)
+
+
+def test_the_settings_that_diverged_are_named():
+    model = many()
+    images, samples = next(batches())
+    assert model.remedy_if_not_finite() is None
+    model(images, samples, mode="loss")
+    assert model.remedy_if_not_finite() is None
+    for number in (3, 7):
+        model.head.probes[number].fc.bias.data.fill_(torch.nan)
+    loss = model(images, samples, mode="loss")["loss"]
+    hook = CheckFiniteHook()
+    optim_wrapper = OptimWrapper(torch.optim.SGD(model.head.parameters(), lr=1.0))
+    runner = SimpleNamespace(model=model, iter=6, max_iters=9, optim_wrapper=optim_wrapper)
+    with pytest.raises(InputError) as raised:
+        hook.after_train_iter(runner, 0, outputs={"loss": loss})
+    text = str(raised.value)
+    assert "iteration 7, learning rate 1: loss is nan: the loss of 2 of the 16 heads" in text
+    assert "(cls, learning rate 0.5, weight decay 0.01), (mean, learning rate 0.5, " in text
+    assert "remove these values from model.learning_rates" in text and "clip" not in text
+
+
 def test_predictions_of_all_heads_and_the_scores_of_the_chosen_one():
     model = many().eval()
     for number, probe in enumerate(model.head.probes):
@@ -231,6 +262,14 @@ def test_wrong_width():
         (dict(optimizer={**SGD, "weight_decay": 0.1}), None, "weight_decay=0.1: each head"),
         (dict(optimizer=dict(type="SGD")), None, "has no lr"),
         (dict(), dict(custom_keys={}, bias_lr_mult=2.0), "paramwise_cfg"),
+        (dict(type="bam_mm.AmpOptimWrapper"), None, "scales the loss .*dtype=bfloat16"),
+        (dict(type="bam_mm.AmpOptimWrapper", dtype="float16"), None, "scales the loss"),
+        (dict(type="mmengine.AmpOptimWrapper", dtype="bfloat16"), None, "scales the loss"),
+        (
+            dict(type="bam_mm.AmpOptimWrapper", dtype="bfloat16", loss_scale=8.0),
+            None,
+            "scales the loss",
+        ),
     ],
 )
 def test_settings_that_heads_would_share(wrapper, paramwise, message):

@@ -1,6 +1,7 @@
 """The loop of dense kNN: a perfect backbone, a slow reference, unlabelled pixels, messages."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -114,6 +115,15 @@ def other_zero(config):
     config.test_cfg.bank.dataset.reduce_zero_label = True
 
 
+def linked_bank(config):
+    """The folder of the test images under another name."""
+    root = Path(config.test_cfg.bank.dataset.data_root)
+    for kind in ("images", "annotations"):
+        (root / kind / "linked").symlink_to(root / kind / "val")
+    prefix = dict(img_path="images/linked", seg_map_path="annotations/linked")
+    config.test_cfg.bank.dataset.data_prefix = prefix
+
+
 def no_whole_patches(config):
     resize = dict(type="Resize", scale=(60, 48), keep_ratio=False)
     for loader in (config.test_dataloader, config.test_cfg.bank):
@@ -132,6 +142,7 @@ def no_whole_patches(config):
         (dict(precision="fp8"), r"test_cfg\.precision='fp8': choose one of"),
         (dict(change=without_maps), "train/0.png has no map: dense kNN needs labels of bank"),
         (dict(change=other_classes), r"\(a, b, c, d\) are not those of the bank \(a, b, d, c\)"),
+        (dict(change=linked_bank), "4 of the test images are in the bank .*/val/0.png; use"),
         (dict(change=other_zero), r"test_cfg\.bank is True, both for"),
         (dict(change=no_whole_patches), "an image of 60x48 pixels into 8x6|60x48 pixels into 7x6"),
     ],

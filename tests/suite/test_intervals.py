@@ -117,20 +117,28 @@ def test_models_are_compared_on_the_same_images(tmp_path):
 
 def test_what_was_tested_in_another_way_is_not_compared(tmp_path):
     suite, task = suite_and_knn(tmp_path)
-    a = run(tmp_path, "A", right(0, 300))
+
+    def with_bank(batch_size):
+        bank = {"batch_size": batch_size, "dataset": {"split": "train"}}
+        return {"test_cfg": {"k": [10, 20], "bank": bank}}
+
+    a = run(tmp_path, "A", right(0, 300), protocol=with_bank(8))
     others = [
-        run(tmp_path, "B", right(0, 300, count=401)),
-        run(tmp_path, "C", right(0, 300), data={"seed": 1}),
+        run(tmp_path, "B", right(0, 300, count=401), protocol=with_bank(8)),
+        run(tmp_path, "C", right(0, 300), data={"seed": 1}, protocol=with_bank(8)),
         run(tmp_path, "D", right(0, 300), protocol={"test_cfg": {"k": [20]}}),
-        run(tmp_path, "old", right(0, 300), kept=False),
+        run(tmp_path, "old", right(0, 300), kept=False, protocol=with_bank(8)),
+        # The batch in which features are extracted changes no score.
+        run(tmp_path, "F", right(0, 300), protocol=with_bank(32)),
     ]
-    images, data, protocol, old = compare(task, a, others, tmp_path)
+    images, data, protocol, old, other_batch = compare(task, a, others, tmp_path)
     assert "tested on different images" in str(images) and "1 only by the second" in str(images)
     assert "0400.jpg" in str(images) and "data.seed: (not set) -> 1" in str(data)
     assert "test_cfg.k: [10, 20] -> [20]" in str(protocol) and old == []
+    assert [found.verdict for found in other_batch] == ["not told apart"]
     with pytest.raises(InputError, match="different images"):
         compare_models(suite.tasks, "A", "B", tmp_path)
-    with pytest.raises(InputError, match="no record of a model 'E': it has A, B, C, D, old"):
+    with pytest.raises(InputError, match="no record of a model 'E': it has A, B, C, D, F, "):
         compare_models(suite.tasks, "A", "E", tmp_path)
     for second, seed in (("old", 0), ("A", 1)):
         with pytest.raises(InputError, match="choose another --seed, or delete the records"):
