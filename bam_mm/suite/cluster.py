@@ -124,14 +124,14 @@ cluster go before the file:
 
 {jobs.preparation()}
 
-{jobs.command()} &
-worker=$!
-
-# The worker ends its run, which another one, or this job when it starts again, resumes.
-end() {{ kill -TERM "$worker" && wait "$worker"; }}
+# The worker, $! once it is started, ends its run, which another one, or this job when it starts
+# again, resumes.
+end() {{ [ -z "$!" ] || {{ kill -TERM "$!" && wait "$!"; }}; }}
 trap 'end; scontrol requeue "$SLURM_JOB_ID"; exit 0' USR1
 trap 'end; exit 143' TERM
-wait "$worker"
+
+{jobs.command()} &
+wait "$!"
 """
 
 

@@ -4,7 +4,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -132,8 +131,7 @@ def test_the_script_ends_its_worker_and_is_requeued_before_the_limit(
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "77"},
     )  # fmt: skip
     assert process.stdout.readline() == "started\n"
-    time.sleep(0.2)  # Until the shell waits.
     process.send_signal(getattr(signal, f"SIG{name}"))
     # The pipe is closed once the worker has ended, too.
-    assert process.communicate(timeout=20)[0] == ("requeue 77\n" if requeued else "")
+    assert process.communicate(timeout=50)[0] == ("requeue 77\n" if requeued else "")
     assert process.returncode == code
