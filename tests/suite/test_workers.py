@@ -87,8 +87,8 @@ note("end")
 def stub(tool, arguments, *, launcher, processes, folder, delay=0.0, failing=()):
     """Return a command that stands in for `bam-mm test`, notes when it ran, and may fail.
 
-    It goes on while there is a file ``hold`` or ``hold-MODEL-SEED`` in the folder, and ends with its
-    worker.
+    It does not end while there is a file ``hold`` or ``hold-MODEL-SEED`` in the folder, unless its
+    worker ends.
     """
     assert (tool, launcher, processes) == ("test", "none", 1)
     names = ",".join(failing)
@@ -265,9 +265,24 @@ def test_failures_with_other_settings_do_not_count(tmp_path):
     assert lines[-1] == (
         "[1/1] knn, random, seed 0: FAILED before, not tried again (--tries 2 tries it once more)"
     )
+    # A smaller batch, the remedy for want of memory, leaves the protocol as it is.
+    smaller = runs(tmp_path / "w", tmp_path, options={"": {"test_dataloader.batch_size": 2}})
+    for _ in range(2):
+        work(smaller, lines.append, limits=[1], tool=failing)
+    assert len(starts(tmp_path)) == 2 and record_of(smaller[0])["tries"] == 1
     other = runs(tmp_path / "w", tmp_path, options={"knn": {"test_cfg.k": [20]}})
     work(other, lines.append, limits=[1], tool=partial(stub, folder=tmp_path))
-    assert len(starts(tmp_path)) == 2 and record_of(other[0])["status"] == "done"
+    assert len(starts(tmp_path)) == 3 and record_of(other[0])["status"] == "done"
+
+
+def test_an_error_of_the_system_is_the_failure_of_a_run(tmp_path):
+    plan, lines = runs(tmp_path / "w", tmp_path, seeds=(0, 1)), []
+    missing = str(tmp_path / "missing")
+    tools = iter([lambda *_, **__: [missing], partial(stub, folder=tmp_path)])
+    tool = lambda *args, **kwargs: next(tools)(*args, **kwargs)  # noqa: E731
+    work(plan, lines.append, limits=[1, 1], tool=tool, longest_pause=0.1)
+    assert record_of(plan[0])["message"] == f"{missing}: No such file or directory"
+    assert record_of(plan[1])["status"] == "done"
 
 
 def test_a_run_of_another_worker_is_waited_for(tmp_path):
