@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -22,16 +23,21 @@ def write_whole(path: str | Path, content: bytes, *, writer: str = "") -> None:
     """Write a file atomically: at any moment, ``path`` has its complete old or new content.
 
     The content is written to ``<path><writer>.partial``, flushed to the disk, and then renamed.
+    Several processes may write the same file, apart from a checkpoint without a ``writer``.
 
     Args:
         path: File to write. Its folder is created if necessary.
         content: Complete content of the file.
-        writer: Suffix for files that several processes write at the same time.
+        writer: Suffix that no other writer of the file has. By default, a checkpoint (``.pth``) has
+            none, so that a later run can find and remove a partial one, and other files have a
+            random one.
 
     Raises:
         InputError: If the file cannot be written. A previous file at ``path`` stays intact.
     """
     path = Path(path)
+    if not writer and path.suffix != ".pth":
+        writer = f".{os.getpid()}-{uuid.uuid4().hex[:8]}"
     partial = path.with_name(path.name + writer + PARTIAL)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +87,7 @@ def remove_partial_files(folder: str | Path) -> list[Path]:
     """Delete the partially written checkpoints of an interrupted run, and return their paths."""
     partial = sorted(Path(folder).glob(f"*.pth{PARTIAL}"))
     for path in partial:
-        path.unlink()
+        path.unlink(missing_ok=True)
     return partial
 
 
@@ -115,7 +121,8 @@ def newest_checkpoint(work_dir: str | Path) -> tuple[Path | None, dict[Path, str
     found = []
     for path in Path(work_dir).glob("*.pth"):
         if match := _CHECKPOINT.fullmatch(path.name):
-            found.append((path.stat().st_mtime_ns, int(match[2]), path))
+            with suppress(FileNotFoundError):  # Another process has just removed it.
+                found.append((path.stat().st_mtime_ns, int(match[2]), path))
     faults: dict[Path, str] = {}
     # A higher number is a later state, whenever the file was copied here. If a run has both iter_N
     # and epoch_N, they are ordered by time.

@@ -300,7 +300,8 @@ def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
         if value is not None and value < 1:
             option = "gpus-per-run" if name == "gpus" else name
             raise InputError(f"--{option} {value}: must be at least 1")
-    if getattr(args, "dead_after", LEAST_DEAD_AFTER) < LEAST_DEAD_AFTER:
+    # Not "<", with which "nan" would pass.
+    if not getattr(args, "dead_after", LEAST_DEAD_AFTER) >= LEAST_DEAD_AFTER:
         raise InputError(
             f"--dead-after {args.dead_after:g}: must be at least {LEAST_DEAD_AFTER} seconds, as "
             "workers give a sign only every 20 seconds"

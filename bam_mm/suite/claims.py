@@ -1,7 +1,8 @@
 """Claims: files by which the workers of a work folder leave each other's runs alone.
 
-A claim is a file that is created with ``O_EXCL``, which exactly one of several processes can do,
-also on NFS (version 3 or newer). It names the process that holds it, and its modification time is
+A claim is a file that appears at once and complete, as a hard link to one that was written before,
+which exactly one of several processes can do, also on NFS. File systems without links have the file
+created with ``O_EXCL``. It names the process that holds it, and its modification time is
 renewed as long as that process lives. A claim whose holder is dead may be taken over:
 
 - on the holder's machine, as soon as its process has ended, and the run that it had started;
@@ -15,6 +16,7 @@ folder, so that no one removes the claim that another has just put in the place 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -36,6 +38,9 @@ BEAT = 20.0
 
 GUARD = "claims.lock"
 """File in the folder of records that is locked while a claim is removed or changed."""
+
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+"""Errors by which file systems say that they have no hard links."""
 
 
 class ClaimLost(Exception):
@@ -119,9 +124,14 @@ class Claims:
                 holder = self._take(path, claim)
             except OSError as error:
                 claim.release()
+                remedy = (
+                    "free disk space"
+                    if error.errno in (errno.ENOSPC, errno.EDQUOT)
+                    else "workers need a folder in which they may create files; choose another "
+                    "--work-dir"
+                )
                 raise InputError(
-                    f"{path} cannot be written ({error.strerror}): workers need a folder in which "
-                    "they may create files; choose another --work-dir"
+                    f"{path} cannot be written ({error.strerror}): {remedy}"
                 ) from error
             if holder is not None:
                 claim.release()
@@ -206,17 +216,45 @@ class Claim:
         self._thread: threading.Thread | None = None
 
     def create(self, path: Path) -> bool:
-        """Create a file of the claim; return False if there is one already."""
+        """Create a file of the claim; return False if there is one already.
+
+        Raises:
+            OSError: If it cannot be created.
+        """
+        if path.exists():
+            return False  # The usual case while a run is waited for.
+        own = path.with_name(f".{path.name}-{self.token}")
         try:
-            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except FileExistsError:
-            # A network file system may repeat a request that has succeeded.
-            if not self._holds(path):
+            own.write_text(json.dumps(self._content))
+            created = self._link(own, path)
+        finally:
+            own.unlink(missing_ok=True)
+        if created:
+            self._paths.append(path)
+        return created
+
+    def _link(self, own: Path, path: Path) -> bool:
+        """Let a complete file appear under the name of the claim, unless there is one."""
+        try:
+            os.link(own, path)
+        except OSError as error:
+            # A network file system may repeat a request that has succeeded. The attributes of an
+            # open file are fresh.
+            with own.open() as file:
+                if os.fstat(file.fileno()).st_nlink == 2:
+                    return True
+            if isinstance(error, FileExistsError):
                 return False
+            if error.errno not in NO_LINKS:
+                raise
         else:
-            with os.fdopen(file, "w") as created:
-                created.write(json.dumps(self._content))
-        self._paths.append(path)
+            return True
+        try:
+            file_number = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            return self._holds(path)
+        with os.fdopen(file_number, "w") as created:
+            created.write(json.dumps(self._content))
         return True
 
     def start(self) -> None:
@@ -248,21 +286,27 @@ class Claim:
         Raises:
             ClaimLost: If one has.
         """
-        if self._lost.is_set() or (now and not all(map(self._holds, self._paths))):
-            self._lost.set()
+        if now:
+            for path in self._paths:
+                # A network file system may be away for a while: not known, so not lost.
+                with suppress(OSError):
+                    if not self._holds(path):
+                        self._lost.set()
+        if self._lost.is_set():
             raise ClaimLost
 
     def release(self) -> None:
-        """Remove the files that this worker still holds."""
+        """Remove the files that this worker still holds, as far as the file system lets it."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
-        if self._paths:
-            with self._claims.guard():
-                for path in reversed(self._paths):
-                    with suppress(OSError):
-                        if self._holds(path):
-                            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if self._paths:
+                with self._claims.guard():
+                    for path in reversed(self._paths):
+                        with suppress(OSError):
+                            if self._holds(path):
+                                path.unlink(missing_ok=True)
 
     def _holds(self, path: Path) -> bool:
         found = read_claim(path)
@@ -286,7 +330,8 @@ def read_claim(path: Path) -> tuple[dict[str, Any], float] | None:
         path: File of the claim.
 
     Returns:
-        Its content, empty if it is not complete (a process was killed while it wrote it), and the
+        Its content, empty if it is not complete (a file system without links, where a process
+        was killed while it wrote it), and the
         time at which it was last renewed; None if there is none.
     """
     try:

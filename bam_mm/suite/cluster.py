@@ -20,6 +20,9 @@ from bam_mm.launch.paths import child_environment, module_command
 TIME = "24:00:00"
 """Default time limit of a job of Slurm."""
 
+LEAST_TIME = 600
+"""Least time limit in seconds."""
+
 WARNING = 120
 """Seconds before the time limit at which Slurm lets a worker stop."""
 
@@ -45,7 +48,7 @@ class WorkerJobs:
         accelerator: SkyPilot's name of the GPU.
 
     Raises:
-        InputError: If the time or the number of cores is invalid.
+        InputError: If the time is invalid or too short, or if the number of cores is invalid.
     """
 
     suite: str
@@ -58,8 +61,18 @@ class WorkerJobs:
     accelerator: str | None = None
 
     def __post_init__(self) -> None:
-        if self.time is not None and not re.fullmatch(r"(\d+-)?\d{1,3}:\d\d:\d\d", self.time):
-            raise InputError(f"--time {self.time}: write hours, minutes and seconds, as in {TIME}")
+        if self.time is not None:
+            found = re.fullmatch(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d):([0-5]\d)", self.time)
+            if found is None:
+                raise InputError(
+                    f"--time {self.time}: write hours, minutes and seconds, as in {TIME}"
+                )
+            days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+            if ((24 * days + hours) * 60 + minutes) * 60 + seconds < LEAST_TIME:
+                raise InputError(
+                    f"--time {self.time}: must be at least {LEAST_TIME // 60} minutes, as a worker "
+                    f"ends its run {WARNING} seconds before"
+                )
         if self.cpus is not None and self.cpus < 1:
             raise InputError(f"--cpus {self.cpus}: must be at least 1")
         if "\n" in str(self.folder):
@@ -124,14 +137,14 @@ cluster go before the file:
 
 {jobs.preparation()}
 
-{jobs.command()} &
-worker=$!
-
-# The worker ends its run, which another one, or this job when it starts again, resumes.
-end() {{ kill -TERM "$worker" && wait "$worker"; }}
+# The worker, $! once it is started, ends its run, which another one, or this job when it starts
+# again, resumes.
+end() {{ [ -z "$!" ] || {{ kill -TERM "$!" && wait "$!"; }}; }}
 trap 'end; scontrol requeue "$SLURM_JOB_ID"; exit 0' USR1
 trap 'end; exit 143' TERM
-wait "$worker"
+
+{jobs.command()} &
+wait "$!"
 """
 
 

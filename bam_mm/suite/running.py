@@ -119,6 +119,9 @@ def run_one(
         record["status"] = DONE
     except (RunFailed, InputError) as error:
         record["message"] = str(error)
+    except OSError as error:  # Such as a full disk, or a network file system that is away.
+        place = f"{error.filename}: " if error.filename else ""
+        record["message"] = f"{place}{error.strerror or error}"
     record["time"] = {**progress, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     return plain(record)
 
@@ -200,7 +203,7 @@ def _child(
 
     def on_wait(seconds: float) -> None:
         if claim is not None:
-            claim.check()
+            claim.check(now=True)
         update(seconds)
 
     on_start = claim.add_child if claim is not None else None

@@ -249,7 +249,8 @@ class _Processes:
         code = process.exitcode
         if code < 0 or code in (INTERRUPTED, 128 + signal.SIGTERM):
             how = f"killed by signal {-code}" if code < 0 else "stopped"
-            log(f"{process.name} was {how}; the others take its runs over")
+            rest = "the others take its runs over" if self._processes else "no other is left"
+            log(f"{process.name} was {how}; {rest}")
         elif code:
             raise RuntimeError(f"{process.name} ended with the error above")
 

@@ -57,6 +57,23 @@ def test_full_disk_leaves_the_old_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["epoch_1.pth"]
 
 
+def test_several_processes_may_write_a_file(tmp_path):
+    def write(number):
+        for _ in range(20):
+            write_whole(tmp_path / "a.json", bytes([number]) * 10_000)
+
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=write, args=(number,)) for number in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    content = (tmp_path / "a.json").read_bytes()
+    assert len(content) == 10_000 and len(set(content)) == 1
+
+
 def test_mmengine_writes_files_atomically(tmp_path, monkeypatch):
     write_whole_files()
     synced = []

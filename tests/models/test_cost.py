@@ -1,12 +1,11 @@
 """Parameters and multiply-accumulates against known numbers, and the meter of an extraction."""
 
-import time
-
 import pytest
 import timm
 import torch
 from torch import nn
 
+from bam_mm.models import cost
 from bam_mm.models.cost import ExtractionMeter, complexity
 from bam_mm.models.feature_extraction import extract_shards
 from tests.models.test_feature_extraction import BATCH, IMAGES, Backbone, Loader
@@ -68,36 +67,48 @@ def test_a_path_that_depends_on_values_is_an_error():
         complexity(Branching(), (4, 4))
 
 
-class Slow(Backbone):
-    """Waits, longer for the first batch than for the others."""
+class Clock:
+    """A clock that only goes on where something is said to take time."""
 
-    def __init__(self):
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+class Slow(Backbone):
+    """Takes 2 s for a batch, and 20 s for the first one."""
+
+    def __init__(self, clock):
         super().__init__(1.0)
-        self.calls = 0
+        self.clock, self.calls = clock, 0
 
     def forward(self, x):
-        time.sleep(0.02 if self.calls else 0.2)
+        self.clock.now += 2 if self.calls else 20
         self.calls += 1
         return super().forward(x)
 
 
-def test_the_meter_leaves_out_reading_the_first_batch_and_a_smaller_one():
+def test_the_meter_leaves_out_reading_the_first_batch_and_a_smaller_one(monkeypatch):
     class SlowLoader(Loader):
         def __iter__(self):
             for batch in super().__iter__():
-                time.sleep(0.05)
+                clock.now += 5
                 yield batch
+
+    clock = Clock()
+    monkeypatch.setattr(cost, "time", clock)
 
     meter = ExtractionMeter()
     options = dict(description="all", whole=True, meter=meter)
-    found = extract_shards({"": Slow()}, lambda data, _: data, SlowLoader(), **options)
+    found = extract_shards({"": Slow(clock)}, lambda data, _: data, SlowLoader(), **options)
     without = extract_shards(
-        {"": Slow()}, lambda data, _: data, Loader(), **{**options, "meter": None}
+        {"": Slow(clock)}, lambda data, _: data, Loader(), **{**options, "meter": None}
     )
     assert found[""].features.equal(without[""].features)
     # Of batches with 4, 4 and 3 images, the first and the last are left out.
     assert (meter.read, meter.images) == (IMAGES, BATCH)
-    assert 0.02 <= meter.seconds < 0.1 and meter.elapsed >= 0.2 + 2 * 0.02 + 3 * 0.05
+    assert (meter.seconds, meter.elapsed) == (2, 20 + 2 * 2 + 3 * 5)
     assert meter.peak_mb > 50 and meter.peak_gpu_mb is None
     # A second data set is added, also if it is a single batch.
     with meter.extracting(torch.device("cpu")), meter.batch(3, torch.device("cpu")):

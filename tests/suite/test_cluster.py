@@ -4,7 +4,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -96,12 +95,15 @@ def test_a_file_for_skypilot(call, tmp_path):
     "arguments, words",
     [
         (["--time", "1h"], ["--time 1h: write hours, minutes and seconds, as in 24:00:00"]),
+        (["--time", "1:60:00"], ["--time 1:60:00: write hours, minutes and seconds"]),
+        (["--time", "00:09:59"], ["--time 00:09:59: must be at least 10 minutes"]),
         (["--format", "skypilot"], ["add --accelerator NAME", "sky show-gpus"]),
         (["--format", "skypilot", "--accelerator", "L4", "--time", "1:00:00"], ["no time limit"]),
         (["--launcher", "slurm"], ["--launcher slurm: each job of the script is one worker"]),
         (["--workers", "0"], ["--workers 0: must be at least 1"]),
         (["--cpus", "0"], ["--cpus 0: must be at least 1"]),
         (["--dead-after", "5"], ["--dead-after 5: must be at least 60 seconds"]),
+        (["--dead-after", "nan"], ["--dead-after nan: must be at least 60 seconds"]),
         (["--tries", "0"], ["--tries 0: must be at least 1"]),
         (["--gpus-per-run", "0"], ["--gpus-per-run 0: must be at least 1"]),
         (["--out", "."], ["--out . is a folder: add the name of a file"]),
@@ -132,8 +134,7 @@ def test_the_script_ends_its_worker_and_is_requeued_before_the_limit(
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "77"},
     )  # fmt: skip
     assert process.stdout.readline() == "started\n"
-    time.sleep(0.2)  # Until the shell waits.
     process.send_signal(getattr(signal, f"SIG{name}"))
     # The pipe is closed once the worker has ended, too.
-    assert process.communicate(timeout=20)[0] == ("requeue 77\n" if requeued else "")
+    assert process.communicate(timeout=50)[0] == ("requeue 77\n" if requeued else "")
     assert process.returncode == code
