@@ -23,7 +23,7 @@ from bam_mm.data.toy import make_world
 from bam_mm.hooks import CheckLabelsHook
 from bam_mm.launch.config import load_config
 from bam_mm.launch.runner import build_runner
-from tests.configs.running import feature_protocols, vos
+from tests.configs.running import feature_protocols, seg, vos
 from tests.configs.running.cls import shrink
 from tests.distributed.checked_collectives import CheckedCollectives
 from tests.distributed.test_loss_over_processes import free_port
@@ -39,6 +39,7 @@ TRAINED = (
     "pretrain/bam_resnet50_16xb256-amp-coslr-300e_in1k.py",
     "cls/resnet50_8xb128-linear-coslr-100e_in1k.py",
     "cls/vit-small-p16_8xb128-amp-coslr-150e_in1k.py",
+    "cls/vit-small-p16_8xb128-linear-many-coslr-10e_in1k.py",
     "det/vit-small-p16_cascade-mask-rcnn_8xb2-amp-12e_coco.py",
     "seg/vit-small-p16_linear-head_8xb2-amp-160k_ade20k-512x512.py",
 )
@@ -47,7 +48,9 @@ TESTED = (
     "cls/vit-small-p16_cluster_in1k.py",
     "vos/vit-small-p16_label-propagation_davis2017.py",
     "seg/vit-small-p16_linear-head_8xb2-amp-160k_ade20k-512x512.py",
+    "seg/vit-base-p16_dense-knn_ade20k.py",
     "cls/vit-small-p16_8xb128-amp-coslr-150e_in1k.py",
+    "cls/vit-small-p16_8xb128-linear-many-coslr-10e_in1k.py",
 )
 NARROW = dict(stem_channels=8, base_channels=8)
 LOOPS = dict(train="EpochBasedTrainLoop", val="ValLoop", test="TestLoop")
@@ -88,8 +91,9 @@ def small(path, world, work_dir):
         "det": "vit-toy-p8_cascade-mask-rcnn_1xb2-8e_toy",
         "seg": "vit-toy-p8_upernet_1xb4-400i_toy",
     }
-    for part in ("val", "test"):
-        loader = config.get(f"{part}_dataloader")
+    held_out = config.test_cfg.get("val")  # Of the loop of many probes.
+    for part in ("val", "test", "held out"):
+        loader = held_out if part == "held out" else config.get(f"{part}_dataloader")
         if loader is None:
             continue
         loader.update(num_workers=0, persistent_workers=False, batch_size=2)
@@ -123,8 +127,8 @@ def evaluate(path, world, work_dir):
             runner.register_hook(CheckLabelsHook({}, "trained.pth"))
         runner.test()
     else:
-        running = {"cls": feature_protocols, "vos": vos}[path.parent.name]
-        running.run(path, world, work_dir, launcher="pytorch")
+        run = {"cls": feature_protocols.run, "vos": vos.run, "seg": seg.run_dense_knn}
+        run[path.parent.name](path, world, work_dir, launcher="pytorch")
 
 
 class Ran:

@@ -49,7 +49,7 @@ def reduced(path, world, work_dir):
     return config
 
 
-def run_dense_knn(path, world, work_dir):
+def run_dense_knn(path, world, work_dir, launcher="none"):
     """Fill a bank with a few patches of the toy world's scenes and predict others."""
     toy = load_config(path.parent / "vit-toy-p8_dense-knn_toy.py")
     config = load_config(path, {"test_cfg.bank_size": 40, "test_cfg.k": 3})
@@ -65,7 +65,7 @@ def run_dense_knn(path, world, work_dir):
         backbone.arch = dict(embed_dims=96, num_layers=2, num_heads=12, feedforward_channels=96)
         backbone.img_size = 64
     args = Namespace(
-        config=str(path), checkpoint="random", work_dir=str(work_dir), launcher="none", out=None
+        config=str(path), checkpoint="random", work_dir=str(work_dir), launcher=launcher, out=None
     )
     metrics = run_test(config, args)
     assert {*metrics} == {"mIoU", "mAcc", "aAcc", "chance/mIoU", "chance/aAcc"}
