@@ -70,6 +70,7 @@ def test_knn_matches_knn_predict(runs):
 def test_the_cost_is_measured_while_features_are_extracted(runs, images, tmp_path):
     out = runs[0]  # Clustering was last, and read the features that kNN had extracted.
     known = dict(size=[48, 48], parameters=469728, gmacs=pytest.approx(0.01808, rel=1e-3))
+    known |= dict(threads=torch.get_num_threads(), sharing=1)
     speed = ("images_per_s", "read_images_per_s", "peak_mb")
     cost = read_facts(out, "test")["cost"]
     assert cost == {**known, **dict.fromkeys((*speed, "peak_gpu_mb"))}
