@@ -20,6 +20,8 @@ from tests.reference.slow_dense_knn import (
     slow_shares,
 )
 
+pytestmark = pytest.mark.slow
+
 GRID = (6, 8)
 
 

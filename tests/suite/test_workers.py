@@ -26,6 +26,8 @@ from bam_mm.suite.claims import Claims, Worker
 from bam_mm.suite.worker import work
 from tests.suite.test_running import record_of, runs
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("a=random:vit-toy-p8", "b=random:resnet18-w16")
 TASKS = ("knn", "cluster")
 LONG = 120  # Seconds after which something counts as hanging.
@@ -333,7 +335,6 @@ def test_a_run_that_was_taken_over_ends(tmp_path):
     assert record_of(plan[0])["status"] == "done" and "running" in lines[2]
 
 
-@pytest.mark.slow
 def test_workers_of_a_call_have_their_own_gpus_and_an_interrupt_ends_them(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
