@@ -21,7 +21,7 @@ from mmengine.registry import init_default_scope
 
 from bam_mm.checkpoint.geometry import read_geometry
 from bam_mm.launch.data_folders import SCOPES
-from bam_mm.launch.preprocessing import changed_by
+from bam_mm.launch.reach import changed_by
 from bam_mm.launch.stated_preprocessing import LOOP_LOADERS
 from bam_mm.registry import DATASETS
 from bam_mm.variables.entries import kind_of

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -35,6 +34,7 @@ from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.launch.config import import_custom_modules
 from bam_mm.launch.data_folders import SCOPES
 from bam_mm.launch.preprocessing_setting import Setting
+from bam_mm.launch.reach import changed_by
 from bam_mm.launch.stated_preprocessing import (
     current_normalisation,
     needs_writing,
@@ -46,14 +46,11 @@ from bam_mm.launch.stated_preprocessing import (
 )
 from bam_mm.registry import MODELS
 from bam_mm.variables.entries import (
-    RUNNER_KEYS,
     initialising_checkpoint,
     kind_of,
     loading_hooks,
     look_up,
-    plain,
 )
-from bam_mm.variables.uses import config_files, parsed, uses_of
 
 TIMM_SOURCE = "timm"
 """Beginning of the sources that are timm's."""
@@ -282,27 +279,6 @@ def _check_uses_size(config: Config) -> None:
                 "prescribes the size of its images; set the steps of the pipelines (video: "
                 "model.short_side) instead"
             )
-
-
-def changed_by(config: Config, options: Iterable[str]) -> dict[str, str]:
-    """Return the options by the keys that they change: their own, and the copies of variables.
-
-    Args:
-        config: Config with the options in it.
-        options: Keys of the config that the command line has set.
-    """
-    changed = {key.removeprefix("+"): key.removeprefix("+") for key in options}
-    variables = {key: key.partition(".")[0] for key in changed}
-    variables = {key: name for key, name in variables.items() if name not in RUNNER_KEYS}
-    if not variables or not config.filename or not Path(config.filename).is_file():
-        return changed
-    trees = parsed(config_files(config.filename))
-    for option, name in variables.items():
-        for use in uses_of(name, trees):
-            value, there = look_up(config, use.key)
-            if use.copied and there and plain(value) == plain(config.get(name)):
-                changed.setdefault(use.key, option)
-    return changed
 
 
 def _model_class(config: Config) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,27 @@ def reach_uses(
         f"{FLAG} {key}={value!r}: {name} is only a variable of {name_of(config)}, and no entry "
         f"takes its value as it is; set {listing(where, 6)}"
     )
+
+
+def changed_by(config: Config, options: Iterable[str]) -> dict[str, str]:
+    """Return the options by the keys that they change: their own, and the copies of variables.
+
+    Args:
+        config: Config with the options in it.
+        options: Keys of the config that the command line has set.
+    """
+    changed = {key.removeprefix("+"): key.removeprefix("+") for key in options}
+    variables = {key: key.partition(".")[0] for key in changed}
+    variables = {key: name for key, name in variables.items() if name not in RUNNER_KEYS}
+    if not variables or not config.filename or not Path(config.filename).is_file():
+        return changed
+    trees = parsed(config_files(config.filename))
+    for option, name in variables.items():
+        for use in uses_of(name, trees):
+            value, there = look_up(config, use.key)
+            if use.copied and there and plain(value) == plain(config.get(name)):
+                changed.setdefault(use.key, option)
+    return changed
 
 
 def _is(config: Config, key: str, value: Any) -> bool:

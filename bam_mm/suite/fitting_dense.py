@@ -20,8 +20,8 @@ from bam_mm.models.patch_features import is_timm
 from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 from bam_mm.optim.blocks import residual_blocks
 from bam_mm.registry import MODELS, registered_class
-from bam_mm.suite.fitting_features import in_evaluation
 from bam_mm.suite.fitting_heads import Maps, fit_heads, is_segmentor, wanted_widths
+from bam_mm.suite.fitting_images import in_evaluation
 from bam_mm.variables.entries import kind_of, plain
 
 PLAIN_VITS = ("VisionTransformer", "MoCoV3ViT")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
@@ -29,10 +28,14 @@ from bam_mm.models.probe_features import (
 from bam_mm.models.video_input import input_size
 from bam_mm.optim.layer_decay import EMBEDDINGS
 from bam_mm.registry import MODELS
+from bam_mm.suite.fitting_images import (
+    FAILURES,
+    accepting,
+    describe_inputs,
+    in_evaluation,
+    task_image,
+)
 from bam_mm.variables.entries import kind_of
-
-FAILURES = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
-"""Exceptions with which a network of another library refuses an image."""
 
 VIDEO_STRIDE = 16
 """Largest stride of a map for label propagation, in pixels: that of a ViT's patches."""
@@ -92,14 +95,14 @@ def many_probes(config: Config, before: Mapping[str, Any]) -> list[str]:
     model.features = list(dict.fromkeys(map(str, features)))
     features = [ProbeFeature.of(name) for name in model.features]
     blocks = max(feature.blocks for feature in features)
-    backbone, found = _accepting(
+    backbone, found = accepting(
         config,
         lambda c: build_token_backbone(c, blocks),
         lambda b, x: several_features(b, x, features),
     )
     _check_vector(found[0])
     model.in_channels = found[0].shape[1] // features[0].parts
-    return _inputs(config, own, adapter_of(backbone))
+    return describe_inputs(config, own, adapter_of(backbone))
 
 
 def classifier(config: Config, before: Mapping[str, Any]) -> list[str]:
@@ -109,13 +112,13 @@ def classifier(config: Config, before: Mapping[str, Any]) -> list[str]:
     timm pools of tokens ([CLS] or the mean patch).
     """
     model, own = config.model, dict(config.model.backbone)
-    backbone, whole = _accepting(config, MODELS.build, lambda b, x: b(x))
+    backbone, whole = accepting(config, MODELS.build, lambda b, x: b(x))
     adapter = adapter_of(backbone)
     output = whole[-1] if isinstance(whole, (tuple, list)) and len(whole) else whole
     if isinstance(output, tuple) and adapter.prefix_tokens:
         # mmpretrain's distilled DeiT: [CLS] and the distillation token, of which a head takes one.
         model.backbone.out_type = "raw"
-        backbone, whole = _accepting(config, MODELS.build, lambda b, x: b(x))
+        backbone, whole = accepting(config, MODELS.build, lambda b, x: b(x))
         adapter, output = adapter_of(backbone), whole[-1]
     if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
         raise adapter.misfit(output, "a vector, tokens or a map")
@@ -137,7 +140,7 @@ def classifier(config: Config, before: Mapping[str, Any]) -> list[str]:
             model.neck.update(prefix=adapter.prefix_tokens, token=token)
     model.head.in_channels = width
     rate = before["backbone"].get("drop_path_rate")
-    return [*_inputs(config, own, adapter, rate), *_weight_decay(config, backbone)]
+    return [*describe_inputs(config, own, adapter, rate), *_weight_decay(config, backbone)]
 
 
 def label_propagation(config: Config, before: Mapping[str, Any]) -> list[str]:
@@ -164,7 +167,7 @@ def label_propagation(config: Config, before: Mapping[str, Any]) -> list[str]:
     else:
         notes += _whole_patches(model, stage.stride)
     size = input_size(VIDEO_FRAME, model.get("short_side", 480), model.get("divisor", 64))
-    _, output = _accepting(
+    _, output = accepting(
         config,
         lambda c: _overlapping(build_map_backbone(c), model.get("stride")),
         lambda b, x: _propagated(b, x, model.get("stage")),
@@ -203,7 +206,7 @@ def frozen_maps(config: Config, before: Mapping[str, Any]) -> list[str]:
             if tuple(step["scale"]) != size[::-1]:
                 notes = [f"images are resized to {size[1]}x{size[0]} pixels, whole patches"]
             step["scale"] = size[::-1]
-    _, output = _accepting(
+    _, output = accepting(
         config,
         build_map_backbone,
         lambda b, x: _propagated(b, x, model.get("stage")),
@@ -216,22 +219,6 @@ def frozen_maps(config: Config, before: Mapping[str, Any]) -> list[str]:
         f"dense kNN: stage {stage.index} ({stage.name} of {adapter.name}), one vector for "
         f"{cell}x{cell} pixels of the input",
     ]
-
-
-def task_image(config: Config) -> Tensor:
-    """Return a black image of the size that the task's test pipeline produces.
-
-    Args:
-        config: Config of the task.
-    """
-    loader = config.get("test_dataloader") or config.get("val_dataloader") or {}
-    size = 224
-    for step in (loader.get("dataset") or {}).get("pipeline") or ():
-        if kind_of(step) == "CenterCrop":
-            size = step["crop_size"]
-    if "img_size" in config.model.backbone and size == 224:
-        size = config.model.backbone.img_size
-    return torch.zeros(1, 3, *((size, size) if isinstance(size, int) else size))
 
 
 def is_transformer(backbone: nn.Module) -> bool:
@@ -259,9 +246,9 @@ def _probed(config: Config, build: Callable[[Mapping], nn.Module]) -> tuple[int,
     elif feature != "own" and adapter.prefix_tokens and "blocks" in model:
         model.blocks = min(model.blocks, adapter.token_blocks)
     blocks = model.get("blocks", 1)
-    backbone, found = _accepting(config, build, lambda b, x: frozen_feature(b, x, feature, blocks))
+    backbone, found = accepting(config, build, lambda b, x: frozen_feature(b, x, feature, blocks))
     _check_vector(found)
-    return found.shape[1], _inputs(config, own, adapter_of(backbone))
+    return found.shape[1], describe_inputs(config, own, adapter_of(backbone))
 
 
 def _check_vector(found: Tensor) -> None:
@@ -269,89 +256,6 @@ def _check_vector(found: Tensor) -> None:
         raise InputError(
             f"its feature has shape {tuple(found.shape)} instead of one vector per image"
         )
-
-
-def _accepting(
-    config: Config,
-    build: Callable[[Mapping], nn.Module],
-    run: Callable[[nn.Module, Tensor], Any],
-    size: tuple[int, int] | None = None,
-    *,
-    several: bool = True,
-) -> tuple[nn.Module, Any]:
-    """Build the backbone with settings with which it takes the task's images.
-
-    Args:
-        config: Config of the task with the backbone of the model, changed in place.
-        build: Function that builds the backbone.
-        run: What is tried.
-        size: Size (H, W) of the images, None for that of the task's test pipeline.
-        several: Whether images of other sizes than ``size`` follow.
-
-    Returns:
-        The backbone, and what ``run`` returns for a black image.
-    """
-    own = config.model.backbone
-    image = torch.zeros(1, 3, *size) if size else task_image(config)
-    failure: Exception | None = None
-    for settings in _settings_for(
-        own, build, (image.shape[2], image.shape[3]), video=bool(size) and several
-    ):
-        attempt = ConfigDict({**own, **settings})
-        try:
-            backbone = in_evaluation(build(attempt))
-            with torch.no_grad():
-                output = run(backbone, image)
-        except FAILURES as error:
-            failure = failure or error
-            continue
-        config.model.backbone = attempt
-        return backbone, output
-    assert failure is not None
-    raise failure
-
-
-def _settings_for(
-    own: Mapping[str, Any],
-    build: Callable[[Mapping], nn.Module],
-    size: tuple[int, int],
-    *,
-    video: bool,
-) -> Iterator[dict[str, Any]]:
-    """Yield settings to try in turn: none, any size, any size with padding, this size only."""
-    yield {}
-    try:
-        backbone = build(own)
-    except TypeError:
-        if own.get("drop_path_rate"):
-            yield {"drop_path_rate": None}
-        return
-    sizes = adapter_of(backbone).sizes
-    any_size, padding = dict(sizes.any_size), dict(sizes.padding)
-    for settings in (any_size, padding, any_size | padding):
-        if settings:
-            yield settings
-    # Videos differ in size.
-    if not video and size[0] == size[1] and _takes_img_size(backbone):
-        yield {"img_size": size[0]}
-
-
-def _takes_img_size(backbone: nn.Module) -> bool:
-    model = getattr(backbone, "timm_model", backbone)
-    return "img_size" in inspect.signature(type(model).__init__).parameters
-
-
-def _inputs(
-    config: Config, own: Mapping[str, Any], adapter: BackboneAdapter, rate: float | None = None
-) -> list[str]:
-    """Describe what happens to the size of the images, and to the drop path of the config."""
-    height, width = task_image(config).shape[2:]
-    notes = [adapter.padded(height, width)]
-    if config.model.backbone.get("img_size") != own.get("img_size"):
-        notes.append(f"the backbone is built for images of {width}x{height} pixels")
-    if rate and config.model.backbone.get("drop_path_rate") != rate:
-        notes.append(f"no drop path ({rate} in the config): the backbone does not have it")
-    return [note for note in notes if note]
 
 
 def _video_stage(adapter: BackboneAdapter, wanted: int | None) -> int:
@@ -412,13 +316,3 @@ def _weight_decay(config: Config, backbone: nn.Module) -> list[str]:
     for key in new:
         keys[key] = dict(decay_mult=0.0)
     return [f"no weight decay of {', '.join(new)}, either"] if new else []
-
-
-def in_evaluation(backbone: nn.Module) -> nn.Module:
-    """Set a backbone to evaluation mode and return it.
-
-    Args:
-        backbone: Backbone in any mode.
-    """
-    backbone.eval()  # It returns None for backbones of mmpretrain.
-    return backbone

@@ -8,7 +8,7 @@ from bam_mm.report import write_report
 from bam_mm.report.data import report_data
 from bam_mm.suite.records import read_records
 from tests.report.made_records import made, make_many, write_large_suite, write_suite
-from tests.report.test_report import EVIL, Page, texts
+from tests.report.reading import EVIL, Page, texts
 
 MODELS, TASKS = 20, 10
 

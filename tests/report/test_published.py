@@ -13,7 +13,7 @@ from bam_mm.suite.definitions import load_suite, suite_names
 from bam_mm.suite.records import read_records, record_path, write_json
 from tests.pages import ROOT
 from tests.report.made_records import made, write_suite
-from tests.report.test_report import Page, texts
+from tests.report.reading import Page, texts
 
 PAPER = "BAM (arXiv 2408.02014), Table "
 
