@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor
 
-from bam_mm.checkpoint.backbone import LoadReport
-from bam_mm.checkpoint.library_preprocessing import timm_preprocessing
-from bam_mm.checkpoint.preprocessing import IMAGENET
 from bam_mm.errors import InputError
-from bam_mm.models.loading import LoadsBranch
+from bam_mm.models.frozen_backbone import FrozenBackbone
 from bam_mm.models.probe_features import (
     FEATURES,
     build_token_backbone,
@@ -23,7 +18,7 @@ from bam_mm.registry import MODELS
 
 
 @MODELS.register_module()
-class FrozenFeatures(LoadsBranch, BaseModel):
+class FrozenFeatures(FrozenBackbone):
     """Features of any backbone, for kNN, logistic regression and clustering.
 
     Args:
@@ -43,6 +38,9 @@ class FrozenFeatures(LoadsBranch, BaseModel):
         InputError: If ``feature``, ``blocks`` or ``branch`` has an invalid value.
     """
 
+    preprocessor, to_rgb = "mmpretrain.SelfSupDataPreprocessor", "to_rgb"
+    loop = "bam_mm.KNNTestLoop"
+
     def __init__(
         self,
         backbone: Mapping,
@@ -56,28 +54,14 @@ class FrozenFeatures(LoadsBranch, BaseModel):
             raise InputError(f"model.feature={feature!r}: choose one of {', '.join(FEATURES)}")
         if blocks < 1:
             raise InputError(f"model.blocks={blocks}: the number of last blocks must be at least 1")
-        if branch not in ("teacher", "student"):
-            raise InputError(f"model.branch={branch!r}: choose 'teacher' or 'student'")
-        if data_preprocessor is None:
-            found = timm_preprocessing(backbone) or IMAGENET
-            data_preprocessor = dict(mean=list(found.mean), std=list(found.std), to_rgb=True)
-        if isinstance(data_preprocessor, Mapping):
-            data_preprocessor = {"type": "mmpretrain.SelfSupDataPreprocessor", **data_preprocessor}
-        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        self.feature, self.blocks, self.branch = feature, blocks, branch
-        self.backbone = build_token_backbone(backbone, blocks)
-        self.requires_grad_(False)
-        self.eval()
-
-    def train(self, mode: bool = True) -> FrozenFeatures:
-        """Stay in evaluation mode, so that no statistics of the backbone change."""
-        return super().train(False)
-
-    def load_pretrained(self, path: str | Path, *, trust: bool = False) -> LoadReport | None:
-        """Load the backbone, see the base class, and keep it frozen."""
-        report = super().load_pretrained(path, trust=trust)
-        self.requires_grad_(False)
-        return report
+        super().__init__(
+            backbone,
+            lambda config: build_token_backbone(config, blocks),
+            branch=branch,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        self.feature, self.blocks = feature, blocks
 
     @torch.no_grad()
     def extract_feat(self, inputs: Tensor, stage: str = "backbone") -> tuple[Tensor]:
@@ -99,28 +83,3 @@ class FrozenFeatures(LoadsBranch, BaseModel):
                 f"stage={stage!r}: FrozenFeatures has neither neck nor head; leave stage out"
             )
         return (frozen_feature(self.backbone, inputs, self.feature, self.blocks).float(),)
-
-    @torch.no_grad()
-    def forward(
-        self, inputs: Tensor, data_samples: list | None = None, mode: str = "tensor"
-    ) -> Tensor:
-        """Compute the features of a batch.
-
-        Args:
-            inputs: (N, 3, H, W) normalised images.
-            data_samples: Not used.
-            mode: Mode of the forward pass; only ``tensor`` is supported.
-
-        Returns:
-            (N, D) float32 features, where D is the width of the backbone times the number of parts.
-
-        Raises:
-            InputError: If ``mode`` is not ``tensor``, or the backbone lacks the chosen feature.
-        """
-        if mode != "tensor":
-            raise InputError(
-                f"FrozenFeatures has no mode {mode!r}: it only returns features; score them with a "
-                "loop such as bam_mm.KNNTestLoop in test_cfg"
-            )
-        [features] = self.extract_feat(inputs)
-        return features

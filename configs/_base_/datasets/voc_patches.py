@@ -38,7 +38,3 @@ test_dataloader = dict(
         pipeline=pipeline,
     ),
 )
-test_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-
-# Nothing is trained: the processes share the images but exchange no gradients.
-model_wrapper_cfg = dict(type="bam_mm.EvaluationWrapper")
