@@ -12,8 +12,9 @@ model = dict(
     head=dict(num_classes=_base_.num_classes),
     in_channels=768,
 )
-_held_out = dict(split="train", part="val", val_fraction=0.1, split_seed=0)
-train_dataloader = dict(dataset=dict(part="train", val_fraction=0.1, split_seed=0))
+_split = dict(val_fraction=_base_.val_fraction, split_seed=_base_.split_seed)
+_held_out = dict(split="train", part="val", **_split)
+train_dataloader = dict(dataset=dict(part="train", **_split))
 val_dataloader = dict(dataset=_held_out)
 val_evaluator = dict(_delete_=True, type="bam_mm.ManyLinearProbesAccuracy")
 test_cfg = dict(

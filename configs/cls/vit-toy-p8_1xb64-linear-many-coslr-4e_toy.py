@@ -23,8 +23,9 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=64)
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)
-_held_out = dict(split="train", part="val", val_fraction=0.1, split_seed=0)
-train_dataloader = dict(dataset=dict(part="train", val_fraction=0.1, split_seed=0))
+_split = dict(val_fraction=_base_.val_fraction, split_seed=_base_.split_seed)
+_held_out = dict(split="train", part="val", **_split)
+train_dataloader = dict(dataset=dict(part="train", **_split))
 val_dataloader = dict(dataset=_held_out)
 val_evaluator = dict(_delete_=True, type="bam_mm.ManyLinearProbesAccuracy")
 test_cfg = dict(

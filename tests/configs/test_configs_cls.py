@@ -15,8 +15,8 @@ CONFIGS = sorted(
 )
 
 
-def settings(stem):
-    return load_config(ROOT / f"configs/cls/{stem}.py")
+def settings(stem, options=None):
+    return load_config(ROOT / f"configs/cls/{stem}.py", options or {})
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -101,6 +101,10 @@ def test_many_linear_probes_are_chosen_on_images_that_they_are_not_trained_on(
     assert test.split == "val" and test.get("part") is None
     assert config.test_evaluator == dict(type="Accuracy", topk=(1, 5))
     assert config.val_evaluator == dict(type="bam_mm.ManyLinearProbesAccuracy")
+    # One variable moves the split everywhere.
+    moved = settings(stem, {"split_seed": 3})
+    loaders = (moved.train_dataloader, moved.val_dataloader, moved.test_cfg.val)
+    assert [loader.dataset.split_seed for loader in loaders] == [3, 3, 3]
 
 
 def check_deit(config, *, lr, decay, epochs, warmup, batch):

@@ -6,6 +6,9 @@ branch = "teacher"
 # The factor of all learning rates in model.learning_rates.
 lr = 1.0
 max_epochs = 10
+# Part of each class of the training images that is held out, to choose the setting on.
+val_fraction = 0.1
+split_seed = 0
 
 model = dict(
     type="bam_mm.ManyLinearProbes",
