@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -119,8 +120,10 @@ class DenseKNNTestLoop(TestLoop):
         for name, value in {"bank_size": bank_size, "k": k, "chunk": chunk}.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"test_cfg.{name}={value!r}: set a whole number of at least 1")
-        if not isinstance(temperature, (int, float)) or not temperature > 0:
-            raise InputError(f"test_cfg.temperature={temperature!r}: set a number above 0")
+        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+            raise InputError(f"test_cfg.seed={seed!r}: set an integer of at least 0")
+        if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
+            raise InputError(f"test_cfg.temperature={temperature!r}: set a finite number above 0")
         self.bank_size, self.k, self.temperature = bank_size, k, temperature
         self.chunk, self.seed = chunk, seed
         self.feature_dtype = feature_dtype_of(feature_dtype)

@@ -109,6 +109,11 @@ def _read_sizes(texts: Sequence[str], names: Sequence[str]) -> dict[str, int]:
                 f"--size {text}: set the side of the images in pixels, as in --size 224, or "
                 f"--size {name or names[0]}=224 for one model"
             )
+        if name in sizes:
+            raise InputError(
+                f"--size {text}: {name or 'all models'} already has --size {sizes[name]}; set one "
+                "size for each model"
+            )
         sizes[name] = int(number)
     return sizes
 
