@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -117,12 +116,13 @@ class DenseKNNTestLoop(TestLoop):
         feature_dtype: str = "float32",
         precision: str | None = None,
     ) -> None:
-        for name, value in {"bank_size": bank_size, "k": k, "chunk": chunk}.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"test_cfg.{name}={value!r}: set a whole number of at least 1")
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise InputError(f"test_cfg.seed={seed!r}: set an integer of at least 0")
-        if not isinstance(temperature, (int, float)) or not 0 < temperature < math.inf:
+        numbers = {"bank_size": (bank_size, 1), "k": (k, 1), "chunk": (chunk, 1), "seed": (seed, 0)}
+        for name, (value, least) in numbers.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise InputError(
+                    f"test_cfg.{name}={value!r}: set a whole number of at least {least}"
+                )
+        if not isinstance(temperature, (int, float)) or not 0 < temperature < float("inf"):
             raise InputError(f"test_cfg.temperature={temperature!r}: set a finite number above 0")
         self.bank_size, self.k, self.temperature = bank_size, k, temperature
         self.chunk, self.seed = chunk, seed

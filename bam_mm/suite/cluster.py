@@ -118,7 +118,8 @@ def slurm_script(jobs: WorkerJobs) -> str:
     if jobs.accelerator is not None:
         raise InputError(
             f"--accelerator {jobs.accelerator}: only --format skypilot reads it; for Slurm, "
-            f"request the GPU when you start the workers, as in sbatch --gres=gpu:NAME:{jobs.gpus} FILE"
+            "request the GPU when you start the workers, as in "
+            f"sbatch --gres=gpu:NAME:{jobs.gpus} FILE"
         )
     logs = jobs.folder / "workers"
     logs.mkdir(parents=True, exist_ok=True)  # Slurm does not create it.

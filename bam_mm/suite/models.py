@@ -99,7 +99,7 @@ def read_models(
 
 def _read_sizes(texts: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Return the sizes by the names of their models, ``""`` for all others."""
-    sizes = {}
+    sizes: dict[str, int] = {}
     for text in texts:
         name, _, number = text.rpartition("=")
         if name and name not in names:

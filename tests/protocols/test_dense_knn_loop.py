@@ -140,7 +140,7 @@ def no_whole_patches(config):
         (dict(k=0), r"test_cfg\.k=0: set a whole number of at least 1"),
         (dict(bank_size=4), r"test_cfg\.bank_size=4, but the bank has 5 images: set it to at"),
         (dict(temperature=0), r"test_cfg\.temperature=0: set a finite number above 0"),
-        (dict(seed=-1), r"test_cfg\.seed=-1: set an integer of at least 0"),
+        (dict(seed=-1), r"test_cfg\.seed=-1: set a whole number of at least 0"),
         (dict(temperature=float("inf")), r"test_cfg\.temperature=inf: set a finite number"),
         (dict(feature_dtype="int8"), "feature_dtype='int8': choose one of float32, float16"),
         (dict(precision="fp8"), r"test_cfg\.precision='fp8': choose one of"),
