@@ -105,7 +105,8 @@ def choose_part(
         The samples to keep, in their original order.
 
     Raises:
-        InputError: If the part or the fraction is wrong, or a class has no image left to train on.
+        InputError: If the part, the fraction or the seed is wrong, or a class has no image left to
+            train on.
     """
     if part not in ("train", "val"):
         raise InputError(
@@ -117,6 +118,8 @@ def choose_part(
             f"dataset.val_fraction={fraction!r}: the fraction of the images that is held out must "
             "be above 0 and below 1; 0.1 is usual"
         )
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise InputError(f"dataset.split_seed={seed!r}: set an integer of at least 0")
     labels = np.array([label for _, label in samples])
     classes, counts = np.unique(labels, return_counts=True)
     quota = {

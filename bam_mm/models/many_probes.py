@@ -182,10 +182,10 @@ class ManyLinearProbes(FrozenBackboneClassifier):
         problem = ""
         if not isinstance(values, (list, tuple)) or not values:
             problem = "must be a list with at least one entry"
-        elif len(set(values)) < len(values):
-            problem = "names an entry twice"
         elif positive is not None and not all(_is_rate(value, positive) for value in values):
             problem = f"must be numbers {'above' if positive else 'of at least'} 0"
+        elif any(value in values[:place] for place, value in enumerate(values)):
+            problem = "names an entry twice"
         if problem:
             raise InputError(
                 f'model.{name}={values!r} {problem}; set --cfg-options "model.{name}=[{usual}]"'

@@ -70,11 +70,23 @@ def build_token_backbone(config: Mapping, blocks: int) -> nn.Module:
 
     Returns:
         The backbone.
+
+    Raises:
+        InputError: If a transformer of mmpretrain has fewer blocks.
     """
     config = dict(config)
     kind = registered_class(config["type"])
     if "raw" in getattr(kind, "OUT_TYPES", ()):
         config.update(out_type="raw", out_indices=list(range(-blocks, 0)))
+        try:
+            return MODELS.build(config)
+        except AssertionError as error:
+            if f"out_indices -{blocks}" not in str(error):
+                raise
+            raise InputError(
+                f"model.backbone: {kind.__name__} has fewer than {blocks} blocks: lower "
+                f"model.blocks, or the number after cls in model.features (cls{blocks})"
+            ) from None
     return MODELS.build(config)
 
 

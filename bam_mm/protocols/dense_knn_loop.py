@@ -116,14 +116,14 @@ class DenseKNNTestLoop(TestLoop):
         feature_dtype: str = "float32",
         precision: str | None = None,
     ) -> None:
-        for name, value in {"bank_size": bank_size, "k": k, "chunk": chunk}.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"test_cfg.{name}={value!r}: set a whole number of at least 1")
-        if not isinstance(temperature, (int, float)) or not temperature > 0:
-            raise InputError(f"test_cfg.temperature={temperature!r}: set a number above 0")
-        self.bank_size, self.k, self.temperature = bank_size, k, temperature
-        self.chunk, self.seed = chunk, seed
-        self.feature_dtype = feature_dtype_of(feature_dtype)
+        numbers = {"bank_size": (bank_size, 1), "k": (k, 1), "chunk": (chunk, 1), "seed": (seed, 0)}
+        for name, (value, low) in numbers.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise InputError(f"test_cfg.{name}={value!r}: set a whole number of at least {low}")
+        if not isinstance(temperature, (int, float)) or not 0 < temperature < float("inf"):
+            raise InputError(f"test_cfg.temperature={temperature!r}: set a finite number above 0")
+        self.bank_size, self.k, self.chunk, self.seed = bank_size, k, chunk, seed
+        self.temperature, self.feature_dtype = temperature, feature_dtype_of(feature_dtype)
         self.precision = check_precision(precision, "test_cfg.precision")
         super().__init__(runner, _exact(dataloader), evaluator)
         self.loaders = {

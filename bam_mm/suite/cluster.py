@@ -111,7 +111,16 @@ def slurm_script(jobs: WorkerJobs) -> str:
 
     Args:
         jobs: The workers.
+
+    Raises:
+        InputError: If the name of a GPU is set.
     """
+    if jobs.accelerator is not None:
+        raise InputError(
+            f"--accelerator {jobs.accelerator}: only --format skypilot reads it; for Slurm, "
+            "request the GPU when you start the workers, as in "
+            f"sbatch --gres=gpu:NAME:{jobs.gpus} FILE"
+        )
     logs = jobs.folder / "workers"
     logs.mkdir(parents=True, exist_ok=True)  # Slurm does not create it.
     output = f"{str(logs).replace('%', '%%')}/%A_%a.log"

@@ -120,16 +120,27 @@ def compare_models(
         The comparisons by task, second minus first.
 
     Raises:
-        InputError: If a model is unknown, the test sets of a task differ, or there is no task that
-            can be compared.
+        InputError: If a model is unknown or both are the same, the test sets of a task differ, or
+            there is no task that can be compared.
     """
     records = read_records(folder)
     known = list(dict.fromkeys(record["model"]["name"] for record in records))
     for name in (first, second):
         if name not in known:
             raise InputError(
-                f"{folder} holds no record of a model {name!r}: it has {listing(known) or 'none'}"
+                f"{folder} holds no record of a model {name!r}: "
+                + (
+                    f"use {listing(known)}, or run it with bam-mm benchmark run"
+                    if known
+                    else "it has none at all; run the models with bam-mm benchmark run, or set "
+                    "--work-dir to the folder of their records"
+                )
             )
+    if first == second:
+        raise InputError(
+            f"{folder}: {first!r} would be compared with itself; name two different models"
+            + (f" ({listing(known)})" if len(known) > 1 else "")
+        )
     runs = {
         (record["task"], record["model"]["name"]): record
         for record in records

@@ -99,7 +99,7 @@ def read_models(
 
 def _read_sizes(texts: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Return the sizes by the names of their models, ``""`` for all others."""
-    sizes = {}
+    sizes: dict[str, int] = {}
     for text in texts:
         name, _, number = text.rpartition("=")
         if name and name not in names:
@@ -108,6 +108,11 @@ def _read_sizes(texts: Sequence[str], names: Sequence[str]) -> dict[str, int]:
             raise InputError(
                 f"--size {text}: set the side of the images in pixels, as in --size 224, or "
                 f"--size {name or names[0]}=224 for one model"
+            )
+        if name in sizes:
+            raise InputError(
+                f"--size {text}: {name or 'all models'} already has --size {sizes[name]}; set one "
+                "size for each model"
             )
         sizes[name] = int(number)
     return sizes

@@ -95,3 +95,9 @@ def test_a_class_that_is_too_small_is_reported():
     assert len(balanced_choice(labels, 42.8)) == 3
     with pytest.raises(InputError, match="--percent 0"):
         balanced_choice(np.zeros(5, int), 0)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5])
+def test_a_wrong_seed_of_the_held_out_images_stops(seed):
+    with pytest.raises(InputError, match=rf"dataset\.split_seed={seed}: set an integer"):
+        choose_part([("a/0.png", 0), ("a/1.png", 0)], "val", fraction=0.5, seed=seed)

@@ -69,6 +69,7 @@ def test_a_shape_that_was_not_stated_stops():
             "last",
             "has no stage 4: choose one of 0 to 3, whose strides are",
         ),
+        ("timm-resnet", [1.5], "last", "has no stage 1.5: choose one of 0 to 3"),
         ("timm-resnet", [0], "all", "norm='all'.*the widths of timm's ResNet"),
         ("mmpretrain-vit", [0], "some", "norm='some': choose one of none, last, all"),
     ],

@@ -99,6 +99,10 @@ def test_a_file_for_skypilot(call, tmp_path):
         (["--time", "00:09:59"], ["--time 00:09:59: must be at least 10 minutes"]),
         (["--format", "skypilot"], ["add --accelerator NAME", "sky show-gpus"]),
         (["--format", "skypilot", "--accelerator", "L4", "--time", "1:00:00"], ["no time limit"]),
+        (
+            ["--accelerator", "L4"],
+            ["--accelerator L4: only --format skypilot", "--gres=gpu:NAME:1"],
+        ),
         (["--launcher", "slurm"], ["--launcher slurm: each job of the script is one worker"]),
         (["--workers", "0"], ["--workers 0: must be at least 1"]),
         (["--cpus", "0"], ["--cpus 0: must be at least 1"]),

@@ -138,9 +138,11 @@ def test_what_was_tested_in_another_way_is_not_compared(tmp_path):
     assert [found.verdict for found in other_batch] == ["not told apart"]
     with pytest.raises(InputError, match="different images"):
         compare_models(suite.tasks, "A", "B", tmp_path)
-    with pytest.raises(InputError, match="no record of a model 'E': it has A, B, C, D, F, "):
+    with pytest.raises(InputError, match="no record of a model 'E': use A, B, C, D, F, "):
         compare_models(suite.tasks, "A", "E", tmp_path)
-    for second, seed in (("old", 0), ("A", 1)):
+    with pytest.raises(InputError, match="'A' would be compared with itself"):
+        compare_models(suite.tasks, "A", "A", tmp_path)
+    for second, seed in (("old", 0), ("B", 1)):
         with pytest.raises(InputError, match="choose another --seed, or delete the records"):
             compare_models(suite.tasks, "A", second, tmp_path, seed=seed)
 

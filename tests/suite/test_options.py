@@ -114,13 +114,15 @@ def test_a_size_leaves_what_tasks_and_options_prescribe(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "size, message",
+    "sizes, message",
     [
-        ("other=224", "no model has this name; use v"),
-        ("v=large", "--size v=224 for one model"),
-        ("0", "as in --size 224"),
+        (["other=224"], "no model has this name; use v"),
+        (["v=large"], "--size v=224 for one model"),
+        (["0"], "as in --size 224"),
+        (["v=64", "v=96"], "v already has --size 64"),
+        (["64", "96"], "all models already has --size 64"),
     ],
 )
-def test_a_wrong_size_stops(size, message):
-    with pytest.raises(InputError, match=f"--size {size}: .*{message}"):
-        read_models(["v=random:vit-toy-p8"], sizes=[size])
+def test_a_wrong_size_stops(sizes, message):
+    with pytest.raises(InputError, match=f"--size {sizes[-1]}: .*{message}"):
+        read_models(["v=random:vit-toy-p8"], sizes=sizes)

@@ -308,10 +308,11 @@ class BackboneAdapter(ABC):
         known = self.stages
         wanted = [-1] if stages is None else stages
         for index in wanted:
-            if not -len(known) <= index < len(known):
+            # A float passes the comparison, and True is an int.
+            if type(index) is not int or not -len(known) <= index < len(known):
                 raise InputError(
-                    f"{self.name} has no stage {index}: choose one of 0 to {len(known) - 1}, whose "
-                    f"strides are {', '.join(map(str, self.strides))}"
+                    f"{self.name} has no stage {index!r}: choose one of 0 to {len(known) - 1}, "
+                    f"whose strides are {', '.join(map(str, self.strides))}"
                 )
         return [known[index] for index in wanted]
 
