@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bam_mm.distributed import gather_equal, rank
 from bam_mm.errors import InputError
-from bam_mm.methods.library import check_positive, lightly
+from bam_mm.methods.library import check_positive, first, lightly
 from bam_mm.models.siamese import SiameseModel
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
@@ -80,8 +80,8 @@ class NNCLR(SiameseModel):
         Raises:
             InputError: If the batch has a single image, or more images than the queue.
         """
-        projections = [_first(self.neck(self.backbone(view))) for view in inputs]
-        predictions = [_first(self.predictor((z,))) for z in projections]
+        projections = [first(self.neck(self.backbone(view))) for view in inputs]
+        predictions = [first(self.predictor((z,))) for z in projections]
         self.last_projection = torch.cat(projections).detach()
         return {"loss": self.head(projections, predictions)}
 
@@ -187,8 +187,3 @@ class NNCLRHead(BaseModule):
             )
         self.queue.bank.copy_(state["bank"])
         self.queue.bank_ptr.copy_(state["pointer"])
-
-
-def _first(output: Any) -> Tensor:
-    """Return the output of a neck, which mmpretrain's necks return in a tuple."""
-    return output[0] if isinstance(output, (tuple, list)) else output
