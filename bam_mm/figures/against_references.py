@@ -146,7 +146,8 @@ def _position(
     where = f"{value:.4g} at epoch {epoch:.3g}{ended}, reference "
     if reference.seeds == 1:
         return f"{where}{mean:.4g} (one seed): {_apart(value, mean)}"
-    if low <= value <= high:
+    rounding = 1e-4 * abs(mean)
+    if low - rounding <= value <= high + rounding:
         return f"{where}{low:.4g} to {high:.4g}: inside"
     side, edge = ("above", high) if value > high else ("below", low)
     return f"{where}{low:.4g} to {high:.4g}: {side} by {abs(value - edge):.2g}"

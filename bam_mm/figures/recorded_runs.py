@@ -22,6 +22,9 @@ from bam_mm.version import __version__
 POINTS = 100
 """Largest number of points of a quantity in reference curves."""
 
+FEWEST, TOGETHER = 20, 3
+"""Number of points up to which none are averaged; above, at least this many are, if possible."""
+
 _EPOCH = re.compile(r"Epoch\(train\) +\[ *\d+\]\[ *\d+/(\d+)\]")
 _ITERATION = re.compile(r"Iter\(train\) +\[")
 _BATCH = re.compile(r"an epoch has .*\((\d+) x (\d+) process")
@@ -174,12 +177,14 @@ def _band(runs: Sequence[RecordedRun], quantity: str) -> Band | None:
     epochs = sorted(set.intersection(*(set(curve) for curve in curves)))
     if not epochs:
         return None
-    # A bin has one point if there are few.
-    bins = np.array_split(np.array(epochs), min(len(epochs), POINTS))
     if quantity.startswith("knn/"):
         # A mean would mix the untrained network with trained ones.
-        places = np.linspace(0, len(epochs) - 1, len(bins)).round().astype(int)
+        places = np.linspace(0, len(epochs) - 1, min(len(epochs), POINTS)).round().astype(int)
         bins = [np.array([epochs[place]]) for place in places]
+    else:
+        # Single iterations scatter more than the seeds differ.
+        count = min(POINTS, max(FEWEST, len(epochs) // TOGETHER), len(epochs))
+        bins = np.array_split(np.array(epochs), count)
     values = np.array([[np.mean([curve[x] for x in part]) for part in bins] for curve in curves])
     low, high = values.min(axis=0), values.max(axis=0)
     return Band(

@@ -58,36 +58,34 @@ def test_a_file_keeps_the_curves_to_five_digits_and_stays_small(three, tmp_path)
     assert heads(read) == heads(curves) and read.title == "Ours"
     for name, band in curves.series.items():
         for key, row in vars(band).items():
-            assert getattr(read.series[name], key) == pytest.approx(row, rel=1e-5)
+            assert getattr(read.series[name], key) == pytest.approx(row, rel=5e-5)
     # Nothing is lost a second time.
     again = write_reference(read, tmp_path / "again.json")
     assert again.read_bytes() == path.read_bytes() and read_reference(again) == read
-    # A long training: 6 quantities, 200 epochs of 1,000 iterations, noisy values.
-    values = {
-        name: lambda step: (step * 7919 % 1000) / 997 for name in reference_curves.QUANTITIES
-    }
-    run = read_run(
-        work_folder(tmp_path / "long", values, iterations=100_000, epochs=2, images=6_400_000)
-    )
+    # A long training: 6 quantities of 2,000 noisy values.
+    values = {name: lambda step: (step * 7919 % 1000) / 997 for name in reference_curves.QUANTITIES}
+    run = read_run(work_folder(tmp_path / "long", values, iterations=2000, images=128_000))
     long = reference_of([run])
     assert {len(band.epoch) for band in long.series.values()} == {100}
     path = write_reference(long, tmp_path / "long.json")
     assert path.stat().st_size < 30_000
     for name, band in read_reference(path).series.items():
-        assert band.mean == pytest.approx(long.series[name].mean, rel=1e-5)
+        assert band.mean == pytest.approx(long.series[name].mean, rel=5e-5)
         assert band.epoch == pytest.approx(long.series[name].epoch, abs=1e-6)
 
 
 def test_many_points_of_the_loss_are_averaged_and_those_of_knn_chosen(tmp_path):
-    every = {step: float(step) for step in range(1, 201)}
-    values = {"loss": every, "knn/teacher_top1": every}
-    run = read_run(work_folder(tmp_path / "run", values, iterations=100))
-    loss, knn = reference_of([run]).series.values()
-    # Two points in each of the 100 bins.
-    assert loss.mean == tuple(step + 0.5 for step in range(1, 200, 2))
-    assert loss.epoch == pytest.approx([(step + 0.5) / 100 for step in range(1, 200, 2)])
-    assert len(knn.epoch) == 100 and knn.mean[0] == 1 and knn.mean[-1] == 200
-    assert knn.epoch == pytest.approx([value / 100 for value in knn.mean])
+    every = {step: float(step) for step in range(1, 301)}
+    some = {step: float(step) for step in range(1, 61)}
+    values = {"loss": every, "feature_std": some, "knn/teacher_top1": every}
+    run = read_run(work_folder(tmp_path / "run", values, iterations=150))
+    loss, spread, knn = reference_of([run]).series.values()
+    # Three points in each of the 100 bins.
+    assert loss.mean == tuple(range(2, 300, 3))
+    assert loss.epoch == pytest.approx([step / 150 for step in range(2, 300, 3)])
+    assert spread.mean == tuple(range(2, 60, 3))
+    assert len(knn.epoch) == 100 and knn.mean[0] == 1 and knn.mean[-1] == 300
+    assert knn.epoch == pytest.approx([value / 150 for value in knn.mean])
 
 
 def test_only_iterations_that_all_seeds_logged_count(tmp_path):
@@ -121,7 +119,7 @@ def test_folders_without_epochs(tmp_path):
         read_run(tmp_path / "iterations")
     work_folder(tmp_path / "started", {"loss": float})
     (tmp_path / "started/20260101_000000/20260101_000000.log").write_text("INFO - config: a.py\n")
-    with pytest.raises(InputError, match="contains no log .* with a line of a training"):
+    with pytest.raises(InputError, match=r"contains no log .* with a line of a training"):
         read_run(tmp_path / "started")
 
 
@@ -221,12 +219,12 @@ def test_a_damaged_file(changes, words, tmp_path):
 def test_files_that_are_not_json_or_lack_a_field(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("{")
-    with pytest.raises(InputError, match="a.json: no JSON"):
+    with pytest.raises(InputError, match=r"a\.json: no JSON"):
         read_reference(path)
     path.write_text(json.dumps({key: GOOD[key] for key in GOOD if key not in ("seeds", "epochs")}))
     with pytest.raises(InputError, match="lacks epochs, seeds"):
         read_reference(path)
-    with pytest.raises(InputError, match="missing.json: no such file; check the path"):
+    with pytest.raises(InputError, match=r"missing\.json: no such file; check the path"):
         read_reference("missing.json")
 
 
@@ -245,7 +243,7 @@ def test_names_in_the_package(three, tmp_path, monkeypatch):
         read_reference("bam_toi")
     with pytest.raises(InputError, match="'vos' do not exist: The package has bam_toy, simclr"):
         read_reference("vos")
-    with pytest.raises(InputError, match="'../secret': neither the path of a .json file nor"):
+    with pytest.raises(InputError, match=r"'\.\./secret': neither the path of a \.json file nor"):
         read_reference("../secret")
 
 
