@@ -25,7 +25,10 @@ def slow_dino_loss(student, teacher, centre, *, temperature, target_temperature)
                 continue
             for target_row, row in zip(teacher[g], student[v], strict=True):
                 target = softmax(
-                    [(float(t) - float(c)) / target_temperature for t, c in zip(target_row, centre, strict=True)]
+                    [
+                        (float(t) - float(c)) / target_temperature
+                        for t, c in zip(target_row, centre, strict=True)
+                    ]
                 )
                 logits = [x / temperature for x in row]
                 largest = max(float(x) for x in logits)

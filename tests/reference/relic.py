@@ -1,4 +1,4 @@
-"""ReLIC's loss in plain loops (arXiv 2010.07922, equations 3 and 4)."""
+"""ReLIC's loss in plain loops (Mitrovic et al., ICLR 2021, arXiv 2010.07922)."""
 
 
 def slow_relic_loss(student, teacher, *, temperature, invariance_weight):
@@ -33,9 +33,7 @@ def slow_relic_loss(student, teacher, *, temperature, invariance_weight):
             continue
         for i in range(batch):
             forth, back = log_p[a, b][i], log_p[b, a][i]
-            divergence.append(
-                sum(f.exp() * (f - g) for f, g in zip(forth, back, strict=True))
-            )
+            divergence.append(sum(f.exp() * (f - g) for f, g in zip(forth, back, strict=True)))
     loss = sum(contrast) / len(contrast)
     if divergence:
         loss = loss + invariance_weight * sum(divergence) / len(divergence)

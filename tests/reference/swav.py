@@ -1,4 +1,4 @@
-"""SwAV's codes and loss in plain loops (arXiv 2006.09882, equations 2 and 3, algorithm 1)."""
+"""SwAV's codes and loss in plain loops (Caron et al., NeurIPS 2020, arXiv 2006.09882)."""
 
 import math
 
