@@ -5,7 +5,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from bam_mm import DINO, NNCLR, ReLIC
+from bam_mm import DINO, NNCLR
 
 CHANNELS = 4
 WIDTH = 6

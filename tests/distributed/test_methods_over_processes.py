@@ -1,0 +1,153 @@
+"""One, two and three gloo processes train the other methods alike with the same images."""
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from bam_mm import DINO, NNCLR, ReLIC
+from tests.distributed.processes import run_processes
+from tests.methods.test_swav import PROTOTYPES, features, loss_module
+from tests.methods.tiny import images, layout_of, network_model
+from tests.reference.swav import slow_swav_loss
+
+CASES = {
+    "DINO": (DINO, layout_of(2, 0), dict(centre_momentum=0.5)),
+    "DINO, local views": (DINO, layout_of(2, 2), dict(centre_momentum=0.5)),
+    "DINO, trained length": (DINO, layout_of(2, 1), dict(norm_last_layer=False)),
+    "NNCLR": (NNCLR, layout_of(), dict(queue_size=12)),
+    "NNCLR, other negatives": (NNCLR, layout_of(), dict(queue_size=12, negatives="other")),
+    "NNCLR, odd queue": (NNCLR, layout_of(), dict(queue_size=16)),
+    "NNCLR, queue of a batch": (NNCLR, layout_of(), dict(queue_size=6)),
+    "ReLIC": (ReLIC, layout_of(), dict(invariance_weight=2.0)),
+    "ReLIC, local views": (ReLIC, layout_of(2, 2), dict()),
+    "ReLIC, three global views": (ReLIC, layout_of(3, 1), dict()),
+}
+BATCH, STEPS, RATE, MOMENTUM = 6, 4, 0.3, 0.8
+
+
+def train(case, rank=0, world=1):
+    """Train a few steps with this process's images. Return losses, gradients and the last state."""
+    kind, layout, settings = CASES[case]
+    model = network_model(kind, layout, **settings)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    share = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
+    losses, gradients = [], []
+    for step in range(STEPS):
+        views = [x[share] for x in images(layout, BATCH, seed=step, channels=3)]
+        loss = model.loss(views)["loss"]
+        gradient = torch.autograd.grad(loss, list(trained.values()))
+        # DistributedDataParallel averages the gradients of the processes.
+        gradient = [mean_over(world, x) for x in gradient]
+        losses.append(mean_over(world, loss.detach()).item())
+        gradients.append(dict(zip(trained, gradient, strict=True)))
+        with torch.no_grad():
+            for p, x in zip(trained.values(), gradient, strict=True):
+                p.sub_(RATE * x)
+        if hasattr(model, "update_teacher"):
+            model.update_teacher(MOMENTUM)
+    return {"losses": losses, "gradients": gradients, "state": model.state_dict()}
+
+
+def mean_over(world, x):
+    x = x.clone()
+    if world > 1:
+        dist.all_reduce(x)
+    return x / world
+
+
+def work(rank, world, folder):
+    results = {case: train(case, rank, world) for case in CASES}
+    torch.save(results, f"{folder}/{rank}.pt")
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def processes(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    run_processes(work, request.param, str(folder))
+    return [torch.load(folder / f"{r}.pt", weights_only=True) for r in range(request.param)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_loss_gradient_and_state(processes, case):
+    whole = train(case)
+    for found in (results[case] for results in processes):
+        assert found["losses"] == pytest.approx(whole["losses"], abs=1e-10)
+        for mine, wanted in zip(found["gradients"], whole["gradients"], strict=True):
+            assert mine.keys() == wanted.keys()
+            for name in wanted:
+                close(mine[name], wanted[name])
+        # Parameters, the teacher's too, and the centre or the queue.
+        assert found["state"].keys() == whole["state"].keys()
+        for name, value in whole["state"].items():
+            close(found["state"][name], value)
+    assert whole["losses"][0] != pytest.approx(whole["losses"][-1], abs=1e-3)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_comparison_can_fail(case):
+    # A process that knows nothing of the other one has another state: its share alone is trained.
+    kind, layout, settings = CASES[case]
+    model = network_model(kind, layout, **settings)
+    views = images(layout, BATCH, channels=3)
+    shares = [[x[:3] for x in views], [x[3:] for x in views]]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    whole = model.loss(views)["loss"].item()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(before)
+    alone = [model.loss(shares[0])["loss"].item()]
+    after = model.state_dict()
+    different = any(not torch.equal(state[name], after[name]) for name in state)
+    model.load_state_dict(before)
+    alone.append(model.loss(shares[1])["loss"].item())
+    # DINO's first loss is a mean over images; only its centre would tell.
+    assert abs(sum(alone) / 2 - whole) > 1e-2 or (kind is DINO and different)
+
+
+def close(a, b):
+    torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
+
+
+SWAV = dict(targets=(0, 1), temperature=0.2, epsilon=0.1, iterations=3)
+VIEWS = 3
+
+
+def swav_of(rows):
+    """Return the loss of mmpretrain's SwAV and the gradient of its prototypes."""
+    module = loss_module([2, 1])
+    loss = module(rows)
+    loss.backward()
+    return loss.detach(), module.prototypes.weight.grad
+
+
+def share_of(rows, rank, world):
+    per_view = rows.view(VIEWS, BATCH, -1)
+    share = BATCH // world
+    return per_view[:, rank * share : (rank + 1) * share].flatten(0, 1)
+
+
+def swav_work(rank, world, folder):
+    loss, gradient = swav_of(share_of(features(VIEWS, BATCH), rank, world))
+    result = mean_over(world, loss), mean_over(world, gradient)
+    torch.save([x.tolist() for x in result], f"{folder}/{rank}.pt")
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_mmpretrain_balances_swavs_codes_on_each_process_alone(tmp_path, world):
+    # SwAV's paper balances over the images of all processes. distributed_sinkhorn sums the
+    # prototypes' shares over processes only inside `if` for a share of exactly 0.
+    run_processes(swav_work, world, str(tmp_path))
+    whole, of_whole = swav_of(features(VIEWS, BATCH))
+    prototypes = loss_module([2, 1]).prototypes.weight.detach()
+    prototypes = prototypes / prototypes.norm(dim=1, keepdim=True)
+    assert prototypes.shape[0] == PROTOTYPES
+
+    def slow(rows):
+        return slow_swav_loss(rows.chunk(VIEWS), prototypes, **SWAV).item()
+
+    assert slow(features(VIEWS, BATCH)) == pytest.approx(whole.item(), abs=1e-8)
+    alone = [slow(share_of(features(VIEWS, BATCH), rank, world)) for rank in range(world)]
+    for rank in range(world):
+        loss, gradient = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert loss == pytest.approx(sum(alone) / world, abs=1e-8)
+        assert abs(loss - whole.item()) > 1e-3
+        assert (torch.tensor(gradient) - of_whole).abs().max() > 1e-3
