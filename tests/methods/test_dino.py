@@ -61,7 +61,7 @@ def test_loss_and_gradient_equal_the_reference(num_global, num_local, batch):
     rows, gradient = recorded(model.neck)
     student, teacher = leaves(rows, len(views)), teacher_rows(model, views)
     wanted = slow_dino_loss(student, teacher, centre, **TEMPERATURES)
-    assert float(loss) == pytest.approx(float(wanted), abs=1e-8)
+    assert loss.item() == pytest.approx(wanted.item(), abs=1e-8)
     wanted.backward()
     close(gradient, torch.cat([x.grad for x in student]))
     by_hand = slow_gradient(student, teacher, centre, **TEMPERATURES)
@@ -165,7 +165,7 @@ def test_the_first_training_step(case):
 
     loss, gradient_norm = step_of(model, views, rate=0.5)
     model.update_teacher(0.8)
-    assert loss == pytest.approx(float(wanted), abs=1e-8)
+    assert loss == pytest.approx(wanted.item(), abs=1e-8)
     assert gradient_norm == pytest.approx(norm, abs=1e-8) and norm > 0.01
     close(centre_of(model), slow_centre(centre, teacher, 0.9))
     after |= moved_teacher(state, after, 0.8)
@@ -207,15 +207,11 @@ def test_the_projector_normalises_what_its_last_layer_gets():
     model = network_model(DINO, layout, num_layers=1)
     images_ = images(layout, 4, channels=3)[0]
     before = model.neck(model.backbone(images_))
-    [weight] = [
-        name
-        for name, p in model.neck.named_parameters()
-        if name.endswith(".weight") and p.ndim == 2
-    ]
+    named = dict(model.neck.named_parameters())
+    [weight] = [name for name, p in named.items() if name.endswith(".weight") and p.ndim == 2]
     with torch.no_grad():
-        for name, p in model.neck.named_parameters():
-            if name in (weight, weight.replace(".weight", ".bias")):
-                p.mul_(3)
+        for name in (weight, weight.replace(".weight", ".bias")):
+            named[name].mul_(3)
     close(model.neck(model.backbone(images_)), before, 1e-12)
 
 

@@ -60,7 +60,7 @@ def test_loss_and_gradient_equal_the_reference(batch, negatives, temperature):
     wanted = slow_nnclr_loss(
         z.chunk(2), predictions, queue, temperature=temperature, negatives=negatives
     )
-    assert float(loss) == pytest.approx(float(wanted), abs=1e-8)
+    assert loss.item() == pytest.approx(wanted.item(), abs=1e-8)
     wanted.backward()
     close(gradient, torch.cat([x.grad for x in predictions]))
     assert gradient.abs().max() > 1e-3
@@ -134,7 +134,7 @@ def test_the_first_training_step(negatives):
     after, norm = step_by_hand(state, wanted, rate=0.5)
 
     loss, gradient_norm = step_of(model, views, rate=0.5)
-    assert loss == pytest.approx(float(wanted), abs=1e-8)
+    assert loss == pytest.approx(wanted.item(), abs=1e-8)
     assert gradient_norm == pytest.approx(norm, abs=1e-8) and norm > 0.01
     close(directions(queue_of(model)), directions(queue.table()))
     for name, parameter in model.named_parameters():

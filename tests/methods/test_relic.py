@@ -45,7 +45,7 @@ def test_loss_and_gradient_equal_the_reference(num_global, num_local, batch, wei
     wanted = slow_relic_loss(
         student, teacher_rows(model, views), temperature=0.2, invariance_weight=weight
     )
-    assert float(loss) == pytest.approx(float(wanted), abs=1e-8)
+    assert loss.item() == pytest.approx(wanted.item(), abs=1e-8)
     wanted.backward()
     close(gradient, torch.cat([x.grad for x in student]))
     assert gradient.abs().max() > 1e-3
@@ -106,7 +106,7 @@ def test_the_first_training_step(num_local):
 
     loss, gradient_norm = step_of(model, views, rate=0.5)
     model.update_teacher(0.8)
-    assert loss == pytest.approx(float(wanted), abs=1e-8)
+    assert loss == pytest.approx(wanted.item(), abs=1e-8)
     assert gradient_norm == pytest.approx(norm, abs=1e-8) and norm > 0.01
     after |= moved_teacher(state, after, 0.8)
     for name, parameter in model.named_parameters():

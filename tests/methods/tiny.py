@@ -57,7 +57,7 @@ def layout_of(num_global=2, num_local=0, global_size=3, local_size=2):
 
 
 def method(kind, layout, backbone, neck, head, **more):
-    """Build an algorithm in float64, in training mode, with random weights that are always equal."""
+    """Build an algorithm in float64, in training mode, with the same weights every time."""
     init_default_scope("mmpretrain")
     torch.manual_seed(0)
     preprocessor = dict(
@@ -236,17 +236,14 @@ def step_of(model, views, rate):
     assert all(p.grad is not None for p in trained)
     norm = sum(float(p.grad.square().sum()) for p in trained) ** 0.5
     optimizer.step()
-    return float(loss), norm
+    return loss.item(), norm
 
 
 def moved_teacher(before, after, momentum):
     """Return the teacher's entries after an update, from the states around the step."""
-    return {
-        name: momentum * before[name].detach()
-        + (1 - momentum) * after[name.removeprefix("teacher.")]
-        for name in before
-        if name.startswith("teacher.")
-    }
+    names = [name for name in before if name.startswith("teacher.")]
+    students = {name: after[name.removeprefix("teacher.")] for name in names}
+    return {n: momentum * before[n].detach() + (1 - momentum) * students[n] for n in names}
 
 
 def close(a, b, tolerance=1e-8):

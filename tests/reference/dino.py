@@ -26,12 +26,12 @@ def slow_dino_loss(student, teacher, centre, *, temperature, target_temperature)
             for target_row, row in zip(teacher[g], student[v], strict=True):
                 target = softmax(
                     [
-                        (float(t) - float(c)) / target_temperature
+                        (t.item() - c.item()) / target_temperature
                         for t, c in zip(target_row, centre, strict=True)
                     ]
                 )
                 logits = [x / temperature for x in row]
-                largest = max(float(x) for x in logits)
+                largest = max(x.item() for x in logits)
                 log_z = largest + sum((x - largest).exp() for x in logits).log()
                 terms.append(-sum(p * (x - log_z) for p, x in zip(target, logits, strict=True)))
     return sum(terms) / len(terms)
@@ -49,14 +49,14 @@ def slow_gradient(student, teacher, centre, *, temperature, target_temperature):
     for v in range(views):
         rows = []
         for i in range(batch):
-            predicted = softmax([float(x) / temperature for x in student[v][i]])
+            predicted = softmax([x.item() / temperature for x in student[v][i]])
             row = [0.0] * len(predicted)
             for g in range(len(teacher)):
                 if g == v:
                     continue
                 target = softmax(
                     [
-                        (float(t) - float(c)) / target_temperature
+                        (t.item() - c.item()) / target_temperature
                         for t, c in zip(teacher[g][i], centre, strict=True)
                     ]
                 )
@@ -72,8 +72,8 @@ def slow_centre(centre, teacher, momentum):
     rows = [row for view in teacher for row in view]
     after = []
     for k in range(len(centre)):
-        mean = sum(float(row[k]) for row in rows) / len(rows)
-        after.append(momentum * float(centre[k]) + (1 - momentum) * mean)
+        mean = sum(row[k].item() for row in rows) / len(rows)
+        after.append(momentum * centre[k].item() + (1 - momentum) * mean)
     return torch.tensor(after, dtype=torch.float64)
 
 

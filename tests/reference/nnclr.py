@@ -22,7 +22,7 @@ class SlowQueue:
         """Return the row with the largest cosine similarity with a (D,) query."""
         best, best_value = None, -2.0
         for row in self.rows:
-            value = float(_dot(_unit(row), _unit(query.detach())))
+            value = _dot(_unit(row), _unit(query.detach())).item()
             if value > best_value:
                 best, best_value = row, value
         return best
@@ -90,5 +90,5 @@ def _unit(row):
 
 
 def _log_sum_exp(logits):
-    largest = max(float(x) for x in logits)
+    largest = max(x.item() for x in logits)
     return largest + sum((x - largest).exp() for x in logits).log()

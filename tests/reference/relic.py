@@ -49,6 +49,6 @@ def _unit(row):
 
 
 def _log_softmax(logits):
-    largest = max(float(x) for x in logits)
+    largest = max(x.item() for x in logits)
     log_z = largest + sum((x - largest).exp() for x in logits).log()
     return [x - log_z for x in logits]

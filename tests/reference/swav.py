@@ -11,7 +11,7 @@ def slow_codes(scores, *, epsilon, iterations):
         epsilon: Entropy regularisation.
         iterations: Number of normalisations of the prototypes and then of the images.
     """
-    plan = [[math.exp(float(x) / epsilon) for x in row] for row in scores]
+    plan = [[math.exp(x.item() / epsilon) for x in row] for row in scores]
     batch, prototypes = len(plan), len(plan[0])
     for _ in range(iterations):
         for k in range(prototypes):
@@ -47,7 +47,7 @@ def slow_swav_loss(features, prototypes, *, targets, temperature, epsilon, itera
                 continue
             for code, row in zip(codes, view, strict=True):
                 logits = [x / temperature for x in row]
-                largest = max(float(x) for x in logits)
+                largest = max(x.item() for x in logits)
                 log_z = largest + sum((x - largest).exp() for x in logits).log()
                 total = total - sum(q * (x - log_z) for q, x in zip(code, logits, strict=True))
     return total / (len(targets) * (len(features) - 1) * len(features[0]))
