@@ -97,7 +97,7 @@ def test_the_last_layer_stays_for_the_first_epochs(tmp_path, frozen, optimizer):
 
 
 def test_the_first_epoch_is_the_default(tmp_path):
-    watch, model = trained(tmp_path, SGD, epochs=2)
+    watch, _ = trained(tmp_path, SGD, epochs=2)
     moved = [any(name.endswith(LAST_LAYER) for name in names) for names in watch.moved]
     assert moved == [False, False, True, True]
 
