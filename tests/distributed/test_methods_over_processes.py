@@ -43,7 +43,7 @@ def train(case, rank=0, world=1):
         with torch.no_grad():
             for p, x in zip(trained.values(), gradient, strict=True):
                 p.sub_(RATE * x)
-        if hasattr(model, "update_teacher"):
+        if getattr(model, "teacher", None) is not None:
             model.update_teacher(MOMENTUM)
     return {"losses": losses, "gradients": gradients, "state": model.state_dict()}
 

@@ -13,6 +13,7 @@ from tests.methods.tiny import (
     close,
     convolved,
     dino_projection,
+    gradients,
     images,
     layout_of,
     leaves,
@@ -63,7 +64,7 @@ def test_loss_and_gradient_equal_the_reference(num_global, num_local, batch):
     wanted = slow_dino_loss(student, teacher, centre, **TEMPERATURES)
     assert loss.item() == pytest.approx(wanted.item(), abs=1e-8)
     wanted.backward()
-    close(gradient, torch.cat([x.grad for x in student]))
+    close(gradient, gradients(student))
     by_hand = slow_gradient(student, teacher, centre, **TEMPERATURES)
     close(gradient, torch.tensor(by_hand, dtype=torch.float64).flatten(0, 1))
     assert gradient.abs().max() > 1e-3
@@ -172,7 +173,9 @@ def test_the_first_training_step(case):
     for name, parameter in model.named_parameters():
         close(parameter.detach(), after[name])
     trained = [name for name, value in state.items() if value.requires_grad]
-    assert all(not torch.equal(after[name], state[name].detach()) for name in trained)
+    still = [name for name in trained if torch.equal(after[name], state[name].detach())]
+    # BatchNorm takes a bias before it away.
+    assert not still or (case.get("norm") and all(name.endswith(".bias") for name in still))
 
 
 def test_the_teacher_takes_no_part_in_the_training():
@@ -227,7 +230,7 @@ def loss_of(model, views, centre=None):
 
 def test_the_order_of_the_images_does_not_matter():
     layout = layout_of(2, 3)
-    model = network_model(DINO, layout)
+    model = network_model(DINO, layout, **HEAD)
     views = images(layout, 6, channels=3)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     assert loss_of(model, [x[order] for x in views]) == pytest.approx(
@@ -279,7 +282,9 @@ def test_a_collapse_onto_one_row_by_hand():
     assert loss_of(model, views) == pytest.approx(sharp, abs=1e-10)
     # The centre takes the row away from the target, which is then uniform.
     uniform = -sum(log_p) / 6
-    assert loss_of(model, views, torch.tensor(row)) == pytest.approx(uniform, abs=1e-10)
+    assert loss_of(model, views, torch.tensor(row, dtype=torch.float64)) == pytest.approx(
+        uniform, abs=1e-10
+    )
     for _ in range(400):
         model.loss(views)
     assert loss_of(model, views) == pytest.approx(uniform, abs=1e-10)

@@ -117,7 +117,7 @@ def network_model(kind, layout, *, norm=False, norm_last_layer=True, num_layers=
     with torch.no_grad():  # Larger weights than a projector's usual ones: no gradient is near 0.
         for p in model.parameters():
             if p.requires_grad and p.ndim > 1:
-                p.add_(0.3 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
+                p.add_(0.7 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
     change_teacher(model)
     return model
 
@@ -132,12 +132,14 @@ def change_teacher(model):
 
 
 def images(layout, batch, *, seed=0, channels=CHANNELS):
-    """Return one (B, channels, S, S) tensor for each view."""
+    """Return one (B, channels, S, S) tensor for each view: each image has a colour, plus noise."""
     generator = torch.Generator().manual_seed(seed)
+    colours = torch.randn(batch, channels, 1, 1, generator=generator, dtype=torch.float64)
     sizes = [layout["global_size"]] * layout["num_global"]
     sizes += [layout["local_size"]] * layout["num_local"]
+    shapes = [(batch, channels, s, s) for s in sizes]
     return [
-        torch.randn(batch, channels, s, s, generator=generator, dtype=torch.float64) for s in sizes
+        colours + torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes
     ]
 
 
@@ -159,6 +161,11 @@ def recorded(module):
 def leaves(rows, views):
     """Return one leaf (B, D) of view-major rows for each view."""
     return [x.clone().requires_grad_() for x in rows.chunk(views)]
+
+
+def gradients(leaves):
+    """Return the gradients of leaves in one tensor; a leaf that nothing depends on has zeros."""
+    return torch.cat([torch.zeros_like(x) if x.grad is None else x.grad for x in leaves])
 
 
 def queue_of(model):
