@@ -6,9 +6,7 @@ import torch.distributed as dist
 
 from bam_mm import DINO, NNCLR, ReLIC
 from tests.distributed.processes import run_processes
-from tests.methods.test_swav import PROTOTYPES, features, loss_module
 from tests.methods.tiny import images, layout_of, network_model
-from tests.reference.swav import slow_swav_loss
 
 CASES = {
     "DINO": (DINO, layout_of(2, 0), dict(centre_momentum=0.5)),
@@ -105,49 +103,3 @@ def test_the_comparison_can_fail(case):
 
 def close(a, b):
     torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
-
-
-SWAV = dict(targets=(0, 1), temperature=0.2, epsilon=0.1, iterations=3)
-VIEWS = 3
-
-
-def swav_of(rows):
-    """Return the loss of mmpretrain's SwAV and the gradient of its prototypes."""
-    module = loss_module([2, 1])
-    loss = module(rows)
-    loss.backward()
-    return loss.detach(), module.prototypes.weight.grad
-
-
-def share_of(rows, rank, world):
-    per_view = rows.view(VIEWS, BATCH, -1)
-    share = BATCH // world
-    return per_view[:, rank * share : (rank + 1) * share].flatten(0, 1)
-
-
-def swav_work(rank, world, folder):
-    loss, gradient = swav_of(share_of(features(VIEWS, BATCH), rank, world))
-    result = mean_over(world, loss), mean_over(world, gradient)
-    torch.save([x.tolist() for x in result], f"{folder}/{rank}.pt")
-
-
-@pytest.mark.parametrize("world", [2, 3])
-def test_mmpretrain_balances_swavs_codes_on_each_process_alone(tmp_path, world):
-    # SwAV's paper balances over the images of all processes. distributed_sinkhorn sums the
-    # prototypes' shares over processes only inside `if` for a share of exactly 0.
-    run_processes(swav_work, world, str(tmp_path))
-    whole, of_whole = swav_of(features(VIEWS, BATCH))
-    prototypes = loss_module([2, 1]).prototypes.weight.detach()
-    prototypes = prototypes / prototypes.norm(dim=1, keepdim=True)
-    assert prototypes.shape[0] == PROTOTYPES
-
-    def slow(rows):
-        return slow_swav_loss(rows.chunk(VIEWS), prototypes, **SWAV).item()
-
-    assert slow(features(VIEWS, BATCH)) == pytest.approx(whole.item(), abs=1e-8)
-    alone = [slow(share_of(features(VIEWS, BATCH), rank, world)) for rank in range(world)]
-    for rank in range(world):
-        loss, gradient = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert loss == pytest.approx(sum(alone) / world, abs=1e-8)
-        assert abs(loss - whole.item()) > 1e-3
-        assert (torch.tensor(gradient) - of_whole).abs().max() > 1e-3
