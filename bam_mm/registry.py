@@ -32,7 +32,7 @@ from bam_mm.errors import InputError
 
 SCOPE = "bam_mm"
 
-PACKAGES = ("data", "optim", "models", "hooks", "protocols", "figures")
+PACKAGES = ("data", "optim", "models", "methods", "hooks", "protocols", "figures")
 """Packages whose ``__init__`` registers their members and exports them as ``bam_mm.Name``."""
 
 CONFIG_SCOPE = f"{SCOPE}::"
@@ -53,7 +53,7 @@ def _child(parent: Registry, *packages: str) -> Registry:
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=locations)
 
 
-MODELS = _child(MMENGINE_MODELS, "models")
+MODELS = _child(MMENGINE_MODELS, "models", "methods")
 MODEL_WRAPPERS = _child(MMENGINE_MODEL_WRAPPERS, "models")
 WEIGHT_INITIALIZERS = _child(MMENGINE_WEIGHT_INITIALIZERS, "models")
 DATASETS = _child(MMENGINE_DATASETS, "data")

@@ -16,8 +16,9 @@ from bam_mm.checkpoint import load_weights
 from bam_mm.errors import InputError
 from bam_mm.evaluation import SimilarityHistograms, similarity_histograms
 from bam_mm.figures.views import TrainingViews
-from bam_mm.models.bam import BAM, features_of
+from bam_mm.models.bam import BAM
 from bam_mm.models.building import build_untrained
+from bam_mm.models.siamese import features_of
 from bam_mm.protocols.plots import COLOURS, plt, save_figure
 
 KINDS = (

@@ -10,6 +10,7 @@ from bam_mm.hooks.check_preprocessing import CheckPreprocessingHook
 from bam_mm.hooks.checkpoint import WholeCheckpointHook
 from bam_mm.hooks.collapse_monitor import CollapseMonitorHook
 from bam_mm.hooks.deferred_runtime_info import DeferredRuntimeInfoHook
+from bam_mm.hooks.dino_schedule import DINOScheduleHook
 from bam_mm.hooks.frozen_backbone import FrozenBackboneHook
 from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.hooks.online_knn import OnlineKNNHook
@@ -27,6 +28,7 @@ __all__ = [
     "CheckLabelsHook",
     "CheckPreprocessingHook",
     "CollapseMonitorHook",
+    "DINOScheduleHook",
     "DeferredRuntimeInfoHook",
     "FrozenBackboneHook",
     "LoadBackboneHook",

@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 from bam_mm.data.contrastive_crop import BoxStore, extract_boxes
 from bam_mm.data.multi_crop import MultiCrop
 from bam_mm.errors import InputError
-from bam_mm.models.bam import bam_of
 from bam_mm.models.feature_table import EVALUATION_SAMPLER
 from bam_mm.models.saliency import saliency
+from bam_mm.models.siamese import siamese_of
 from bam_mm.precision import check_precision
 from bam_mm.registry import HOOKS, TRANSFORMS
 
@@ -96,7 +96,7 @@ class BoxUpdateHook(Hook):
                 f"{type(runner.train_loop).__name__}: use an EpochBasedTrainLoop, or switch "
                 "ContrastiveCrop off with default_hooks.boxes.start=None"
             )
-        model = bam_of(runner.model)
+        model = siamese_of(runner.model)
         if self.branch == "teacher" and model.teacher is None:
             raise InputError(
                 "BoxUpdateHook branch='teacher', but the model has none (model.use_teacher=False): "
@@ -145,7 +145,7 @@ class BoxUpdateHook(Hook):
 
     def _update(self, runner) -> None:
         assert self.images is not None and self.store is not None  # Set in before_train.
-        model = bam_of(runner.model)
+        model = siamese_of(runner.model)
         indices, boxes = extract_boxes(
             model.branch(self.branch),
             model.data_preprocessor,

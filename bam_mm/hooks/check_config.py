@@ -11,8 +11,8 @@ from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.hooks.teacher_update import TeacherUpdateHook
-from bam_mm.models.bam import BAM
 from bam_mm.models.pretrained_backbone import check_initialisers, loaded_by_initialiser
+from bam_mm.models.siamese import SiameseModel
 from bam_mm.registry import HOOKS
 from bam_mm.variables.behind import Behind, behind_in_files, behind_options
 from bam_mm.variables.entries import LOADS, lacking_hook
@@ -60,8 +60,10 @@ class CheckConfigHook(Hook):
             InputError: If one of them is missing.
         """
         model = unwrap_model(runner.model)
-        if isinstance(model, BAM) and model.teacher is not None:
-            _check_present(runner, TeacherUpdateHook, "updates the teacher of bam_mm.BAM")
+        if isinstance(model, SiameseModel) and model.teacher is not None:
+            _check_present(
+                runner, TeacherUpdateHook, f"updates the teacher of bam_mm.{type(model).__name__}"
+            )
         if _relies_on_loading(runner.cfg, model):
             _check_present(runner, LoadBackboneHook, LOADS)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from bam_mm.distributed import sum_over_processes
 from bam_mm.errors import InputError
 from bam_mm.hooks.model_hook import ModelHook
-from bam_mm.models.bam import bam_of
+from bam_mm.models.siamese import siamese_of
 from bam_mm.registry import HOOKS
 
 
@@ -83,7 +83,7 @@ class CollapseMonitorHook(ModelHook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         """Request entropies from the head, if a check is due."""
-        bam_of(runner.model).head.monitor = self.every_n_inner_iters(batch_idx, self.every)
+        siamese_of(runner.model).head.monitor = self.every_n_inner_iters(batch_idx, self.every)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Log the indicators, and stop the run if it has collapsed.
@@ -91,7 +91,7 @@ class CollapseMonitorHook(ModelHook):
         Raises:
             CollapsedError: If the features are not finite or have collapsed.
         """
-        model = bam_of(runner.model)
+        model = siamese_of(runner.model)
         if not model.head.monitor:
             return
         assert model.last_projection is not None  # Set in BAM.loss.

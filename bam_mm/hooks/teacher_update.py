@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bam_mm.errors import InputError
 from bam_mm.hooks.model_hook import ModelHook
-from bam_mm.models.bam import bam_of
+from bam_mm.models.siamese import siamese_of
 from bam_mm.models.teacher import momentum_at
 from bam_mm.registry import HOOKS
 
@@ -39,7 +39,7 @@ class TeacherUpdateHook(ModelHook):
         Raises:
             InputError: If it has none, or is another algorithm than BAM.
         """
-        if bam_of(runner.model).teacher is None:
+        if siamese_of(runner.model).teacher is None:
             raise InputError(
                 "TeacherUpdateHook needs a teacher, but model.use_teacher=False: remove the hook "
                 "from custom_hooks, or set model.use_teacher=True"
@@ -48,5 +48,5 @@ class TeacherUpdateHook(ModelHook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         """Update the teacher once, and log the momentum."""
         momentum = momentum_at(runner.iter, runner.max_iters, self.momentum, self.end_momentum)
-        bam_of(runner.model).update_teacher(momentum)
+        siamese_of(runner.model).update_teacher(momentum)
         runner.message_hub.update_scalar("train/teacher_momentum", momentum)

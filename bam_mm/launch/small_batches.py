@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from bam_mm.data.checks.labels import batch_size_of
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
-from bam_mm.models import BAM
+from bam_mm.models.siamese import SiameseModel
 
 
 def check_smallest_batch(runner: Runner) -> None:
@@ -68,8 +68,8 @@ def smallest_batch(loader: DataLoader, processes: int = 1) -> int:
 
 def _needs_two(model: Any) -> str | None:
     """Return why a model cannot train on a single image, None if it can."""
-    if isinstance(model, BAM):
-        return "BAM attends to the other images of the batch"
+    if isinstance(model, SiameseModel) and model.compares_images:
+        return f"{type(model).__name__} compares every image with the others of the batch"
     if not isinstance(model, nn.Module):  # FlexibleRunner builds it when the training starts.
         return None
     model.train()

@@ -19,6 +19,7 @@ from bam_mm.models.pooling import PoolFeatures
 from bam_mm.models.preprocessor import MultiViewPreprocessor
 from bam_mm.models.pretrained_backbone import PretrainedBackbone
 from bam_mm.models.projector import BAMProjector
+from bam_mm.models.siamese import SiameseModel
 from bam_mm.models.teacher import MomentumTeacher, momentum_at
 from bam_mm.models.torchvision_backbone import TorchvisionBackbone
 
@@ -43,6 +44,7 @@ __all__ = [
     "MultiViewPreprocessor",
     "PoolFeatures",
     "PretrainedBackbone",
+    "SiameseModel",
     "ToFloat32",
     "TorchvisionBackbone",
     "momentum_at",

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from mmengine.model import BaseModel
-from mmpretrain.models import BaseSelfSupervisor, MoCoV3ViT
 from torch import Tensor, nn
 
-from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.models.activation_checkpointing import checkpoint_blocks
 from bam_mm.models.compilation import compile_blocks as compile_each_block
 from bam_mm.models.head import BAMHead
-from bam_mm.models.teacher import MomentumTeacher
+from bam_mm.models.siamese import SiameseModel, pooled
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
 
 
 @MODELS.register_module()
-class BAM(BaseSelfSupervisor):
+class BAM(SiameseModel):
     """Balanced Self-Attention Matching (Shalam and Korman, ECCV 2024, arXiv 2408.02014).
 
     Args:
@@ -63,19 +60,15 @@ class BAM(BaseSelfSupervisor):
             backbone=backbone,
             neck=neck,
             head=head,
+            layout=layout,
+            use_teacher=use_teacher,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
         if teacher_views not in ("global", "all"):
             raise InputError(f"model.teacher_views={teacher_views!r}: choose 'global' or 'all'")
-        if isinstance(self.backbone, MoCoV3ViT):
-            # MoCoV3ViT freezes its position embedding in init_weights, which mmengine calls after
-            # DistributedDataParallel has recorded the parameters that will get a gradient.
-            self.backbone.pos_embed.requires_grad_(False)
-        self.layout = ViewLayout.of(layout)
         self.teacher_views = teacher_views
         self._check_targets(use_teacher)
-        self.teacher = MomentumTeacher(self.backbone, self.neck) if use_teacher else None
         if compile_blocks is not False:
             options = {} if compile_blocks is True else compile_blocks
             for branch in ("student", "teacher") if use_teacher else ("student",):
@@ -83,7 +76,6 @@ class BAM(BaseSelfSupervisor):
         if activation_checkpointing:
             # Only after the teacher was copied: it runs without gradients and stores nothing.
             checkpoint_blocks(self.backbone)
-        self.last_projection: Tensor | None = None
 
     def _check_targets(self, use_teacher: bool) -> None:
         """Check that the teacher sees every view whose rows the head takes as targets."""
@@ -95,43 +87,6 @@ class BAM(BaseSelfSupervisor):
                 f"the teacher does not see the {self.layout.num_local} local views that are to be "
                 "targets; set model.teacher_views='all', or model.head.target_views='global'"
             )
-
-    def init_weights(self) -> None:
-        """Initialise the student and copy its weights to the teacher."""
-        super().init_weights()
-        if self.teacher is not None:
-            self.teacher.copy_from(self.backbone, self.neck)
-
-    def branch(self, name: str) -> nn.Module:
-        """Return the backbone of a branch.
-
-        Args:
-            name: Name of the branch, ``student`` or ``teacher``.
-
-        Raises:
-            InputError: If the model has no such branch.
-        """
-        if name == "student":
-            return self.backbone
-        if name == "teacher" and self.teacher is not None:
-            return self.teacher.backbone
-        raise InputError(
-            f"branch {name!r} does not exist: this model has a student"
-            f"{'' if self.teacher is None else ' and a teacher'}"
-        )
-
-    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        """Compute the features of images with the teacher's backbone, as downstream tasks do.
-
-        mmpretrain's ``FeatureExtractor`` and tools call this. The training does not.
-
-        Args:
-            inputs: (N, 3, H, W) normalised images.
-
-        Returns:
-            The outputs of the teacher's backbone; those of the student's without a teacher.
-        """
-        return self.branch("student" if self.teacher is None else "teacher")(inputs)
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
         """Compute the loss of a batch.
@@ -152,7 +107,7 @@ class BAM(BaseSelfSupervisor):
                 "of the batch; set train_dataloader.batch_size to at least 2, preferably hundreds"
             )
         features = [
-            _last(self.backbone(torch.cat(inputs[views]))) for views in self.layout.resolutions
+            pooled(self.backbone(torch.cat(inputs[views]))) for views in self.layout.resolutions
         ]
         student = self.neck(torch.cat(features))
         self.last_projection = student.detach()
@@ -167,51 +122,3 @@ class BAM(BaseSelfSupervisor):
         if self.teacher_views == "all":
             groups = self.layout.resolutions
         return torch.cat([self.teacher(torch.cat(inputs[views])) for views in groups])
-
-    @torch.no_grad()
-    def update_teacher(self, momentum: float) -> None:
-        """Move the teacher towards the student; do nothing without a teacher.
-
-        Args:
-            momentum: Weight of the teacher in the moving average, in [0, 1].
-        """
-        if self.teacher is not None:
-            self.teacher.update(self.backbone, self.neck, momentum)
-
-
-def bam_of(model: nn.Module) -> BAM:
-    """Return the :class:`BAM` inside a possibly wrapped model.
-
-    Args:
-        model: The model or its wrapper.
-
-    Raises:
-        InputError: If the model is another algorithm.
-    """
-    inner = unwrap_model(model)
-    if not isinstance(inner, BAM):
-        raise InputError(
-            f"this hook needs model=dict(type='bam_mm.BAM'), not {type(inner).__name__}: remove "
-            "the hook from the config or change the model"
-        )
-    return inner
-
-
-def features_of(backbone: BaseModel | nn.Module, images: Tensor) -> Tensor:
-    """Compute one feature vector per image: the backbone's last output, averaged if it is a map.
-
-    Args:
-        backbone: Backbone with the interface of mmpretrain's.
-        images: (N, 3, H, W) normalised images.
-
-    Returns:
-        (N, C) float32 features.
-    """
-    return _last(backbone(images)).float()
-
-
-def _last(feature: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """Return a backbone's last output; a map is averaged over space."""
-    if isinstance(feature, (tuple, list)):
-        feature = feature[-1]
-    return feature.mean(dim=(2, 3)) if feature.ndim == 4 else feature

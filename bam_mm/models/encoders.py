@@ -6,7 +6,7 @@ from torch import nn
 
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
-from bam_mm.models.bam import BAM
+from bam_mm.models.siamese import SiameseModel
 
 _MOMENTUM_ENCODERS = ("target_net", "momentum_encoder", "encoder_k")
 """Attributes of mmpretrain's BYOL, MoCo v3 and MoCo with the moving average of (backbone, neck)."""
@@ -16,8 +16,8 @@ def branches_of(model: nn.Module) -> dict[str, nn.Module]:
     """Return the backbones to score: ``student``, and ``teacher`` if the model has one.
 
     Args:
-        model: Possibly wrapped :class:`~bam_mm.models.bam.BAM`, or another self-supervised model of
-            mmpretrain, whose momentum encoder counts as the teacher.
+        model: Possibly wrapped :class:`~bam_mm.models.siamese.SiameseModel`, or another
+            self-supervised model of mmpretrain, whose momentum encoder counts as the teacher.
 
     Raises:
         InputError: If the model has no backbone.
@@ -30,7 +30,7 @@ def branches_of(model: nn.Module) -> dict[str, nn.Module]:
             "use a self-supervised model with model.backbone"
         )
     found: dict[str, nn.Module] = {"student": backbone}
-    if isinstance(inner, BAM):
+    if isinstance(inner, SiameseModel):
         if inner.teacher is not None:
             found["teacher"] = inner.teacher.backbone
         return found

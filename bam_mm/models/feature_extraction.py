@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bam_mm.errors import InputError
-from bam_mm.models.bam import features_of
 from bam_mm.models.cost import ExtractionMeter
 from bam_mm.models.evaluation_wrapper import evaluated
 from bam_mm.models.feature_table import EVALUATION_SAMPLER as EVALUATION_SAMPLER  # exported
 from bam_mm.models.feature_table import FeatureShard, FeatureTables
 from bam_mm.models.host_memory import freed_memory_kept
+from bam_mm.models.siamese import features_of
 from bam_mm.precision import computing_in
 
 SMALLEST_HALF = torch.finfo(torch.float16).tiny

@@ -20,10 +20,10 @@ from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError, listing
 from bam_mm.evaluation import UnitScores
 from bam_mm.evaluation.feature_checks import check_labels, check_rows
-from bam_mm.models.bam import bam_of
 from bam_mm.models.cost import ExtractionMeter
 from bam_mm.models.feature_table import EVALUATION_SAMPLER, FeatureShard, feature_dtype_of
 from bam_mm.models.frozen_features import FrozenFeatures
+from bam_mm.models.siamese import siamese_of
 from bam_mm.precision import check_precision, effective_precision
 from bam_mm.protocols.feature_cache import cached_shard
 from bam_mm.protocols.matched_classes import MatchedClasses
@@ -227,7 +227,7 @@ class FeatureLoop(BaseLoop):
         config = {name: config.get(name) for name in SETTINGS}
         if isinstance(model, FrozenFeatures):
             return model, model.data_preprocessor, config
-        model = bam_of(model)
+        model = siamese_of(model)
         return model.branch(self.branch), model.data_preprocessor, config
 
     def _check_classes(self) -> None:

@@ -30,8 +30,9 @@ from bam_mm.launch.config import load_config
 from bam_mm.launch.option_text import split_option
 from bam_mm.launch.paths import child_environment, module_command
 from bam_mm.launch.watching import WATCHED
-from bam_mm.models.bam import BAM, features_of
+from bam_mm.models.bam import BAM
 from bam_mm.models.building import build_untrained, log_only_warnings
+from bam_mm.models.siamese import features_of
 from bam_mm.registry import DATASETS
 from bam_mm.suite.definitions import Suite, load_suite
 from bam_mm.suite.models import read_models

@@ -1,0 +1,21 @@
+"""Pretraining methods that mmpretrain lacks; importing this package registers them.
+
+Their losses and heads are those of lightly, which is imported when a model is built.
+"""
+
+from bam_mm.methods.dino import DINO, DINOHead, DINOProjector
+from bam_mm.methods.nnclr import NNCLR, NNCLRHead
+from bam_mm.methods.relic import ReLIC, ReLICHead, relic_loss
+from bam_mm.methods.swav_head import SwAVHead
+
+__all__ = [
+    "DINO",
+    "NNCLR",
+    "DINOHead",
+    "DINOProjector",
+    "NNCLRHead",
+    "ReLIC",
+    "ReLICHead",
+    "SwAVHead",
+    "relic_loss",
+]

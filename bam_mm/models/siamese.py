@@ -1,0 +1,148 @@
+"""What self-supervised algorithms over several views share: student, momentum teacher, branches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from mmengine.model import BaseModel
+from mmpretrain.models import BaseSelfSupervisor, MoCoV3ViT
+from torch import Tensor, nn
+
+from bam_mm.distributed import unwrap_model
+from bam_mm.errors import InputError
+from bam_mm.models.teacher import MomentumTeacher
+from bam_mm.views import ViewLayout
+
+
+class SiameseModel(BaseSelfSupervisor):
+    """Backbone and neck that see several views of an image, with an optional momentum teacher.
+
+    A subclass computes its loss from the projections. The hooks of this package (teacher update,
+    collapse monitor, online kNN, boxes) only use what is defined here.
+
+    Args:
+        backbone: Config of the backbone. Its last output is a feature vector (N, C) or a map.
+        neck: Config of the projector.
+        head: Config of the head, which holds the loss.
+        layout: Views of an image; the pipeline and the preprocessor must use the same layout.
+        use_teacher: Whether there is a momentum teacher, a moving average of backbone and neck.
+        data_preprocessor: Config of the data preprocessor.
+        init_cfg: Config of ``BaseModule``'s initialisation.
+
+    Attributes:
+        last_projection: (N, D) projections of the student in the last step, without a gradient.
+    """
+
+    compares_images = True
+    """Whether the loss compares the images of a batch, which must then have at least two."""
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        layout: ViewLayout | Mapping,
+        use_teacher: bool = True,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        if isinstance(self.backbone, MoCoV3ViT):
+            # MoCoV3ViT freezes its position embedding in init_weights, which mmengine calls after
+            # DistributedDataParallel has recorded the parameters that will get a gradient.
+            self.backbone.pos_embed.requires_grad_(False)
+        self.layout = ViewLayout.of(layout)
+        self.teacher = MomentumTeacher(self.backbone, self.neck) if use_teacher else None
+        self.last_projection: Tensor | None = None
+
+    def init_weights(self) -> None:
+        """Initialise the student and copy its weights to the teacher."""
+        super().init_weights()
+        if self.teacher is not None:
+            self.teacher.copy_from(self.backbone, self.neck)
+
+    def branch(self, name: str) -> nn.Module:
+        """Return the backbone of a branch.
+
+        Args:
+            name: Name of the branch, ``student`` or ``teacher``.
+
+        Raises:
+            InputError: If the model has no such branch.
+        """
+        if name == "student":
+            return self.backbone
+        if name == "teacher" and self.teacher is not None:
+            return self.teacher.backbone
+        raise InputError(
+            f"branch {name!r} does not exist: this model has a student"
+            f"{'' if self.teacher is None else ' and a teacher'}"
+        )
+
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Compute the features of images with the teacher's backbone, as downstream tasks do.
+
+        mmpretrain's ``FeatureExtractor`` and tools call this. The training does not.
+
+        Args:
+            inputs: (N, 3, H, W) normalised images.
+
+        Returns:
+            The outputs of the teacher's backbone; those of the student's without a teacher.
+        """
+        return self.branch("student" if self.teacher is None else "teacher")(inputs)
+
+    @torch.no_grad()
+    def update_teacher(self, momentum: float) -> None:
+        """Move the teacher towards the student; do nothing without a teacher.
+
+        Args:
+            momentum: Weight of the teacher in the moving average, in [0, 1].
+        """
+        if self.teacher is not None:
+            self.teacher.update(self.backbone, self.neck, momentum)
+
+
+def siamese_of(model: nn.Module) -> SiameseModel:
+    """Return the :class:`SiameseModel` inside a possibly wrapped model.
+
+    Args:
+        model: The model or its wrapper.
+
+    Raises:
+        InputError: If the model is another algorithm.
+    """
+    inner = unwrap_model(model)
+    if not isinstance(inner, SiameseModel):
+        raise InputError(
+            "this hook needs one of model=dict(type='bam_mm.BAM'), DINO, NNCLR or ReLIC, not "
+            f"{type(inner).__name__}: remove the hook from the config or change the model"
+        )
+    return inner
+
+
+def features_of(backbone: BaseModel | nn.Module, images: Tensor) -> Tensor:
+    """Compute one feature vector per image: the backbone's last output, averaged if it is a map.
+
+    Args:
+        backbone: Backbone with the interface of mmpretrain's.
+        images: (N, 3, H, W) normalised images.
+
+    Returns:
+        (N, C) float32 features.
+    """
+    return pooled(backbone(images)).float()
+
+
+def pooled(feature: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Return a backbone's last output; a map is averaged over space."""
+    if isinstance(feature, (tuple, list)):
+        feature = feature[-1]
+    return feature.mean(dim=(2, 3)) if feature.ndim == 4 else feature
