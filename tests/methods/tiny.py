@@ -27,6 +27,7 @@ class RecordedLinear(BaseModule):
 
     def __init__(self, in_channels, out_channels, init_cfg=None):
         super().__init__(init_cfg)
+        self.out_channels = out_channels
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels))
         self.outputs = []
 
@@ -170,8 +171,7 @@ def gradients(leaves):
 
 def queue_of(model):
     """Return the (Q, D) rows of NNCLR's queue, which can be changed in place."""
-    [table] = [v for v in model.head.state_dict().values() if v.ndim == 2]
-    return table
+    return model.head.queue.bank
 
 
 def centre_of(model):
@@ -221,6 +221,7 @@ def trained_leaves(model):
     return {
         name: value.detach().clone().requires_grad_(name in trained)
         for name, value in model.state_dict().items()
+        if isinstance(value, torch.Tensor)
     }
 
 
