@@ -13,7 +13,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from tests.distributed.processes import run_processes
-from tests.methods.test_swav import PROTOTYPES, features, loss_module
+from tests.methods.test_swav import PROTOTYPES, features, head, loss_module
 from tests.methods.tiny import images, layout_of
 from tests.reference.swav import slow_swav_loss
 
@@ -79,10 +79,10 @@ def mean_over(world, x):
     return x / world
 
 
-def swav_of(rows):
-    """Return the loss of mmpretrain's SwAV and the gradient of its prototypes."""
-    module = loss_module([2, 1])
-    loss = module(rows)
+def swav_of(rows, own=False):
+    """Return the loss of mmpretrain's or the package's SwAV and the gradient of the prototypes."""
+    module = head([2, 1]) if own else loss_module([2, 1])
+    loss = module.loss(rows) if own else module(rows)
     loss.backward()
     return {"loss": loss.detach(), "gradients": {"prototypes": module.prototypes.weight.grad}}
 
@@ -96,6 +96,7 @@ def share_of(rows, rank, world):
 def work(rank, world, folder):
     results = {name: step(name, rank, world) for name in METHODS}
     results["SwAV"] = swav_of(share_of(features(VIEWS, BATCH), rank, world))
+    results["SwAVHead"] = swav_of(share_of(features(VIEWS, BATCH), rank, world), own=True)
     for result in results.values():
         result["loss"] = mean_over(world, result["loss"])
         result["gradients"] = {n: mean_over(world, g) for n, g in result["gradients"].items()}
@@ -152,6 +153,14 @@ def test_swav_balances_the_codes_of_each_process_alone(processes):
         assert abs(found["loss"] - whole["loss"]) > 1e-3
         difference = found["gradients"]["prototypes"] - whole["gradients"]["prototypes"]
         assert difference.abs().max() > 1e-3
+
+
+def test_the_swav_head_of_this_package_equals_one_process(processes):
+    whole = swav_of(features(VIEWS, BATCH), own=True)
+    close(whole["loss"], swav_of(features(VIEWS, BATCH))["loss"])
+    for found in (results["SwAVHead"] for results in processes):
+        close(found["loss"], whole["loss"])
+        close(found["gradients"]["prototypes"], whole["gradients"]["prototypes"])
 
 
 def close(a, b):

@@ -3,32 +3,16 @@
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.registry import DATASETS
 from mmengine.runner import Runner
-from torch.utils.data import Dataset
 
 from bam_mm import DINO, InputError
 from bam_mm.registry import HOOKS
-from tests.hooks.tiny_runner import NUMBERS, config_of
+from tests.hooks.tiny_runner import config_of
+from tests.methods.runs import runner_of
 from tests.methods.tiny import layout_of, network_model
 
 LAYOUT = layout_of(2, 1)
 LAST_LAYER = ("weight_g", "original0", "weight_v", "original1")
-
-
-@DATASETS.register_module(force=True)
-class FewViews(Dataset):
-    def __len__(self):
-        return 6
-
-    def __getitem__(self, index):
-        generator = torch.Generator().manual_seed(index)
-        sizes = [3, 3, 2]
-        return {
-            "inputs": [
-                torch.randint(256, (3, s, s), generator=generator, dtype=torch.uint8) for s in sizes
-            ]
-        }
 
 
 class Watch(Hook):
@@ -57,25 +41,8 @@ def trained(folder, optimizer, *, epochs=3, **hook):
     """Train for a few epochs of two iterations. Return what was watched and the model."""
     model = network_model(DINO, LAYOUT, norm_last_layer=False).float()
     watch = Watch()
-    runner = Runner(
-        model=model,
-        work_dir=str(folder),
-        experiment_name=f"schedule {next(NUMBERS)}",
-        train_dataloader=dict(
-            batch_size=3,
-            num_workers=0,
-            sampler=dict(type="DefaultSampler", shuffle=False),
-            dataset=dict(type="FewViews"),
-            collate_fn=dict(type="default_collate"),
-        ),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        optim_wrapper=dict(optimizer=optimizer),
-        default_hooks=dict(checkpoint=None, logger=None),
-        custom_hooks=[dict(type="bam_mm.DINOScheduleHook", **hook), watch],
-        default_scope="mmpretrain",
-        log_level="WARNING",
-    )
-    runner.train()
+    hooks = [dict(type="bam_mm.DINOScheduleHook", **hook), watch]
+    runner_of(model, folder, optimizer=optimizer, epochs=epochs, custom_hooks=hooks).train()
     return watch, model
 
 
