@@ -54,3 +54,8 @@ def check_positive(owner: str, **values: float) -> None:
 def at_least_float32(x: Tensor) -> Tensor:
     """Return 16-bit values as float32, for exponentials, and others as they are."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def first(output: Any) -> Tensor:
+    """Return the output of a neck, which mmpretrain's necks return in a tuple."""
+    return output[0] if isinstance(output, (tuple, list)) else output

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bam_mm.distributed import gather_equal, rank, world_size
 from bam_mm.errors import InputError
-from bam_mm.methods.library import at_least_float32, check_positive, lightly
+from bam_mm.methods.library import at_least_float32, check_positive, first, lightly
 from bam_mm.models.siamese import SiameseModel
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
@@ -80,8 +80,8 @@ class NNCLR(SiameseModel):
         Raises:
             InputError: If the batch has a single image, or more images than the queue.
         """
-        projections = [_first(self.neck(self.backbone(view))) for view in inputs]
-        predictions = [_first(self.predictor((z,))) for z in projections]
+        projections = [first(self.neck(self.backbone(view))) for view in inputs]
+        predictions = [first(self.predictor((z,))) for z in projections]
         self.last_projection = torch.cat(projections).detach()
         return {"loss": self.head(projections, predictions)}
 
@@ -149,8 +149,8 @@ class NNCLRHead(BaseModule):
         """
         self._check(*projections[0].shape)
         # lightly adds the rows as they are, and NT-Xent normalises what it finds.
-        first, second = (at_least_float32(z.detach()) for z in projections)
-        neighbours = [self.queue(first, update=False), self.queue(second, update=True)]
+        queries = [at_least_float32(z.detach()) for z in projections]
+        neighbours = [self.queue(z, update=index == 1) for index, z in enumerate(queries)]
         pairs = ((neighbours[0], predictions[1]), (neighbours[1], predictions[0]))
         return sum(self._contrast(*pair) for pair in pairs) / 2
 
@@ -202,8 +202,3 @@ class NNCLRHead(BaseModule):
             )
         self.queue.bank.copy_(state["bank"])
         self.queue.bank_ptr.copy_(state["pointer"])
-
-
-def _first(output: Any) -> Tensor:
-    """Return the output of a neck, which mmpretrain's necks return in a tuple."""
-    return output[0] if isinstance(output, (tuple, list)) else output

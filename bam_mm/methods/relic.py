@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bam_mm.distributed import gather_equal, rank
 from bam_mm.errors import InputError
-from bam_mm.methods.library import at_least_float32, check_positive
-from bam_mm.models.siamese import SiameseModel, pooled
+from bam_mm.methods.library import at_least_float32, check_positive, first
+from bam_mm.models.siamese import SiameseModel
 from bam_mm.models.teacher import MomentumTeacher
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
@@ -131,12 +131,12 @@ class ReLIC(SiameseModel):
                 f"a batch of {len(inputs[0])} image per process: ReLIC compares it with the other "
                 "images of the batch; set train_dataloader.batch_size to at least 2"
             )
-        student = torch.cat([_project(self.neck, self.backbone(view)) for view in inputs])
+        student = torch.cat([first(self.neck(self.backbone(view))) for view in inputs])
         self.last_projection = student.detach()
         with torch.no_grad():
             teacher = cast(MomentumTeacher, self.teacher)
             views = inputs[: self.layout.num_global]
-            target = torch.cat([_project(teacher.neck, teacher.backbone(view)) for view in views])
+            target = torch.cat([first(teacher(view)) for view in views])
         return {"loss": self.head(student, target, self.layout)}
 
 
@@ -186,8 +186,3 @@ class ReLICHead(BaseModule):
             temperature=self.temperature,
             invariance_weight=self.invariance_weight,
         )
-
-
-def _project(neck, feature) -> Tensor:
-    output = neck((pooled(feature),))
-    return output[0] if isinstance(output, (tuple, list)) else output

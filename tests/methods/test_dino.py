@@ -365,3 +365,30 @@ def test_unequal_teachers_give_unequal_losses():
     before = loss_of(model, views)
     change_teacher(model)
     assert abs(loss_of(model, views) - before) > 1e-3
+
+
+def test_entropies_of_a_monitored_step():
+    layout = layout_of(2, 1)
+    model = rows_model(DINO, layout, temperature=0.3, target_temperature=0.2, warmup_epochs=3)
+    model.head.epoch, model.head.monitor = 1, True
+    centre = random_centre(model)
+    views = images(layout, 4)
+    model.loss(views)
+    student = [x @ model.neck.weight.T for x in means(views)]
+
+    def mean_entropy(rows, temperature, centre):
+        entropies = [
+            -sum(p * math.log(p) for p in softmax(((row - centre) / temperature).tolist()))
+            for row in torch.cat(rows)
+        ]
+        return sum(entropies) / len(entropies)
+
+    # Halfway between the default 0.04 at the start and 0.2.
+    found = {name: value.item() for name, value in model.head.entropies.items()}
+    assert found == pytest.approx(
+        {
+            "attention_entropy": mean_entropy(student, 0.3, 0 * centre),
+            "target_entropy": mean_entropy(teacher_rows(model, views), 0.12, centre),
+        },
+        abs=1e-8,
+    )

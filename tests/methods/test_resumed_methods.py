@@ -8,6 +8,8 @@ from bam_mm.checkpoint import load_backbone
 from tests.methods.runs import runner_of
 from tests.methods.tiny import TinyConvolution, layout_of, network_model
 
+pytestmark = pytest.mark.slow
+
 SGD = dict(type="SGD", lr=0.1, momentum=0.9)
 TEACHER = dict(type="bam_mm.TeacherUpdateHook", momentum=0.8)
 CHECKPOINT = dict(type="bam_mm.WholeCheckpointHook", interval=1, max_keep_ckpts=9)

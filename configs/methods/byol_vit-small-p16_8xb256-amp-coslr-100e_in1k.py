@@ -1,0 +1,35 @@
+# BYOL (Grill et al., NeurIPS 2020): the projector and predictor of MoCo v3, as in MoCo v3's
+# comparison of frameworks.
+_base_ = "../_base_/methods/vit-small-p16_8xb256-coslr-100e_in1k.py"
+
+# Two views: the method has no multi-crop.
+layout = {**_base_.layout, "num_local": 0}
+_base_.train_pipeline[1].update(layout=layout)
+train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
+
+model = dict(
+    type="BYOL",
+    base_momentum=0.01,
+    data_preprocessor=dict(layout=layout),
+    neck=dict(
+        type="NonLinearNeck",
+        in_channels=384,
+        hid_channels=4096,
+        out_channels=256,
+        num_layers=3,
+        with_last_bn_affine=False,
+        with_avg_pool=False,
+    ),
+    head=dict(
+        type="LatentPredictHead",
+        predictor=dict(
+            type="NonLinearNeck",
+            in_channels=256,
+            hid_channels=4096,
+            out_channels=256,
+            with_last_bn=False,
+            with_avg_pool=False,
+        ),
+        loss=dict(type="CosineSimilarityLoss"),
+    ),
+)

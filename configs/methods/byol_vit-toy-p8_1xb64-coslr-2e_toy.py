@@ -1,0 +1,27 @@
+# BYOL in the toy world.
+_base_ = "../_base_/methods/vit-toy-p8_1xb64-coslr-2e_toy.py"
+
+model = dict(
+    type="BYOL",
+    base_momentum=0.1,
+    neck=dict(
+        type="NonLinearNeck",
+        in_channels=96,
+        hid_channels=192,
+        out_channels=96,
+        with_last_bn=False,
+        with_avg_pool=False,
+    ),
+    head=dict(
+        type="LatentPredictHead",
+        predictor=dict(
+            type="NonLinearNeck",
+            in_channels=96,
+            hid_channels=192,
+            out_channels=96,
+            with_last_bn=False,
+            with_avg_pool=False,
+        ),
+        loss=dict(type="CosineSimilarityLoss"),
+    ),
+)

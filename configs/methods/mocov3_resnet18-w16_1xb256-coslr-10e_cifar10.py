@@ -1,0 +1,27 @@
+# MoCo v3 in the short setting: the teacher follows faster than in 200 epochs.
+_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-10e_cifar10.py"
+
+model = dict(
+    type="MoCoV3",
+    base_momentum=0.03,
+    neck=dict(
+        type="NonLinearNeck",
+        in_channels=128,
+        hid_channels=512,
+        out_channels=128,
+        with_last_bn_affine=False,
+    ),
+    head=dict(
+        type="MoCoV3Head",
+        predictor=dict(
+            type="NonLinearNeck",
+            in_channels=128,
+            hid_channels=512,
+            out_channels=128,
+            with_last_bn=False,
+            with_avg_pool=False,
+        ),
+        loss=dict(type="CrossEntropyLoss", loss_weight=0.4),
+        temperature=0.2,
+    ),
+)

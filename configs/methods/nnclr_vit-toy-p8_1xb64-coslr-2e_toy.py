@@ -1,0 +1,23 @@
+# NNCLR in the toy world.
+_base_ = "../_base_/methods/vit-toy-p8_1xb64-coslr-2e_toy.py"
+
+model = dict(
+    type="bam_mm.NNCLR",
+    layout=_base_.layout,
+    neck=dict(
+        type="NonLinearNeck",
+        in_channels=96,
+        hid_channels=192,
+        out_channels=96,
+        with_avg_pool=False,
+    ),
+    predictor=dict(
+        type="NonLinearNeck",
+        in_channels=96,
+        hid_channels=192,
+        out_channels=96,
+        with_last_bn=False,
+        with_avg_pool=False,
+    ),
+    head=dict(type="bam_mm.NNCLRHead", channels=96, queue_size=512, temperature=0.2),
+)

@@ -1,0 +1,20 @@
+# ReLIC in the short setting: the teacher follows faster than in 200 epochs.
+_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-10e_cifar10.py"
+
+model = dict(
+    type="bam_mm.ReLIC",
+    layout=_base_.layout,
+    neck=dict(
+        type="NonLinearNeck",
+        in_channels=128,
+        hid_channels=512,
+        out_channels=128,
+        with_last_bn=False,
+        with_last_bias=True,
+    ),
+    head=dict(type="bam_mm.ReLICHead", temperature=0.2, invariance_weight=1.0),
+)
+custom_hooks = [
+    dict(type="bam_mm.TeacherUpdateHook", momentum=0.97, end_momentum=1.0),
+    *_base_.custom_hooks,
+]

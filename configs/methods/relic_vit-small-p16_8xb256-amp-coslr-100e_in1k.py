@@ -1,0 +1,28 @@
+# ReLIC (Mitrovic et al., ICLR 2021), which trained ResNet-50 only: the critic is the projector of
+# MoCo v3; temperature and optimizer are those of MoCo v3 for ViTs.
+_base_ = "../_base_/methods/vit-small-p16_8xb256-coslr-100e_in1k.py"
+
+# Two views: the method has no multi-crop.
+layout = {**_base_.layout, "num_local": 0}
+_base_.train_pipeline[1].update(layout=layout)
+train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
+
+model = dict(
+    type="bam_mm.ReLIC",
+    layout=layout,
+    data_preprocessor=dict(layout=layout),
+    neck=dict(
+        type="NonLinearNeck",
+        in_channels=384,
+        hid_channels=4096,
+        out_channels=256,
+        num_layers=3,
+        with_last_bn_affine=False,
+        with_avg_pool=False,
+    ),
+    head=dict(type="bam_mm.ReLICHead", temperature=0.2, invariance_weight=1.0),
+)
+custom_hooks = [
+    dict(type="bam_mm.TeacherUpdateHook", momentum=0.99, end_momentum=1.0),
+    *_base_.custom_hooks,
+]

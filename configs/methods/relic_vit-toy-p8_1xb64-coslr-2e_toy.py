@@ -1,0 +1,20 @@
+# ReLIC in the toy world.
+_base_ = "../_base_/methods/vit-toy-p8_1xb64-coslr-2e_toy.py"
+
+model = dict(
+    type="bam_mm.ReLIC",
+    layout=_base_.layout,
+    neck=dict(
+        type="NonLinearNeck",
+        in_channels=96,
+        hid_channels=192,
+        out_channels=96,
+        with_last_bn=False,
+        with_avg_pool=False,
+    ),
+    head=dict(type="bam_mm.ReLICHead", temperature=0.2, invariance_weight=1.0),
+)
+custom_hooks = [
+    dict(type="bam_mm.TeacherUpdateHook", momentum=0.9, end_momentum=1.0),
+    *_base_.custom_hooks,
+]

@@ -1,0 +1,17 @@
+# SimCLR in the short setting.
+_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-10e_cifar10.py"
+
+model = dict(
+    type="SimCLR",
+    neck=dict(
+        type="NonLinearNeck",
+        in_channels=128,
+        hid_channels=512,
+        out_channels=128,
+    ),
+    head=dict(
+        type="ContrastiveHead",
+        loss=dict(type="CrossEntropyLoss"),
+        temperature=0.5,
+    ),
+)

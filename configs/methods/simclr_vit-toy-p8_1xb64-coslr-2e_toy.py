@@ -1,0 +1,14 @@
+# SimCLR in the toy world.
+_base_ = "../_base_/methods/vit-toy-p8_1xb64-coslr-2e_toy.py"
+
+model = dict(
+    type="SimCLR",
+    neck=dict(
+        type="NonLinearNeck",
+        in_channels=96,
+        hid_channels=192,
+        out_channels=96,
+        with_avg_pool=False,
+    ),
+    head=dict(type="ContrastiveHead", loss=dict(type="CrossEntropyLoss"), temperature=0.2),
+)

@@ -1,0 +1,18 @@
+# SwAV in the short setting, with Adam at the learning rate of lightly for 256 images.
+_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-10e_cifar10.py"
+
+model = dict(
+    type="SwAV",
+    neck=dict(
+        type="SwAVNeck",
+        in_channels=128,
+        hid_channels=512,
+        out_channels=128,
+    ),
+    head=dict(
+        type="bam_mm.SwAVHead",
+        channels=128,
+        num_prototypes=256,
+    ),
+)
+optim_wrapper = dict(optimizer=dict(_delete_=True, type="Adam", lr=2e-3, weight_decay=1e-6))
