@@ -18,7 +18,7 @@ extensions = [
     "sphinx.ext.autodoc",  # the API reference comes from the docstrings
     "sphinx.ext.napoleon",  # which are in Google style
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "reference_curves/README.md"]  # the latter is read beside the files
 source_suffix = {".md": "markdown"}
 
 myst_heading_anchors = 4

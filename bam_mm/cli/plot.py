@@ -1,5 +1,8 @@
 """Plot the training curves of pretraining runs (loss, entropies, feature spread, kNN accuracy).
 
+With --against NAME, draw them over reference curves, and print where each run stands. With
+--save-reference NAME, make reference curves of finished runs of a config with different seeds.
+
 With --similarities CONFIG CHECKPOINT, plot the paper's Fig. 1 instead: histograms of the similarity
 of views of the same image, of the same class and of different classes, before and after training.
 """
@@ -23,6 +26,22 @@ def main() -> None:
     parser.add_argument("--out", default="pretraining.png", help="output image file")
     parser.add_argument("--until", type=int, help="last iteration to plot")
     parser.add_argument(
+        "--against",
+        nargs="+",
+        metavar="NAME",
+        help="reference curves of the package, or .json files of --save-reference",
+    )
+    parser.add_argument(
+        "--save-reference",
+        metavar="NAME",
+        help="write reference curves of the runs, instead of a figure: a .json file, or a name for "
+        "a file in the package",
+    )
+    parser.add_argument("--title", help="title of the reference curves")
+    parser.add_argument(
+        "--dataset", help="name of the training set of the reference curves (default: its folder)"
+    )
+    parser.add_argument(
         "--similarities",
         nargs=2,
         metavar=("CONFIG", "CHECKPOINT"),
@@ -45,10 +64,22 @@ def main() -> None:
     args = parser.parse_args()
     if bool(args.work_dirs) == bool(args.similarities):
         parser.error("pass either work folders or --similarities CONFIG CHECKPOINT")
+    if args.similarities and (args.against or args.save_reference):
+        parser.error("--against and --save-reference need work folders, not --similarities")
+    if args.against and args.save_reference:
+        parser.error("pass either --against or --save-reference")
+    if (args.title or args.dataset) and not args.save_reference:
+        parser.error("--title and --dataset belong to --save-reference")
+    if args.save_reference:
+        print(save_reference(args))
+        return
     from bam_mm.launch.work_folder import PICTURES, check_output
 
     check_output(args.out, "--out", PICTURES)
-    print(draw_similarities(args) if args.similarities else draw_curves(args))
+    if args.similarities:
+        print(draw_similarities(args))
+    else:
+        print(draw_against(args) if args.against else draw_curves(args))
 
 
 def draw_similarities(args: argparse.Namespace) -> Path:
@@ -72,8 +103,42 @@ def draw_curves(args: argparse.Namespace) -> Path:
     """Draw the training curves and return the path of the figure."""
     from bam_mm.figures.curves import plot_runs, read_scalars
 
-    runs = {}
-    for entry in args.work_dirs:
-        name, _, folder = entry.rpartition("=")
-        runs[name or Path(folder).name] = read_scalars(folder)
+    runs = {name or Path(folder).name: read_scalars(folder) for name, folder in named(args)}
     return plot_runs(runs, args.out, until=args.until)
+
+
+def draw_against(args: argparse.Namespace) -> Path:
+    """Draw the runs over reference curves, print where they stand, and return the figure's path."""
+    from bam_mm.figures.against_references import compare, plot_against
+    from bam_mm.figures.recorded_runs import read_run
+    from bam_mm.hooks.reference_curves import read_reference
+
+    short = [Path(name).stem if name.endswith(".json") else name for name in args.against]
+    labels = short if len(set(short)) == len(short) else args.against
+    references = {
+        label: read_reference(name) for label, name in zip(labels, args.against, strict=True)
+    }
+    runs = [read_run(folder, name) for name, folder in named(args)]
+    path = plot_against(runs, references, args.out, until=args.until)
+    for run in runs:
+        for name, reference in references.items():
+            print("\n".join(compare(run, name, reference)))
+    return path
+
+
+def save_reference(args: argparse.Namespace) -> Path:
+    """Write reference curves of the runs and return the file's path."""
+    from bam_mm.figures.recorded_runs import read_run, reference_of
+    from bam_mm.hooks.reference_curves import reference_path, write_reference
+    from bam_mm.launch.work_folder import check_output
+
+    check_output(reference_path(args.save_reference), "--save-reference")
+    runs = [read_run(folder, name) for name, folder in named(args)]
+    curves = reference_of(runs, title=args.title, dataset=args.dataset)
+    return write_reference(curves, args.save_reference)
+
+
+def named(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Return the name, which may be empty, and the work folder of each run."""
+    parts = [entry.rpartition("=") for entry in args.work_dirs]
+    return [(name, folder) for name, _, folder in parts]

@@ -7,17 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bam_mm.errors import InputError
+from bam_mm.hooks.reference_curves import QUANTITIES
 from bam_mm.protocols.plots import COLOURS, plt, save_figure
 
 Series = Mapping[str, Sequence[tuple[int, float]]]
 
-PANELS = (
-    ("loss", "loss (nats)"),
-    ("attention_entropy", "entropy of the attention (nats)"),
-    ("target_entropy", "entropy of the target (nats)"),
-    ("feature_std", "feature std (1 = spread evenly)"),
-    ("knn/teacher_top1", "kNN top-1, teacher (%)"),
-)
+PANELS = tuple((key, label) for key, label in QUANTITIES.items() if key != "knn/student_top1")
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[int, float]]]:

@@ -6,7 +6,7 @@ Their losses and heads are those of lightly, which is imported when a model is b
 from bam_mm.methods.dino import DINO, DINOHead, DINOProjector
 from bam_mm.methods.nnclr import NNCLR, NNCLRHead
 from bam_mm.methods.relic import ReLIC, ReLICHead, relic_loss
-from bam_mm.methods.swav_head import SwAVHead
+from bam_mm.methods.swav import SwAVHead, SwAVNeck
 
 __all__ = [
     "DINO",
@@ -17,5 +17,6 @@ __all__ = [
     "ReLIC",
     "ReLICHead",
     "SwAVHead",
+    "SwAVNeck",
     "relic_loss",
 ]

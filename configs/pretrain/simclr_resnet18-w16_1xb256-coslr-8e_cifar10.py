@@ -23,5 +23,5 @@ model = dict(
     data_preprocessor=_base_.model.data_preprocessor,
 )
 train_dataloader = dict(batch_size=256)
-# SimCLR has no teacher to update and no attention to monitor.
-custom_hooks = _base_.custom_hooks[2:]
+# SimCLR has no teacher to update.
+custom_hooks = _base_.custom_hooks[1:]

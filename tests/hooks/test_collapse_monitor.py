@@ -78,8 +78,8 @@ def test_checks_and_logs_only_at_the_interval():
     assert [i for i, flag in enumerate(requested) if flag] == [9, 19]
 
 
-def test_another_algorithm_is_rejected():
-    with pytest.raises(InputError, match=r"needs model=dict\(type='bam_mm.BAM'\), not Linear"):
-        CollapseMonitorHook().before_train_iter(
+def test_a_model_without_a_projector_is_rejected():
+    with pytest.raises(InputError, match=r"Linear has no projector \(model.neck\)"):
+        CollapseMonitorHook(interval=1).before_train_iter(
             SimpleNamespace(model=torch.nn.Linear(1, 1), iter=0), 0
         )

@@ -16,7 +16,7 @@ NEED_BAM = "needs model=dict(type='bam_mm.BAM'), not TwoNumbers"
 LOADER = dict(batch_size=2, num_workers=0, pipeline=[dict(type="mmpretrain.PackInputs")])
 STOP = {
     "BoxUpdateHook": (dict(start=1, loader=LOADER), NEED_BAM),
-    "CollapseMonitorHook": ({}, NEED_BAM),
+    "CollapseMonitorHook": ({}, "TwoNumbers has no projector (model.neck) whose output"),
     "TeacherUpdateHook": ({}, NEED_BAM),
     "OnlineKNNHook": (dict(bank={}, queries={}), "TwoNumbers has no backbone to score"),
     "LoadBackboneHook": (dict(checkpoint="x.pth"), "TwoNumbers has no backbone"),

@@ -1,13 +1,36 @@
-"""A head for mmpretrain's SwAV whose codes span all processes."""
+"""Neck and head for mmpretrain's SwAV: any backbone, and codes that span all processes."""
 
 from __future__ import annotations
 
+import torch
 from mmengine.model import BaseModule
+from mmpretrain.models.necks import SwAVNeck as MapNeck
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
 from bam_mm.methods.library import at_least_float32, check_positive, lightly
+from bam_mm.models.siamese import pooled
 from bam_mm.registry import MODELS
+
+
+@MODELS.register_module()
+class SwAVNeck(MapNeck):
+    """mmpretrain's projector of SwAV for maps and for feature vectors.
+
+    mmpretrain's own fails on a vector, such as a ViT's [CLS] feature. The arguments are the same.
+    """
+
+    def forward(self, x: list[tuple[Tensor, ...] | Tensor]) -> Tensor:
+        """Project the features of all views.
+
+        Args:
+            x: Outputs of the backbone, one for each resolution: maps (N, C, H, W), which are
+                averaged over H and W, or features (N, C), or tuples whose last entry is one.
+
+        Returns:
+            (sum of N, D) unit vectors.
+        """
+        return self.forward_projection(torch.cat([pooled(output) for output in x]))
 
 
 @MODELS.register_module()
