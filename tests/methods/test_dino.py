@@ -274,7 +274,7 @@ def test_outputs_that_do_not_depend_on_the_class_cost_the_logarithm_of_their_num
 
 def test_a_collapse_onto_one_row_by_hand():
     layout = layout_of(2, 1)
-    model = rows_model(DINO, layout, **HEAD)
+    model = rows_model(DINO, layout, centre_momentum=0.5, **HEAD)
     views = [torch.ones_like(x) for x in images(layout, 4)]
     with torch.no_grad():
         model.teacher.neck.weight.copy_(model.neck.weight)
@@ -288,7 +288,7 @@ def test_a_collapse_onto_one_row_by_hand():
     assert loss_of(model, views, torch.tensor(row, dtype=torch.float64)) == pytest.approx(
         uniform, abs=1e-10
     )
-    for _ in range(400):
+    for _ in range(50):
         model.loss(views)
     assert loss_of(model, views) == pytest.approx(uniform, abs=1e-10)
 
