@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -220,12 +221,13 @@ class DINOHead(BaseModule):
         self.epoch = 0
         self.monitor = False
         self.entropies: dict[str, Tensor] = {}
+        self.target_temperatures = [
+            *np.linspace(warmup_target_temperature, target_temperature, warmup_epochs),
+            np.float64(target_temperature),
+        ]
         self.loss_module = lightly("loss", "DINOLoss", "DINOHead")(
             output_dim=out_channels,
             student_temp=temperature,
-            teacher_temp=target_temperature,
-            warmup_teacher_temp=warmup_target_temperature,
-            warmup_teacher_temp_epochs=warmup_epochs,
             center_momentum=centre_momentum,
         )
 
@@ -245,14 +247,21 @@ class DINOHead(BaseModule):
         if self.monitor:
             self.entropies = self._entropies(student, teacher)
         targets = list(teacher.chunk(layout.num_global))
-        return self.loss_module(targets, list(student.chunk(layout.num_views)), epoch=self.epoch)
+        predictions = list(student.chunk(layout.num_views))
+        return self.loss_module(targets, predictions, teacher_temp=self.target_temperature)
+
+    @property
+    def target_temperature(self) -> np.float64:
+        """Softmax temperature of the teacher in this epoch.
+
+        It is a number of numpy, since lightly would round one of Python to float32.
+        """
+        return self.target_temperatures[min(self.epoch, len(self.target_temperatures) - 1)]
 
     @torch.no_grad()
     def _entropies(self, student: Tensor, teacher: Tensor) -> dict[str, Tensor]:
         loss: Any = self.loss_module
-        warming = self.epoch < loss.warmup_teacher_temp_epochs
-        temperature = loss.teacher_temp_schedule[self.epoch] if warming else loss.teacher_temp
-        targets = (teacher - loss.center[0]) / float(temperature)
+        targets = (teacher - loss.center[0]) / float(self.target_temperature)
         return {
             "attention_entropy": _entropy(student / loss.student_temp),
             "target_entropy": _entropy(targets),

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from bam_mm.distributed import gather_equal, rank
+from bam_mm.distributed import gather_equal, rank, world_size
 from bam_mm.errors import InputError
-from bam_mm.methods.library import check_positive, first, lightly
+from bam_mm.methods.library import at_least_float32, check_positive, first, lightly
 from bam_mm.models.siamese import SiameseModel
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
@@ -61,10 +61,10 @@ class NNCLR(SiameseModel):
             init_cfg=init_cfg,
         )
         self.predictor = MODELS.build(predictor)
-        if self.layout.num_views != 2:
+        if (self.layout.num_global, self.layout.num_local) != (2, 0):
             raise InputError(
-                f"NNCLR with {self.layout.num_views} views: set layout.num_global=2 and "
-                "layout.num_local=0, since it compares two views"
+                f"NNCLR with {self.layout.num_global} global and {self.layout.num_local} local "
+                "views: set layout.num_global=2 and layout.num_local=0, since it compares two views"
             )
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
@@ -144,19 +144,34 @@ class NNCLRHead(BaseModule):
             Scalar loss.
 
         Raises:
-            InputError: If the batch has a single image, or more images than the queue.
+            InputError: If the batch has a single image, or all processes together have more images
+                than the queue, or the projections have another width.
         """
-        size, batch = len(self.queue.bank), len(projections[0])
-        if batch < 2 or batch > size:
-            raise InputError(
-                f"a batch of {batch} images per process with model.head.queue_size={size}: NNCLR "
-                "needs at least two images, and a queue of several batches"
-            )
+        self._check(*projections[0].shape)
         # lightly adds the rows as they are, and NT-Xent normalises what it finds.
-        first, second = (z.detach().float() for z in projections)
-        neighbours = [self.queue(first, update=False), self.queue(second, update=True)]
+        queries = [at_least_float32(z.detach()) for z in projections]
+        neighbours = [self.queue(z, update=index == 1) for index, z in enumerate(queries)]
         pairs = ((neighbours[0], predictions[1]), (neighbours[1], predictions[0]))
         return sum(self._contrast(*pair) for pair in pairs) / 2
+
+    def _check(self, batch: int, width: int) -> None:
+        """Check that the rows of a batch can be compared, and fit into the queue."""
+        size, channels = self.queue.bank.shape
+        if width != channels:
+            raise InputError(
+                f"model.head.channels={channels}, but the neck's projections have {width} channels:"
+                f" set model.head.channels={width}"
+            )
+        if batch < 2:
+            raise InputError(
+                f"a batch of {batch} image per process: NNCLR compares it with the other images of "
+                "the batch; set train_dataloader.batch_size to at least 2"
+            )
+        if batch * world_size() > size:
+            raise InputError(
+                f"a batch of {batch} images on each of {world_size()} processes does not fit into "
+                f"model.head.queue_size={size}: set the queue to several batches"
+            )
 
     def _contrast(self, neighbours: Tensor, predictions: Tensor) -> Any:
         if self.negatives == "both":

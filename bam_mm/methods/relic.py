@@ -161,7 +161,7 @@ class ReLICHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         check_positive("model.head", temperature=temperature)
-        if invariance_weight < 0:
+        if not invariance_weight >= 0:
             raise InputError(
                 f"model.head.invariance_weight={invariance_weight}: must not be negative"
             )

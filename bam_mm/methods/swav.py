@@ -38,8 +38,9 @@ class SwAVHead(BaseModule):
     """The loss of SwAV (Caron et al., NeurIPS 2020, arXiv 2006.09882) by lightly.
 
     mmpretrain's ``SwAVLoss`` adds the prototypes' totals over the processes only if one of them is
-    zero, so on several GPUs its codes are balanced neither on each nor over all. Here one process
-    or several compute the same loss. There is no queue, which only batches below 512 need.
+    zero, so on several GPUs each process balances the codes of its own images alone, and processes
+    of which only some find a zero wait for each other. Here one process or several compute the
+    same loss. There is no queue, which only batches below 512 need.
 
     Args:
         channels: Width of the projections, which the neck normalises (``with_l2norm``).
