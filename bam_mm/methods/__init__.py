@@ -6,6 +6,7 @@ Their losses and heads are those of lightly, which is imported when a model is b
 from bam_mm.methods.dino import DINO, DINOHead, DINOProjector
 from bam_mm.methods.nnclr import NNCLR, NNCLRHead
 from bam_mm.methods.relic import ReLIC, ReLICHead, relic_loss
+from bam_mm.methods.simclr import SimCLR, SimCLRHead
 from bam_mm.methods.swav import SwAVHead, SwAVNeck
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "NNCLRHead",
     "ReLIC",
     "ReLICHead",
+    "SimCLR",
+    "SimCLRHead",
     "SwAVHead",
     "SwAVNeck",
     "relic_loss",

@@ -122,7 +122,7 @@ def siamese_of(model: nn.Module) -> SiameseModel:
     inner = unwrap_model(model)
     if not isinstance(inner, SiameseModel):
         raise InputError(
-            "this hook needs one of model=dict(type='bam_mm.BAM'), DINO, NNCLR or ReLIC, not "
+            "this hook needs model=dict(type='bam_mm.BAM') or another method of this package, not "
             f"{type(inner).__name__}: remove the hook from the config or change the model"
         )
     return inner

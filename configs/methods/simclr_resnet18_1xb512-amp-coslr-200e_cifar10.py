@@ -3,16 +3,13 @@
 _base_ = "../_base_/methods/resnet18_1xb512-coslr-200e_cifar10.py"
 
 model = dict(
-    type="SimCLR",
+    type="bam_mm.SimCLR",
+    layout=_base_.layout,
     neck=dict(
         type="NonLinearNeck",
         in_channels=512,
         hid_channels=512,
         out_channels=128,
     ),
-    head=dict(
-        type="ContrastiveHead",
-        loss=dict(type="CrossEntropyLoss"),
-        temperature=0.5,
-    ),
+    head=dict(type="bam_mm.SimCLRHead", temperature=0.5),
 )

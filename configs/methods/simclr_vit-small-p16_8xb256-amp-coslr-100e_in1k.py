@@ -8,7 +8,8 @@ _base_.train_pipeline[1].update(layout=layout)
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 
 model = dict(
-    type="SimCLR",
+    type="bam_mm.SimCLR",
+    layout=layout,
     data_preprocessor=dict(layout=layout),
     neck=dict(
         type="NonLinearNeck",
@@ -19,5 +20,5 @@ model = dict(
         with_last_bn_affine=False,
         with_avg_pool=False,
     ),
-    head=dict(type="ContrastiveHead", loss=dict(type="CrossEntropyLoss"), temperature=0.2),
+    head=dict(type="bam_mm.SimCLRHead", temperature=0.2),
 )

@@ -2,7 +2,8 @@
 _base_ = "../_base_/methods/vit-toy-p8_1xb64-coslr-2e_toy.py"
 
 model = dict(
-    type="SimCLR",
+    type="bam_mm.SimCLR",
+    layout=_base_.layout,
     neck=dict(
         type="NonLinearNeck",
         in_channels=96,
@@ -10,5 +11,5 @@ model = dict(
         out_channels=96,
         with_avg_pool=False,
     ),
-    head=dict(type="ContrastiveHead", loss=dict(type="CrossEntropyLoss"), temperature=0.2),
+    head=dict(type="bam_mm.SimCLRHead", temperature=0.2),
 )

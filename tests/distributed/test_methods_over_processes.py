@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from bam_mm import DINO, NNCLR, InputError, ReLIC
+from bam_mm import DINO, NNCLR, InputError, ReLIC, SimCLR
 from tests.distributed.processes import run_processes
 from tests.methods.tiny import centre_of, images, layout_of, network_model
 
@@ -19,6 +19,7 @@ CASES = {
     "ReLIC": (ReLIC, layout_of(), dict(invariance_weight=2.0)),
     "ReLIC, local views": (ReLIC, layout_of(2, 2), dict()),
     "ReLIC, three global views": (ReLIC, layout_of(3, 1), dict()),
+    "SimCLR": (SimCLR, layout_of(), dict(temperature=0.3)),
 }
 BATCH, STEPS, RATE, MOMENTUM = 6, 4, 0.3, 0.8
 

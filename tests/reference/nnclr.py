@@ -53,14 +53,17 @@ def slow_nnclr_loss(z, p, queue, *, temperature, negatives):
             ``other``: a neighbour is compared with the predictions of the other view.
     """
     neighbours = [[queue.nearest(row) for row in view] for view in z]
-    form = {"both": _symmetric, "other": _one_way}[negatives]
+    form = {"both": slow_nt_xent, "other": _one_way}[negatives]
     loss = (form(neighbours[0], p[1], temperature) + form(neighbours[1], p[0], temperature)) / 2
     queue.add(z[1])
     return loss
 
 
-def _symmetric(neighbours, predictions, temperature):
-    """Mean over 2 B rows of the cross-entropy of the partner among all rows but the row itself."""
+def slow_nt_xent(neighbours, predictions, temperature):
+    """Mean over 2 B rows of the cross-entropy of the partner among all rows but the row itself.
+
+    This is also the loss of SimCLR (arXiv 2002.05709, section 2.1) for two views of B images.
+    """
     batch = len(neighbours)
     rows = [_unit(row) for row in [*neighbours, *predictions]]
     total = 0.0
