@@ -1,0 +1,180 @@
+r"""Settings of BAM, SimCLR and BYOL for small data: every method gets the same number of tries.
+
+    python benchmarks/small_scale.py prepare cifar10 data/cifar10-10k
+    python benchmarks/small_scale.py run data/cifar10-10k work_dirs/small_scale [--only bam simclr]
+    python benchmarks/small_scale.py table work_dirs/small_scale
+
+``prepare`` links a part of CIFAR-10 as image folders (``train/CLASS``, ``test/CLASS``): of each
+class the first 1,000 training images for training, the next 200 as validation images, and the first
+200 test images. The tries are scored by kNN (k = 20) on the validation images; no try sees the test
+images. A run is one of ``TRIES``: the short setting of ``configs/methods`` with changes, seed 0, at
+half the length. Several calls of ``run`` share a work folder: each takes the next try that none has
+begun.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bam_mm.figures.curves import read_scalars
+
+CONFIG = "configs/methods/{}_resnet18-w16_1xb256-coslr-10e_cifar10.py"
+EPOCHS = 5
+SHOWN = ("attention_entropy", "target_entropy", "feature_std")
+
+ADAMW = (
+    "optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=.04))"
+)
+
+
+def rate(value):
+    """Return the text that sets a learning rate."""
+    return f"optim_wrapper = dict(optimizer=dict(lr={value}))"
+
+
+def bam(temperature, target, more=""):
+    """Return the text that sets BAM's temperatures and the projector."""
+    head = f"dict(temperature={temperature}, target_temperature={target})"
+    return f"model = dict(head={head}, neck=dict({more}))"
+
+
+def simclr(temperature, more=""):
+    """Return the text that sets SimCLR's temperature and the projector."""
+    return f"model = dict(head=dict(temperature={temperature}), neck=dict({more}))"
+
+
+NARROW = "out_channels=128"
+FASTER = "custom_hooks = [{**_base_.custom_hooks[0], 'momentum': .9}, *_base_.custom_hooks[1:]]"
+
+TRIES = {
+    "bam": {
+        "base: .2/.1, width 512, teacher .97": "",
+        ".1/.05": bam(0.1, 0.05),
+        ".2/.05": bam(0.2, 0.05),
+        ".1/.05, width 128": bam(0.1, 0.05, NARROW),
+        ".1/.025, width 128": bam(0.1, 0.025, NARROW),
+        ".1/.05, width 128, teacher .9": bam(0.1, 0.05, NARROW) + "\n" + FASTER,
+        ".1/.05, width 128, learning rate 3e-3": bam(0.1, 0.05, NARROW) + "\n" + rate(3e-3),
+        ".1/.05, width 128, no BatchNorm": bam(0.1, 0.05, NARROW + ", norm=False"),
+        ".1/.05, width 128, no teacher": bam(0.1, 0.05, NARROW)
+        + "\nmodel.update(use_teacher=False)\ncustom_hooks = _base_.custom_hooks[1:]",
+    },
+    "simclr": {
+        "base: .5, learning rate .12": "",
+        ".2": simclr(0.2),
+        ".1": simclr(0.1),
+        ".2, learning rate .06": simclr(0.2) + "\n" + rate(0.06),
+        ".2, learning rate .24": simclr(0.2) + "\n" + rate(0.24),
+        ".2, learning rate .48": simclr(0.2) + "\n" + rate(0.48),
+        ".2, AdamW 1e-3": simclr(0.2) + "\n" + ADAMW,
+        ".2, width 512": simclr(0.2, "out_channels=512"),
+        ".2, weight decay 1e-4": simclr(0.2)
+        + "\noptim_wrapper = dict(optimizer=dict(weight_decay=1e-4))",
+    },
+    "byol": {
+        "base: momentum .97, learning rate .12": "",
+        "momentum .9": "model = dict(base_momentum=0.1)",
+        "momentum .99": "model = dict(base_momentum=0.01)",
+        "learning rate .06": rate(0.06),
+        "learning rate .24": rate(0.24),
+        "learning rate .48": rate(0.48),
+        "momentum .9, learning rate .24": "model = dict(base_momentum=0.1)\n" + rate(0.24),
+        "AdamW 1e-3": ADAMW,
+        "weight decay 1e-4": "optim_wrapper = dict(optimizer=dict(weight_decay=1e-4))",
+    },
+}
+"""What every try changes, as the text of a config, by method and description, in their order."""
+
+
+def prepare(source, target):
+    """Link the training, validation and test images."""
+    parts = (("train", "train", 0, 1000), ("val", "train", 1000, 1200), ("test", "test", 0, 200))
+    for part, folder, first, last in parts:
+        for label in sorted((source / folder).iterdir()):
+            out = target / part / label.name
+            out.mkdir(parents=True, exist_ok=True)
+            for image in sorted(label.iterdir())[first:last]:
+                if not (out / image.name).exists():
+                    os.link(image, out / image.name)
+
+
+def run(data, work, methods):
+    """Run every try that no other call has begun."""
+    rounds = max(len(TRIES[method]) for method in methods)
+    order = [(m, n) for n in range(rounds) for m in methods if n < len(TRIES[m])]
+    for method, number in order:
+        name, change = list(TRIES[method].items())[number]
+        folder = work / f"{method}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        print(f"{method}, {name}", flush=True)
+        base = ROOT / CONFIG.format(method)
+        (folder / "config.py").write_text(f"_base_ = {str(base)!r}\n{change}\n")
+        start = time.monotonic()
+        with (folder / "run.log").open("w") as log:
+            code = subprocess.run(
+                [
+                    *(sys.executable, "-m", "bam_mm", "train", str(folder / "config.py")),
+                    *("--work-dir", str(folder / "run"), "--cfg-options"),
+                    *(f"data_root={data.absolute()}", f"max_epochs={EPOCHS}"),
+                    *("test_dataloader.dataset.split=val"),
+                ],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+            ).returncode
+        record = {"method": method, "try": name, "change": change, "code": code}
+        record["seconds"] = round(time.monotonic() - start, 1)
+        if code == 0:
+            series = read_scalars(folder / "run")
+            record["knn"] = {
+                key: [round(value, 2) for _, value in points]
+                for key, points in series.items()
+                if key.startswith("knn/")
+            }
+            record["last"] = {key: round(series[key][-1][1], 3) for key in SHOWN if key in series}
+        (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def table(work):
+    """Print all tries as a Markdown table."""
+    print("| Method | Try | kNN, epochs 0 to the last | target entropy | spread | s |")
+    print("|---|---|---|---:|---:|---:|")
+    for file in sorted(work.glob("*/record.json"), key=lambda f: f.parent.name):
+        record = json.loads(file.read_text())
+        knn = record.get("knn", {})
+        curve = knn.get("knn/teacher_top1") or knn.get("knn/student_top1") or []
+        shown = " ".join(f"{value:.1f}" for value in curve) or f"stopped (exit {record['code']})"
+        last = record.get("last", {})
+        print(
+            f"| {record['method']} | {record['try']} | {shown} | {last.get('target_entropy', '')} "
+            f"| {last.get('feature_std', '')} | {record['seconds']:.0f} |"
+        )
+
+
+def main():
+    """Run a part of the study."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("prepare", "run", "table"))
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--only", nargs="+", choices=TRIES, default=list(TRIES))
+    args = parser.parse_args()
+    if args.part == "prepare":
+        prepare(*args.folders)
+    elif args.part == "run":
+        run(*args.folders, args.only)
+    else:
+        table(*args.folders)
+
+
+if __name__ == "__main__":
+    main()
