@@ -171,6 +171,8 @@ def build_pretraining(run: Run) -> str:
     init_default_scope(config.get("default_scope", "mmpretrain"))
     try:
         model = MODELS.build(config.model)
+    except InputError:
+        raise
     except (AssertionError, ImportError, KeyError, TypeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
@@ -199,10 +201,9 @@ def check_methods(runs: Sequence[Run]) -> None:
         try:
             build_pretraining(run)
         except InputError as error:
-            others = f"{run.suite.name} --methods"
             raise InputError(
-                f"method {run.model.method}: {error}. Or leave it out, by naming the others in "
-                f"{others}"
+                f"method {run.model.method}: {error}. Or leave it out: name the others with "
+                "--methods"
             ) from error
 
 

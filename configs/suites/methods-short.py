@@ -4,7 +4,7 @@ _base_ = "../_base_/suites/cifar10_methods.py"
 
 title = "Methods, short"
 about = (
-    "Each method is pretrained on CIFAR-10 with a narrow network for a few epochs, and evaluated on "
+    "Each method is pretrained on CIFAR-10 with a narrow network for a few epochs, and scored on "
     "the checkpoint that this leaves. It shows how methods start, not where they end."
 )
 

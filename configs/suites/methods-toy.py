@@ -1,5 +1,5 @@
-# Pretraining side by side on the toy world, for a first look and for tests: BAM with and without its
-# teacher, minutes on two cores.
+# Pretraining side by side on the toy world, for a first look and for tests: BAM with and without
+# its teacher, minutes on two cores.
 _base_ = "../_base_/suites/parts.py"
 
 title = "Methods, toy world"

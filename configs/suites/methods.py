@@ -1,10 +1,10 @@
-# Pretraining methods side by side on CIFAR-10, each pretrained and evaluated: ResNet-18, 200 epochs,
+# Pretraining methods side by side on CIFAR-10, each pretrained and scored: ResNet-18, 200 epochs,
 # hours of a GPU for each method and seed.
 _base_ = "../_base_/suites/cifar10_methods.py"
 
 title = "Methods"
 about = (
-    "Each method is pretrained on CIFAR-10 and evaluated on the checkpoint that this leaves. Compare "
+    "Each method is pretrained on CIFAR-10 and scored on the checkpoint that this leaves. Compare "
     "the methods with each other: their published numbers have other settings."
 )
 
