@@ -32,6 +32,10 @@ CLOCK = dict(type="bam_mm.TrainingClockHook")
 """Hook that every pretraining of a suite gets; it has no influence on the result."""
 
 
+MASKING = {"MAEViT": "VisionTransformer", "BEiTPretrainViT": "BEiTViT"}
+"""Backbones of mmpretrain that mask images, and the same networks without it."""
+
+
 def method_task(task: Task, method: Method) -> Task:
     """Return the task of pretraining one method.
 
@@ -72,11 +76,25 @@ def method_model(
             "of a pretraining"
         ) from error
     place = shown(method.config)
-    source = BackboneSource(f"pretrained by the suite, {place}", "bam", backbone, None)
+    source = BackboneSource(f"pretrained by the suite, {place}", "bam", unmasked(backbone), None)
     used = settings_preprocessing(settings, f"the config {place}", geometry=False)
     digest = digest_of(pretraining_protocol(config, processes=processes, limit=limit))
     slug = slug_of(method.name)
     return Model(method.title, slug, source, "", used, method=method.name, pretraining=digest)
+
+
+def unmasked(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the network that is evaluated: that of the pretraining, without masks.
+
+    Args:
+        backbone: Config of the backbone of a pretraining, with the scope of its type.
+    """
+    scope, _, name = backbone["type"].rpartition(".")
+    if name not in MASKING or scope != "mmpretrain":
+        return dict(backbone)
+    kept = {key: value for key, value in backbone.items() if key not in ("mask_ratio", "out_type")}
+    # The networks that are not pretrained have other defaults.
+    return {"final_norm": True, **kept, "type": f"{scope}.{MASKING[name]}"}
 
 
 def pretraining_protocol(config: Config, *, processes: int, limit: int | None) -> dict[str, Any]:

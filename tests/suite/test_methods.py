@@ -5,18 +5,22 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
+from mmengine.registry import init_default_scope
 
 from bam_mm import InputError
+from bam_mm.checkpoint import load_backbone
 from bam_mm.cli.benchmark import parse_args
 from bam_mm.cli.benchmark_commands import parse_options, worker_arguments
 from bam_mm.hooks import TrainingClockHook
 from bam_mm.hooks import training_clock as clock
 from bam_mm.registry import MODELS
-from bam_mm.suite.definitions import load_suite
+from bam_mm.suite.definitions import FOLDER, load_suite
 from bam_mm.suite.models import read_models
 from bam_mm.suite.planning import Settings, plan
 from bam_mm.suite.pretraining import check_methods
 from bam_mm.suite.pretraining_record import measurements
+from bam_mm.suite.records import write_json
 
 RANDOM = "random=random:vit-toy-p8"
 SUITE = """
@@ -234,3 +238,54 @@ def test_the_clock_leaves_out_what_follows_an_epoch_and_goes_on_after_a_resume(m
         (10, {"clock/seconds": 6.0, "clock/epoch": 2}),
         (15, {"clock/seconds": 10.0, "clock/epoch": 3}),
     ]
+
+
+MASKED = """
+model = dict(
+    type="MAE",
+    backbone=dict(type={kind!r}, arch=dict(embed_dims=48, num_layers=2, num_heads=4,
+        feedforward_channels=96), img_size=32, patch_size=4, {more}),
+    data_preprocessor=dict(type="SelfSupDataPreprocessor", mean=[1.0, 2.0, 3.0],
+        std=[4.0, 5.0, 6.0], to_rgb=True),
+)
+default_scope = "mmpretrain"
+data_root = "x"
+train_dataloader = dict(batch_size=8, dataset=dict(type="bam_mm.ImageFolder", data_root=data_root))
+"""
+
+
+@pytest.mark.parametrize(
+    "kind, more",
+    [("MAEViT", "mask_ratio=0.5"), ("BEiTPretrainViT", "layer_scale_init_value=0.1")],
+)
+def test_a_masking_method_is_evaluated_without_masks_by_the_tasks_of_the_others(
+    tmp_path, kind, more
+):
+    (tmp_path / "masked.py").write_text(MASKED.format(kind=kind, more=more))
+    file = FOLDER / "methods-short.py"
+    suite = f"_base_ = {str(file)!r}\npretraining = [dict(_base_.pretraining[0], name='mae', "
+    (tmp_path / "own.py").write_text(suite + "title='MAE', config='masked.py')]\n")
+    suite = load_suite(tmp_path / "own.py")
+    settings = Settings(folder=tmp_path / "w", data=tmp_path)
+    made, *others = plan(suite, suite.tasks, [], [0], settings, suite.methods)
+    init_default_scope("mmpretrain")
+    state = MODELS.build({"type": kind, **made.config()[0].model.backbone}).state_dict()
+    path = tmp_path / "w/runs/mae/pretrain/seed0/epoch_2.pth"
+    path.parent.mkdir(parents=True)
+    torch.save({"state_dict": {f"backbone.{k}": v for k, v in state.items()}}, path)
+    checkpoint = {"file": str(path.relative_to(tmp_path / "w")), "sha256": "0"}
+    write_json(made.record, {"status": "done", "checkpoint": checkpoint})
+    tasks = ["knn", "knn-k200", "logreg", "cluster", "linear"]
+    assert [run.task.name for run in others] == tasks
+    for run in others:
+        config, _ = run.with_checkpoint().config()
+        model = MODELS.build(config.model).eval()
+        report = load_backbone(model.backbone, path)
+        # Only the token that stands for masked patches is left.
+        assert {key.rpartition(".")[2] for key in report.unused} <= {"mask_token"}
+        images = torch.randn(2, 3, 32, 32)
+        one, two = model.extract_feat(images), model.extract_feat(images)
+        one, two = (x[-1] if isinstance(x, (tuple, list)) else x for x in (one, two))
+        assert one.shape == (2, 48) and torch.equal(one, two)
+        place = config.model.get("data_preprocessor") or config.data_preprocessor
+        assert list(place.mean) == [1.0, 2.0, 3.0]
