@@ -202,7 +202,7 @@ def test_the_report_has_a_row_a_method_and_accuracy_over_time(done):
 
 
 def test_finished_runs_are_skipped_and_other_settings_refused(done):
-    out, plan, *_ = done
+    out, *_ = done
     changed = {"bam": {"model.head.temperature": 0.3}}
     with pytest.raises(InputError, match=r"task pretrain: .*head\.temperature: 0\.1 -> 0\.3"):
         run_all(runs(out, names=["bam"], tasks=TASKS, options=changed), out)
@@ -255,5 +255,5 @@ def test_a_killed_pretraining_is_resumed_while_other_runs_go_on(tmp_path):
     assert starts(tmp_path).count("bam/pretrain/seed0") == 2 and len(starts(tmp_path)) == 13
     # The evaluations of seed 0 come after the second start.
     order = [name for what, name, _ in log_of(tmp_path) if what == "start"]
-    assert order[10] == "bam/pretrain/seed0" and {*order[11:]} == {"bam/knn/seed0",
-                                                                    "bam/cluster/seed0"}  # fmt: skip
+    assert order[10] == "bam/pretrain/seed0"
+    assert {*order[11:]} == {"bam/knn/seed0", "bam/cluster/seed0"}
