@@ -24,7 +24,7 @@ from bam_mm.models.building import log_only_warnings
 from bam_mm.suite.definitions import Suite, Task, load_suite, suite_names
 from bam_mm.suite.models import read_models
 from bam_mm.suite.planning import Run, Settings, check_any_data, plan
-from bam_mm.suite.pretraining import check_methods
+from bam_mm.suite.pretraining_checks import check_methods
 from bam_mm.suite.protocol import batch_of, filled_in, protocol_of
 from bam_mm.suite.records import COST
 

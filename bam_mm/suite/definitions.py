@@ -11,6 +11,7 @@ from bam_mm.errors import InputError
 from bam_mm.launch.config_file import read_config
 from bam_mm.launch.paths import find_config
 from bam_mm.registry import CONFIGS
+from bam_mm.suite.data_sets import Data
 from bam_mm.suite.methods import METRICS, PRETRAIN, Method, read_methods
 
 FOLDER = CONFIGS / "suites"
@@ -71,23 +72,6 @@ class Metric:
     scale: float = 1.0
     form: str = ".1f"
     published: str = ""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The data set that a task reads.
-
-    Attributes:
-        title: Name for display.
-        root: Folder of the data set, relative to the folder of all data sets.
-        check: Name for ``bam-mm check-data``, ``""`` for no check.
-        get: Command or hint for obtaining the data.
-    """
-
-    title: str
-    root: str
-    check: str = ""
-    get: str = ""
 
 
 @dataclass(frozen=True)
@@ -258,10 +242,10 @@ def load_suite(name: str | Path) -> Suite:
             raise InputError(f"{where} has no {key}: a suite needs title, about and tasks")
     if not isinstance(content["tasks"], (list, tuple)):
         raise InputError(f"{where}: tasks must be a list of dicts, one for each task")
-    methods = read_methods(content.get("pretraining") or (), where, path.parent, _build, Data)
+    methods = read_methods(content.get("pretraining") or (), where, path.parent, _build)
     tasks = tuple(_task(entry, where, path.parent) for entry in content["tasks"])
     tasks = (*_pretraining(methods, where), *tasks)
-    names = [each.name for each in (*tasks, *methods)]
+    names = [task.name for task in tasks] + [method.name for method in methods]
     if len(set(names)) != len(names):
         raise InputError(
             f"{where}: task {'and method ' if methods else ''}names must be unique, but they are "

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bam_mm.errors import InputError
 from bam_mm.launch.paths import find_config
+from bam_mm.suite.data_sets import Data
 from bam_mm.suite.models import slug_of
-
-if TYPE_CHECKING:
-    from bam_mm.suite.definitions import Data
 
 PRETRAIN = "pretrain"
 """Name and kind of the task that the pretraining is: `bam-mm train` only."""
@@ -23,10 +21,8 @@ METRICS: dict[str, dict[str, Any]] = {
     "minutes": dict(label="minutes", main=True, better="lower", form=",.1f"),
     "memory_mb": dict(label="memory (MiB)", main=True, better="lower", form=",.0f"),
     "seconds_per_epoch": dict(label="seconds an epoch", better="lower", form=",.1f"),
-    "parameters": dict(
-        label="backbone parameters (M)", better="neither", scale=1e-6, form=",.2f"
-    ),
-}  # fmt: skip
+    "parameters": dict(label="backbone parameters (M)", better="neither", scale=1e-6, form=",.2f"),
+}
 """Metrics of a pretraining, as a suite file writes those of a task.
 
 Memory is the peak of the GPU, or of the process where there is none.
@@ -56,7 +52,7 @@ class Method:
 
 
 def read_methods(
-    entries: Any, where: str, folder: Path, build: Callable[..., Any], data: type[Data]
+    entries: Any, where: str, folder: Path, build: Callable[..., Any]
 ) -> tuple[Method, ...]:
     """Read the methods of a suite.
 
@@ -65,14 +61,13 @@ def read_methods(
         where: Name of the suite, for messages.
         folder: Folder of the suite file.
         build: Function that builds a dataclass from a dict and reports wrong keys.
-        data: Class of a data set.
 
     Raises:
         InputError: If an entry is invalid, or two share a name.
     """
     if not isinstance(entries, (list, tuple)):
         raise InputError(f"{where}: pretraining must be a list of dicts, one for each method")
-    methods = tuple(_method(entry, where, folder, build, data) for entry in entries)
+    methods = tuple(_method(entry, where, folder, build) for entry in entries)
     names, titles = ([getattr(m, key) for m in methods] for key in ("name", "title"))
     # Names that differ only in special characters would share a folder.
     if len({slug_of(name) for name in names}) != len(names) or len({*titles}) != len(titles):
@@ -83,9 +78,7 @@ def read_methods(
     return methods
 
 
-def _method(
-    entry: Any, where: str, folder: Path, build: Callable[..., Any], data: type[Data]
-) -> Method:
+def _method(entry: Any, where: str, folder: Path, build: Callable[..., Any]) -> Method:
     if not isinstance(entry, Mapping):
         raise InputError(f"{where}: method {entry!r} must be a dict with a name and a config")
     where = f"{where}, method {entry.get('name')!r}"
@@ -99,5 +92,5 @@ def _method(
         path = find_config(config, near=folder)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    found = build(data, entry.get("data") or {}, where)
+    found = build(Data, entry.get("data") or {}, where)
     return build(Method, {"title": name, **entry, "config": path, "data": found}, where)

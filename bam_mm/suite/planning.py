@@ -223,7 +223,7 @@ def plan(
     Raises:
         InputError: If an option or the limit is invalid.
     """
-    known = [each.name for each in (*suite.tasks, *suite.methods)]
+    known = [task.name for task in suite.tasks] + [method.name for method in suite.methods]
     unknown = sorted({*settings.options} - {"", *known})
     if unknown:
         raise InputError(
@@ -265,9 +265,7 @@ def _pretrainings(
 ) -> list[Run]:
     task = method_task(suite.tasks[0], method)
     empty = Run(suite, task, method_model(method, {}), 0, settings, method.name, {}, {})
-    model = method_model(
-        method, empty.options, processes=settings.processes, limit=settings.limit
-    )  # fmt: skip
+    model = method_model(method, empty.options, processes=settings.processes, limit=settings.limit)
     draft = dataclasses.replace(empty, model=model, family=family_of(model))
     return [_with_protocol(dataclasses.replace(draft, seed=seed)) for seed in seeds]
 
@@ -276,9 +274,7 @@ def _with_protocol(draft: Run) -> Run:
     task, settings = draft.task, draft.settings
     config = load_config(task.config[draft.variant], draft.options)
     if task.kind == PRETRAIN:
-        protocol = pretraining_protocol(
-            config, processes=settings.processes, limit=settings.limit
-        )  # fmt: skip
+        protocol = pretraining_protocol(config, processes=settings.processes, limit=settings.limit)
     else:
         batch = batch_of(config, settings.processes) if task.kind == "train" else None
         protocol = protocol_of(config, batch=batch, limit=settings.limit)

@@ -23,7 +23,7 @@ from bam_mm.suite.harvest import RunFailed, collect
 from bam_mm.suite.machine import commit, hardware, versions
 from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.planning import Run, write_config
-from bam_mm.suite.pretraining import refuse_other_pretraining
+from bam_mm.suite.pretraining_checks import refuse_other_pretraining
 from bam_mm.suite.pretraining_record import collect_pretraining
 from bam_mm.suite.protocol import digest_of
 from bam_mm.suite.records import (

@@ -16,7 +16,7 @@ from bam_mm.registry import DATASETS, MODELS
 from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.models import Model
 from bam_mm.suite.planning import Run, checked_loaders
-from bam_mm.suite.pretraining import build_pretraining
+from bam_mm.suite.pretraining_checks import build_pretraining
 from bam_mm.suite.running import check_mixing
 
 _Item = TypeVar("_Item")

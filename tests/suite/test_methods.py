@@ -18,7 +18,7 @@ from bam_mm.registry import MODELS
 from bam_mm.suite.definitions import FOLDER, load_suite
 from bam_mm.suite.models import read_models
 from bam_mm.suite.planning import Settings, plan
-from bam_mm.suite.pretraining import check_methods
+from bam_mm.suite.pretraining_checks import check_methods
 from bam_mm.suite.pretraining_record import measurements
 from bam_mm.suite.records import write_json
 
