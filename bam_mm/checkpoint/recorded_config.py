@@ -31,21 +31,37 @@ def recorded_backbone(path: str | Path, *, trust: bool = False) -> dict[str, Any
     meta = content.get("meta") if isinstance(content, Mapping) else None
     text = meta.get("cfg") if isinstance(meta, Mapping) else None
     try:
-        settings = parse_settings(text or "")
-        config = dict(settings["model"]["backbone"])
-        kind = str(config["type"])
+        config = backbone_settings(parse_settings(text or ""))
     except (KeyError, TypeError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
         raise InputError(
             f"checkpoint {path} does not state which backbone it holds (files of this package do, "
             "in meta.cfg): name it yourself, as in mmpretrain:vit-base-p16@PATH or "
             "timm:vit_base_patch16_224@PATH"
         ) from error
-    config.pop("init_cfg", None)
-    if "." not in kind:
-        config["type"] = f"{settings.get('default_scope', 'mmpretrain')}.{kind}"
-    config = _by_registry(config)
     _check_types(config, path)
     return config
+
+
+def backbone_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of the backbone in the settings of a run.
+
+    Args:
+        settings: Values of the run's config by name.
+
+    Returns:
+        Config of the backbone without its initialisation, with the scope of its registry in
+        ``type``.
+
+    Raises:
+        KeyError: If the settings have no backbone with a type.
+    """
+    config = dict(settings["model"]["backbone"])
+    kind = config["type"]
+    kind = f"{kind.__module__}.{kind.__qualname__}" if isinstance(kind, type) else str(kind)
+    scope = settings.get("default_scope", "mmpretrain")
+    config["type"] = kind if "." in kind else f"{scope}.{kind}"
+    config.pop("init_cfg", None)
+    return _by_registry(config)
 
 
 def _by_registry(value: Any) -> Any:

@@ -44,6 +44,12 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             help=f"model to evaluate: {FORMS}; repeat the option for several models",
         )
         command.add_argument(
+            "--methods",
+            nargs="+",
+            action="extend",
+            help="methods to pretrain, of a suite that pretrains (default: all)",
+        )
+        command.add_argument(
             "--size",
             nargs="+",
             action="extend",

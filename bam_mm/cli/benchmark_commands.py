@@ -24,7 +24,8 @@ from bam_mm.models.building import log_only_warnings
 from bam_mm.suite.definitions import Suite, Task, load_suite, suite_names
 from bam_mm.suite.models import read_models
 from bam_mm.suite.planning import Run, Settings, check_any_data, plan
-from bam_mm.suite.protocol import filled_in, protocol_of
+from bam_mm.suite.pretraining_checks import check_methods
+from bam_mm.suite.protocol import batch_of, filled_in, protocol_of
 from bam_mm.suite.records import COST
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def run(args: Namespace) -> int:
 
     suite, runs = _plan(args)
     check_any_data(runs)
+    check_methods(runs)
     # The runs warn too, but into their own logs.
     warn_of_unused_gpu()
     try:
@@ -117,6 +119,7 @@ def worker(args: Namespace) -> int:
 
     _, runs = _plan(args)
     check_any_data(runs)
+    check_methods(runs)
     warn_of_unused_gpu()
     try:
         with interrupted_by_sigterm():
@@ -169,8 +172,8 @@ def worker_arguments(args: Namespace, suite: Suite) -> list[str]:
     words = ["benchmark", "worker", name, *(f"--model={text}" for text in args.model)]
     words += [f"--work-dir={_folder(args, suite)}", f"--data={args.data.expanduser().absolute()}"]
     for option, values in (
-        ("--size", args.size), ("--tasks", args.tasks), ("--seeds", args.seeds),
-        ("--cfg-options", args.cfg_options),
+        ("--methods", args.methods), ("--size", args.size), ("--tasks", args.tasks),
+        ("--seeds", args.seeds), ("--cfg-options", args.cfg_options),
     ):  # fmt: skip
         words += [option, *map(str, values)] if values else []
     for option, value in (
@@ -317,8 +320,14 @@ def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
         vis=getattr(args, "vis", ()),
     )
     check_vis(settings.vis)
-    models = read_models(args.model, trust=args.trust_checkpoint, sizes=args.size)
-    return suite, plan(suite, suite.choose(args.tasks), models, seeds, settings)
+    methods = suite.choose_methods(args.methods)
+    models = read_models(
+        args.model,
+        trust=args.trust_checkpoint,
+        sizes=args.size,
+        reserved=[method.name for method in methods],
+    )
+    return suite, plan(suite, suite.choose(args.tasks), models, seeds, settings, methods)
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -351,11 +360,12 @@ def _row(task: Task) -> tuple[str, ...]:
         shown(path) + ("" if family == "any" else f" ({family})")
         for family, path in task.config.items()
     )
-    kind = "test" if task.kind == "test" else "train, then test"
+    kind = {"test": "test", "train": "train, then test"}.get(task.kind, task.kind)
     data = f"{task.data.root}: {task.data.title}" + (f"\n{task.data.get}" if task.data.get else "")
     # The config of the suite, as nothing has run.
     configs_of = (load_config(path, task.options) for path in task.config.values())
-    about = filled_in(task.about, map(protocol_of, configs_of))
+    protocols = [protocol_of(config, batch=batch_of(config, 1)) for config in configs_of]
+    about = filled_in(task.about, protocols)
     metrics = "\n".join(metric.key for metric in task.metrics)
     return task.name, f"{task.title}: {about} ({kind})", configs, metrics, data, task.cost
 

@@ -16,6 +16,7 @@ from bam_mm.report.comparisons import comparison_table
 from bam_mm.report.costs import costs
 from bam_mm.report.files import leaderboard_latex, leaderboard_markdown
 from bam_mm.report.graphics import gallery, pretraining_charts, task_charts, task_pictures
+from bam_mm.report.methods import method_charts
 from bam_mm.report.published import changed_tasks, published, published_numbers, rows_beside
 from bam_mm.report.setup import task_setup
 from bam_mm.report.summary import (
@@ -38,6 +39,7 @@ from bam_mm.report.tables import (
     text_head,
 )
 from bam_mm.suite.definitions import Suite, Task
+from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.records import DONE, FAILED
 
 Record = Mapping[str, Any]
@@ -82,6 +84,7 @@ def report_data(
         "copies": copies(board, records, beside=beside) if board else {},
         "published": published_table(suite, records),
         "failures": failure_table(records),
+        "methods": method_charts(records),
         "tasks": [
             task_data(t, records, folder, beside=beside) for t in suite.tasks if t.name in tried
         ],
@@ -199,6 +202,7 @@ def task_data(task: Task, records: Sequence[Record], folder: Path, *, beside: bo
     """
     order = list(models_of(records).values())
     done = [r for r in records if r["task"] == task.name and r["status"] == DONE]
+    pretraining = task.kind == PRETRAIN  # It has sections of its own for its curves.
     return {
         "name": task.name,
         "title": task.title,
@@ -209,8 +213,8 @@ def task_data(task: Task, records: Sequence[Record], folder: Path, *, beside: bo
             {f"{r['model']['name']}: {a}" for r in done for a in r.get("adapted", ())}
         ),
         "table": _metric_table(task, done, records, beside=beside),
-        "comparison": comparison_table(task, done, folder),
-        "charts": task_charts(done, order),
+        "comparison": None if pretraining else comparison_table(task, done, folder),
+        "charts": [] if pretraining else task_charts(done, order),
         "pictures": task_pictures(done, folder),
     }
 
@@ -285,18 +289,24 @@ def _metric_table(
 
 def _model_facts(runs: Sequence[Record]) -> list[Data]:
     """The cells of a model's row in the provenance table, after its name."""
+    # The run of a pretraining has loaded nothing.
+    runs = [r for r in runs if r["kind"] != PRETRAIN] or runs
     model, proofs = runs[0]["model"], [r["proof"] for r in runs if r.get("proof")]
     if proofs:
         proof = proofs[0]
         loaded = f"all {proof['loaded']} tensors ({proof['layout']})"
         loaded += f"; resized {', '.join(proof['resized'])}" if proof["resized"] else ""
     else:
-        loaded = "not loaded yet" if model["sha256"] else "random weights"
+        trained = model["sha256"] or model.get("method")
+        loaded = "not loaded yet" if trained else "random weights"
     backbone = model["backbone"]
     kind = f"{backbone.get('type')} {backbone.get('arch') or backbone.get('model_name') or ''}"
     if model["kind"] == "bam":
         kind += f", {model['branch']}"
-    facts = (runs[0]["spec"], kind, loaded, model["sha256"][:12], _normalisations(runs))
+    # A method has a file for each seed.
+    files = {r["checkpoint"]["sha256"][:12]: None for r in runs if r.get("checkpoint")}
+    digest = ", ".join(files) if model.get("method") else model["sha256"][:12]
+    facts = (runs[0]["spec"], kind, loaded, digest, _normalisations(runs))
     return [text_cell(fact) for fact in facts]
 
 

@@ -15,6 +15,7 @@ from bam_mm.report.chart import Points, drawable
 from bam_mm.report.summary import models_of
 from bam_mm.report.tables import Data
 from bam_mm.suite.harvest import thin
+from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.records import PICTURES
 
 Record = Mapping[str, Any]
@@ -62,16 +63,23 @@ def task_pictures(done: Sequence[Record], folder: Path) -> list[Data]:
 
 
 def pretraining_charts(records: Sequence[Record]) -> list[Data]:
-    """Build charts from the pretraining logs that lie next to the models' checkpoints."""
+    """Build charts from the pretraining logs that lie next to the models' checkpoints.
+
+    The records of a suite that pretrains hold the logs, without the kNN accuracy, which
+    :mod:`bam_mm.report.methods` draws.
+    """
     series: dict[str, dict[str, Points]] = {key: {} for key in PRETRAINING}
     seen = set()
     for record in records:
         path = (record.get("checkpoint") or {}).get("path", "")
         if record["slug"] in seen or record["model"]["kind"] != "bam" or not path:
             continue
+        if record["model"].get("method") and record["task"] != PRETRAIN:
+            continue
         seen.add(record["slug"])
         try:
-            scalars = read_scalars(Path(path).parent)
+            recorded = record["task"] == PRETRAIN
+            scalars = record["training"] if recorded else read_scalars(Path(path).parent)
         except (InputError, OSError, ValueError):
             continue
         for key in PRETRAINING:

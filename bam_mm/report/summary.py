@@ -194,7 +194,9 @@ def _mark_best(cells: Mapping[str, Cell], metric: Metric) -> dict[str, Cell]:
         return dict(cells)
     choose = min if metric.better == "lower" else max
     # Numbers are compared as displayed: a difference that no reader can see decides nothing.
-    shown = {slug: float(f"{cell.mean:{metric.form}}") for slug, cell in cells.items()}
+    shown = {
+        slug: float(f"{cell.mean:{metric.form}}".replace(",", "")) for slug, cell in cells.items()
+    }
     top = choose(shown.values())
     finite = [value for value in shown.values() if math.isfinite(value)] or [0.0]
     spread = max(finite) - min(finite)

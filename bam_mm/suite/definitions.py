@@ -11,6 +11,8 @@ from bam_mm.errors import InputError
 from bam_mm.launch.config_file import read_config
 from bam_mm.launch.paths import find_config
 from bam_mm.registry import CONFIGS
+from bam_mm.suite.data_sets import Data
+from bam_mm.suite.methods import METRICS, PRETRAIN, Method, read_methods
 
 FOLDER = CONFIGS / "suites"
 
@@ -73,23 +75,6 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Data:
-    """The data set that a task reads.
-
-    Attributes:
-        title: Name for display.
-        root: Folder of the data set, relative to the folder of all data sets.
-        check: Name for ``bam-mm check-data``, ``""`` for no check.
-        get: Command or hint for obtaining the data.
-    """
-
-    title: str
-    root: str
-    check: str = ""
-    get: str = ""
-
-
-@dataclass(frozen=True)
 class Curve:
     """A curve that a task writes to its work folder, as a JSON list of rows.
 
@@ -137,7 +122,7 @@ class Task:
         title: Name for display.
         about: One-sentence description of the protocol. Keys in braces stand for the settings of
             the runs, see :func:`~bam_mm.suite.protocol.filled_in`.
-        kind: One of :data:`KINDS`.
+        kind: One of :data:`KINDS`, or :data:`~bam_mm.suite.methods.PRETRAIN`.
         config: Path of the config file for each family, see :data:`FAMILIES`; in a suite file, a
             name in ``configs/`` or a path, also relative to the suite file.
         metrics: Metrics to report.
@@ -177,6 +162,8 @@ class Suite:
         look: Glob patterns relative to the folder of all data sets. The attention of each model is
             drawn on the first image that matches each pattern.
         look_size: Short side of these images in pixels, for models without a size of their own.
+        methods: Methods that the suite pretrains, and evaluates in all other tasks. The first task
+            is then the pretraining.
     """
 
     name: str
@@ -185,6 +172,7 @@ class Suite:
     tasks: tuple[Task, ...]
     look: tuple[str, ...] = ()
     look_size: int = 224
+    methods: tuple[Method, ...] = ()
 
     def choose(self, names: list[str] | None) -> tuple[Task, ...]:
         """Choose tasks by name.
@@ -205,6 +193,25 @@ class Suite:
                 f"--tasks {' '.join(unknown)}: the suite {self.name} has {', '.join(known)}"
             )
         return tuple(task for task in self.tasks if names is None or task.name in names)
+
+    def choose_methods(self, names: list[str] | None) -> tuple[Method, ...]:
+        """Choose methods to pretrain by name.
+
+        Args:
+            names: Names of methods, None for all.
+
+        Returns:
+            The methods in the suite's order.
+
+        Raises:
+            InputError: If a name is unknown, or the suite pretrains nothing.
+        """
+        known = [method.name for method in self.methods]
+        unknown = [name for name in names or () if name not in known]
+        if unknown:
+            has = f"has {', '.join(known)}" if known else "pretrains nothing; leave the option out"
+            raise InputError(f"--methods {' '.join(unknown)}: the suite {self.name} {has}")
+        return tuple(each for each in self.methods if names is None or each.name in names)
 
 
 def suite_names() -> list[str]:
@@ -235,13 +242,29 @@ def load_suite(name: str | Path) -> Suite:
             raise InputError(f"{where} has no {key}: a suite needs title, about and tasks")
     if not isinstance(content["tasks"], (list, tuple)):
         raise InputError(f"{where}: tasks must be a list of dicts, one for each task")
+    methods = read_methods(content.get("pretraining") or (), where, path.parent, _build)
     tasks = tuple(_task(entry, where, path.parent) for entry in content["tasks"])
-    names = [task.name for task in tasks]
+    tasks = (*_pretraining(methods, where), *tasks)
+    names = [task.name for task in tasks] + [method.name for method in methods]
     if len(set(names)) != len(names):
-        raise InputError(f"{where}: task names must be unique, but they are {', '.join(names)}")
+        raise InputError(
+            f"{where}: task {'and method ' if methods else ''}names must be unique, but they are "
+            f"{', '.join(names)}"
+        )
     look = tuple(content.get("look", ()))
     size = content.get("look_size", 224)
-    return Suite(path.stem, content["title"], content["about"], tasks, look, size)
+    return Suite(path.stem, content["title"], content["about"], tasks, look, size, methods)
+
+
+def _pretraining(methods: tuple[Method, ...], where: str) -> tuple[Task, ...]:
+    """Return the task that the pretraining of all methods is, with a config for each method."""
+    if not methods:
+        return ()
+    metrics = tuple(_build(Metric, {"key": key, **entry}, where) for key, entry in METRICS.items())
+    about = "{train_cfg.max_epochs} epochs, {batch} images a step"
+    configs = {method.name: method.config for method in methods}
+    data, cost = methods[0].data, methods[0].cost
+    return (Task(PRETRAIN, "Pretraining", about, PRETRAIN, configs, metrics, data, cost),)
 
 
 _KINDS_OF_FIELDS = (

@@ -25,6 +25,9 @@ class Model:
         preprocessing: Preprocessing that the model was trained with, None if it states none.
         size: Side in pixels of the images that it gets where the task does not prescribe it, None
             for that of the task or of its preprocessing.
+        method: Name of the pretraining method of the suite whose checkpoints are the weights, one
+            for each seed; ``""`` for a model of the command line.
+        pretraining: Digest of the settings of that pretraining.
     """
 
     name: str
@@ -33,11 +36,13 @@ class Model:
     sha256: str
     preprocessing: Preprocessing | None = None
     size: int | None = None
+    method: str = ""
+    pretraining: str = ""
 
     @property
     def trained(self) -> bool:
-        """Whether the model has trained weights."""
-        return self.source.path is not None
+        """Whether the model has trained weights, or will have."""
+        return self.source.path is not None or bool(self.method)
 
     @property
     def checkpoint(self) -> str:
@@ -50,7 +55,8 @@ class Model:
         """Return what identifies the model in records.
 
         Its preprocessing is included if it is not that of ImageNet in the configs, as records of
-        earlier versions were made with that.
+        earlier versions were made with that. The SHA-256 of a pretraining method is left out, as it
+        differs between the seeds.
         """
         found = self.preprocessing
         other = found is not None and not (found.is_imagenet and found.geometry is None)
@@ -59,14 +65,19 @@ class Model:
             "kind": self.source.kind,
             "branch": self.source.branch,
             "backbone": self.source.config,
-            "sha256": self.sha256,
+            "sha256": "" if self.method else self.sha256,
             **({"preprocessing": found.facts()} if found is not None and other else {}),
             **({"size": self.size} if self.size is not None else {}),
+            **({"method": self.method, "pretraining": self.pretraining} if self.method else {}),
         }
 
 
 def read_models(
-    texts: Sequence[str], *, trust: bool = False, sizes: Sequence[str] = ()
+    texts: Sequence[str],
+    *,
+    trust: bool = False,
+    sizes: Sequence[str] = (),
+    reserved: Sequence[str] = (),
 ) -> list[Model]:
     """Read models from the command line.
 
@@ -75,6 +86,7 @@ def read_models(
             :func:`~bam_mm.checkpoint.parse_backbone`.
         trust: Whether code in a ``bam:`` file may run.
         sizes: Sides of images in pixels: ``N`` for all models, ``NAME=N`` for one.
+        reserved: Names of the methods of a suite, which are evaluated as well.
 
     Returns:
         The models in the same order.
@@ -83,23 +95,31 @@ def read_models(
         InputError: If there is no model, if one cannot be read, if two would share a folder, or if
             a size is wrong.
     """
-    if not texts:
+    if not texts and not reserved:
         raise InputError("no model: pass at least one, as in --model BAM=bam:PATH")
     models = [_read(text, trust) for text in texts]
-    for index, model in enumerate(models):
-        others = [m.name for m in models[:index] if m.slug == model.slug]
-        if others:
+    folders = {slug_of(name): name for name in reserved}
+    for model in models:
+        if model.slug in folders:
             raise InputError(
-                f"--model: {others[0]!r} and {model.name!r} would share the folder {model.slug}; "
-                "choose different names, as in NAME=SPEC"
+                f"--model: {folders[model.slug]!r} and {model.name!r} would share the folder "
+                f"{model.slug}; choose different names, as in NAME=SPEC"
             )
+        folders[model.slug] = model.name
     found = _read_sizes(sizes, [model.name for model in models])
     return [replace(model, size=found.get(model.name, found.get(""))) for model in models]
+
+
+def slug_of(name: str) -> str:
+    """Return a name as it stands in paths; ``""`` for one without letters and digits."""
+    return re.sub(r"([^\w.-]|_)+", "-", name).strip("-.")[-80:]
 
 
 def _read_sizes(texts: Sequence[str], names: Sequence[str]) -> dict[str, int]:
     """Return the sizes by the names of their models, ``""`` for all others."""
     sizes: dict[str, int] = {}
+    if texts and not names:
+        raise InputError(f"--size {texts[0]}: it holds for what --model names, and there is none")
     for text in texts:
         name, _, number = text.rpartition("=")
         if name and name not in names:
@@ -126,7 +146,7 @@ def _read(text: str, trust: bool) -> Model:
     source = parse_backbone(spec, trust=trust)
     if source.path is not None and not source.path.expanduser().is_file():
         raise InputError(f"--model {text}: {source.path} does not exist; check the path")
-    slug = re.sub(r"([^\w.-]|_)+", "-", name).strip("-.")[-80:]
+    slug = slug_of(name)
     if not slug:
         raise InputError(f"--model {text}: the name needs letters or digits, as in BAM={spec}")
     digest = file_digest(source.path) if source.path else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mmengine.config import Config
@@ -14,6 +15,7 @@ from bam_mm.data.file_names import is_hidden
 from bam_mm.errors import InputError
 from bam_mm.figures.attention import build_attention_model, plot_attention, read_image
 from bam_mm.figures.similarities import measure_similarities, plot_similarities
+from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.models import Model
 from bam_mm.suite.planning import Run
 from bam_mm.suite.records import PICTURES
@@ -39,13 +41,13 @@ def draw_pictures(runs: Sequence[Run], log: Callable[[str], None] = print) -> li
     written: list[Path] = []
     images = [path for pattern in runs[0].suite.look for path in _first(settings.data, pattern)]
     names = short_names(list(dict.fromkeys(images)))
-    models = {run.model.slug: run.model for run in runs}
+    models = _with_weights(runs)
     for model in models.values():
         jobs: list[tuple[str, Callable[..., Path], Path | None]]
         jobs = [
             (f"attention_{model.slug}_{name}.png", _attention, path) for path, name in names.items()
         ]
-        if model.source.kind == "bam":
+        if model.source.kind == "bam" and not model.method:
             jobs.append((f"similarities_{model.slug}.png", _similarities, None))
         for name, draw, path in jobs:
             out = settings.folder / PICTURES / name
@@ -57,6 +59,16 @@ def draw_pictures(runs: Sequence[Run], log: Callable[[str], None] = print) -> li
             except (InputError, OSError) as error:
                 log(f"picture {name} was not drawn: {error}")
     return written
+
+
+def _with_weights(runs: Sequence[Run]) -> dict[str, Model]:
+    """Return the models by slug; of methods, the first seed whose pretraining has a result."""
+    models: dict[str, Model] = {}
+    for run in runs:
+        if run.model.slug not in models and run.task.kind != PRETRAIN:
+            with suppress(InputError):
+                models[run.model.slug] = run.with_checkpoint().model
+    return models
 
 
 def short_names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -22,9 +22,17 @@ from bam_mm.launch.preprocessing import described, explicit, set_size, settle
 from bam_mm.registry import DATASETS
 from bam_mm.suite.definitions import Suite, Task, variant_of
 from bam_mm.suite.fitting import family_of, fit
+from bam_mm.suite.methods import PRETRAIN, Method
 from bam_mm.suite.models import Model
 from bam_mm.suite.options import by_task
-from bam_mm.suite.protocol import digest_of, protocol_of
+from bam_mm.suite.pretraining import (
+    add_measurements,
+    method_model,
+    method_task,
+    pretrained,
+    pretraining_protocol,
+)
+from bam_mm.suite.protocol import batch_of, digest_of, protocol_of
 from bam_mm.suite.records import record_path, run_folder
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -40,7 +48,8 @@ class Settings:
         limit: Maximum number of images (or videos) of each data set, None for all.
         launcher: One of :data:`~bam_mm.suite.child_process.LAUNCHERS`.
         processes: Number of processes of each run.
-        options: Overridden settings of the configs, by task; those under ``""`` apply to all tasks.
+        options: Overridden settings of the configs, by task, or by method for its pretraining;
+            those under ``""`` apply to all tasks.
         trust: Whether code in checkpoints may run.
         vis: Backends that curves and pictures are sent to, as ``bam-mm train --vis`` takes them.
     """
@@ -65,11 +74,13 @@ class Run:
         model: The model.
         seed: Random seed.
         settings: Settings of the call.
-        variant: Family of the config that is used, see :data:`~bam_mm.suite.definitions.FAMILIES`.
+        variant: Family of the config that is used, see :data:`~bam_mm.suite.definitions.FAMILIES`;
+            the name of the method for a pretraining.
         protocol: Settings that determine the result, apart from model and seed.
         facts: Format, seed and size of generated data, empty for other data.
         features: Whether the task reads frozen features, which the cache keeps for other tasks.
         family: Family of the model's backbone, which may use the config of another one.
+        pretraining: Run that pretrains the weights, which this one has to wait for; None for none.
     """
 
     suite: Suite
@@ -82,6 +93,7 @@ class Run:
     facts: dict[str, Any]
     features: bool = False
     family: str = ""
+    pretraining: Run | None = None
 
     @property
     def folder(self) -> Path:
@@ -97,11 +109,13 @@ class Run:
     def bundle(self) -> str:
         """Name that the run shares with those that read the same features; ``""`` if none can.
 
-        These are the tasks of a model on one data set; random weights depend on the seed.
+        These are the tasks of a model on one data set; random weights, and those that the suite
+        pretrains, depend on the seed.
         """
         if not self.features:
             return ""
-        seed = "" if self.model.trained else f"-seed{self.seed}"
+        steady = self.model.trained and not self.model.method
+        seed = "" if steady else f"-seed{self.seed}"
         data = re.sub(r"[^\w.-]+", "-", self.task.data.root)
         return f"{self.model.slug}/features-{data}{seed}"
 
@@ -123,7 +137,8 @@ class Run:
     def user_options(self) -> dict[str, Any]:
         """Settings in which the run differs from the suite, by dotted key."""
         overrides = self.settings.options
-        return {**overrides.get("", {}), **overrides.get(self.task.name, {})}
+        own = overrides.get(self.variant, {}) if self.task.kind == PRETRAIN else {}
+        return {**overrides.get("", {}), **overrides.get(self.task.name, {}), **own}
 
     def explicit_batches(self) -> dict[str, int]:
         """Return the batch sizes of evaluations that the suite or the user has set."""
@@ -146,24 +161,41 @@ class Run:
         options = self.options
         # Not every config has a folder of data.
         config = load_config(self.task.config[self.variant], {**options, "+data_root": root})
+        adapted = [] if self.task.kind == PRETRAIN else self._fit(config)
+        config.merge_from_dict(dict.fromkeys(("randomness.seed", *self.task.seeds), self.seed))
+        if "cache_dir" in config:
+            cache = str(self.settings.folder / "features")
+            replace(config._cfg_dict, ["cache_dir"], lambda _: cache)
+        if self.task.kind != "test" and config.get("default_hooks", {}).get("checkpoint"):
+            config.default_hooks.checkpoint.max_keep_ckpts = 1
+        if self.settings.limit is not None:
+            limit_data(config, self.settings.limit)
+        if self.task.kind == PRETRAIN:
+            add_measurements(config, limit=self.settings.limit)
+        config.work_dir = str(self.folder)
+        return config, adapted
+
+    def _fit(self, config: Config) -> list[str]:
+        """Put the model into a config, and return what had to change."""
         if self.model.size is not None:
             set_size(config, self.model.size, f"--size {self.model.size}")
         # Before the model is fitted, because the size of the images decides what fits.
         source = self.model.source
         named = source.config if source.path is not None else None
-        decision = settle(config, self.model.preprocessing, options=options, backbone=named)
+        decision = settle(config, self.model.preprocessing, options=self.options, backbone=named)
         config.preprocessing = explicit(decision.used)
-        adapted = [*fit(config, self.model), *described(decision)]
-        config.merge_from_dict(dict.fromkeys(("randomness.seed", *self.task.seeds), self.seed))
-        if "cache_dir" in config:
-            cache = str(self.settings.folder / "features")
-            replace(config._cfg_dict, ["cache_dir"], lambda _: cache)
-        if self.task.kind == "train" and config.get("default_hooks", {}).get("checkpoint"):
-            config.default_hooks.checkpoint.max_keep_ckpts = 1
-        if self.settings.limit is not None:
-            limit_data(config, self.settings.limit)
-        config.work_dir = str(self.folder)
-        return config, adapted
+        return [*fit(config, self.model), *described(decision)]
+
+    def with_checkpoint(self) -> Run:
+        """Return the run with the checkpoint that its pretraining has left, if it has one.
+
+        Raises:
+            InputError: If the pretraining has no result.
+        """
+        if self.pretraining is None:
+            return self
+        model = pretrained(self.model, self.seed, self.settings.folder)
+        return dataclasses.replace(self, model=model)
 
 
 def plan(
@@ -172,10 +204,12 @@ def plan(
     models: Sequence[Model],
     seeds: Sequence[int],
     settings: Settings,
+    methods: Sequence[Method] = (),
 ) -> list[Run]:
-    """List all requested runs, task by task.
+    """List all requested runs, task by task; first the pretraining of each method and seed.
 
-    A task with a deterministic result (``steady``) gets only the first seed for a trained model.
+    A task with a deterministic result (``steady``) gets only the first seed for a trained model,
+    but all of them for a method, whose weights differ between the seeds.
 
     Args:
         suite: The suite.
@@ -183,42 +217,73 @@ def plan(
         models: Models to evaluate.
         seeds: Random seeds.
         settings: Settings of the call.
+        methods: Methods of the suite to pretrain and to evaluate, even if ``tasks`` lacks the
+            pretraining.
 
     Raises:
         InputError: If an option or the limit is invalid.
     """
-    unknown = sorted({*settings.options} - {"", *(task.name for task in suite.tasks)})
+    known = [task.name for task in suite.tasks] + [method.name for method in suite.methods]
+    unknown = sorted({*settings.options} - {"", *known})
     if unknown:
         raise InputError(
             f"--cfg-options {unknown[0]}:...: the suite {suite.name} has no such task; it has "
-            f"{', '.join(task.name for task in suite.tasks)}"
+            f"{', '.join(known)}"
         )
     if settings.limit is not None:
         check_limit(settings.limit)
-    families = {model.slug: family_of(model) for model in models}
-    variants = [
-        (task, {variant_of(task.config, families[m.slug]) for m in models}) for task in tasks
-    ]
-    settings = dataclasses.replace(settings, options=by_task(variants, settings.options))
-    runs = []
+    tasks = [task for task in tasks if task.kind != PRETRAIN]
+    drafts = [method_model(method, method.options) for method in methods]
+    families = {model.slug: family_of(model) for model in [*drafts, *models]}
+    variants = [(t, {variant_of(t.config, each) for each in families.values()}) for t in tasks]
+    if methods:
+        variants.insert(0, (suite.tasks[0], {method.name for method in methods}))
+    own = {m.name: settings.options[m.name] for m in methods if m.name in settings.options}
+    options = {**by_task(variants, settings.options), **own}
+    settings = dataclasses.replace(settings, options=options)
+    first: dict[tuple[str, int], Run] = {}
+    for method in methods:
+        for run in _pretrainings(suite, method, seeds, settings):
+            first[run.model.slug, run.seed] = run
+    made = {run.model.slug: run.model for run in first.values()}
+    runs = [*first.values()]
     for task in tasks:
-        for model in models:
-            variant = variant_of(task.config, families[model.slug])
-            for seed in seeds[:1] if task.steady and model.trained else seeds:
-                draft = Run(suite, task, model, seed, settings, variant, {}, {})
-                config = load_config(task.config[variant], draft.options)
-                batch = _batch(config, settings.processes) if task.kind == "train" else None
-                protocol = protocol_of(config, batch=batch, limit=settings.limit)
-                runs.append(
-                    dataclasses.replace(
-                        draft,
-                        protocol=protocol,
-                        facts=data_facts(settings.data / task.data.root),
-                        features=config.get("cache_dir") is not None,
-                        family=families[model.slug],
-                    )
-                )
+        for model in [*made.values(), *models]:
+            family = families[model.slug]
+            steady = task.steady and model.trained and not model.method
+            for seed in seeds[:1] if steady else seeds:
+                draft = Run(
+                    suite, task, model, seed, settings, variant_of(task.config, family), {}, {},
+                    family=family, pretraining=first.get((model.slug, seed)),
+                )  # fmt: skip
+                runs.append(_with_protocol(draft))
     return runs
+
+
+def _pretrainings(
+    suite: Suite, method: Method, seeds: Sequence[int], settings: Settings
+) -> list[Run]:
+    task = method_task(suite.tasks[0], method)
+    empty = Run(suite, task, method_model(method, {}), 0, settings, method.name, {}, {})
+    model = method_model(method, empty.options, processes=settings.processes, limit=settings.limit)
+    draft = dataclasses.replace(empty, model=model, family=family_of(model))
+    return [_with_protocol(dataclasses.replace(draft, seed=seed)) for seed in seeds]
+
+
+def _with_protocol(draft: Run) -> Run:
+    task, settings = draft.task, draft.settings
+    config = load_config(task.config[draft.variant], draft.options)
+    if task.kind == PRETRAIN:
+        protocol = pretraining_protocol(config, processes=settings.processes, limit=settings.limit)
+    else:
+        batch = batch_of(config, settings.processes) if task.kind == "train" else None
+        protocol = protocol_of(config, batch=batch, limit=settings.limit)
+    return dataclasses.replace(
+        draft,
+        protocol=protocol,
+        facts=data_facts(settings.data / task.data.root),
+        features=config.get("cache_dir") is not None,
+    )
 
 
 def data_facts(root: Path) -> dict[str, Any]:
@@ -328,8 +393,3 @@ def _written(value: Any) -> Any:
 def protocol_digest(run: Run) -> str:
     """Return a short digest of a run's protocol."""
     return digest_of(run.protocol)
-
-
-def _batch(config: Config, processes: int) -> int | None:
-    size = (config.get("train_dataloader") or {}).get("batch_size")
-    return None if size is None else size * processes

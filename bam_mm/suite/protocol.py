@@ -67,6 +67,17 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
     return protocol
 
 
+def batch_of(config: Config, processes: int) -> int | None:
+    """Return the number of images in one training step; None for a config without training.
+
+    Args:
+        config: Config of a task.
+        processes: Number of processes, each of which has its own batch.
+    """
+    size = (config.get("train_dataloader") or {}).get("batch_size")
+    return None if size is None else size * processes
+
+
 def protocol_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """List the differences between two protocols, as recorded.
 

@@ -21,7 +21,10 @@ from bam_mm.suite.child_process import Outcome, Tool, command, run_child
 from bam_mm.suite.claims import Claim
 from bam_mm.suite.harvest import RunFailed, collect
 from bam_mm.suite.machine import commit, hardware, versions
+from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.planning import Run, write_config
+from bam_mm.suite.pretraining_checks import refuse_other_pretraining
+from bam_mm.suite.pretraining_record import collect_pretraining
 from bam_mm.suite.protocol import digest_of
 from bam_mm.suite.records import (
     DONE,
@@ -52,6 +55,7 @@ def check_mixing(runs: Sequence[Run]) -> None:
         known = records.setdefault(folder, read_records(folder))
         refuse_to_mix(known, run.task.name, run.variant, run.protocol, run.facts, folder)
         refuse_other_model(known, run.model, folder)
+        refuse_other_pretraining(run)
         started = read_json(run.folder / PLAN)
         done = read_json(run.record)
         if started and not done and newest_checkpoint(run.folder)[0] is not None:
@@ -133,6 +137,8 @@ def _run(
     child: Callable[..., Outcome],
     tool: Tool,
 ) -> None:
+    run = run.with_checkpoint()
+    record["spec"] = run.model.source.spec
     config, record["adapted"] = run.config()
     batches = run.explicit_batches()
     started = read_json(run.folder / PLAN)
@@ -175,11 +181,14 @@ def _run(
             raise RunFailed(outcome.message + _memory_remedy(config, part, outcome.signal))
 
     checkpoint = run.model.checkpoint
-    if run.task.kind == "train":
+    if run.task.kind != "test":
         options = ["--resume"]
         if config.get("auto_scale_lr"):
             options.append("--auto-scale-lr")
         step("train", options, "train")
+        if run.task.kind == PRETRAIN:
+            collect_pretraining(run, record)
+            return
         trained, _ = newest_checkpoint(run.folder)
         if trained is None:
             raise RunFailed(f"the training saved no checkpoint in {run.folder}")

@@ -13,8 +13,10 @@ from bam_mm.data.checks.folders import Finding
 from bam_mm.data.checks.known import check_data
 from bam_mm.errors import InputError
 from bam_mm.registry import DATASETS, MODELS
+from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.models import Model
 from bam_mm.suite.planning import Run, checked_loaders
+from bam_mm.suite.pretraining_checks import build_pretraining
 from bam_mm.suite.running import check_mixing
 
 _Item = TypeVar("_Item")
@@ -33,7 +35,7 @@ def validate(runs: Sequence[Run]) -> Iterator[Finding]:
         check_mixing(runs)
     except InputError as error:
         yield Finding(False, str(error))
-    for model in _each([run.model for run in runs]):
+    for model in _each([run.model for run in runs if not run.model.method]):
         yield _model(model, trust=runs[0].settings.trust)
     checked: set[tuple[str, Path]] = set()
     for run in _each(runs):
@@ -64,6 +66,9 @@ def _model(model: Model, *, trust: bool) -> Finding:
 def _run(run: Run, sizes: dict[tuple[str, str], str]) -> Finding:
     name = f"task {run.task.name}, model {run.model.name}"
     try:
+        if run.task.kind == PRETRAIN:
+            name = f"method {run.model.method}"
+            return Finding(True, f"{name}: {build_pretraining(run)}, {data_sizes(run.config()[0])}")
         config, adapted = run.config()
         # The data sets do not depend on the model: read them once for each task and config.
         key = (run.task.name, run.variant)

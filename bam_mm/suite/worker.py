@@ -40,8 +40,9 @@ def work(
 ) -> None:
     """Take the next undone run of a plan until nothing is undone.
 
-    A run that another worker holds is skipped and looked at again, as that worker may die. A run
-    that fails here is left to another worker as long as there is one, and then tried here.
+    A run that another worker holds is skipped and looked at again, as that worker may die. So is
+    one whose pretraining has no result yet; it fails once that has failed. A run that fails here is
+    left to another worker as long as there is one, and then tried here.
 
     Args:
         runs: Runs listed by :func:`~bam_mm.suite.planning.plan`.
@@ -109,6 +110,7 @@ class _Worker:
         self._closed: set[int] = set()
         self._announced: dict[int, str] = {}
         self._bundle = ""
+        self._numbers = {run.record: number for number, run in enumerate(runs)}
         self._models = list(dict.fromkeys(run.model.slug for run in runs))
 
     def undone(self) -> list[int]:
@@ -123,11 +125,13 @@ class _Worker:
             numbers: Numbers of the runs.
 
         Returns:
-            The holders of the runs if others hold all of them, None if one was run, or was found
-            to be done.
+            The holders of the runs that others hold if none can be run, because others hold them or
+            their pretraining has no result yet; None if one was run, or was found to be done.
         """
         holders = {}
         for number in numbers:
+            if self._waits(number):
+                continue
             try:
                 holder = self._run(number)
             except InputError as error:
@@ -147,6 +151,12 @@ class _Worker:
                     f"{self._head(number)}: left to {holder.text}; waiting, in case it does not end"
                 )
 
+    def _waits(self, number: int) -> bool:
+        """Return whether the pretraining of a run has no result yet, but may get one."""
+        first = self.runs[number].pretraining
+        other = None if first is None else self._numbers.get(first.record)
+        return other is not None and other not in self._closed and self._is_undone(other)
+
     def _run(self, number: int) -> Holder | None:
         run = self.runs[number]
         claim = self.claims.take(run.claims)
@@ -161,11 +171,14 @@ class _Worker:
             gpus = self.settings["gpus"]
             verb = "failed before, retrying" if before else "running"
             where = f" on {gpu_names(gpus)}" if gpus else ""
-            self.log(f"{self._head(number)}: {verb}{where} ({run.task.cost})")
+            lost = run.pretraining is not None and not _is_done(run.pretraining)
+            if not lost:
+                self.log(f"{self._head(number)}: {verb}{where} ({run.task.cost})")
             record = run_one(run, claim=claim, **self.settings)
             # Order of the models in the tables: runs of several workers end in any order.
             record["place"] = self._models.index(run.model.slug)
-            record["tries"] = tries + 1
+            # Without its weights, nothing was tried.
+            record["tries"] = tries if lost else tries + 1
             claim.check(now=True)
             write_json(run.record, record)
         except ClaimLost:
@@ -176,7 +189,11 @@ class _Worker:
             return None
         finally:
             claim.release()
-        self._report(number, record)
+        if lost:
+            self._closed.add(number)
+            self.log(f"{self._head(number)}: NOT RUN, {record['message']}")
+        else:
+            self._report(number, record)
         return None
 
     def _report(self, number: int, record: dict[str, Any]) -> None:
@@ -209,6 +226,11 @@ class _Worker:
 
     def _head(self, number: int) -> str:
         return f"[{number + 1}/{len(self.runs)}] {self.runs[number]}"
+
+
+def _is_done(run: Run) -> bool:
+    record = read_json(run.record)
+    return record is not None and record["status"] == DONE
 
 
 def scores(run: Run, record: dict[str, Any]) -> str:

@@ -1,0 +1,156 @@
+"""Pretraining as runs of a suite: their protocols, configs and models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from bam_mm.checkpoint import BackboneSource
+from bam_mm.checkpoint.library_preprocessing import settings_preprocessing
+from bam_mm.checkpoint.recorded_config import backbone_settings
+from bam_mm.errors import InputError
+from bam_mm.launch.config import load_config
+from bam_mm.launch.paths import shown
+from bam_mm.registry import MODELS
+from bam_mm.suite.definitions import Task
+from bam_mm.suite.methods import PRETRAIN, Method
+from bam_mm.suite.models import Model, slug_of
+from bam_mm.suite.protocol import batch_of, digest_of, protocol_of
+from bam_mm.suite.records import DONE, read_json, record_path
+from bam_mm.variables.entries import kind_of, plain
+
+CLOCK = dict(type="bam_mm.TrainingClockHook")
+"""Hook that every pretraining of a suite gets; it has no influence on the result."""
+
+
+MASKING = {"MAEViT": "VisionTransformer", "BEiTPretrainViT": "BEiTViT"}
+"""Backbones of mmpretrain that mask images, and the same networks without it."""
+
+
+def method_task(task: Task, method: Method) -> Task:
+    """Return the task of pretraining one method.
+
+    Args:
+        task: Task of pretraining all methods.
+        method: The method.
+    """
+    return replace(
+        task,
+        config={method.name: method.config},
+        options=method.options,
+        data=method.data,
+        cost=method.cost,
+    )
+
+
+def method_model(
+    method: Method, options: Mapping[str, Any], *, processes: int = 1, limit: int | None = None
+) -> Model:
+    """Return the model that a method pretrains, whose weights are known only after that.
+
+    Args:
+        method: The method.
+        options: Overridden settings of its config, by dotted key: the suite's and the user's.
+        processes: Number of processes of the pretraining.
+        limit: Maximum number of images of each data set, None for all.
+
+    Raises:
+        InputError: If the config has no backbone.
+    """
+    config = load_config(method.config, options)
+    settings = config.to_dict()
+    try:
+        backbone = backbone_settings(settings)
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"method {method.name}: {method.config} has no model with a backbone; name a config "
+            "of a pretraining"
+        ) from error
+    place = shown(method.config)
+    source = BackboneSource(f"pretrained by the suite, {place}", "bam", unmasked(backbone), None)
+    used = settings_preprocessing(settings, f"the config {place}", geometry=False)
+    digest = digest_of(pretraining_protocol(config, processes=processes, limit=limit))
+    slug = slug_of(method.name)
+    return Model(method.title, slug, source, "", used, method=method.name, pretraining=digest)
+
+
+def unmasked(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the network that is evaluated: that of the pretraining, without masks.
+
+    Args:
+        backbone: Config of the backbone of a pretraining, with the scope of its type.
+    """
+    scope, _, name = backbone["type"].rpartition(".")
+    if name not in MASKING or scope != "mmpretrain":
+        return dict(backbone)
+    kept = {key: value for key, value in backbone.items() if key not in ("mask_ratio", "out_type")}
+    # The networks that are not pretrained have other defaults.
+    return {"final_norm": True, **kept, "type": f"{scope}.{MASKING[name]}"}
+
+
+def pretraining_protocol(config: Config, *, processes: int, limit: int | None) -> dict[str, Any]:
+    """Extract the settings of a pretraining that its result depends on, apart from the backbone.
+
+    Args:
+        config: Config of the pretraining.
+        processes: Number of processes.
+        limit: Maximum number of images of each data set, None for all.
+    """
+    protocol = protocol_of(config, batch=batch_of(config, processes), limit=limit)
+    # Where the crops are is decided by a hook beside those that only log and save.
+    boxes = (config.get("default_hooks") or {}).get("boxes")
+    return {**protocol, "boxes": plain(boxes.to_dict())} if boxes else protocol
+
+
+def add_measurements(config: Config, *, limit: int | None) -> None:
+    """Let a pretraining measure its time, and score few images if there are few.
+
+    Args:
+        config: Config of the run, changed in place.
+        limit: Maximum number of images of each data set, None for all.
+    """
+    config.custom_hooks = [*(config.get("custom_hooks") or ()), dict(CLOCK)]
+    for hook in config.custom_hooks if limit is not None else ():
+        if kind_of(hook) == "OnlineKNNHook":
+            bank = int(limit * hook.get("bank_fraction", 0.1))
+            hook["k"] = max(1, min(hook.get("k", 20), bank // 2))
+
+
+def pretrained(model: Model, seed: int, folder: Path) -> Model:
+    """Return a model with the checkpoint that its pretraining has left.
+
+    Args:
+        model: Model of a method; others are returned as they are.
+        seed: Seed of the pretraining.
+        folder: Work folder of the benchmark.
+
+    Raises:
+        InputError: If the pretraining has no result, or its checkpoint is missing.
+    """
+    if not model.method:
+        return model
+    record = read_json(record_path(folder, model.slug, PRETRAIN, seed))
+    if record is None or record["status"] != DONE:
+        why = f"failed: {record['message']}" if record else "has no result"
+        raise InputError(f"the pretraining of {model.name} with seed {seed} {why}")
+    path = folder / record["checkpoint"]["file"]
+    if not path.is_file():
+        raise InputError(
+            f"{model.name}: the checkpoint {path} of its pretraining is missing; copy it there, or "
+            f"delete {folder}/records/{model.slug} to pretrain again"
+        )
+    source = replace(model.source, path=path, spec=f"bam:{path}")
+    return replace(model, source=source, sha256=record["checkpoint"]["sha256"])
+
+
+def backbone_parameters(model: Model) -> int:
+    """Return the number of parameters of a model's backbone."""
+    init_default_scope("mmpretrain")
+    import_module("bam_mm")
+    return sum(each.numel() for each in MODELS.build(dict(model.source.config)).parameters())

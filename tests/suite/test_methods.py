@@ -1,0 +1,291 @@
+"""Methods of a suite: their definitions, the order of their runs, and what the log tells."""
+
+from argparse import Namespace
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from bam_mm import InputError
+from bam_mm.checkpoint import load_backbone
+from bam_mm.cli.benchmark import parse_args
+from bam_mm.cli.benchmark_commands import parse_options, worker_arguments
+from bam_mm.hooks import TrainingClockHook
+from bam_mm.hooks import training_clock as clock
+from bam_mm.registry import MODELS
+from bam_mm.suite.definitions import FOLDER, load_suite
+from bam_mm.suite.models import read_models
+from bam_mm.suite.planning import Settings, plan
+from bam_mm.suite.pretraining_checks import check_methods
+from bam_mm.suite.pretraining_record import measurements
+from bam_mm.suite.records import write_json
+
+RANDOM = "random=random:vit-toy-p8"
+SUITE = """
+title, about = "Two", "for tests"
+pretraining = [
+    dict(name="bam", title="BAM", config="bam_mm::pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy.py",
+        data=dict(title="toy", root="toy/images")),
+    dict(name="other", config="bam_mm::pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy-no-teacher.py",
+        data=dict(title="toy", root="toy/images"), options={"max_epochs": 3}),
+]
+tasks = [
+    dict(name="knn", title="kNN", about="votes", kind="test", cost="nothing",
+        config="bam_mm::cls/vit-toy-p8_knn_toy.py", data=dict(title="toy", root="toy/images"),
+        metrics={"knn_k20/top1": dict(label="top-1", main=True)}, steady=True),
+]
+"""
+
+
+def suite_of(folder, *changes):
+    text = SUITE
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "two.py").write_text(text)
+    return load_suite(folder / "two.py")
+
+
+def runs(folder, *, names=None, models=(), tasks=("knn",), seeds=(0, 1), **settings):
+    suite = load_suite("methods-toy")
+    methods = suite.choose_methods(names)
+    settings = Settings(folder=folder / "w", data=folder, **settings)
+    found = read_models(list(models), reserved=[m.name for m in methods])
+    return plan(suite, suite.choose([*tasks]), found, [*seeds], settings, methods)
+
+
+def test_a_suite_names_its_methods(tmp_path):
+    suite = suite_of(tmp_path)
+    assert [(m.name, m.title) for m in suite.methods] == [("bam", "BAM"), ("other", "other")]
+    assert [task.name for task in suite.tasks] == ["pretrain", "knn"]
+    assert [m.name for m in suite.choose_methods(["other"])] == ["other"]
+    with pytest.raises(InputError, match=r"--methods dino: the suite two has bam, other"):
+        suite.choose_methods(["bam", "dino"])
+    with pytest.raises(InputError, match="the suite toy pretrains nothing; leave the option out"):
+        load_suite("toy").choose_methods(["bam"])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (('name="other"', 'name="bam"'), "names and titles of methods must be unique"),
+        (('name="other"', 'name="other", title="BAM"'), r"must be unique.*\(BAM, BAM\)"),
+        (('name="other"', 'name="knn"'), "task and method names must be unique"),
+        (('name="other"', 'name="/"'), "a method needs a name with letters or digits"),
+        (('name="other"', 'name="other", lr=1'), r"method 'other': invalid method \(unknown: lr\)"),
+        (('options={"max_epochs": 3}', "options=3"), "method 'other': options=3 must be a dict"),
+        (("no-teacher.py", "no-such.py"), "method 'other': .*no-such.py"),
+        (
+            ('root="toy/images"),\n    dict(name="o', 'roof="x"),\n    dict(name="o'),
+            "unknown: roof",
+        ),
+        (("pretraining = [", "pretraining = ['x', "), "method 'x' must be a dict"),
+        (("pretraining = [", "pretraining = 3\n_ = ["), "pretraining must be a list of dicts"),
+    ],
+)
+def test_wrong_methods_are_named(tmp_path, change, message):
+    if "roof" in change[1]:
+        change = ('root="toy/images")),\n    dict(name="o', 'roof="x")),\n    dict(name="o')
+    with pytest.raises(InputError, match=message):
+        suite_of(tmp_path, change)
+
+
+def test_each_method_and_seed_is_pretrained_before_it_is_evaluated(tmp_path):
+    plan = runs(tmp_path, models=(RANDOM,), tasks=("knn", "linear"))
+    assert [str(run) for run in plan[:5]] == [
+        "pretrain, BAM, seed 0",
+        "pretrain, BAM, seed 1",
+        "pretrain, BAM without teacher, seed 0",
+        "pretrain, BAM without teacher, seed 1",
+        "knn, BAM, seed 0",
+    ]
+    # kNN is deterministic for trained weights, but those of the seeds differ.
+    knn = [str(run) for run in plan if run.task.name == "knn"]
+    assert knn == [
+        f"knn, {name}, seed {seed}" for name in ("BAM", "BAM without teacher", "random")
+        for seed in (0, 1)
+    ]  # fmt: skip
+    first = {run.record: run for run in plan[:4]}
+    for run in plan[4:]:
+        if run.model.method:
+            assert first[run.pretraining.record].seed == run.seed
+            assert run.pretraining.model == run.model
+        else:
+            assert run.pretraining is None
+    folder = tmp_path / "w"
+    assert plan[1].folder == folder / "runs/bam/pretrain/seed1"
+    assert plan[1].record == folder / "records/bam/pretrain/seed1.json"
+    assert len({run.bundle for run in plan if run.task.name == "knn"}) == 6
+    # Without a --model, and without naming the pretraining.
+    assert len(runs(tmp_path, names=["bam"], seeds=(3,))) == 2
+    assert [str(run) for run in runs(tmp_path, names=["bam"], tasks=("pretrain",))] == [
+        "pretrain, BAM, seed 0", "pretrain, BAM, seed 1"
+    ]  # fmt: skip
+
+
+def test_models_do_not_share_the_folder_of_a_method(tmp_path):
+    with pytest.raises(InputError, match="'bam' and 'bam' would share the folder bam"):
+        runs(tmp_path, models=("bam=random:vit-toy-p8",))
+    with pytest.raises(InputError, match="no model: pass at least one"):
+        read_models([])
+    with pytest.raises(InputError, match="--size 32: it holds for what --model names"):
+        read_models([], sizes=["32"], reserved=["bam"])
+
+
+def test_options_of_all_methods_and_of_one(tmp_path):
+    options = parse_options(["pretrain:max_epochs=3", "bam:custom_hooks.1.warmup=7"])
+    one, other = runs(tmp_path, tasks=("pretrain",), seeds=(5,), options=options)
+    config, adapted = one.config()
+    assert (config.train_cfg.max_epochs, config.custom_hooks[1].warmup) == (3, 7)
+    assert config.randomness.seed == 5 and config.default_hooks.checkpoint.max_keep_ckpts == 1
+    assert config.custom_hooks[-1].type == "bam_mm.TrainingClockHook" and adapted == []
+    assert config.train_dataloader.dataset.data_root == str(tmp_path / "toy/images")
+    assert one.user_options.keys() == {"max_epochs", "custom_hooks.1.warmup"}
+    assert other.user_options.keys() == {"max_epochs"}
+    # Settings in which methods may differ from each other, but not the seeds of one.
+    assert one.protocol["batch"] == 64 and one.protocol["boxes"]["start"] is None
+    assert one.model.pretraining != runs(tmp_path, names=["bam"])[0].model.pretraining
+    with pytest.raises(InputError, match=r"dino:\.\.\..*has no such task; it has pretrain, knn"):
+        runs(tmp_path, options=parse_options(["dino:max_epochs=3"]))
+
+
+def test_the_suites_own_options_reach_the_pretraining(tmp_path):
+    suite = suite_of(tmp_path)
+    settings = Settings(folder=tmp_path, data=tmp_path)
+    [bam, other] = plan(suite, suite.tasks[:1], [], [0], settings, suite.methods)
+    assert bam.config()[0].train_cfg.max_epochs == 12
+    assert other.config()[0].train_cfg.max_epochs == 3
+    assert other.protocol["train_cfg"]["max_epochs"] == 3 and other.user_options == {}
+
+
+class NeedsAPackage:
+    def __init__(self, **_):
+        raise InputError("NeedsAPackage needs lightly: pip install lightly")
+
+
+def test_a_method_that_cannot_be_built_stops_the_call_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS.module_dict, "NeedsAPackage", NeedsAPackage)
+    plan = runs(tmp_path, names=["bam"])
+    check_methods(plan)
+    path = tmp_path / "broken.py"
+    text = plan[0].task.config["bam"].read_text()
+    path.write_text(
+        text.replace("bam_mm.BAM\"", "bam_mm.NeedsAPackage\"").replace(
+            "../_base_", str(plan[0].task.config["bam"].parents[1] / "_base_")
+        )
+    )  # fmt: skip
+    broken = [replace(run, task=replace(run.task, config={"bam": path})) for run in plan[:2]]
+    with pytest.raises(InputError, match=r"method bam: NeedsAPackage needs lightly.*--methods"):
+        check_methods(broken)
+
+
+def test_workers_are_started_with_the_same_methods(tmp_path):
+    args = parse_args(["run", "methods-toy", "--methods", "bam", "--work-dir", str(tmp_path)])
+    words = worker_arguments(Namespace(**vars(args)), load_suite("methods-toy"))
+    assert words[words.index("--methods") + 1] == "bam"
+    assert not any(word.startswith("--model=") for word in words)
+    assert parse_args(words[1:]).methods == ["bam"]
+
+
+def test_the_log_of_a_pretraining_as_accuracy_over_epochs_and_time():
+    series = {
+        "clock/seconds": [(10, 30.0), (20, 40.0), (30, 50.0)],
+        "clock/epoch": [(10, 1.0), (20, 2.0), (30, 3.0)],
+        "knn/student_top1": [(0, 10.0), (20, 40.0), (30, 60.0)],
+        "knn/teacher_top1": [(0, 10.0), (20, 50.0), (30, 70.0)],
+    }
+    found = measurements(series, batch=64)
+    assert found["branch"] == "teacher"
+    assert found["knn"]["teacher"] == [[0, 0, 10.0], [2, 40.0, 50.0], [3, 50.0, 70.0]]
+    assert found["knn"]["student"][-1] == [3, 50.0, 60.0]
+    # The first epoch, in which a GPU is still warming up, does not count in the median.
+    assert (found["seconds_per_epoch"], found["images_per_s"]) == (10.0, 64.0)
+    assert (found["epochs"], found["seconds"]) == (3.0, 50.0)
+    del series["knn/teacher_top1"]
+    assert measurements(series, batch=64)["branch"] == "student"
+    nothing = measurements({}, batch=64)
+    assert nothing == {
+        "knn": {}, "branch": "", "epochs": None, "seconds": None, "seconds_per_epoch": None,
+        "images_per_s": None,
+    }  # fmt: skip
+
+
+def test_the_clock_leaves_out_what_follows_an_epoch_and_goes_on_after_a_resume(monkeypatch):
+    now, info, logged = [100.0], {}, []
+    monkeypatch.setattr(clock, "_now", lambda: now[0])
+    runner = SimpleNamespace(
+        epoch=0, iter=0,
+        message_hub=SimpleNamespace(get_info=info.get, update_info=info.__setitem__),
+        visualizer=SimpleNamespace(add_scalars=lambda v, step: logged.append((step, v))),
+    )  # fmt: skip
+
+    def train(hook, epochs, seconds):
+        hook.before_train(runner)
+        for _ in range(epochs):
+            hook.before_train_epoch(runner)
+            now[0] += seconds
+            runner.iter += 5
+            hook.after_train_epoch(runner)
+            runner.epoch += 1
+            now[0] += 1000  # kNN
+
+    train(TrainingClockHook(), 2, 3.0)
+    train(TrainingClockHook(), 1, 4.0)
+    assert logged == [
+        (5, {"clock/seconds": 3.0, "clock/epoch": 1}),
+        (10, {"clock/seconds": 6.0, "clock/epoch": 2}),
+        (15, {"clock/seconds": 10.0, "clock/epoch": 3}),
+    ]
+
+
+MASKED = """
+model = dict(
+    type="MAE",
+    backbone=dict(type={kind!r}, arch=dict(embed_dims=48, num_layers=2, num_heads=4,
+        feedforward_channels=96), img_size=32, patch_size=4, {more}),
+    data_preprocessor=dict(type="SelfSupDataPreprocessor", mean=[1.0, 2.0, 3.0],
+        std=[4.0, 5.0, 6.0], to_rgb=True),
+)
+default_scope = "mmpretrain"
+data_root = "x"
+train_dataloader = dict(batch_size=8, dataset=dict(type="bam_mm.ImageFolder", data_root=data_root))
+"""
+
+
+@pytest.mark.parametrize(
+    "kind, more",
+    [("MAEViT", "mask_ratio=0.5"), ("BEiTPretrainViT", "layer_scale_init_value=0.1")],
+)
+def test_a_masking_method_is_evaluated_without_masks_by_the_tasks_of_the_others(
+    tmp_path, kind, more
+):
+    (tmp_path / "masked.py").write_text(MASKED.format(kind=kind, more=more))
+    file = FOLDER / "methods-short.py"
+    suite = f"_base_ = {str(file)!r}\npretraining = [dict(_base_.pretraining[0], name='mae', "
+    (tmp_path / "own.py").write_text(suite + "title='MAE', config='masked.py')]\n")
+    suite = load_suite(tmp_path / "own.py")
+    settings = Settings(folder=tmp_path / "w", data=tmp_path)
+    made, *others = plan(suite, suite.tasks, [], [0], settings, suite.methods)
+    init_default_scope("mmpretrain")
+    state = MODELS.build({"type": kind, **made.config()[0].model.backbone}).state_dict()
+    path = tmp_path / "w/runs/mae/pretrain/seed0/epoch_2.pth"
+    path.parent.mkdir(parents=True)
+    torch.save({"state_dict": {f"backbone.{k}": v for k, v in state.items()}}, path)
+    checkpoint = {"file": str(path.relative_to(tmp_path / "w")), "sha256": "0"}
+    write_json(made.record, {"status": "done", "checkpoint": checkpoint})
+    tasks = ["knn", "knn-k200", "logreg", "cluster", "linear"]
+    assert [run.task.name for run in others] == tasks
+    for run in others:
+        config, _ = run.with_checkpoint().config()
+        model = MODELS.build(config.model).eval()
+        report = load_backbone(model.backbone, path)
+        # Only the token that stands for masked patches is left.
+        assert {key.rpartition(".")[2] for key in report.unused} <= {"mask_token"}
+        images = torch.randn(2, 3, 32, 32)
+        one, two = model.extract_feat(images), model.extract_feat(images)
+        one, two = (x[-1] if isinstance(x, (tuple, list)) else x for x in (one, two))
+        assert one.shape == (2, 48) and torch.equal(one, two)
+        place = config.model.get("data_preprocessor") or config.data_preprocessor
+        assert list(place.mean) == [1.0, 2.0, 3.0]
