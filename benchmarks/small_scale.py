@@ -126,7 +126,7 @@ def run(data, work, methods):
                     *(sys.executable, "-m", "bam_mm", "train", str(folder / "config.py")),
                     *("--work-dir", str(folder / "run"), "--cfg-options"),
                     *(f"data_root={data.absolute()}", f"max_epochs={EPOCHS}"),
-                    *("test_dataloader.dataset.split=val"),
+                    "test_dataloader.dataset.split=val",
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
