@@ -7,9 +7,8 @@ r"""Settings of BAM, SimCLR and BYOL for small data: every method gets the same 
 ``prepare`` links a part of CIFAR-10 as image folders (``train/CLASS``, ``test/CLASS``): of each
 class the first 1,000 training images for training, the next 200 as validation images, and the first
 200 test images. The tries are scored by kNN (k = 20) on the validation images; no try sees the test
-images. A run is one of ``TRIES``: the short setting of ``configs/methods`` with changes, seed 0, at
-half the length. Several calls of ``run`` share a work folder: each takes the next try that none has
-begun.
+images. A run is one of ``TRIES``: the short setting of ``configs/methods`` with changes, seed 0.
+Several calls of ``run`` share a work folder: each takes the next try that none has begun.
 """
 
 import argparse
@@ -25,8 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from bam_mm.figures.curves import read_scalars
 
-CONFIG = "configs/methods/{}_resnet18-w16_1xb256-coslr-10e_cifar10.py"
-EPOCHS = 5
+CONFIG = "configs/methods/{}_resnet18-w16_1xb256-coslr-5e_cifar10.py"
 SHOWN = ("attention_entropy", "target_entropy", "feature_std")
 
 ADAMW = (
@@ -125,7 +123,7 @@ def run(data, work, methods):
                 [
                     *(sys.executable, "-m", "bam_mm", "train", str(folder / "config.py")),
                     *("--work-dir", str(folder / "run"), "--cfg-options"),
-                    *(f"data_root={data.absolute()}", f"max_epochs={EPOCHS}"),
+                    f"data_root={data.absolute()}",
                     "test_dataloader.dataset.split=val",
                 ],
                 stdout=log,

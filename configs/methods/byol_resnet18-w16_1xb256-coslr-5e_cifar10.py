@@ -1,5 +1,5 @@
 # BYOL in the short setting: the teacher follows faster than in 200 epochs.
-_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-10e_cifar10.py"
+_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-5e_cifar10.py"
 
 model = dict(
     type="BYOL",

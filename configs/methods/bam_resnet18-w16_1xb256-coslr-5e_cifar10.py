@@ -1,6 +1,6 @@
 # BAM in the short setting: temperatures and teacher of
 # bam_resnet18-w16_1xb256-coslr-8e_cifar10.py.
-_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-10e_cifar10.py"
+_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-5e_cifar10.py"
 
 model = dict(
     type="bam_mm.BAM",

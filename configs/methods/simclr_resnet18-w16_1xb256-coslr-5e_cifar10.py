@@ -1,5 +1,5 @@
 # SimCLR in the short setting.
-_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-10e_cifar10.py"
+_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-5e_cifar10.py"
 
 model = dict(
     type="bam_mm.SimCLR",

@@ -1,5 +1,5 @@
 # SwAV in the short setting, with Adam at the learning rate of lightly for 256 images.
-_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-10e_cifar10.py"
+_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-5e_cifar10.py"
 
 model = dict(
     type="SwAV",

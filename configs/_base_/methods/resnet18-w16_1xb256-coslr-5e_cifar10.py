@@ -1,10 +1,10 @@
 # What all methods share in the short setting for two cores: 10,000 images of CIFAR-10, a ResNet-18
 # of a quarter of the width whose first stage halves the resolution too (a quarter of the work),
-# batch 256, 10 epochs. The optimizer is lightly's: SGD, .06 for 128 images, with one epoch of
+# batch 256, 5 epochs. The optimizer is lightly's: SGD, .06 for 128 images, with one epoch of
 # warm-up. Projectors are narrower than at full size.
 _base_ = ["../datasets/cifar10_bam.py", "../default_runtime.py"]
 
-max_epochs = 10
+max_epochs = 5
 model = dict(
     backbone=dict(
         type="ResNet_CIFAR",

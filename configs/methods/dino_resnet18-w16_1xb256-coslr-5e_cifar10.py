@@ -1,6 +1,6 @@
 # DINO in the short setting: the teacher follows faster than in 200 epochs, and its temperature is
 # constant.
-_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-10e_cifar10.py"
+_base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-5e_cifar10.py"
 
 model = dict(
     type="bam_mm.DINO",
