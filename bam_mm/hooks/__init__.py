@@ -18,6 +18,7 @@ from bam_mm.hooks.random_state import RandomStateHook
 from bam_mm.hooks.skipped_images import SkippedImagesHook
 from bam_mm.hooks.sync_statistics import SyncStatisticsHook
 from bam_mm.hooks.teacher_update import TeacherUpdateHook
+from bam_mm.hooks.visual_words import VisualWordsHook
 
 __all__ = [
     "BoxUpdateHook",
@@ -37,5 +38,6 @@ __all__ = [
     "SkippedImagesHook",
     "SyncStatisticsHook",
     "TeacherUpdateHook",
+    "VisualWordsHook",
     "WholeCheckpointHook",
 ]
