@@ -28,7 +28,8 @@ def forward_whole(backbone: nn.Module, images: Tensor) -> Any:
     Returns:
         The outputs of the backbone.
     """
-    return backbone(images, mask=None) if hides_patches(type(backbone)) else backbone(images)
+    kind: type = type(backbone)
+    return backbone(images, mask=None) if hides_patches(kind) else backbone(images)
 
 
 @cache

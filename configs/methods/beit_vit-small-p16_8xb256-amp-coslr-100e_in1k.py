@@ -1,5 +1,5 @@
 # BEiT (Bao et al., ICLR 2022): as beit_beit-base-p16_8xb256-amp-coslr-300e_in1k.py of mmpretrain,
-# with DALL-E's tokenizer, for 100 epochs.
+# with DALL-E's tokenizer, for 100 epochs and the 12 heads of the other methods' ViT-S.
 _base_ = "../_base_/methods/vit-small-p16_8xb256-coslr-100e_in1k.py"
 
 train_pipeline = [
@@ -29,7 +29,7 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type="BEiTPretrainViT",
-        arch="deit-small",
+        arch=dict(embed_dims=384, num_layers=12, num_heads=12, feedforward_channels=1536),
         img_size=224,
         patch_size=16,
         drop_path_rate=0.1,

@@ -1,5 +1,5 @@
 # MAE (He et al., CVPR 2022): as mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py of mmpretrain, for
-# 100 epochs.
+# 100 epochs, with the 12 heads of the other methods' ViT-S.
 _base_ = "../_base_/methods/vit-small-p16_8xb256-coslr-100e_in1k.py"
 
 train_pipeline = [
@@ -21,7 +21,7 @@ model = dict(
     backbone=dict(
         _delete_=True,
         type="MAEViT",
-        arch="deit-small",
+        arch=dict(embed_dims=384, num_layers=12, num_heads=12, feedforward_channels=1536),
         img_size=224,
         patch_size=16,
         mask_ratio=0.75,

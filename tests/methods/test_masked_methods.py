@@ -10,6 +10,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 
+from bam_mm import InputError
 from bam_mm.checkpoint import parse_backbone, read_checkpoint
 from bam_mm.data.toy import make_world
 from bam_mm.launch.config import load_config
@@ -157,7 +158,18 @@ def test_two_epochs_resumed_and_scored(method, world, tmp_path):
     scores.append(scored(config, KNN, checkpoint, tmp_path / "bench"))
     proof = json.loads((tmp_path / "bench/loaded_backbone.json").read_text())
     assert proof["loaded"] and proof["prefix"] == "backbone."
+    assert "moving average" not in proof["layout"]
     assert scores == pytest.approx([online[-1]] * 3, abs=1e-3)
+
+
+def test_a_branch_that_the_method_lacks(world, tmp_path):
+    forget_earlier_runs()
+    path = CONFIGS / "mae_vit-toy-p8_1xb64-coslr-2e_toy.py"
+    options = loaders(data_root=str(world), work_dir=str(tmp_path))
+    options |= {"test_cfg.branch": "teacher", "test_cfg.k": [5], "test_dataloader.num_workers": 0}
+    runner = build_runner(load_config(path, options))
+    with pytest.raises(InputError, match=r"branch='teacher': MAE has student; set test_cfg.bran"):
+        runner.test()
 
 
 def test_the_recorded_backbone_sees_whole_images(tmp_path):
