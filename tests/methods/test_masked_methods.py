@@ -207,6 +207,7 @@ def test_other_configs_train_for_one_iteration(method, scale, world, tmp_path):
         assert config.optim_wrapper.optimizer.lr == pytest.approx(rate)
         assert config.auto_scale_lr.base_batch_size == gpus * batch
     config.default_hooks.checkpoint = None
+    config.model.backbone.arch.num_layers = 2
     if method == "mae":
         config.model.neck.decoder_depth = 1
     config.custom_hooks = [h for h in config.custom_hooks if "VisualWords" in h.type]
