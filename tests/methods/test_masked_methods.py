@@ -185,7 +185,7 @@ def test_the_recorded_backbone_sees_whole_images(tmp_path):
 
 SCALES = (
     "vit-tiny-p4_1xb512-amp-coslr-200e_cifar10",
-    "vit-toy-p4_1xb256-coslr-10e_cifar10",
+    "vit-toy-p4_1xb256-coslr-5e_cifar10",
     "vit-small-p16_8xb256-amp-coslr-100e_in1k",
 )
 

@@ -1,5 +1,5 @@
 # MAE in the short setting for two cores, with a decoder of two layers.
-_base_ = "../_base_/methods/vit-toy-p4_1xb256-coslr-10e_cifar10.py"
+_base_ = "../_base_/methods/vit-toy-p4_1xb256-coslr-5e_cifar10.py"
 
 train_pipeline = [
     dict(type="bam_mm.LoadImage", on_error=_base_.on_error),
