@@ -1,7 +1,7 @@
-# What methods that hide patches share in the short setting for two cores: 10,000 images of CIFAR-10,
-# the toy ViT with patches of 4 px, batch 256, 5 epochs. The learning rate is higher than that of the
-# papers, whose trainings take a thousand times as many iterations. A method's file has its backbone
-# and pipeline.
+# What methods that hide patches share in the short setting for two cores: 10,000 images of
+# CIFAR-10, the toy ViT with patches of 4 px, batch 256, 5 epochs. The learning rate is higher than
+# that of the papers, whose trainings take a thousand times as many iterations. A method's file has
+# its backbone and pipeline.
 _base_ = ["../datasets/cifar10_bam.py", "../default_runtime.py"]
 
 max_epochs = 5
