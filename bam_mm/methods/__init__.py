@@ -11,6 +11,8 @@ from bam_mm.methods.nnclr import NNCLR, NNCLRHead
 from bam_mm.methods.relic import ReLIC, ReLICHead, relic_loss
 from bam_mm.methods.simclr import SimCLR, SimCLRHead
 from bam_mm.methods.swav import SwAV, SwAVHead
+from bam_mm.methods.two_norms import TwoNormPreprocessor
+from bam_mm.methods.visual_words import VisualWords, fit_words
 
 __all__ = [
     "BYOL",
@@ -27,5 +29,8 @@ __all__ = [
     "SimCLRHead",
     "SwAV",
     "SwAVHead",
+    "TwoNormPreprocessor",
+    "VisualWords",
+    "fit_words",
     "relic_loss",
 ]

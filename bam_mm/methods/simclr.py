@@ -101,4 +101,5 @@ class SimCLRHead(BaseModule):
         Returns:
             Scalar loss.
         """
-        return nt_xent(*projections.chunk(2), self.temperature)
+        one, other = projections.chunk(2)
+        return nt_xent(one, other, self.temperature)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.models.teacher import MomentumTeacher
+from bam_mm.models.whole_images import forward_whole, vector_of_tokens
 from bam_mm.views import ViewLayout
 
 
@@ -203,6 +204,9 @@ def siamese_of(model: nn.Module) -> SiameseModel:
 def features_of(backbone: BaseModel | nn.Module, images: Tensor) -> Tensor:
     """Compute one feature vector per image: the backbone's last output, averaged if it is a map.
 
+    Of tokens, it is [CLS], or for BEiT the mean of the patches. No patch is hidden, also by
+    backbones whose pretraining hides some (:mod:`bam_mm.models.whole_images`).
+
     Args:
         backbone: Backbone with the interface of mmpretrain's.
         images: (N, 3, H, W) normalised images.
@@ -210,7 +214,8 @@ def features_of(backbone: BaseModel | nn.Module, images: Tensor) -> Tensor:
     Returns:
         (N, C) float32 features.
     """
-    return pooled(backbone(images)).float()
+    feature = pooled(forward_whole(backbone, images))
+    return (vector_of_tokens(backbone, feature) if feature.ndim == 3 else feature).float()
 
 
 def pooled(feature: Tensor | tuple[Tensor, ...]) -> Tensor:
