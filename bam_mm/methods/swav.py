@@ -31,7 +31,7 @@ class SwAV(SiameseModel):
         init_cfg: Config of ``BaseModule``'s initialisation.
 
     Raises:
-        InputError: If there are fewer than two global views.
+        InputError: If there are fewer than two global views, or the neck averages maps.
     """
 
     def __init__(
@@ -56,6 +56,11 @@ class SwAV(SiameseModel):
             raise InputError(
                 f"SwAV with layout.num_global={self.layout.num_global}: set it to at least 2, "
                 "since only global views have codes"
+            )
+        if getattr(self.neck, "with_avg_pool", False):
+            raise InputError(
+                "model.neck.with_avg_pool=True: set it to False, since SwAV averages maps before "
+                "the neck"
             )
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:

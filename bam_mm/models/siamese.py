@@ -100,7 +100,9 @@ class SiameseModel(BaseSelfSupervisor):
             )
 
     def project(self, inputs: list[Tensor]) -> Tensor:
-        """Project all views with the student, one pass for each resolution.
+        """Project all views with the student, one pass of the backbone for each resolution.
+
+        The neck gets feature vectors: maps of several sizes are averaged before.
 
         Args:
             inputs: V tensors (B, 3, H, W), in the order of the layout.
@@ -111,7 +113,7 @@ class SiameseModel(BaseSelfSupervisor):
         features = [
             pooled(self.backbone(torch.cat(inputs[views]))) for views in self.layout.resolutions
         ]
-        projections = self.neck(torch.cat(features))
+        projections = neck_output(self.neck((torch.cat(features),)))
         self.last_projection = projections.detach()
         return projections
 

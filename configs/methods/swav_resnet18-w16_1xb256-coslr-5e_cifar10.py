@@ -11,6 +11,7 @@ model = dict(
         out_channels=128,
         with_last_bn=False,
         with_last_bias=True,
+        with_avg_pool=False,
     ),
     head=dict(type="bam_mm.SwAVHead", channels=128, num_prototypes=256),
 )

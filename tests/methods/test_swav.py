@@ -127,3 +127,14 @@ def test_settings_out_of_range(setting, word):
 def test_one_global_view():
     with pytest.raises(InputError, match=r"num_global=1.*at least 2"):
         rows_model(SwAV, layout_of(1, 3))
+
+
+def test_a_neck_that_averages_maps():
+    neck = dict(type="NonLinearNeck", in_channels=5, hid_channels=7, out_channels=WIDTH)
+    with pytest.raises(InputError, match=r"with_avg_pool=True: set it to False"):
+        SwAV(
+            backbone=dict(type="TinyConvolution"),
+            neck=neck,
+            head=dict(type="bam_mm.SwAVHead", channels=WIDTH, num_prototypes=PROTOTYPES),
+            layout=layout_of(),
+        )
