@@ -32,9 +32,12 @@ from bam_mm.figures.curves import read_scalars
 CONFIG = "configs/methods/{}_resnet18-w16_1xb256-coslr-5e_cifar10.py"
 SHOWN = ("attention_entropy", "target_entropy", "feature_std")
 
-ADAMW = (
-    "optim_wrapper = dict(optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=.04))"
-)
+ADAMW = """optim_wrapper = dict(
+    optimizer=dict(_delete_=True, type="AdamW", lr=1e-3, weight_decay=0.04),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    clip_grad=dict(max_norm=3.0),
+)"""
+"""BAM's optimizer."""
 
 
 def rate(value):
@@ -54,20 +57,20 @@ def simclr(temperature, more=""):
 
 
 NARROW = "out_channels=128"
+ALONE = "model = dict(use_teacher=False)\ncustom_hooks = _base_.custom_hooks[1:]"
 FASTER = "custom_hooks = [{**_base_.custom_hooks[0], 'momentum': .9}, *_base_.custom_hooks[1:]]"
 
 TRIES = {
     "bam": {
         "base: .2/.1, width 512, teacher .97": "",
         ".1/.05, width 128": bam(0.1, 0.05, NARROW),
-        ".1/.05, width 128, learning rate 3e-3": bam(0.1, 0.05, NARROW) + "\n" + rate(3e-3),
-        ".1/.05, width 128, teacher .9": bam(0.1, 0.05, NARROW) + "\n" + FASTER,
-        ".1/.05, width 128, no teacher": bam(0.1, 0.05, NARROW)
-        + "\nmodel.update(use_teacher=False)\ncustom_hooks = _base_.custom_hooks[1:]",
-        ".1/.05, width 128, no BatchNorm": bam(0.1, 0.05, NARROW + ", norm=False"),
+        "learning rate 3e-3": rate(3e-3),
+        "no masking of positives": "model = dict(head=dict(mask_positives=False))",
+        "teacher .9": FASTER,
+        "no teacher": ALONE,
         ".1/.05": bam(0.1, 0.05),
-        ".1/.025, width 128": bam(0.1, 0.025, NARROW),
-        ".2/.05": bam(0.2, 0.05),
+        ".4/.2": bam(0.4, 0.2),
+        "width 128": bam(0.2, 0.1, NARROW),
     },
     "simclr": {
         "base: .5, learning rate .12": "",
