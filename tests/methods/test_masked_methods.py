@@ -1,6 +1,5 @@
 """MAE and BEiT: trained in the toy world, resumed exactly, and scored on whole images."""
 
-import copy
 import json
 import math
 from argparse import Namespace
@@ -185,43 +184,15 @@ def test_the_recorded_backbone_sees_whole_images(tmp_path):
 
 SCALES = (
     "vit-tiny-p4_1xb512-amp-coslr-200e_cifar10",
-    "vit-toy-p4_1xb256-coslr-5e_cifar10",
     "vit-small-p16_8xb256-amp-coslr-100e_in1k",
 )
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("method", METHODS)
-def test_other_configs_train_for_one_iteration(method, scale, world, tmp_path):
-    forget_earlier_runs()
-    options = loaders(
-        data_root=str(world),
-        work_dir=str(tmp_path),
-        **{"train_dataloader.batch_size": 2, "train_cfg.max_epochs": 1},
-        **{"train_dataloader.dataset.indices": 2},
-    )
-    config = load_config(CONFIGS / f"{method}_{scale}.py", options)
+def test_learning_rates_are_those_of_the_papers_for_the_batch(method, scale):
+    config = load_config(CONFIGS / f"{method}_{scale}.py")
     gpus, batch = (int(x) for x in scale.split("_")[1].split("-")[0].split("xb"))
     rate = {"mae": 1.5e-4 / 256, "beit": 1.5e-3 / 2048}[method] * gpus * batch
-    if "toy" not in scale:
-        assert config.optim_wrapper.optimizer.lr == pytest.approx(rate)
-        assert config.auto_scale_lr.base_batch_size == gpus * batch
-    config.default_hooks.checkpoint = None
-    config.model.backbone.arch.num_layers = 2
-    if method == "mae":
-        config.model.neck.decoder_depth = 1
-    config.custom_hooks = [h for h in config.custom_hooks if "VisualWords" in h.type]
-    tokenizer = config.model.get("target_generator")
-    if tokenizer and tokenizer.type == "DALL-E":
-        # Its weights would be downloaded.
-        tokenizer.update(init_cfg=None, n_hid=16, n_blk_per_group=1)
-    elif tokenizer:
-        tokenizer.num_words = config.model.head.num_embed = 32
-    runner = build_runner(config)
-    before = copy.deepcopy(runner.model.backbone.state_dict())
-    runner.train()
-    assert runner.iter == 1
-    assert math.isfinite(runner.message_hub.get_scalar("train/loss").current())
-    assert differences(before, runner.model.backbone.state_dict())
-    frozen = [n for n, p in runner.model.backbone.named_parameters() if not p.requires_grad]
-    assert frozen == (["pos_embed"] if method == "mae" else [])
+    assert config.optim_wrapper.optimizer.lr == pytest.approx(rate)
+    assert config.auto_scale_lr.base_batch_size == gpus * batch

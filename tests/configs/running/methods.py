@@ -20,9 +20,25 @@ def narrow(part):
             part[key] = min(value, 256)
 
 
+def shorten(model):
+    """Leave two layers of MAE's or BEiT's network and a small decoder or tokenizer, in place."""
+    if isinstance(model.backbone.arch, dict):
+        model.backbone.arch.num_layers = 2
+    if model.type == "MAE":
+        model.neck.decoder_depth = 1
+    tokenizer = model.get("target_generator")
+    if tokenizer and tokenizer.type == "DALL-E":
+        # Its weights would be downloaded.
+        tokenizer.update(init_cfg=None, n_hid=16, n_blk_per_group=1)
+    elif tokenizer:
+        # As many images as there are have no more patches of different looks.
+        tokenizer.num_words = model.head.num_embed = 32
+
+
 def run(path, world, work_dir):
     """Train for one iteration and check the loss and the weights."""
-    layout = load_config(path).get("layout")
+    config = load_config(path)
+    masked = "layout" not in config.model.data_preprocessor
     options = {
         "data_root": str(world / "images"),
         "train_dataloader.batch_size": BATCH,
@@ -32,12 +48,16 @@ def run(path, world, work_dir):
         "train_cfg.max_epochs": 1,
         "work_dir": str(work_dir),
     }
-    if layout is not None:
+    if not masked:
+        layout = config.layout
         options["layout.global_size"] = SMALLER.get(layout.global_size, layout.global_size)
         if layout.num_local:
             options["layout.local_size"] = SMALLER.get(layout.local_size, layout.local_size)
     config = load_config(path, options)
-    narrow(config.model)
+    if masked:
+        shorten(config.model)
+    else:
+        narrow(config.model)
     if config.model.type == "bam_mm.DINO":
         config.model.neck.out_channels = config.model.head.out_channels = 256
     config.custom_hooks = [h for h in config.custom_hooks if "KNN" not in h.type]
