@@ -11,9 +11,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from bam_mm.checkpoint import BackboneSource
+from bam_mm.checkpoint import BackboneSource, file_digest
 from bam_mm.checkpoint.library_preprocessing import settings_preprocessing
 from bam_mm.checkpoint.recorded_config import backbone_settings
+from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
 from bam_mm.launch.config import load_config
 from bam_mm.launch.paths import shown
@@ -21,9 +22,9 @@ from bam_mm.registry import MODELS
 from bam_mm.suite.definitions import Task
 from bam_mm.suite.methods import PRETRAIN, Method
 from bam_mm.suite.models import Model, slug_of
-from bam_mm.suite.protocol import batch_of, digest_of, protocol_of
+from bam_mm.suite.protocol import NOT_PROTOCOL, batch_of, digest_of, protocol_of, recorded
 from bam_mm.suite.records import DONE, read_json, record_path
-from bam_mm.variables.entries import kind_of, plain
+from bam_mm.variables.entries import kind_of, plain, walk
 
 CLOCK = dict(type="bam_mm.TrainingClockHook")
 """Hook that every pretraining of a suite gets; it has no influence on the result."""
@@ -105,7 +106,35 @@ def pretraining_protocol(config: Config, *, processes: int, limit: int | None) -
     protocol = protocol_of(config, batch=batch_of(config, processes), limit=limit)
     # Where the crops are is decided by a hook beside those that only log and save.
     boxes = (config.get("default_hooks") or {}).get("boxes")
-    return {**protocol, "boxes": plain(boxes.to_dict())} if boxes else protocol
+    if boxes:
+        protocol["boxes"] = _boxes(boxes.to_dict())
+    if initial := _initial_weights(config):
+        protocol["initial"] = initial
+    return protocol
+
+
+def _boxes(hook: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a hook that computes boxes which its results depend on."""
+    # The branch is that of a model to evaluate elsewhere, but here it decides where the crops are.
+    found = recorded(hook, without={*NOT_PROTOCOL} - {"branch"})
+    if isinstance(found.get("loader"), dict):
+        found["loader"].pop("batch_size", None)
+    return found
+
+
+def _initial_weights(config: Config) -> dict[str, Any]:
+    """Return where the weights before the first step come from; empty for each class's default.
+
+    Files are stated by their SHA-256, as only their content counts. Protocols leave out all of
+    these, because those of the evaluations come from the model.
+    """
+    backbone = (config.get("model") or {}).get("backbone") or {}
+    found = {"model.backbone.init_cfg": backbone.get("init_cfg")}
+    for key, value in walk(config):
+        if key.rpartition(".")[2] in ("checkpoint", "load_from") and isinstance(value, str):
+            file = Path(value).expanduser()
+            found[key] = file_digest(file) if file.is_file() else value
+    return {key: recorded(value, without=()) for key, value in found.items() if value is not None}
 
 
 def add_measurements(config: Config, *, limit: int | None) -> None:
@@ -131,7 +160,8 @@ def pretrained(model: Model, seed: int, folder: Path) -> Model:
         folder: Work folder of the benchmark.
 
     Raises:
-        InputError: If the pretraining has no result, or its checkpoint is missing.
+        InputError: If the pretraining has no result or other settings, or its checkpoint is
+            missing.
     """
     if not model.method:
         return model
@@ -139,6 +169,12 @@ def pretrained(model: Model, seed: int, folder: Path) -> Model:
     if record is None or record["status"] != DONE:
         why = f"failed: {record['message']}" if record else "has no result"
         raise InputError(f"the pretraining of {model.name} with seed {seed} {why}")
+    if found := differences(record["model"], plain(model.facts())):
+        raise InputError(
+            f"the pretraining of {model.name} with seed {seed} in {folder} has other settings "
+            f"({'; '.join(found)}): another call has made it since this one began. Undo the change "
+            "of --cfg-options, or choose another --work-dir"
+        )
     path = folder / record["checkpoint"]["file"]
     if not path.is_file():
         raise InputError(

@@ -46,7 +46,7 @@ def collect_pretraining(run: Run, record: dict[str, Any]) -> None:
         series = {}
     facts = read_facts(run.folder, "train")
     memory = {key: facts.get(key) for key in ("peak_mb", "peak_gpu_mb")}
-    measured = measurements(series, batch=run.protocol.get("batch"))
+    measured = measurements(series, batch=images_a_step(facts))
     metrics = {
         "knn/top1": measured["knn"][measured["branch"]][-1][2] if measured["knn"] else None,
         "images_per_s": measured["images_per_s"],
@@ -81,6 +81,17 @@ def collect_pretraining(run: Run, record: dict[str, Any]) -> None:
         curves=[],
         pictures=[],
     )
+
+
+def images_a_step(facts: Mapping[str, Any]) -> int | None:
+    """Return the number of images that a training has read in one step, over all processes.
+
+    Args:
+        facts: Facts that the training has written. The config may name a larger batch than there
+            are images.
+    """
+    batch = (facts.get("loaders") or {}).get("train", {}).get("batch")
+    return None if batch is None else batch * facts["processes"]
 
 
 def measurements(series: Mapping[str, Points], *, batch: int | None) -> dict[str, Any]:

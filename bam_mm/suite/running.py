@@ -143,8 +143,12 @@ def _run(
     batches = run.explicit_batches()
     started = read_json(run.folder / PLAN)
     identity = plain({"protocol": run.protocol, "model": run.model.facts(), "data": run.facts})
-    if started is not None and {k: started[k] for k in identity} != identity:
-        # An earlier run with other settings that ended before its first checkpoint.
+    if run.model.method and run.task.kind != PRETRAIN:
+        # What the model's facts leave out, as it differs between the seeds.
+        identity["sha256"] = run.model.sha256
+    if started is not None and {k: started.get(k) for k in identity} != identity:
+        # An earlier run with other settings that ended before its first checkpoint, or on the
+        # weights of an earlier pretraining.
         shutil.rmtree(run.folder)
         started = None
     before = started or {"seconds": 0.0, "starts": 0}

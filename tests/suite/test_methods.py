@@ -1,5 +1,6 @@
 """Methods of a suite: their definitions, the order of their runs, and what the log tells."""
 
+import hashlib
 from argparse import Namespace
 from dataclasses import replace
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from bam_mm.suite.planning import Settings, plan
 from bam_mm.suite.pretraining_checks import check_methods
 from bam_mm.suite.pretraining_record import measurements
 from bam_mm.suite.records import write_json
+from bam_mm.variables.entries import plain
 
 RANDOM = "random=random:vit-toy-p8"
 SUITE = """
@@ -160,6 +162,31 @@ def test_the_suites_own_options_reach_the_pretraining(tmp_path):
     assert other.protocol["train_cfg"]["max_epochs"] == 3 and other.user_options == {}
 
 
+def test_the_protocol_holds_the_initial_weights_and_not_how_boxes_are_read(tmp_path):
+    def protocol(**options):
+        [run] = runs(
+            tmp_path, names=["bam"], tasks=("pretrain",), seeds=(0,), options={"bam": options}
+        )
+        return run.protocol, run.model.pretraining
+
+    start = protocol()
+    assert "initial" not in start[0]
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"1")
+    first = protocol(load_from=str(weights))
+    [digest] = first[0]["initial"].values()
+    assert digest == hashlib.sha256(b"1").hexdigest()
+    weights.write_bytes(b"2")
+    second = protocol(load_from=str(weights))
+    assert len({start[1], first[1], second[1]}) == 3
+    init = {"model.backbone.init_cfg": dict(type="Pretrained", checkpoint=str(weights))}
+    assert protocol(**init)[0]["initial"]["model.backbone.init_cfg"]["type"] == "Pretrained"
+    boxes = "default_hooks.boxes"
+    reading = {f"{boxes}.loader.num_workers": 3, f"{boxes}.loader.batch_size": 7}
+    assert protocol(**reading) == start
+    assert protocol(**{f"{boxes}.branch": "student"})[1] != start[1]
+
+
 class NeedsAPackage:
     def __init__(self, **_):
         raise InputError("NeedsAPackage needs lightly: pip install lightly")
@@ -274,7 +301,8 @@ def test_a_masking_method_is_evaluated_without_masks_by_the_tasks_of_the_others(
     path.parent.mkdir(parents=True)
     torch.save({"state_dict": {f"backbone.{k}": v for k, v in state.items()}}, path)
     checkpoint = {"file": str(path.relative_to(tmp_path / "w")), "sha256": "0"}
-    write_json(made.record, {"status": "done", "checkpoint": checkpoint})
+    model = plain(made.model.facts())
+    write_json(made.record, {"status": "done", "model": model, "checkpoint": checkpoint})
     tasks = ["knn", "knn-k200", "logreg", "cluster", "linear"]
     assert [run.task.name for run in others] == tasks
     for run in others:
