@@ -325,7 +325,7 @@ def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
         args.model,
         trust=args.trust_checkpoint,
         sizes=args.size,
-        reserved=[method.name for method in methods],
+        reserved=[name for each in suite.methods for name in (each.name, each.title)],
     )
     return suite, plan(suite, suite.choose(args.tasks), models, seeds, settings, methods)
 

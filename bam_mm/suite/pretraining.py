@@ -10,21 +10,21 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import EpochBasedTrainLoop
 
 from bam_mm.checkpoint import BackboneSource, file_digest
 from bam_mm.checkpoint.library_preprocessing import settings_preprocessing
 from bam_mm.checkpoint.recorded_config import backbone_settings
-from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
 from bam_mm.launch.config import load_config
 from bam_mm.launch.paths import shown
-from bam_mm.registry import MODELS
+from bam_mm.registry import LOOPS, MODELS
 from bam_mm.suite.definitions import Task
 from bam_mm.suite.methods import PRETRAIN, Method
 from bam_mm.suite.models import Model, slug_of
 from bam_mm.suite.protocol import NOT_PROTOCOL, batch_of, digest_of, protocol_of, recorded
-from bam_mm.suite.records import DONE, read_json, record_path
-from bam_mm.variables.entries import kind_of, plain, walk
+from bam_mm.suite.records import DONE, model_differences, read_json, record_path
+from bam_mm.variables.entries import kind_of, walk
 
 CLOCK = dict(type="bam_mm.TrainingClockHook")
 """Hook that every pretraining of a suite gets; it has no influence on the result."""
@@ -62,7 +62,7 @@ def method_model(
         limit: Maximum number of images of each data set, None for all.
 
     Raises:
-        InputError: If the config has no backbone.
+        InputError: If the config has no backbone, or does not train by epochs.
     """
     config = load_config(method.config, options)
     settings = config.to_dict()
@@ -74,11 +74,30 @@ def method_model(
             "of a pretraining"
         ) from error
     place = shown(method.config)
+    if not _trains_by_epoch(config):
+        raise InputError(
+            f"method {method.name}: train_cfg of {place} does not count epochs, over which "
+            "accuracy and time are recorded; set train_cfg = dict(type='EpochBasedTrainLoop', "
+            "max_epochs=...)"
+        )
     source = BackboneSource(f"pretrained by the suite, {place}", "bam", unmasked(backbone), None)
     used = settings_preprocessing(settings, f"the config {place}", geometry=False)
     digest = digest_of(pretraining_protocol(config, processes=processes, limit=limit))
     slug = slug_of(method.name)
-    return Model(method.title, slug, source, "", used, method=method.name, pretraining=digest)
+    imports = tuple((config.get("custom_imports") or {}).get("imports", ()))
+    return Model(
+        method.title, slug, source, "", used, method=method.name, pretraining=digest,
+        imports=imports,
+    )  # fmt: skip
+
+
+def _trains_by_epoch(config: Config) -> bool:
+    loop = config.get("train_cfg") or {}
+    kind = loop.get("type")
+    if kind is None:
+        return bool(loop.get("by_epoch"))
+    found = LOOPS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(found, type) and issubclass(found, EpochBasedTrainLoop)
 
 
 def unmasked(backbone: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,18 +156,29 @@ def _initial_weights(config: Config) -> dict[str, Any]:
     return {key: recorded(value, without=()) for key, value in found.items() if value is not None}
 
 
-def add_measurements(config: Config, *, limit: int | None) -> None:
+def add_measurements(config: Config, *, limit: int | None) -> list[str]:
     """Let a pretraining measure its time, and score few images if there are few.
 
     Args:
         config: Config of the run, changed in place.
         limit: Maximum number of images of each data set, None for all.
+
+    Returns:
+        Settings that had to change for the limit.
     """
-    config.custom_hooks = [*(config.get("custom_hooks") or ()), dict(CLOCK)]
+    hooks = [*(config.get("custom_hooks") or ())]
+    if not any(kind_of(hook) == kind_of(CLOCK) for hook in hooks):
+        hooks.append(dict(CLOCK))
+    config.custom_hooks = hooks
+    notes = []
     for hook in config.custom_hooks if limit is not None else ():
         if kind_of(hook) == "OnlineKNNHook":
             bank = int(limit * hook.get("bank_fraction", 0.1))
-            hook["k"] = max(1, min(hook.get("k", 20), bank // 2))
+            k = hook.get("k", 20)
+            hook["k"] = max(1, min(k, bank // 2))
+            if hook["k"] != k:
+                notes.append(f"k of the online kNN: {k} -> {hook['k']}, for --limit {limit}")
+    return notes
 
 
 def pretrained(model: Model, seed: int, folder: Path) -> Model:
@@ -169,7 +199,7 @@ def pretrained(model: Model, seed: int, folder: Path) -> Model:
     if record is None or record["status"] != DONE:
         why = f"failed: {record['message']}" if record else "has no result"
         raise InputError(f"the pretraining of {model.name} with seed {seed} {why}")
-    if found := differences(record["model"], plain(model.facts())):
+    if found := model_differences(record["model"], model):
         raise InputError(
             f"the pretraining of {model.name} with seed {seed} in {folder} has other settings "
             f"({'; '.join(found)}): another call has made it since this one began. Undo the change "
