@@ -18,6 +18,9 @@ from bam_mm import InputError
 from bam_mm.launch import watching
 from bam_mm.report import write_report
 from bam_mm.report.data import report_data
+from bam_mm.report.graphics import pretraining_charts
+from bam_mm.report.methods import method_charts
+from bam_mm.report.summary import columns
 from bam_mm.suite import workers
 from bam_mm.suite.records import read_records
 from tests.suite.test_methods import RANDOM, runs
@@ -167,6 +170,7 @@ def test_the_record_of_a_pretraining(done):
     assert record["pretraining"]["knn"]["teacher"] == [[0, 0, 21], [1, 120, 51], [2, 240, 61]]
     assert record["training"]["loss"] == [[4, 4.0], [8, 3.0]]
     assert record["checkpoint"]["file"] == "runs/bam/pretrain/seed1/epoch_2.pth"
+    assert record["share"] == 1 and record["memory"]["peak_mb"] == 1101.0
     assert record["seed"] == 1 and record["protocol"]["train_cfg"]["max_epochs"] == 12
     knn = record_of(next(r for r in plan if r.task.name == "knn" and r.seed == 1))
     assert knn["checkpoint"]["sha256"] == record["checkpoint"]["sha256"]
@@ -215,6 +219,36 @@ def test_the_report_has_a_row_a_method_and_accuracy_over_time(done):
     assert models["BAM"][4] == ", ".join(shas) and "all 1 tensors" in models["BAM"][3]
 
 
+def test_no_time_is_the_best_if_machine_or_load_differ(done):
+    out, plan, *_ = done
+    records = read_records(out / "w")
+
+    def bold(task):
+        return {
+            column.metric.key
+            for column in columns(task, records)
+            if any(cell.best for cell in column.cells.values())
+        }
+
+    timed = {"images_per_s", "minutes", "memory_mb", "seconds_per_epoch"}
+    assert bold(plan[0].suite.tasks[0]) == {"knn/top1", *timed}
+    [record] = [r for r in records if (r["slug"], r["task"], r["seed"]) == ("bam", "pretrain", 0)]
+    record["share"] = 2
+    assert bold(plan[0].suite.tasks[0]) == {"knn/top1"}
+
+
+def test_a_task_may_be_called_pretrain_where_nothing_is_pretrained(done):
+    out, plan, *_ = done
+    records = [r for r in read_records(out / "w") if r["slug"] == "random" and r["task"] == "knn"]
+    records = [
+        {**r, "task": "pretrain", "checkpoint": {"path": str(out / "x.pth")}} for r in records
+    ]
+    for record in records:
+        record["model"] = {**record["model"], "kind": "bam"}
+        del record["training"]
+    assert pretraining_charts(records) == [] and method_charts(records) is None
+
+
 def test_finished_runs_are_skipped_and_other_settings_refused(done):
     out, *_ = done
     changed = {"bam": {"model.head.temperature": 0.3}}
@@ -222,7 +256,8 @@ def test_finished_runs_are_skipped_and_other_settings_refused(done):
         run_all(runs(out, names=["bam"], tasks=TASKS, options=changed), out)
     # Another network under the same name, which is not part of the protocol.
     wide = {"bam": {"model.backbone.arch.num_layers": 5}}
-    with pytest.raises(InputError, match=r"'BAM'.*backbone\.arch\.num_layers: 4 -> 5"):
+    changes = r"arch\.num_layers: 4 -> 5.*\. Undo the change of --cfg-options, choose another --wo"
+    with pytest.raises(InputError, match=rf"'BAM'.*backbone\.{changes}"):
         run_all(runs(out, names=["bam"], tasks=TASKS, options=wide), out)
     before = len(starts(out))
     assert run_all(runs(out, names=["bam"], tasks=TASKS), out)[0] == 0
@@ -255,7 +290,9 @@ def test_tasks_are_repeated_after_a_new_pretraining_as_the_message_says(tmp_path
     # The seconds of both starts count as long as the folder stays; a new one starts over.
     plan[0].record.unlink()
     shutil.rmtree(plan[0].folder)
-    with pytest.raises(InputError, match="Delete the records of the other tasks in .*records/bam,"):
+    with pytest.raises(
+        InputError, match=r"Delete the records of the other tasks in .*records/bam,"
+    ):
         run_all(plan, tmp_path)
     for run in plan[1:]:
         run.record.unlink()
@@ -274,9 +311,7 @@ def test_weights_of_a_pretraining_with_other_settings_are_not_taken(tmp_path):
     # Planned by another call, before the first one had any result.
     changed = {"bam": {"model.head.temperature": 0.3}}
     knn = runs(tmp_path, names=["bam"], seeds=(0,), options=changed)[-1]
-    with pytest.raises(
-        InputError, match=r"BAM with seed 0 in .* has other settings \(pretraining:"
-    ):
+    with pytest.raises(InputError, match=r"BAM with seed 0 in .* settings \(digest of .*pretr"):
         knn.with_checkpoint()
 
 
