@@ -238,7 +238,7 @@ def test_no_time_is_the_best_if_machine_or_load_differ(done):
 
 
 def test_a_task_may_be_called_pretrain_where_nothing_is_pretrained(done):
-    out, plan, *_ = done
+    out, *_ = done
     records = [r for r in read_records(out / "w") if r["slug"] == "random" and r["task"] == "knn"]
     records = [
         {**r, "task": "pretrain", "checkpoint": {"path": str(out / "x.pth")}} for r in records
