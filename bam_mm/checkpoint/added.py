@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from typing import Any, cast
 
 from torch import nn
 
@@ -29,7 +30,8 @@ def added_parameters(backbone: nn.Module) -> set[str]:
     No pretraining has them, so they may be missing in a checkpoint. A backbone states them itself
     in an attribute ``added_parameters``, a collection of names. Without this attribute, they are
     those of the norms that Swin, ConvNeXt and the like have for every output of mmlab: ``norm0`` to
-    ``norm2`` with ``out_indices=(0, 1, 2, 3)``, because a classifier has the last one alone.
+    ``norm2`` with ``out_indices=(0, 1, 2, 3)``, because a classifier has the last one alone. In
+    mmpretrain's ``BEiTViT``, it is the norm after the average if there is another one before it.
 
     Args:
         backbone: The backbone.
@@ -40,6 +42,9 @@ def added_parameters(backbone: nn.Module) -> set[str]:
     stated = getattr(backbone, "added_parameters", None)
     if stated is not None:
         return set(stated() if callable(stated) else stated)
+    if type(backbone).__name__ == "BEiTViT" and cast(Any, backbone).final_norm:
+        # A pretraining has the norm before the average, a classifier the one after it.
+        return {name for name in backbone.state_dict() if name.startswith("ln2.")}
     indices = getattr(backbone, "out_indices", None)
     norms = {int(m[1]): name for name, _ in backbone.named_children() if (m := _NORM.match(name))}
     # In other backbones, such as VAN, the norms of the stages are a part of the network.

@@ -105,7 +105,10 @@ JEPA = Layout(name="MSN or I-JEPA", marks=(r"target_encoder\.",), aside=(*_HEADS
 
 AVERAGED = Layout(
     name="a model and its moving average",
-    marks=(r"(\w*_)?(ema|averaged?|shadow|polyak|swa|momentum|target|online)(_\w*)?\.",),
+    # BEiT's target_generator is a tokenizer.
+    marks=(
+        r"(?!target_generator\.)(\w*_)?(ema|averaged?|shadow|polyak|swa|momentum|target|online)(_\w*)?\.",
+    ),
     aside=_PLAIN,
 )
 

@@ -26,6 +26,12 @@ PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Class with the same network and names for each class of a pretraining that hides patches."""
 
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    # BEiTViT's own defaults are those of fine-tuning, with a norm after the average.
+    "BEiTPretrainViT": dict(final_norm=True, out_type="raw"),
+}
+"""Defaults of a class of a pretraining that its tensors depend on, where the other's differ."""
+
 MASKED = ("MFFViT", "SparseConvNeXt", "iTPNHiViT")
 """Classes of such pretrainings that no other class equals."""
 
@@ -71,7 +77,7 @@ def index_backbone(name: str, known: Sequence[str], spec: str) -> dict[str, Any]
             f"choose a model that was fine-tuned after it ({', '.join(tuned) or 'of another name'})"
         )
     if kind in PLAIN:
-        return _plain(config, *PLAIN[kind])
+        return whole_image_backbone(config)
     # With this default, a number of classes adds a classifier, whose logits are no features.
     classes = signature(registered_class(config["type"])).parameters.get("num_classes")
     if classes is not None and classes.default == -1:
@@ -79,7 +85,21 @@ def index_backbone(name: str, known: Sequence[str], spec: str) -> dict[str, Any]
     return config
 
 
-def _plain(config: dict[str, Any], kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+def whole_image_backbone(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the config of the class that computes features of whole images with the same tensors.
+
+    Args:
+        config: Config of a backbone with a scope in its type. It is returned as it is unless its
+            class is one of mmpretrain's that hide patches (:data:`PLAIN`).
+    """
+    scope, _, pretraining = config["type"].rpartition(".")
+    if scope != "mmpretrain" or pretraining not in PLAIN:
+        return config
+    kind, settings = PLAIN[pretraining]
     takes = signature(registered_class(f"mmpretrain.{kind}")).parameters
     kept = {k: v for k, v in config.items() if k in takes and k != "out_indices"}
-    return {**kept, **settings, "type": f"mmpretrain.{kind}"}
+    if kept.pop("use_shared_rel_pos_bias", False):
+        # Loading copies the shared bias to each block, as fine-tuning does.
+        kept["use_rel_pos_bias"] = True
+    defaults = _DEFAULTS.get(pretraining, {})
+    return {**defaults, **kept, **settings, "type": f"mmpretrain.{kind}"}

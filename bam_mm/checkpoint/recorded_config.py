@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.config.utils import MODULE2PACKAGE
 
+from bam_mm.checkpoint.mmpretrain_index import whole_image_backbone
 from bam_mm.checkpoint.reading import read_checkpoint
 from bam_mm.errors import InputError
 from bam_mm.registry import MMENGINE_MODELS, SCOPE
@@ -16,6 +17,9 @@ from bam_mm.registry import MMENGINE_MODELS, SCOPE
 
 def recorded_backbone(path: str | Path, *, trust: bool = False) -> dict[str, Any]:
     """Return the config of the backbone with which a checkpoint was trained.
+
+    A class of a pretraining that hides patches becomes the one that computes features of whole
+    images with the same tensors, see :func:`~bam_mm.checkpoint.mmpretrain_index.index_backbone`.
 
     Args:
         path: Checkpoint of a run of mmengine.
@@ -39,7 +43,7 @@ def recorded_backbone(path: str | Path, *, trust: bool = False) -> dict[str, Any
             "timm:vit_base_patch16_224@PATH"
         ) from error
     _check_types(config, path)
-    return config
+    return whole_image_backbone(config)
 
 
 def backbone_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def main() -> None:
     # The standard output lists the pictures.
     print(f"preprocessing: {used.describe_normalisation()}, from {used.source}", file=sys.stderr)
     for number, path in enumerate(paths):
-        image = read_image(path, short_side=args.size, multiple=model.multiple)
+        image = read_image(path, short_side=args.size, multiple=model.multiple, fixed=model.fixed)
         # Images of several folders may share a name.
         taken = sum(other.stem == path.stem for other in paths[:number])
         out = args.out / f"{path.stem}{f'_{taken + 1}' if taken else ''}.png"

@@ -21,7 +21,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "work_dirs", nargs="*", help="work folder of each run, as NAME=FOLDER or FOLDER"
+        "work_dirs",
+        nargs="*",
+        help="work folder of each run, as NAME=FOLDER or FOLDER; a name has no '/', so that a "
+        "folder may have '=' in its name (./lr=0.1)",
     )
     parser.add_argument("--out", default="pretraining.png", help="output image file")
     parser.add_argument("--until", type=int, help="last iteration to plot")
@@ -139,6 +142,14 @@ def save_reference(args: argparse.Namespace) -> Path:
 
 
 def named(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """Return the name, which may be empty, and the work folder of each run."""
-    parts = [entry.rpartition("=") for entry in args.work_dirs]
-    return [(name, folder) for name, _, folder in parts]
+    """Return the name, which may be empty, and the work folder of each run.
+
+    A name ends at the last '=' before the first '/': folders such as ``work_dirs/lr=0.1`` have
+    none.
+    """
+    found = []
+    for entry in args.work_dirs:
+        first, slash, rest = entry.partition("/")
+        name, _, start = first.rpartition("=")
+        found.append((name, start + slash + rest))
+    return found

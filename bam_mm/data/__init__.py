@@ -1,5 +1,6 @@
 """Data sets, samplers and transforms. Importing this package registers them."""
 
+from bam_mm.data.block_mask import BlockMask
 from bam_mm.data.checks.semantic_maps import CheckSemanticMap
 from bam_mm.data.contrastive_crop.box_store import BoxStore
 from bam_mm.data.contrastive_crop.crop import ContrastiveCrop
@@ -13,6 +14,7 @@ from bam_mm.data.semantic_map import LoadSemanticMap
 from bam_mm.data.transfer import transfer_dataset
 
 __all__ = [
+    "BlockMask",
     "BoxStore",
     "CheckImage",
     "CheckSemanticMap",

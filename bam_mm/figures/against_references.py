@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bam_mm.errors import InputError
-from bam_mm.figures.curves import PANELS
+from bam_mm.figures.curves import panels_of
 from bam_mm.figures.recorded_runs import RecordedRun
 from bam_mm.hooks.reference_curves import QUANTITIES, Band, ReferenceCurves
 from bam_mm.protocols.plots import COLOURS, plt, save_figure
@@ -44,8 +44,7 @@ def plot_against(
     Raises:
         InputError: If the runs logged nothing until then, or no quantity of the references.
     """
-    shown = [p for p in PANELS if any(p[0] in r.series for r in references.values())]
-    shown = [p for p in shown if any(run.epochs_of(p[0]) for run in runs)]
+    shown = _panels(runs, references)
     if not shown:
         raise InputError(
             f"{', '.join(str(run.folder) for run in runs)}: nothing logged that the references "
@@ -107,6 +106,16 @@ def compare(run: RecordedRun, name: str, reference: ReferenceCurves) -> list[str
     for key, band in reference.series.items():
         lines.append(f"  {QUANTITIES[key]}: {_position(run.epochs_of(key), key, band, reference)}")
     return lines + [f"  note: {note}" for note in _notes(run, reference)]
+
+
+def _panels(
+    runs: Sequence[RecordedRun], references: Mapping[str, ReferenceCurves]
+) -> list[tuple[str, str]]:
+    """Return the panels for which there is both a run and a reference."""
+    drawn = [{key for key in QUANTITIES if run.epochs_of(key)} for run in runs]
+    held = [set(reference.series) for reference in references.values()]
+    both = set().union(*drawn) & set().union(*held)
+    return [panel for panel in panels_of(drawn + held) if panel[0] in both]
 
 
 def _points(run: RecordedRun, key: str, until: int | None) -> list[tuple[float, float]]:

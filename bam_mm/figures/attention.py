@@ -19,6 +19,7 @@ from bam_mm.data.file_names import IMAGE_ENDINGS
 from bam_mm.data.image_files import images_directly_in
 from bam_mm.data.loading import read_image as read_file
 from bam_mm.errors import InputError
+from bam_mm.models.adapters import adapter_of
 from bam_mm.models.saliency import attention_maps, is_transformer, saliency
 from bam_mm.protocols.plots import plt, save_figure
 from bam_mm.variables.entries import kind_of
@@ -39,6 +40,7 @@ class AttentionModel:
             map.
         multiple: Number of pixels that both sides of an image must be a multiple of.
         preprocessing: Normalisation of the images.
+        fixed: The only size (H, W) of images in pixels that the backbone takes, None for any.
     """
 
     spec: str
@@ -46,6 +48,7 @@ class AttentionModel:
     heads: bool
     multiple: int
     preprocessing: Preprocessing = IMAGENET
+    fixed: tuple[int, int] | None = None
 
     @torch.no_grad()
     def attention(self, image: np.ndarray) -> np.ndarray:
@@ -108,7 +111,9 @@ def build_attention_model(
     size = source.config.get("patch_size") or _patch_size(backbone) if heads else 32
     found = source.preprocessing(trust=trust) if normalisation == "model" else None
     used = replace(found or IMAGENET, geometry=None, geometry_source="--size")
-    return AttentionModel(source.spec, backbone, heads, int(size), used)
+    sizes = adapter_of(backbone).sizes
+    fixed = sizes.fixed if not sizes.any_size else None
+    return AttentionModel(source.spec, backbone, heads, int(size), used, fixed)
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:
@@ -143,13 +148,17 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-def read_image(path: Path, *, short_side: int, multiple: int) -> np.ndarray:
+def read_image(
+    path: Path, *, short_side: int, multiple: int, fixed: tuple[int, int] | None = None
+) -> np.ndarray:
     """Read an image and resize it so that both sides are multiples of the patch size.
 
     Args:
         path: Image file.
         short_side: Length of the short side in pixels, before rounding down.
         multiple: Number of pixels that both sides must be a multiple of.
+        fixed: Size (H, W) to which the image is resized and cropped at its centre instead, None for
+            none. BEiT takes images of one size only.
 
     Returns:
         Image (H, W, 3) uint8, RGB.
@@ -163,6 +172,8 @@ def read_image(path: Path, *, short_side: int, multiple: int) -> np.ndarray:
             f"{path} has {image.shape[1]} x {image.shape[0]} pixels, and the short side is resized "
             f"to {short_side}: crop it until a side is at most {MOST_ELONGATED} times the other"
         )
+    if fixed is not None:
+        return np.ascontiguousarray(_cropped(image, fixed)[:, :, ::-1])
     scale = short_side / min(image.shape[:2])
     height, width = (round(side * scale) // multiple * multiple for side in image.shape[:2])
     if min(height, width) < multiple:
@@ -223,6 +234,17 @@ def overlay(image: np.ndarray, map_: np.ndarray) -> np.ndarray:
     colours = plt.get_cmap("inferno")(heat)[:, :, :3]
     grey = image.mean(axis=2, keepdims=True) / 255
     return (255 * (0.3 * grey + 0.7 * colours)).round().clip(0, 255).astype(np.uint8)
+
+
+def _cropped(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize an image until it covers a size (H, W), and crop it at its centre."""
+    scale = max(wanted / side for wanted, side in zip(size, image.shape[:2], strict=True))
+    height, width = (
+        max(wanted, round(side * scale)) for wanted, side in zip(size, image.shape[:2], strict=True)
+    )
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    return image[top : top + size[0], left : left + size[1]]
 
 
 def _patch_size(backbone: nn.Module) -> int:

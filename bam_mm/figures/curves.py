@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bam_mm.errors import InputError
@@ -12,7 +12,7 @@ from bam_mm.protocols.plots import COLOURS, plt, save_figure
 
 Series = Mapping[str, Sequence[tuple[int, float]]]
 
-PANELS = tuple((key, label) for key, label in QUANTITIES.items() if key != "knn/student_top1")
+TEACHER_KNN, STUDENT_KNN = "knn/teacher_top1", "knn/student_top1"
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
@@ -53,6 +53,24 @@ def read_scalars(work_dir: str | Path) -> dict[str, list[tuple[int, float]]]:
     return {name: sorted(points.items()) for name, points in series.items()}
 
 
+def panels_of(curves: Iterable[Collection[str]]) -> list[tuple[str, str]]:
+    """Choose the panels of a figure.
+
+    The student's kNN has a panel only if a curve has no teacher's, as those of SimCLR, NNCLR and
+    SwAV: for the other methods, the teacher is what downstream tasks use.
+
+    Args:
+        curves: Names of the logged quantities, of each curve in the figure.
+
+    Returns:
+        Pairs (name in the log, label of the axis), in the order of the figure.
+    """
+    keys = [set(names) for names in curves]
+    with_student = any(STUDENT_KNN in names and TEACHER_KNN not in names for names in keys)
+    found = set().union(*keys) - (set() if with_student else {STUDENT_KNN})
+    return [(key, label) for key, label in QUANTITIES.items() if key in found]
+
+
 def plot_runs(runs: Mapping[str, Series], out: str | Path, until: int | None = None) -> Path:
     """Plot loss, entropies (paper, Fig. 3), feature spread and kNN accuracy of several runs.
 
@@ -69,7 +87,7 @@ def plot_runs(runs: Mapping[str, Series], out: str | Path, until: int | None = N
         raise InputError(
             f"--until {until}: the first point is at iteration {first}; choose a later one"
         )
-    panels = [p for p in PANELS if any(run.get(p[0]) for run in runs.values())]
+    panels = panels_of([key for key, points in run.items() if points] for run in runs.values())
     figure, axes = plt.subplots(
         1, len(panels), figsize=(3.4 * len(panels), 3.0), constrained_layout=True, squeeze=False
     )

@@ -79,13 +79,13 @@ def read_run(work_dir: str | Path, name: str = "") -> RecordedRun:
         name: Name of the run; empty takes that of the folder.
 
     Raises:
-        InputError: If the folder has no log, or a log without epochs.
+        InputError: If the folder has no log, or a log without epochs, or if its
+            ``train_facts.json`` is damaged.
     """
     folder = Path(work_dir).expanduser()
     scalars = read_scalars(folder)
     log = _newest_log(folder)
-    path = folder / "train_facts.json"
-    facts = json.loads(path.read_text()) if path.is_file() else {}
+    facts = _facts_of(folder / "train_facts.json")
     loader = (facts.get("loaders") or {}).get("train") or {}
     batch = loader["batch"] * facts.get("processes", 1) if "batch" in loader else log.batch
     return RecordedRun(
@@ -232,6 +232,25 @@ def _config_of(log: Path) -> Mapping[str, Any]:
         return parse_assignments(path.read_text())[0]  # Runs no code.
     except (ValueError, SyntaxError) as error:
         raise InputError(f"{path}: not the config of a run ({error}); restore it") from error
+
+
+def _facts_of(path: Path) -> Mapping[str, Any]:
+    """Read the facts of a finished training; {} if there are none."""
+    if not path.is_file():
+        return {}
+    try:
+        facts = json.loads(path.read_text())
+        loader = (facts.get("loaders") or {}).get("train") or {}
+        counts = [facts.get("processes", 1)]
+        counts += [loader[key] for key in ("batch", "images") if key in loader]
+        if not all(isinstance(count, int) for count in counts):
+            raise ValueError(f"{counts} are no integers")
+    except (ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: not the facts of a training ({error}); restore it, or delete it to read the "
+            "run as one that has not ended"
+        ) from error
+    return facts
 
 
 def _config_name(folder: Path) -> str:

@@ -19,6 +19,7 @@ from bam_mm.hooks.skipped_images import SkippedImagesHook
 from bam_mm.hooks.sync_statistics import SyncStatisticsHook
 from bam_mm.hooks.teacher_update import TeacherUpdateHook
 from bam_mm.hooks.training_clock import TrainingClockHook
+from bam_mm.hooks.visual_words import VisualWordsHook
 
 __all__ = [
     "BoxUpdateHook",
@@ -39,5 +40,6 @@ __all__ = [
     "SyncStatisticsHook",
     "TeacherUpdateHook",
     "TrainingClockHook",
+    "VisualWordsHook",
     "WholeCheckpointHook",
 ]

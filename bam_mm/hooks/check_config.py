@@ -9,8 +9,10 @@ from mmengine.runner.base_loop import BaseLoop
 
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
+from bam_mm.hooks.dino_schedule import DINOScheduleHook
 from bam_mm.hooks.load_backbone import LoadBackboneHook
 from bam_mm.hooks.teacher_update import TeacherUpdateHook
+from bam_mm.methods.dino import DINO
 from bam_mm.models.pretrained_backbone import check_initialisers, loaded_by_initialiser
 from bam_mm.models.siamese import SiameseModel
 from bam_mm.registry import HOOKS
@@ -64,6 +66,8 @@ class CheckConfigHook(Hook):
             _check_present(
                 runner, TeacherUpdateHook, f"updates the teacher of bam_mm.{type(model).__name__}"
             )
+        if isinstance(model, DINO):
+            _check_present(runner, DINOScheduleHook, "tells bam_mm.DINO the epoch")
         if _relies_on_loading(runner.cfg, model):
             _check_present(runner, LoadBackboneHook, LOADS)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmengine.runner import EpochBasedTrainLoop
+
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.hooks.model_hook import ModelHook
@@ -39,9 +41,15 @@ class DINOScheduleHook(ModelHook):
         """Watch the steps of the optimizer.
 
         Raises:
-            InputError: If the model is another algorithm than DINO.
+            InputError: If the model is another algorithm than DINO, or the training counts
+                iterations instead of epochs.
         """
         model = self._model(runner)
+        if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            raise InputError(
+                "DINOScheduleHook goes by epochs, but this training counts iterations: set "
+                "train_cfg.type='EpochBasedTrainLoop' and train_cfg.max_epochs"
+            )
         prototypes = list(model.neck.last_layer.parameters())
 
         def drop(*_: Any) -> None:

@@ -22,13 +22,17 @@ REFERENCES = (Path(__file__).resolve().parents[1] / ".mim/reference_curves").res
 
 QUANTITIES = {
     "loss": "loss (nats)",
-    "attention_entropy": "entropy of the attention (nats)",
+    "attention_entropy": "entropy of the prediction (nats)",
     "target_entropy": "entropy of the target (nats)",
     "feature_std": "feature std (1 = spread evenly)",
     "knn/teacher_top1": "kNN top-1, teacher (%)",
     "knn/student_top1": "kNN top-1, student (%)",
 }
-"""Quantities of a curve, by their name in the log, with the label of their axis."""
+"""Quantities of a curve, by their name in the log, with the label of their axis.
+
+``attention_entropy`` is that of the student's distribution: BAM's attention over the batch, DINO's
+probabilities of the prototypes.
+"""
 
 FORMAT = 1
 """Version of the files."""

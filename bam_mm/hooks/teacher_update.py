@@ -13,7 +13,8 @@ from bam_mm.registry import HOOKS
 class TeacherUpdateHook(ModelHook):
     """Move the teacher towards the student, with a momentum that depends on the iteration.
 
-    The hook has no state of its own, so a resumed run continues with the right momentum.
+    The hook serves every algorithm of this package that has a teacher, such as BAM, DINO and ReLIC.
+    It has no state of its own, so a resumed run continues with the right momentum.
 
     Args:
         momentum: Momentum at the first iteration (released code: .995).
@@ -37,7 +38,7 @@ class TeacherUpdateHook(ModelHook):
         """Check that the model has a teacher.
 
         Raises:
-            InputError: If it has none, or is another algorithm than BAM.
+            InputError: If it has none, or is no algorithm of this package.
         """
         if siamese_of(runner.model).teacher is None:
             raise InputError(

@@ -13,7 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
-from bam_mm.methods.library import at_least_float32, check_positive, lightly
+from bam_mm.methods.library import check_counts, check_positive, full_precision, lightly
 from bam_mm.models.siamese import SiameseModel, pooled
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
@@ -72,11 +72,9 @@ class DINO(SiameseModel):
         Returns:
             Dict with the scalar ``loss``.
         """
-        features = [
-            pooled(self.backbone(torch.cat(inputs[views]))) for views in self.layout.resolutions
-        ]
-        student = self.neck(torch.cat(features))
-        self.last_projection = student.detach()
+        student = self.project(inputs)
+        if isinstance(self.neck, DINOProjector):  # Not its tens of thousands of outputs.
+            self.last_projection = self.neck.bottleneck
         with torch.no_grad():
             assert self.teacher is not None
             target = self.teacher(torch.cat(inputs[: self.layout.num_global]))
@@ -97,8 +95,12 @@ class DINOProjector(BaseModule):
         norm_last_layer: Whether the prototypes have unit length throughout the training.
         init_cfg: Config of ``BaseModule``'s initialisation.
 
+    Attributes:
+        bottleneck: (N, bottleneck_channels) unit vectors of the last pass, without a gradient.
+
     Raises:
-        InputError: If lightly is not installed, or ``num_layers`` is less than 2.
+        InputError: If lightly is not installed, or a width is no count, or ``num_layers`` is less
+            than 2.
     """
 
     def __init__(
@@ -113,18 +115,18 @@ class DINOProjector(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        if num_layers < 2:
-            raise InputError(f"model.neck.num_layers={num_layers}: DINO's projector has at least 2")
-        self.settings: dict[str, Any] = dict(
+        check_counts(
+            "model.neck",
             in_channels=in_channels,
             hid_channels=hid_channels,
             bottleneck_channels=bottleneck_channels,
             out_channels=out_channels,
             num_layers=num_layers,
-            norm=norm,
-            norm_last_layer=norm_last_layer,
         )
+        if num_layers < 2:
+            raise InputError(f"model.neck.num_layers={num_layers}: DINO's projector has at least 2")
         self.out_channels = out_channels
+        self.bottleneck: Tensor | None = None
         self.head = lightly("models.modules.heads", "DINOProjectionHead", "DINOProjector")(
             in_channels,
             hid_channels,
@@ -145,11 +147,17 @@ class DINOProjector(BaseModule):
             self.head.layers.apply(self.head._init_weights)
 
     def __deepcopy__(self, memo: dict) -> DINOProjector:
-        # torch refuses to copy the weight that weight_norm computes, since it has a gradient.
-        twin = type(self)(**self.settings, init_cfg=copy.deepcopy(self.init_cfg))
-        twin.to(next(self.parameters()))
-        twin.load_state_dict(self.state_dict())
-        twin.train(self.training)
+        # torch refuses to copy the weight that weight_norm computes, since it has a gradient; the
+        # copy computes its own in its first pass.
+        computed = self.last_layer.__dict__.pop("weight", None)
+        self.bottleneck = None
+        try:
+            twin = type(self).__new__(type(self))
+            memo[id(self)] = twin
+            twin.__dict__ = copy.deepcopy(self.__dict__, memo)
+        finally:
+            if computed is not None:
+                self.last_layer.weight = computed
         return twin
 
     @property
@@ -167,7 +175,9 @@ class DINOProjector(BaseModule):
         Returns:
             (N, out_channels) similarities to the prototypes.
         """
-        return self.head(pooled(x))
+        rows = nn.functional.normalize(self.head.layers(pooled(x)), dim=-1)
+        self.bottleneck = rows.detach()
+        return self.last_layer(rows)
 
 
 @MODELS.register_module()
@@ -204,9 +214,9 @@ class DINOHead(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        check_counts("model.head", out_channels=out_channels)
         check_positive(
             "model.head",
-            out_channels=out_channels,
             temperature=temperature,
             target_temperature=target_temperature,
             warmup_target_temperature=warmup_target_temperature,
@@ -215,8 +225,8 @@ class DINOHead(BaseModule):
             raise InputError(
                 f"model.head.centre_momentum={centre_momentum}: must be at least 0 and below 1"
             )
-        if warmup_epochs < 0:
-            raise InputError(f"model.head.warmup_epochs={warmup_epochs}: must not be negative")
+        if warmup_epochs:
+            check_counts("model.head", warmup_epochs=warmup_epochs)
         self.out_channels = out_channels
         self.epoch = 0
         self.monitor = False
@@ -231,6 +241,7 @@ class DINOHead(BaseModule):
             center_momentum=centre_momentum,
         )
 
+    @full_precision
     def forward(self, student: Tensor, teacher: Tensor, layout: ViewLayout) -> Tensor:
         """Compute the loss and move the centre.
 
@@ -242,8 +253,6 @@ class DINOHead(BaseModule):
         Returns:
             Scalar loss.
         """
-        # Exponentials of logits over temperatures of a few hundredths.
-        student, teacher = at_least_float32(student), at_least_float32(teacher)
         if self.monitor:
             self.entropies = self._entropies(student, teacher)
         targets = list(teacher.chunk(layout.num_global))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from bam_mm.distributed import gather_equal, rank, world_size
+from bam_mm.distributed import world_size
 from bam_mm.errors import InputError
-from bam_mm.methods.library import at_least_float32, check_positive, first, lightly
-from bam_mm.models.siamese import SiameseModel
+from bam_mm.methods.contrast import log_probabilities, nt_xent, own_columns
+from bam_mm.methods.library import check_counts, check_positive, full_precision, lightly
+from bam_mm.models.siamese import SiameseModel, neck_output
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
 
@@ -61,11 +61,7 @@ class NNCLR(SiameseModel):
             init_cfg=init_cfg,
         )
         self.predictor = MODELS.build(predictor)
-        if (self.layout.num_global, self.layout.num_local) != (2, 0):
-            raise InputError(
-                f"NNCLR with {self.layout.num_global} global and {self.layout.num_local} local "
-                "views: set layout.num_global=2 and layout.num_local=0, since it compares two views"
-            )
+        self.check_two_views()
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
         """Compute the loss of a batch.
@@ -80,9 +76,9 @@ class NNCLR(SiameseModel):
         Raises:
             InputError: If the batch has a single image, or more images than the queue.
         """
-        projections = [first(self.neck(self.backbone(view))) for view in inputs]
-        predictions = [first(self.predictor((z,))) for z in projections]
-        self.last_projection = torch.cat(projections).detach()
+        self.check_batch(inputs)
+        projections = self.project_each(inputs)
+        predictions = [neck_output(self.predictor((z,))) for z in projections]
         return {"loss": self.head(projections, predictions)}
 
 
@@ -99,8 +95,8 @@ class NNCLRHead(BaseModule):
         queue_size: Number of projections in the queue (paper: 98,304; lightly's CIFAR-10: 4,096).
         temperature: Softmax temperature.
         negatives: ``both`` takes the other rows of neighbours and predictions as negatives
-            (lightly's NT-Xent, whose CIFAR-10 results are published), ``other`` the predictions of
-            the other images only (the paper's algorithm 1).
+            (NT-Xent, as in lightly's published CIFAR-10 results), ``other`` the predictions of the
+            other images only (the paper's algorithm 1).
         init_cfg: Config of ``BaseModule``'s initialisation.
 
     Raises:
@@ -116,9 +112,8 @@ class NNCLRHead(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        check_positive(
-            "model.head", channels=channels, queue_size=queue_size, temperature=temperature
-        )
+        check_counts("model.head", channels=channels, queue_size=queue_size)
+        check_positive("model.head", temperature=temperature)
         if negatives not in NEGATIVES:
             raise InputError(
                 f"model.head.negatives={negatives!r}: choose one of {', '.join(NEGATIVES)}"
@@ -129,10 +124,8 @@ class NNCLRHead(BaseModule):
         )
         # Its constructor does not offer this option of the base class.
         self.queue.gather_distributed = True
-        self.nt_xent = lightly("loss", "NTXentLoss", "NNCLRHead")(
-            temperature=temperature, gather_distributed=True
-        )
 
+    @full_precision
     def forward(self, projections: list[Tensor], predictions: list[Tensor]) -> Tensor:
         """Look up the neighbours, add the second view to the queue, and compute the loss.
 
@@ -149,10 +142,10 @@ class NNCLRHead(BaseModule):
         """
         self._check(*projections[0].shape)
         # lightly adds the rows as they are, and NT-Xent normalises what it finds.
-        queries = [at_least_float32(z.detach()) for z in projections]
+        queries = [z.detach() for z in projections]
         neighbours = [self.queue(z, update=index == 1) for index, z in enumerate(queries)]
         pairs = ((neighbours[0], predictions[1]), (neighbours[1], predictions[0]))
-        return sum(self._contrast(*pair) for pair in pairs) / 2
+        return torch.stack([self._contrast(*pair) for pair in pairs]).mean()
 
     def _check(self, batch: int, width: int) -> None:
         """Check that the rows of a batch can be compared, and fit into the queue."""
@@ -162,24 +155,17 @@ class NNCLRHead(BaseModule):
                 f"model.head.channels={channels}, but the neck's projections have {width} channels:"
                 f" set model.head.channels={width}"
             )
-        if batch < 2:
-            raise InputError(
-                f"a batch of {batch} image per process: NNCLR compares it with the other images of "
-                "the batch; set train_dataloader.batch_size to at least 2"
-            )
         if batch * world_size() > size:
             raise InputError(
                 f"a batch of {batch} images on each of {world_size()} processes does not fit into "
                 f"model.head.queue_size={size}: set the queue to several batches"
             )
 
-    def _contrast(self, neighbours: Tensor, predictions: Tensor) -> Any:
+    def _contrast(self, neighbours: Tensor, predictions: Tensor) -> Tensor:
         if self.negatives == "both":
-            return self.nt_xent(neighbours, predictions)
-        neighbours, predictions = F.normalize(neighbours, dim=1), F.normalize(predictions, dim=1)
-        keys = gather_equal(predictions).flatten(0, 1)
-        labels = torch.arange(len(neighbours), device=keys.device) + rank() * len(neighbours)
-        return F.cross_entropy(neighbours.type_as(keys) @ keys.T / self.temperature, labels)
+            return nt_xent(neighbours, predictions, self.temperature)
+        log_p = log_probabilities(neighbours, predictions, self.temperature)
+        return F.nll_loss(log_p, own_columns(neighbours))
 
     def get_extra_state(self) -> dict[str, Tensor]:
         """Return the queue, which lightly leaves out of the state, for an exact resume."""

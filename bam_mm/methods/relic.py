@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from bam_mm.distributed import gather_equal, rank
 from bam_mm.errors import InputError
-from bam_mm.methods.library import at_least_float32, check_positive, first
+from bam_mm.methods.contrast import log_probabilities, own_columns
+from bam_mm.methods.library import check_positive, full_precision
 from bam_mm.models.siamese import SiameseModel
-from bam_mm.models.teacher import MomentumTeacher
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
 
@@ -51,18 +49,12 @@ def relic_loss(
     Returns:
         Scalar loss. Averaged over processes, it is that of the whole batch.
     """
-    views = F.normalize(student, dim=1).chunk(num_views)
-    keys = [
-        gather_equal(F.normalize(part.detach(), dim=1)).flatten(0, 1)
-        for part in teacher.chunk(num_global)
-    ]
-    labels = torch.arange(len(views[0]), device=student.device) + rank() * len(views[0])
+    views = student.chunk(num_views)
+    targets = teacher.detach().chunk(num_global)
+    columns = own_columns(views[0])
     pairs = [(a, b) for b in range(num_global) for a in range(num_views) if a != b]
-    log_p = {
-        (a, b): at_least_float32(views[a] @ keys[b].T / temperature).log_softmax(dim=1)
-        for a, b in pairs
-    }
-    contrast = torch.stack([F.nll_loss(log_p[pair], labels) for pair in pairs]).mean()
+    log_p = {(a, b): log_probabilities(views[a], targets[b], temperature) for a, b in pairs}
+    contrast = torch.stack([F.nll_loss(log_p[pair], columns) for pair in pairs]).mean()
     orders = [order for a, b in combinations(range(num_global), 2) for order in ((a, b), (b, a))]
     penalties = [
         F.kl_div(log_p[b, a], log_p[a, b], log_target=True, reduction="batchmean")
@@ -126,17 +118,9 @@ class ReLIC(SiameseModel):
         Raises:
             InputError: If the batch has a single image.
         """
-        if len(inputs[0]) < 2:
-            raise InputError(
-                f"a batch of {len(inputs[0])} image per process: ReLIC compares it with the other "
-                "images of the batch; set train_dataloader.batch_size to at least 2"
-            )
-        student = torch.cat([first(self.neck(self.backbone(view))) for view in inputs])
-        self.last_projection = student.detach()
-        with torch.no_grad():
-            teacher = cast(MomentumTeacher, self.teacher)
-            views = inputs[: self.layout.num_global]
-            target = torch.cat([first(teacher(view)) for view in views])
+        self.check_batch(inputs)
+        student = torch.cat(self.project_each(inputs))
+        target = torch.cat(self.project_each_by_teacher(inputs[: self.layout.num_global]))
         return {"loss": self.head(student, target, self.layout)}
 
 
@@ -167,6 +151,7 @@ class ReLICHead(BaseModule):
             )
         self.temperature, self.invariance_weight = temperature, invariance_weight
 
+    @full_precision
     def forward(self, student: Tensor, teacher: Tensor, layout: ViewLayout) -> Tensor:
         """Compute the loss.
 

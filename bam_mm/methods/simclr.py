@@ -8,9 +8,9 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from bam_mm.errors import InputError
-from bam_mm.methods.library import check_positive, first, lightly
-from bam_mm.models.siamese import SiameseModel
+from bam_mm.methods.contrast import nt_xent
+from bam_mm.methods.library import check_positive, full_precision
+from bam_mm.models.siamese import SiameseModel, neck_output
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
 
@@ -53,12 +53,7 @@ class SimCLR(SiameseModel):
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
         )
-        if self.layout.num_global != 2 or self.layout.num_local:
-            raise InputError(
-                f"SimCLR with layout.num_global={self.layout.num_global} and "
-                f"layout.num_local={self.layout.num_local}: set them to 2 and 0, since it compares "
-                "two views"
-            )
+        self.check_two_views()
 
     def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
         """Compute the loss of a batch.
@@ -73,35 +68,30 @@ class SimCLR(SiameseModel):
         Raises:
             InputError: If the batch has a single image.
         """
-        if len(inputs[0]) < 2:
-            raise InputError(
-                f"a batch of {len(inputs[0])} image per process: SimCLR compares it with the other "
-                "images of the batch; set train_dataloader.batch_size to at least 2"
-            )
-        projections = first(self.neck(self.backbone(torch.cat(inputs))))
+        self.check_batch(inputs)
+        projections = neck_output(self.neck(self.backbone(torch.cat(inputs))))
         self.last_projection = projections.detach()
         return {"loss": self.head(projections)}
 
 
 @MODELS.register_module()
 class SimCLRHead(BaseModule):
-    """The loss of SimCLR by lightly, with the views of all processes as negatives.
+    """The loss of SimCLR, see :func:`~bam_mm.methods.contrast.nt_xent`.
 
     Args:
         temperature: Softmax temperature.
         init_cfg: Config of ``BaseModule``'s initialisation.
 
     Raises:
-        InputError: If lightly is not installed, or the temperature is not positive.
+        InputError: If the temperature is not positive.
     """
 
     def __init__(self, temperature: float = 0.1, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
         check_positive("model.head", temperature=temperature)
-        self.loss_module = lightly("loss", "NTXentLoss", "SimCLRHead")(
-            temperature=temperature, gather_distributed=True
-        )
+        self.temperature = temperature
 
+    @full_precision
     def forward(self, projections: Tensor) -> Tensor:
         """Compute the loss.
 
@@ -111,4 +101,5 @@ class SimCLRHead(BaseModule):
         Returns:
             Scalar loss.
         """
-        return self.loss_module(*projections.chunk(2))
+        one, other = projections.chunk(2)
+        return nt_xent(one, other, self.temperature)

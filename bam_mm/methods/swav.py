@@ -1,51 +1,97 @@
-"""Neck and head for mmpretrain's SwAV: any backbone, and codes that span all processes."""
+"""SwAV: swapped assignments between views (Caron et al., NeurIPS 2020, arXiv 2006.09882)."""
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
+
+import torch.nn.functional as F
 from mmengine.model import BaseModule
-from mmpretrain.models.necks import SwAVNeck as MapNeck
 from torch import Tensor, nn
 
 from bam_mm.errors import InputError
-from bam_mm.methods.library import at_least_float32, check_positive, lightly
-from bam_mm.models.siamese import pooled
+from bam_mm.methods.library import check_counts, check_positive, full_precision, lightly
+from bam_mm.models.siamese import SiameseModel
 from bam_mm.registry import MODELS
+from bam_mm.views import ViewLayout
 
 
 @MODELS.register_module()
-class SwAVNeck(MapNeck):
-    """mmpretrain's projector of SwAV for maps and for feature vectors.
+class SwAV(SiameseModel):
+    """SwAV: the code of one view is predicted from another view.
 
-    mmpretrain's own fails on a vector, such as a ViT's [CLS] feature. The arguments are the same.
+    mmpretrain's ``SwAV`` has a loss that is wrong on several processes (:class:`SwAVHead`), a neck
+    that fails on feature vectors, and takes the number of views from the head alone.
+
+    Args:
+        backbone: Config of the backbone. Its last output is a feature vector (N, C) or a map.
+        neck: Config of the projector, such as mmpretrain's ``NonLinearNeck``.
+        head: Config of :class:`SwAVHead`.
+        layout: Views of an image, at least two of them global.
+        data_preprocessor: Config of the data preprocessor.
+        init_cfg: Config of ``BaseModule``'s initialisation.
+
+    Raises:
+        InputError: If there are fewer than two global views, or the neck averages maps.
     """
 
-    def forward(self, x: list[tuple[Tensor, ...] | Tensor]) -> Tensor:
-        """Project the features of all views.
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        layout: ViewLayout | Mapping,
+        data_preprocessor: dict | nn.Module | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone,
+            neck=neck,
+            head=head,
+            layout=layout,
+            use_teacher=False,
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+        )
+        if self.layout.num_global < 2:
+            raise InputError(
+                f"SwAV with layout.num_global={self.layout.num_global}: set it to at least 2, "
+                "since only global views have codes"
+            )
+        if getattr(self.neck, "with_avg_pool", False):
+            raise InputError(
+                "model.neck.with_avg_pool=True: set it to False, since SwAV averages maps before "
+                "the neck"
+            )
+
+    def loss(self, inputs: list[Tensor], data_samples: list | None = None) -> dict[str, Tensor]:
+        """Compute the loss of a batch.
 
         Args:
-            x: Outputs of the backbone, one for each resolution: maps (N, C, H, W), which are
-                averaged over H and W, or features (N, C), or tuples whose last entry is one.
+            inputs: V tensors (B, 3, H, W), in the order of the layout.
+            data_samples: Not used.
 
         Returns:
-            (sum of N, D) unit vectors.
+            Dict with the scalar ``loss``.
+
+        Raises:
+            InputError: If the batch has a single image.
         """
-        return self.forward_projection(torch.cat([pooled(output) for output in x]))
+        self.check_batch(inputs)
+        return {"loss": self.head(self.project(inputs), self.layout)}
 
 
 @MODELS.register_module()
 class SwAVHead(BaseModule):
-    """The loss of SwAV (Caron et al., NeurIPS 2020, arXiv 2006.09882) by lightly.
+    """The loss of SwAV by lightly, with its prototypes.
 
     mmpretrain's ``SwAVLoss`` adds the prototypes' totals over the processes only if one of them is
     zero, so on several GPUs each process balances the codes of its own images alone, and processes
     of which only some find a zero wait for each other. Here one process or several compute the
-    same loss. There is no queue, which only batches below 512 need.
+    same loss. There is no queue.
 
     Args:
-        channels: Width of the projections, which the neck normalises (``with_l2norm``).
+        channels: Width of the projections.
         num_prototypes: Number of prototypes (paper: 3,000; lightly's CIFAR-10: 512).
-        num_crops: Number of global views, then of local ones, as in mmpretrain's ``SwAVLoss``.
         temperature: Softmax temperature of the predictions.
         sinkhorn_iters: Number of iterations of Sinkhorn's algorithm.
         epsilon: Temperature of the codes.
@@ -59,26 +105,19 @@ class SwAVHead(BaseModule):
         self,
         channels: int = 128,
         num_prototypes: int = 3000,
-        num_crops: tuple[int, ...] | list[int] = (2,),
         temperature: float = 0.1,
         sinkhorn_iters: int = 3,
         epsilon: float = 0.05,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        check_positive(
+        check_counts(
             "model.head",
             channels=channels,
             num_prototypes=num_prototypes,
-            temperature=temperature,
             sinkhorn_iters=sinkhorn_iters,
-            epsilon=epsilon,
         )
-        self.num_global, self.num_views = num_crops[0], sum(num_crops)
-        if self.num_global < 2:
-            raise InputError(
-                f"model.head.num_crops={list(num_crops)}: SwAV needs at least two global views"
-            )
+        check_positive("model.head", temperature=temperature, epsilon=epsilon)
         # Without a bias, as the authors' and mmpretrain's; lightly's own prototypes have one.
         self.prototypes = nn.Linear(channels, num_prototypes, bias=False)
         self.loss_module = lightly("loss", "SwaVLoss", "SwAVHead")(
@@ -88,17 +127,19 @@ class SwAVHead(BaseModule):
             sinkhorn_gather_distributed=True,
         )
 
-    def loss(self, pred: Tensor) -> Tensor:
+    @full_precision
+    def forward(self, projections: Tensor, layout: ViewLayout) -> Tensor:
         """Normalise the prototypes and compute the loss.
 
         Args:
-            pred: (V * B, D) unit vectors of all views, view-major, global views first.
+            projections: (V * B, D) projections of all views, view-major.
+            layout: Number of global and local views.
 
         Returns:
             Scalar loss.
         """
         weight = self.prototypes.weight
-        weight.data.copy_(nn.functional.normalize(weight.data, dim=1))
-        views = at_least_float32(self.prototypes(pred)).chunk(self.num_views)
-        found = self.loss_module(list(views[: self.num_global]), list(views[self.num_global :]))
-        return found.squeeze()
+        weight.data.copy_(F.normalize(weight.data, dim=1))
+        views = self.prototypes(F.normalize(projections, dim=1)).chunk(layout.num_views)
+        count = layout.num_global
+        return self.loss_module(list(views[:count]), list(views[count:])).squeeze()

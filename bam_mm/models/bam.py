@@ -11,7 +11,7 @@ from bam_mm.errors import InputError
 from bam_mm.models.activation_checkpointing import checkpoint_blocks
 from bam_mm.models.compilation import compile_blocks as compile_each_block
 from bam_mm.models.head import BAMHead
-from bam_mm.models.siamese import SiameseModel, pooled
+from bam_mm.models.siamese import SiameseModel
 from bam_mm.registry import MODELS
 from bam_mm.views import ViewLayout
 
@@ -101,16 +101,8 @@ class BAM(SiameseModel):
         Raises:
             InputError: If the batch has a single image.
         """
-        if len(inputs[0]) < 2:
-            raise InputError(
-                f"a batch of {len(inputs[0])} image per process: BAM attends to the other images "
-                "of the batch; set train_dataloader.batch_size to at least 2, preferably hundreds"
-            )
-        features = [
-            pooled(self.backbone(torch.cat(inputs[views]))) for views in self.layout.resolutions
-        ]
-        student = self.neck(torch.cat(features))
-        self.last_projection = student.detach()
+        self.check_batch(inputs)
+        student = self.project(inputs)
         return {"loss": self.head(student, self._target(inputs), self.layout)}
 
     @torch.no_grad()

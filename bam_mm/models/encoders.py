@@ -18,6 +18,8 @@ def branches_of(model: nn.Module) -> dict[str, nn.Module]:
     Args:
         model: Possibly wrapped :class:`~bam_mm.models.siamese.SiameseModel`, or another
             self-supervised model of mmpretrain, whose momentum encoder counts as the teacher.
+            Backbones that hide patches are used with
+            :func:`~bam_mm.models.whole_images.forward_whole`.
 
     Raises:
         InputError: If the model has no backbone.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bam_mm.errors import InputError
 from bam_mm.models.patch_features import feature_map
+from bam_mm.models.whole_images import forward_whole
 from bam_mm.precision import exact_products
 
 
@@ -116,7 +117,10 @@ def _class_attention(inner: Any, block: Any, images: Tensor, prefix: int) -> Ten
     ]
     try:
         # forward_features of timm skips the head, which is not needed.
-        getattr(inner, "forward_features", inner)(images)
+        if hasattr(inner, "forward_features"):
+            inner.forward_features(images)
+        else:
+            forward_whole(inner, images)
     finally:
         for handle in handles:
             handle.remove()

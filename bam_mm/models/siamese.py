@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from bam_mm.distributed import unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.models.teacher import MomentumTeacher
+from bam_mm.models.whole_images import forward_whole, vector_of_tokens
 from bam_mm.views import ViewLayout
 
 
@@ -24,7 +26,7 @@ class SiameseModel(BaseSelfSupervisor):
     Args:
         backbone: Config of the backbone. Its last output is a feature vector (N, C) or a map.
         neck: Config of the projector.
-        head: Config of the head, which holds the loss.
+        head: Config of the head, which holds the loss; None for a loss without settings.
         layout: Views of an image; the pipeline and the preprocessor must use the same layout.
         use_teacher: Whether there is a momentum teacher, a moving average of backbone and neck.
         data_preprocessor: Config of the data preprocessor.
@@ -41,7 +43,7 @@ class SiameseModel(BaseSelfSupervisor):
         self,
         backbone: dict,
         neck: dict,
-        head: dict,
+        head: dict | None,
         layout: ViewLayout | Mapping,
         use_teacher: bool = True,
         data_preprocessor: dict | nn.Module | None = None,
@@ -67,6 +69,79 @@ class SiameseModel(BaseSelfSupervisor):
         super().init_weights()
         if self.teacher is not None:
             self.teacher.copy_from(self.backbone, self.neck)
+
+    def check_batch(self, inputs: list[Tensor]) -> None:
+        """Check that the images of a batch can be compared.
+
+        Args:
+            inputs: V tensors (B, 3, H, W).
+
+        Raises:
+            InputError: If the batch has a single image, and the loss compares images.
+        """
+        if self.compares_images and len(inputs[0]) < 2:
+            raise InputError(
+                f"a batch of {len(inputs[0])} image per process: {type(self).__name__} compares it "
+                "with the other images of the batch; set train_dataloader.batch_size to at least "
+                "2, preferably hundreds"
+            )
+
+    def check_two_views(self) -> None:
+        """Check that there are two global views and no others.
+
+        Raises:
+            InputError: If there are other views.
+        """
+        if self.layout.num_global != 2 or self.layout.num_local:
+            raise InputError(
+                f"{type(self).__name__} with layout.num_global={self.layout.num_global} and "
+                f"layout.num_local={self.layout.num_local}: set them to 2 and 0, since it compares "
+                "two views"
+            )
+
+    def project(self, inputs: list[Tensor]) -> Tensor:
+        """Project all views with the student, one pass of the backbone for each resolution.
+
+        The neck gets feature vectors: maps of several sizes are averaged before.
+
+        Args:
+            inputs: V tensors (B, 3, H, W), in the order of the layout.
+
+        Returns:
+            (V * B, D) projections, view-major.
+        """
+        features = [
+            pooled(self.backbone(torch.cat(inputs[views]))) for views in self.layout.resolutions
+        ]
+        projections = neck_output(self.neck((torch.cat(features),)))
+        self.last_projection = projections.detach()
+        return projections
+
+    def project_each(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Project each view with the student in a pass of its own, as BatchNorm then sees it.
+
+        Args:
+            inputs: V tensors (B, 3, H, W).
+
+        Returns:
+            V projections (B, D).
+        """
+        projections = [neck_output(self.neck(self.backbone(view))) for view in inputs]
+        self.last_projection = torch.cat(projections).detach()
+        return projections
+
+    @torch.no_grad()
+    def project_each_by_teacher(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Project each view with the teacher in a pass of its own.
+
+        Args:
+            inputs: V tensors (B, 3, H, W).
+
+        Returns:
+            V projections (B, D) without a gradient.
+        """
+        assert self.teacher is not None
+        return [neck_output(self.teacher(view)) for view in inputs]
 
     def branch(self, name: str) -> nn.Module:
         """Return the backbone of a branch.
@@ -131,6 +206,9 @@ def siamese_of(model: nn.Module) -> SiameseModel:
 def features_of(backbone: BaseModel | nn.Module, images: Tensor) -> Tensor:
     """Compute one feature vector per image: the backbone's last output, averaged if it is a map.
 
+    Of tokens, it is [CLS], or for BEiT the mean of the patches. No patch is hidden, also by
+    backbones whose pretraining hides some (:mod:`bam_mm.models.whole_images`).
+
     Args:
         backbone: Backbone with the interface of mmpretrain's.
         images: (N, 3, H, W) normalised images.
@@ -138,7 +216,8 @@ def features_of(backbone: BaseModel | nn.Module, images: Tensor) -> Tensor:
     Returns:
         (N, C) float32 features.
     """
-    return pooled(backbone(images)).float()
+    feature = pooled(forward_whole(backbone, images))
+    return (vector_of_tokens(backbone, feature) if feature.ndim == 3 else feature).float()
 
 
 def pooled(feature: Tensor | tuple[Tensor, ...]) -> Tensor:
@@ -146,3 +225,8 @@ def pooled(feature: Tensor | tuple[Tensor, ...]) -> Tensor:
     if isinstance(feature, (tuple, list)):
         feature = feature[-1]
     return feature.mean(dim=(2, 3)) if feature.ndim == 4 else feature
+
+
+def neck_output(output: Any) -> Tensor:
+    """Return the projections of a neck, which mmpretrain's necks return in a tuple."""
+    return output[0] if isinstance(output, (tuple, list)) else output

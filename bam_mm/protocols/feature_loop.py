@@ -6,11 +6,13 @@ import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
 from mmengine.evaluator import Evaluator
 from mmengine.runner import BaseLoop
+from mmpretrain.models import BaseSelfSupervisor
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -21,9 +23,10 @@ from bam_mm.errors import InputError, listing
 from bam_mm.evaluation import UnitScores
 from bam_mm.evaluation.feature_checks import check_labels, check_rows
 from bam_mm.models.cost import ExtractionMeter
+from bam_mm.models.encoders import branches_of
 from bam_mm.models.feature_table import EVALUATION_SAMPLER, FeatureShard, feature_dtype_of
 from bam_mm.models.frozen_features import FrozenFeatures
-from bam_mm.models.siamese import siamese_of
+from bam_mm.models.siamese import SiameseModel, siamese_of
 from bam_mm.precision import check_precision, effective_precision
 from bam_mm.protocols.feature_cache import cached_shard
 from bam_mm.protocols.matched_classes import MatchedClasses
@@ -43,7 +46,7 @@ class FeatureLoop(BaseLoop):
         evaluator: Evaluator or metrics; may be empty.
         loaders: Configs of further dataloaders, by name.
         cache_dir: Folder of the feature cache; None disables the cache.
-        branch: Branch of a BAM model to evaluate, ``teacher`` or ``student``. Not used for
+        branch: Branch of a pretrained model to evaluate, ``teacher`` or ``student``. Not used for
             ``bam_mm.FrozenFeatures``, which has this option itself.
         feature_dtype: Type in which features are stored, ``float32`` or ``float16``.
         precision: Precision in which the backbone computes, ``float32``, ``tf32`` or ``bfloat16``;
@@ -220,15 +223,23 @@ class FeatureLoop(BaseLoop):
             )
 
     def _source(self) -> tuple[nn.Module, nn.Module, dict]:
-        model = unwrap_model(self.runner.model)
+        model: Any = unwrap_model(self.runner.model)
         config = self.runner.cfg.get("model") or {}
         if config.get("data_preprocessor") is None:
             config = {**config, "data_preprocessor": self.runner.cfg.get("data_preprocessor")}
         config = {name: config.get(name) for name in SETTINGS}
         if isinstance(model, FrozenFeatures):
             return model, model.data_preprocessor, config
-        model = siamese_of(model)
-        return model.branch(self.branch), model.data_preprocessor, config
+        if isinstance(model, SiameseModel) or not isinstance(model, BaseSelfSupervisor):
+            model = siamese_of(model)
+            return model.branch(self.branch), model.data_preprocessor, config
+        branches = branches_of(model)
+        if self.branch not in branches:
+            raise InputError(
+                f"test_cfg.branch={self.branch!r}: {type(model).__name__} has "
+                f"{' and '.join(branches)}; set test_cfg.branch={next(iter(branches))}"
+            )
+        return branches[self.branch], model.data_preprocessor, config
 
     def _check_classes(self) -> None:
         for name, loader in self.loaders.items():

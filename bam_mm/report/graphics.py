@@ -22,7 +22,7 @@ Record = Mapping[str, Any]
 
 PRETRAINING = {
     "loss": "loss (nats)",
-    "attention_entropy": "entropy of the attention (nats)",
+    "attention_entropy": "entropy of the prediction (nats)",
     "target_entropy": "entropy of the target (nats)",
     "feature_std": "feature deviation (1: spread evenly)",
     "knn/teacher_top1": "kNN top-1 of the teacher (%)",

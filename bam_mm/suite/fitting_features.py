@@ -239,7 +239,7 @@ def _probed(config: Config, build: Callable[[Mapping], nn.Module]) -> tuple[int,
     model, own = config.model, dict(config.model.backbone)
     adapter = adapter_of(build(own))
     feature = model.get("feature", "cls")
-    if feature.startswith("cls") and adapter.cls_index is None:
+    if feature.startswith("cls") and not adapter.trains_cls:
         model.feature = feature = "mean"
         if "blocks" in model:
             model.blocks = 1

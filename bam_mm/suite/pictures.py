@@ -111,7 +111,12 @@ def _first(data: Path, pattern: str) -> list[Path]:
 def _attention(model: Model, path: Path, out: Path, run: Run) -> Path:
     attention_model = build_attention_model(model.source, trust=run.settings.trust)
     side = model.size or run.suite.look_size
-    image = read_image(path, short_side=side, multiple=attention_model.multiple)
+    image = read_image(
+        path,
+        short_side=side,
+        multiple=attention_model.multiple,
+        fixed=attention_model.fixed,
+    )
     return plot_attention(image, attention_model.attention(image), out, heads=attention_model.heads)
 
 

@@ -1,5 +1,6 @@
 # BAM (Shalam and Korman, ECCV 2024): the recipe of
-# bam_vit-small-p16_16xb256-amp-coslr-300e_in1k.py with the learning rate for batches of 2,048.
+# bam_vit-small-p16_16xb256-amp-coslr-300e_in1k.py with the learning rate for batches of 2,048, less
+# warm-up, and without ContrastiveCrop, which the other methods do not have.
 _base_ = "../_base_/methods/vit-small-p16_8xb256-coslr-100e_in1k.py"
 
 model = dict(

@@ -1,9 +1,9 @@
-# BYOL in the short setting: the teacher follows faster than in 200 epochs.
+# BYOL (the short setting): the teacher follows faster than in 200 epochs.
 _base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-5e_cifar10.py"
 
 model = dict(
-    type="BYOL",
-    base_momentum=0.03,
+    type="bam_mm.BYOL",
+    layout=_base_.layout,
     neck=dict(
         type="NonLinearNeck",
         in_channels=128,
@@ -12,17 +12,17 @@ model = dict(
         with_last_bn=False,
         with_last_bias=True,
     ),
-    head=dict(
-        type="LatentPredictHead",
-        predictor=dict(
-            type="NonLinearNeck",
-            in_channels=128,
-            hid_channels=512,
-            out_channels=128,
-            with_last_bn=False,
-            with_last_bias=True,
-            with_avg_pool=False,
-        ),
-        loss=dict(type="CosineSimilarityLoss"),
+    predictor=dict(
+        type="NonLinearNeck",
+        in_channels=128,
+        hid_channels=512,
+        out_channels=128,
+        with_last_bn=False,
+        with_last_bias=True,
+        with_avg_pool=False,
     ),
 )
+custom_hooks = [
+    dict(type="bam_mm.TeacherUpdateHook", momentum=0.97, end_momentum=1.0),
+    *_base_.custom_hooks,
+]

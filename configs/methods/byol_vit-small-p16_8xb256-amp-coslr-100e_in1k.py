@@ -1,5 +1,4 @@
-# BYOL (Grill et al., NeurIPS 2020): the projector and predictor of MoCo v3, as in MoCo v3's
-# comparison of frameworks.
+# BYOL (Grill et al., NeurIPS 2020): projector and predictor of MoCo v3 for ViTs.
 _base_ = "../_base_/methods/vit-small-p16_8xb256-coslr-100e_in1k.py"
 
 # Two views: the method has no multi-crop.
@@ -8,8 +7,8 @@ _base_.train_pipeline[1].update(layout=layout)
 train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
 
 model = dict(
-    type="BYOL",
-    base_momentum=0.01,
+    type="bam_mm.BYOL",
+    layout=layout,
     data_preprocessor=dict(layout=layout),
     neck=dict(
         type="NonLinearNeck",
@@ -20,16 +19,16 @@ model = dict(
         with_last_bn_affine=False,
         with_avg_pool=False,
     ),
-    head=dict(
-        type="LatentPredictHead",
-        predictor=dict(
-            type="NonLinearNeck",
-            in_channels=256,
-            hid_channels=4096,
-            out_channels=256,
-            with_last_bn=False,
-            with_avg_pool=False,
-        ),
-        loss=dict(type="CosineSimilarityLoss"),
+    predictor=dict(
+        type="NonLinearNeck",
+        in_channels=256,
+        hid_channels=4096,
+        out_channels=256,
+        with_last_bn_affine=False,
+        with_avg_pool=False,
     ),
 )
+custom_hooks = [
+    dict(type="bam_mm.TeacherUpdateHook", momentum=0.99, end_momentum=1.0),
+    *_base_.custom_hooks,
+]

@@ -14,7 +14,7 @@ model = dict(
         num_layers=2,
         norm=True,
     ),
-    head=dict(type="bam_mm.DINOHead", out_channels=2048, warmup_epochs=30),
+    head=dict(type="bam_mm.DINOHead", out_channels=2048),
 )
 custom_hooks = [
     dict(type="bam_mm.TeacherUpdateHook", momentum=0.99, end_momentum=0.99),

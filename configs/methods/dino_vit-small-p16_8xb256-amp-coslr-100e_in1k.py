@@ -1,15 +1,16 @@
-# DINO (Caron et al., ICCV 2021) with 2 + 6 crops: the defaults of the authors' code, whose learning
-# rate is 5e-4 for 256 images.
+# DINO (Caron et al., ICCV 2021): projector, temperatures, momentum, learning rate (5e-4 for 256
+# images), weight decay and drop path of the authors' code. It has 8 local crops and clips the
+# gradient of each parameter; here there are 6, as for BAM, and the norm of all is clipped.
 _base_ = "../_base_/methods/vit-small-p16_8xb256-coslr-100e_in1k.py"
 
 model = dict(
     type="bam_mm.DINO",
     layout=_base_.layout,
-    backbone=dict(stop_grad_conv1=False),
+    backbone=dict(stop_grad_conv1=False, drop_path_rate=0.1),
     neck=dict(type="bam_mm.DINOProjector", in_channels=384, out_channels=65536),
     head=dict(type="bam_mm.DINOHead", out_channels=65536),
 )
-optim_wrapper = dict(optimizer=dict(lr=4e-3, weight_decay=0.04))
+optim_wrapper = dict(optimizer=dict(lr=4e-3, weight_decay=0.04), clip_grad=dict(max_norm=3.0))
 param_scheduler = [
     *_base_.param_scheduler,
     dict(

@@ -2,8 +2,8 @@
 _base_ = "../_base_/methods/resnet18-w16_1xb256-coslr-5e_cifar10.py"
 
 model = dict(
-    type="MoCoV3",
-    base_momentum=0.03,
+    type="bam_mm.MoCoV3",
+    layout=_base_.layout,
     neck=dict(
         type="NonLinearNeck",
         in_channels=128,
@@ -11,17 +11,17 @@ model = dict(
         out_channels=128,
         with_last_bn_affine=False,
     ),
-    head=dict(
-        type="MoCoV3Head",
-        predictor=dict(
-            type="NonLinearNeck",
-            in_channels=128,
-            hid_channels=512,
-            out_channels=128,
-            with_last_bn=False,
-            with_avg_pool=False,
-        ),
-        loss=dict(type="CrossEntropyLoss", loss_weight=0.4),
-        temperature=0.2,
+    predictor=dict(
+        type="NonLinearNeck",
+        in_channels=128,
+        hid_channels=512,
+        out_channels=128,
+        with_last_bn=False,
+        with_avg_pool=False,
     ),
+    head=dict(type="bam_mm.MoCoV3Head", temperature=0.2),
 )
+custom_hooks = [
+    dict(type="bam_mm.TeacherUpdateHook", momentum=0.97, end_momentum=1.0),
+    *_base_.custom_hooks,
+]

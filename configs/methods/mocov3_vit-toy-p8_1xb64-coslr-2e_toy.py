@@ -2,8 +2,8 @@
 _base_ = "../_base_/methods/vit-toy-p8_1xb64-coslr-2e_toy.py"
 
 model = dict(
-    type="MoCoV3",
-    base_momentum=0.1,
+    type="bam_mm.MoCoV3",
+    layout=_base_.layout,
     neck=dict(
         type="NonLinearNeck",
         in_channels=96,
@@ -12,17 +12,17 @@ model = dict(
         with_last_bn_affine=False,
         with_avg_pool=False,
     ),
-    head=dict(
-        type="MoCoV3Head",
-        predictor=dict(
-            type="NonLinearNeck",
-            in_channels=96,
-            hid_channels=192,
-            out_channels=96,
-            with_last_bn_affine=False,
-            with_avg_pool=False,
-        ),
-        loss=dict(type="CrossEntropyLoss", loss_weight=0.4),
-        temperature=0.2,
+    predictor=dict(
+        type="NonLinearNeck",
+        in_channels=96,
+        hid_channels=192,
+        out_channels=96,
+        with_last_bn=False,
+        with_avg_pool=False,
     ),
+    head=dict(type="bam_mm.MoCoV3Head", temperature=0.2),
 )
+custom_hooks = [
+    dict(type="bam_mm.TeacherUpdateHook", momentum=0.9, end_momentum=1.0),
+    *_base_.custom_hooks,
+]

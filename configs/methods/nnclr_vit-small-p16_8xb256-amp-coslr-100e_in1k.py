@@ -25,6 +25,7 @@ model = dict(
         hid_channels=4096,
         out_channels=256,
         with_last_bn=False,
+        with_last_bias=True,
         with_avg_pool=False,
     ),
     head=dict(

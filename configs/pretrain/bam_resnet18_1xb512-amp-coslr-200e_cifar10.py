@@ -69,11 +69,14 @@ default_hooks = dict(
 custom_hooks = [
     dict(type="bam_mm.TeacherUpdateHook", momentum=0.99, end_momentum=1.0),
     dict(type="bam_mm.CollapseMonitorHook", interval=50, warmup=500),
+    # As for the other methods (configs/methods) and in lightly's benchmark.
     dict(
         type="bam_mm.OnlineKNNHook",
         bank_fraction=1.0,
         interval=5,
         first=True,
+        k=200,
+        temperature=0.1,
     ),
     dict(type="bam_mm.SkippedImagesHook"),
 ]

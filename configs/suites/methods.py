@@ -13,7 +13,7 @@ look_size = 32
 
 # Name, title and config of each method.
 _methods = {
-    "bam": ("BAM", "methods/bam_resnet18_1xb512-amp-coslr-200e_cifar10"),
+    "bam": ("BAM", "pretrain/bam_resnet18_1xb512-amp-coslr-200e_cifar10"),
     "simclr": ("SimCLR", "methods/simclr_resnet18_1xb512-amp-coslr-200e_cifar10"),
     "byol": ("BYOL", "methods/byol_resnet18_1xb512-amp-coslr-200e_cifar10"),
     "swav": ("SwAV", "methods/swav_resnet18_1xb512-amp-coslr-200e_cifar10"),

@@ -88,3 +88,17 @@ def test_a_network_inside_another_module_is_the_one_of_the_file(tmp_path):
     torch.save({"weight": torch.ones(2, 2), "bias": torch.ones(2)}, tmp_path / "file.pth")
     assert load_backbone(outer, tmp_path / "file.pth").loaded == 2
     assert torch.equal(outer.inner.weight, torch.ones(2, 2))
+
+
+def test_the_norm_after_the_average_of_a_pretrained_beit(tmp_path):
+    arch = dict(embed_dims=8, num_layers=2, num_heads=2, feedforward_channels=16)
+    small = dict(arch=arch, img_size=16, patch_size=4)
+    state = MODELS.build(dict(type="mmpretrain.BEiTPretrainViT", **small)).state_dict()
+    path = tmp_path / "beit.pth"
+    torch.save({"state_dict": {f"backbone.{k}": v for k, v in state.items()}}, path)
+    backbone = MODELS.build(dict(type="mmpretrain.BEiTViT", final_norm=True, **small))
+    assert load_backbone(backbone, path).added == ["ln2.weight", "ln2.bias"]
+    # Without a norm before the average, the one after it belongs to the network.
+    backbone = MODELS.build(dict(type="mmpretrain.BEiTViT", **small))
+    with pytest.raises(InputError, match=r"ln2\.weight"):
+        load_backbone(backbone, path)

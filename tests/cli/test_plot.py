@@ -1,11 +1,12 @@
 """bam-mm plot with reference curves: files, lines and wrong combinations of options."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from bam_mm import InputError
-from bam_mm.cli.plot import main
+from bam_mm.cli.plot import main, named
 from bam_mm.hooks.reference_curves import read_reference
 from tests.figures.work_folders import work_folder
 
@@ -47,6 +48,32 @@ def test_a_reference_is_written_and_a_run_compared_with_it(plot, seeds, tmp_path
         str(picture),
     ]
     assert picture.stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("entry", "name", "folder"),
+    [
+        ("work_dirs/lr=0.1", "", "work_dirs/lr=0.1"),
+        ("./lr=0.1", "", "./lr=0.1"),
+        ("/data/lr=0.1", "", "/data/lr=0.1"),
+        ("mine=work_dirs/lr=0.1", "mine", "work_dirs/lr=0.1"),
+        ("mine=/data/lr=0.1", "mine", "/data/lr=0.1"),
+        ("lr=0.1=work_dirs/a", "lr=0.1", "work_dirs/a"),
+        ("seed 0=runs", "seed 0", "runs"),
+        ("runs", "", "runs"),
+    ],
+)
+def test_a_name_has_no_slash_before_the_equals_sign(entry, name, folder):
+    assert named(SimpleNamespace(work_dirs=[entry])) == [(name, folder)]
+
+
+def test_a_folder_with_an_equals_sign_in_its_name(plot, tmp_path):
+    run = work_folder(tmp_path / "lr=0.1", {KNN: {10: 29.0, 20: 30.0}})
+    file = tmp_path / "x.json"
+    assert plot(run, "--save-reference", file) == [str(file)]
+    lines = plot(run, f"mine={run}", "--against", file, "--out", tmp_path / "a.png")
+    headings = [line.partition(" (")[0] for line in lines if " against " in line]
+    assert headings == ["lr=0.1 against x", "mine against x"]
 
 
 def test_two_references_of_the_same_file_name_keep_their_paths(plot, seeds, tmp_path):

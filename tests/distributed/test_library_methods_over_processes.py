@@ -13,7 +13,7 @@ from mmpretrain.registry import MODELS
 from torch import nn
 
 from tests.distributed.processes import run_processes
-from tests.methods.test_swav import PROTOTYPES, features, head, loss_module
+from tests.methods.test_swav import PROTOTYPES, features, head, loss_module, loss_of
 from tests.methods.tiny import images, layout_of
 from tests.reference.swav import slow_swav_loss
 
@@ -81,8 +81,8 @@ def mean_over(world, x):
 
 def swav_of(rows, own=False):
     """Return the loss of mmpretrain's or the package's SwAV and the gradient of the prototypes."""
-    module = head([2, 1]) if own else loss_module([2, 1])
-    loss = module.loss(rows) if own else module(rows)
+    module = head() if own else loss_module([2, 1])
+    loss = loss_of(module, rows, [2, 1])
     loss.backward()
     return {"loss": loss.detach(), "gradients": {"prototypes": module.prototypes.weight.grad}}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from bam_mm import DINO, NNCLR, InputError, ReLIC, SimCLR
+from bam_mm import BYOL, DINO, NNCLR, InputError, MoCoV3, ReLIC, SimCLR, SwAV
 from tests.distributed.processes import run_processes
 from tests.methods.tiny import centre_of, images, layout_of, network_model
 
@@ -19,6 +19,9 @@ CASES = {
     "ReLIC": (ReLIC, layout_of(), dict(invariance_weight=2.0)),
     "ReLIC, local views": (ReLIC, layout_of(2, 2), dict()),
     "ReLIC, three global views": (ReLIC, layout_of(3, 1), dict()),
+    "BYOL": (BYOL, layout_of(), dict()),
+    "MoCo v3": (MoCoV3, layout_of(), dict(temperature=0.3)),
+    "SwAV": (SwAV, layout_of(2, 2), dict(epsilon=0.2)),
     "SimCLR": (SimCLR, layout_of(), dict(temperature=0.3)),
 }
 BATCH, STEPS, RATE, MOMENTUM = 6, 4, 0.3, 0.8
@@ -96,9 +99,9 @@ def test_the_comparison_can_fail(case):
         model = network_model(kind, layout, **settings)
         losses.append(model.loss([x[share] for x in views])["loss"].item())
         centres.append(centre_of(model) if kind is DINO else torch.zeros(1))
-    if kind is DINO:  # Its first loss is a mean over images.
+    if kind in (DINO, BYOL):  # The first loss is a mean over images.
         assert sum(losses[1:]) / 2 == pytest.approx(losses[0], abs=1e-10)
-        assert (centres[1] - centres[0]).abs().max() > 1e-4
+        assert kind is BYOL or (centres[1] - centres[0]).abs().max() > 1e-4
     else:
         assert abs(sum(losses[1:]) / 2 - losses[0]) > 1e-2
 

@@ -111,3 +111,12 @@ def test_the_tool_writes_one_picture_per_image(tmp_path, capsys):
     with Image.open(written[0]) as picture:
         # One row with the image, the mean and four heads.
         assert picture.width > 4 * picture.height
+
+
+def test_images_of_a_backbone_that_takes_one_size(tmp_path):
+    draws = np.random.default_rng(0).integers(0, 256, (40, 90, 3), dtype=np.uint8)
+    Image.fromarray(draws).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png", short_side=480, multiple=32, fixed=(40, 40))
+    assert np.array_equal(image, draws[:, 25:65])  # The centre
+    larger = read_image(tmp_path / "a.png", short_side=480, multiple=32, fixed=(48, 64))
+    assert larger.shape == (48, 64, 3)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bam_mm import InputError
+from bam_mm.figures import against_references
 from bam_mm.figures.against_references import compare, plot_against
 from bam_mm.figures.recorded_runs import read_run, reference_of
 from bam_mm.hooks import reference_curves
@@ -175,6 +176,47 @@ def test_the_figure_needs_something_to_draw(three, tmp_path):
     folder = work_folder(tmp_path / "other", {"accuracy": float})
     with pytest.raises(InputError, match="nothing logged that the references toy hold"):
         plot_against([read_run(folder)], reference, tmp_path / "b.png")
+
+
+@pytest.mark.parametrize(
+    ("run", "reference", "panels"),
+    [
+        ("student", "student", ["student"]),
+        ("both", "both", ["teacher"]),
+        # Only the student's is in the run and in the reference.
+        ("both", "student", ["student"]),
+        ("student", "both", ["student"]),
+    ],
+)
+def test_the_panels_of_knn(run, reference, panels, tmp_path, monkeypatch):
+    titles = []
+
+    def save(figure, out):
+        titles.extend(axis.get_title() for axis in figure.axes)
+
+    monkeypatch.setattr(against_references, "save_figure", save)
+    student = {"knn/student_top1": {10: 20.0, 20: 30.0}}
+    values = {"student": student, "both": {**student, "knn/teacher_top1": {10: 21.0, 20: 31.0}}}
+    curves = reference_of([read_run(work_folder(tmp_path / "reference", values[reference]))])
+    assert {*curves.series} == {*values[reference]}
+    runs = [read_run(work_folder(tmp_path / "run", values[run]))]
+    plot_against(runs, {"it": curves}, tmp_path / "a.png")
+    assert titles == [f"kNN top-1, {panel} (%)" for panel in panels]
+    _, *lines = compare(runs[0], "it", curves)
+    assert any("kNN top-1, student (%): 30 at epoch 2" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"processes": 1', "[1]", '{"loaders": 3}', '{"loaders": {"train": {"batch": "64"}}}', "\xff"],
+)
+def test_a_damaged_record_of_a_finished_run(text, tmp_path):
+    folder = work_folder(tmp_path / "run", {"loss": float})
+    (folder / "train_facts.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"train_facts\.json: not the facts .* or delete it"):
+        read_run(folder)
+    (folder / "train_facts.json").unlink()
+    assert read_run(folder).batch == 64
 
 
 GOOD = dict(

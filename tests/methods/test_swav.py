@@ -6,9 +6,9 @@ import pytest
 import torch
 from mmpretrain.models.losses.swav_loss import SwAVLoss, distributed_sinkhorn
 
-from bam_mm import InputError
+from bam_mm import InputError, SwAV, SwAVHead, ViewLayout
 from bam_mm.registry import MODELS
-from tests.methods.tiny import close, gradients
+from tests.methods.tiny import close, gradients, layout_of, rows_model
 from tests.reference.swav import slow_codes, slow_swav_loss
 
 WIDTH, PROTOTYPES = 5, 7
@@ -34,12 +34,19 @@ def loss_module(num_crops, targets=(0, 1), epsilon=0.1, iterations=3):
     ).double()
 
 
-def head(num_crops, **more):
+def head(**more):
     """Build this package's head with the same settings and the same first prototypes."""
-    settings = dict(channels=WIDTH, num_prototypes=PROTOTYPES, num_crops=num_crops)
+    settings = dict(channels=WIDTH, num_prototypes=PROTOTYPES)
     settings |= dict(temperature=0.2, epsilon=0.1, sinkhorn_iters=3)
     torch.manual_seed(0)
     return MODELS.build(dict(type="bam_mm.SwAVHead", **settings | more)).double()
+
+
+def loss_of(module, rows, num_crops):
+    """Return the loss of mmpretrain's module, or of this package's head."""
+    if isinstance(module, SwAVHead):
+        return module(rows, ViewLayout(*num_crops, *[0] * (2 - len(num_crops))))
+    return module(rows)
 
 
 @pytest.mark.parametrize("batch", [2, 5])
@@ -55,17 +62,19 @@ def head(num_crops, **more):
     ],
 )
 def test_loss_and_gradients_equal_the_reference(num_crops, targets, own, batch):
-    module = head(num_crops) if own else loss_module(num_crops, targets)
+    module = head() if own else loss_module(num_crops, targets)
     views = sum(num_crops)
     rows = features(views, batch).requires_grad_()
-    loss = module.loss(rows) if own else module(rows)
+    loss = loss_of(module, rows, num_crops)
     loss.backward()
     # The loss normalises the prototypes in place, before it uses them.
     prototypes = module.prototypes.weight.detach().clone().requires_grad_()
     close(prototypes.norm(dim=1), torch.ones(PROTOTYPES, dtype=torch.float64))
     leaves = [x.clone().requires_grad_() for x in rows.detach().chunk(views)]
+    # This package's head normalises the rows itself, so that their gradient is tangential.
+    units = [x / x.norm(dim=1, keepdim=True) for x in leaves] if own else leaves
     wanted = slow_swav_loss(
-        leaves, prototypes, targets=targets, temperature=0.2, epsilon=0.1, iterations=3
+        units, prototypes, targets=targets, temperature=0.2, epsilon=0.1, iterations=3
     )
     assert loss.item() == pytest.approx(wanted.item(), abs=1e-8)
     wanted.backward()
@@ -92,10 +101,12 @@ def test_equal_features_cost_the_logarithm_of_the_number_of_prototypes():
     with torch.no_grad():
         module.prototypes.weight.copy_(torch.ones(PROTOTYPES, WIDTH))
     assert module(features(4, 3)).item() == pytest.approx(math.log(PROTOTYPES), abs=1e-10)
-    module = head([2, 2])
+    module = head()
     with torch.no_grad():
         module.prototypes.weight.copy_(torch.ones(PROTOTYPES, WIDTH))
-    assert module.loss(features(4, 3)).item() == pytest.approx(math.log(PROTOTYPES), abs=1e-10)
+    assert loss_of(module, features(4, 3), [2, 2]).item() == pytest.approx(
+        math.log(PROTOTYPES), abs=1e-10
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,9 +116,25 @@ def test_equal_features_cost_the_logarithm_of_the_number_of_prototypes():
         (dict(epsilon=-0.1), "epsilon=-0.1"),
         (dict(sinkhorn_iters=0), "sinkhorn_iters=0"),
         (dict(num_prototypes=0), "num_prototypes=0"),
-        (dict(num_crops=[1, 4]), "num_crops=.1, 4."),
+        (dict(num_prototypes=10.5), "num_prototypes=10.5"),
     ],
 )
 def test_settings_out_of_range(setting, word):
     with pytest.raises(InputError, match=word):
-        head(**{"num_crops": [2], **setting})
+        head(**setting)
+
+
+def test_one_global_view():
+    with pytest.raises(InputError, match=r"num_global=1.*at least 2"):
+        rows_model(SwAV, layout_of(1, 3))
+
+
+def test_a_neck_that_averages_maps():
+    neck = dict(type="NonLinearNeck", in_channels=5, hid_channels=7, out_channels=WIDTH)
+    with pytest.raises(InputError, match=r"with_avg_pool=True: set it to False"):
+        SwAV(
+            backbone=dict(type="TinyConvolution"),
+            neck=neck,
+            head=dict(type="bam_mm.SwAVHead", channels=WIDTH, num_prototypes=PROTOTYPES),
+            layout=layout_of(),
+        )

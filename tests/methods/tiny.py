@@ -5,9 +5,10 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
-from bam_mm import DINO, NNCLR
+from bam_mm import BYOL, DINO, NNCLR, MoCoV3, SwAV
 
 CHANNELS = 4
+PREDICTORS = (BYOL, MoCoV3, NNCLR)
 WIDTH = 6
 LAST = 12
 """Width of the last layer of DINO's projector."""
@@ -64,13 +65,10 @@ def method(kind, layout, backbone, neck, head, **more):
     preprocessor = dict(
         type="bam_mm.MultiViewPreprocessor", layout=layout, photometric_place="worker"
     )
+    if kind is not BYOL:  # Its loss has no settings.
+        more["head"] = head
     model = kind(
-        backbone=backbone,
-        neck=neck,
-        head=head,
-        layout=layout,
-        data_preprocessor=preprocessor,
-        **more,
+        backbone=backbone, neck=neck, layout=layout, data_preprocessor=preprocessor, **more
     )
     model.init_weights()
     return model.double().train()
@@ -80,9 +78,12 @@ def rows_model(kind, layout, *, width=WIDTH, **head):
     """Build an algorithm whose projections are a linear map of the mean of each channel."""
     linear = dict(type="RecordedLinear", in_channels=CHANNELS, out_channels=width)
     more = {}
-    if kind is NNCLR:
+    if kind in PREDICTORS:
         more["predictor"] = dict(type="RecordedLinear", in_channels=width, out_channels=width)
+    if kind is NNCLR:
         head = dict(channels=width, queue_size=16) | head
+    if kind is SwAV:
+        head = dict(channels=width, num_prototypes=7) | head
     if kind is DINO:
         head = dict(out_channels=width) | head
     head = dict(type=f"bam_mm.{kind.__name__}Head", **head)
@@ -97,9 +98,12 @@ def network_model(kind, layout, *, norm=False, norm_last_layer=True, num_layers=
         type="bam_mm.BAMProjector", in_channels=5, hid_channels=7, out_channels=WIDTH, norm=norm
     )
     more = {}
-    if kind is NNCLR:
+    if kind in PREDICTORS:
         more["predictor"] = mlp | dict(in_channels=WIDTH, num_layers=2)
+    if kind is NNCLR:
         head = dict(channels=WIDTH, queue_size=16) | head
+    if kind is SwAV:
+        head = dict(channels=WIDTH, num_prototypes=7) | head
     if kind is DINO:
         head = dict(out_channels=LAST) | head
         mlp = dict(

@@ -135,6 +135,11 @@ class BackboneAdapter(ABC):
         return 0 if self.prefix_tokens else None
 
     @property
+    def trains_cls(self) -> bool:
+        """Whether the [CLS] token describes the image, for which a loss must have trained it."""
+        return self.cls_index is not None
+
+    @property
     def token_blocks(self) -> int:
         """Number of last blocks after which there are tokens with all prefix tokens."""
         return len(self.stages) if self.prefix_tokens else 0

@@ -15,6 +15,7 @@ from bam_mm.errors import InputError
 from bam_mm.models.adapters.contract import BackboneAdapter, InputSizes, Stage, pyramid
 from bam_mm.models.adapters.measuring import deepest, measured
 from bam_mm.models.map_norm import over_channels
+from bam_mm.models.whole_images import averages_patches, forward_whole
 
 SELECTORS = ("out_indices", "out_scales")
 """Attributes in which a backbone keeps the indices of its outputs; MViT has scales."""
@@ -119,7 +120,7 @@ class OpenMMLabAdapter(BackboneAdapter):
 
     def _last(self, images: Tensor, **settings: Any) -> Tensor:
         with _set(self.backbone, settings):
-            x = self.backbone(images)
+            x = forward_whole(self.backbone, images)
         x = x[-1] if isinstance(x, (tuple, list)) and len(x) else x
         if isinstance(x, Tensor) and x.ndim == 3 and self.layout(x) == "NCL":
             return x.transpose(1, 2)
@@ -156,7 +157,7 @@ class OpenMMLabAdapter(BackboneAdapter):
             return self._dense_blocks(images, places)
         settings[self._selector] = list(places)
         with _set(backbone, settings), _missing_norms(backbone, places):
-            x = backbone(images)
+            x = forward_whole(backbone, images)
         return list(x) if isinstance(x, (tuple, list)) else [x]
 
     def _dense_blocks(self, images: Tensor, places: Sequence[int]) -> list[Tensor]:
@@ -206,6 +207,11 @@ class TransformerAdapter(OpenMMLabAdapter):
     def cls_index(self) -> int | None:
         """0, or None without [CLS]."""
         return 0 if self.prefix_tokens and self.backbone.cls_token is not None else None
+
+    @property
+    def trains_cls(self) -> bool:
+        """False for BEiT."""
+        return self.cls_index is not None and not averages_patches(self.backbone)
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -67,6 +67,11 @@ class TimmAdapter(BackboneAdapter):
             return None
         return 0
 
+    @property
+    def trains_cls(self) -> bool:
+        """False for BEiT, whose losses are on patches."""
+        return self.cls_index is not None and type(self.model).__name__ != "Beit"
+
     @cached_property
     def class_attention(self) -> bool:
         """Whether [CLS] exists only after the last block, as in CaiT and XCiT."""

@@ -1,7 +1,7 @@
 # What all methods share on ImageNet-1k: ViT-S/16, 100 epochs, batch 2,048 (the setting of the BAM
-# paper's Table 10). The optimizer is MoCo v3's for ViTs (AdamW, 1.5e-4 for 256 images, weight decay
-# .1, frozen patch projection), with 10 epochs of warm-up; a method's file has its own if its paper
-# trained ViTs.
+# paper's Table 10). Learning rate (1.5e-4 for 256 images), weight decay (.1) and the frozen patch
+# projection are MoCo v3's for ViTs, of which norms and biases are not decayed here, and which warms
+# up for 40 of 300 epochs. DINO and BAM have their own.
 _base_ = ["../datasets/imagenet_bam.py", "../default_runtime.py"]
 
 max_epochs = 100
@@ -28,7 +28,6 @@ optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=1.2e-3, betas=(0.9, 0.999), weight_decay=0.1, fused=True),
     paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
     constructor="bam_mm.StudentOptimWrapperConstructor",
-    clip_grad=dict(max_norm=3.0),
 )
 auto_scale_lr = dict(base_batch_size=2048)
 param_scheduler = [

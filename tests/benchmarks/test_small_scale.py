@@ -1,0 +1,71 @@
+"""Tests of ``small_scale.py``: which tries another call repeats, and what the table lists."""
+
+import json
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks import small_scale
+
+
+@pytest.fixture
+def tries(monkeypatch):
+    """Two tries of a method."""
+    monkeypatch.setattr(small_scale, "TRIES", {"bam": {"first": "", "second": "a = 1"}})
+
+
+@pytest.fixture
+def train(monkeypatch, tries):
+    """A function that runs the study with trainings that end with the given codes."""
+
+    def run(work, *outcomes):
+        left, begun = list(outcomes), []
+
+        def training(command, **_):
+            begun.append(Path(command[4]).parent.name)
+            outcome = left.pop(0)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if outcome == 0:
+                log = Path(command[6]) / "20260101_000000/vis_data/scalars.json"
+                log.parent.mkdir(parents=True)
+                log.write_text(json.dumps({"step": 9, "knn/student_top1": 31.25}))
+            return SimpleNamespace(returncode=outcome)
+
+        monkeypatch.setattr(small_scale.subprocess, "run", training)
+        small_scale.run(work / "data", work, ["bam"])
+        return begun
+
+    return run
+
+
+def lines_of(work, capsys):
+    capsys.readouterr()
+    small_scale.table(work)
+    return capsys.readouterr().out.splitlines()[2:]
+
+
+@pytest.mark.parametrize("code", [-signal.SIGTERM, -signal.SIGKILL, 130])
+def test_an_interrupted_training_is_repeated_and_a_failed_one_is_not(train, tmp_path, code):
+    assert train(tmp_path, code, 1) == ["bam-0", "bam-1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bam-1"]
+    assert train(tmp_path, 0) == ["bam-0"]
+    assert train(tmp_path) == []
+
+
+def test_a_call_that_is_interrupted_leaves_no_folder(train, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, 0, KeyboardInterrupt())
+    assert [path.name for path in tmp_path.iterdir()] == ["bam-0"]
+    assert train(tmp_path, 0) == ["bam-1"]
+
+
+def test_the_table_lists_every_try_that_has_begun(train, tmp_path, capsys):
+    train(tmp_path, 0, 1)
+    (tmp_path / "bam-1/record.json").unlink()
+    (tmp_path / "notes").mkdir()
+    finished, open_ = lines_of(tmp_path, capsys)
+    assert finished.startswith("| bam | first | 31.2 |")
+    assert open_ == "| bam | second | not finished | | | |"
