@@ -14,6 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from bam_mm.checkpoint import BackboneSource, file_digest
 from bam_mm.checkpoint.library_preprocessing import settings_preprocessing
+from bam_mm.checkpoint.mmpretrain_index import whole_image_backbone
 from bam_mm.checkpoint.recorded_config import backbone_settings
 from bam_mm.errors import InputError
 from bam_mm.launch.config import load_config
@@ -28,10 +29,6 @@ from bam_mm.variables.entries import kind_of, walk
 
 CLOCK = dict(type="bam_mm.TrainingClockHook")
 """Hook that every pretraining of a suite gets; it has no influence on the result."""
-
-
-MASKING = {"MAEViT": "VisionTransformer", "BEiTPretrainViT": "BEiTViT"}
-"""Backbones of mmpretrain that mask images, and the same networks without it."""
 
 
 def method_task(task: Task, method: Method) -> Task:
@@ -80,7 +77,9 @@ def method_model(
             "accuracy and time are recorded; set train_cfg = dict(type='EpochBasedTrainLoop', "
             "max_epochs=...)"
         )
-    source = BackboneSource(f"pretrained by the suite, {place}", "bam", unmasked(backbone), None)
+    # Evaluated are whole images, also by a network that hides patches while it is pretrained.
+    network = whole_image_backbone(backbone)
+    source = BackboneSource(f"pretrained by the suite, {place}", "bam", network, None)
     used = settings_preprocessing(settings, f"the config {place}", geometry=False)
     digest = digest_of(pretraining_protocol(config, processes=processes, limit=limit))
     slug = slug_of(method.name)
@@ -98,20 +97,6 @@ def _trains_by_epoch(config: Config) -> bool:
         return bool(loop.get("by_epoch"))
     found = LOOPS.get(kind) if isinstance(kind, str) else kind
     return isinstance(found, type) and issubclass(found, EpochBasedTrainLoop)
-
-
-def unmasked(backbone: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the network that is evaluated: that of the pretraining, without masks.
-
-    Args:
-        backbone: Config of the backbone of a pretraining, with the scope of its type.
-    """
-    scope, _, name = backbone["type"].rpartition(".")
-    if name not in MASKING or scope != "mmpretrain":
-        return dict(backbone)
-    kept = {key: value for key, value in backbone.items() if key not in ("mask_ratio", "out_type")}
-    # The networks that are not pretrained have other defaults.
-    return {"final_norm": True, **kept, "type": f"{scope}.{MASKING[name]}"}
 
 
 def pretraining_protocol(config: Config, *, processes: int, limit: int | None) -> dict[str, Any]:

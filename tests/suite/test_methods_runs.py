@@ -306,6 +306,23 @@ def test_tasks_are_repeated_after_a_new_pretraining_as_the_message_says(tmp_path
     assert linear["time"]["starts"] == 1
 
 
+def test_a_run_that_lacked_its_weights_has_not_failed(tmp_path):
+    plan = runs(tmp_path, names=["bam"], seeds=(0,))
+    assert run_all(plan[1:], tmp_path)[0] == 1
+    record = record_of(plan[1])
+    assert (record["tries"], record["time"]["starts"]) == (0, 0) and "no result" in record[
+        "message"
+    ]
+    missing, lines = run_all(plan, tmp_path)
+    assert missing == 0 and not any("failed before" in line for line in lines)
+    assert record_of(plan[1])["tries"] == 1
+    # A result whose checkpoint is gone is none, either.
+    (plan[0].folder / "epoch_2.pth").unlink()
+    plan[1].record.unlink()
+    missing, lines = run_all(plan, tmp_path)
+    assert missing == 1 and "NOT RUN, BAM: the checkpoint" in lines[-1]
+
+
 def test_weights_of_a_pretraining_with_other_settings_are_not_taken(tmp_path):
     assert run_all(runs(tmp_path, names=["bam"], seeds=(0,), tasks=()), tmp_path)[0] == 0
     # Planned by another call, before the first one had any result.
