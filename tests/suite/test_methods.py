@@ -13,7 +13,8 @@ from mmengine.registry import init_default_scope
 from bam_mm import InputError
 from bam_mm.checkpoint import load_backbone
 from bam_mm.cli.benchmark import parse_args
-from bam_mm.cli.benchmark_commands import parse_options, worker_arguments
+from bam_mm.cli.benchmark_commands import parse_options, show, worker_arguments
+from bam_mm.data.toy import make_world
 from bam_mm.hooks import TrainingClockHook
 from bam_mm.hooks import training_clock as clock
 from bam_mm.registry import MODELS
@@ -25,6 +26,7 @@ from bam_mm.suite.pretraining import CLOCK, add_measurements
 from bam_mm.suite.pretraining_checks import check_methods
 from bam_mm.suite.pretraining_record import measurements, peak_memory
 from bam_mm.suite.records import write_json
+from bam_mm.suite.validating import validate
 from bam_mm.variables.entries import plain
 
 RANDOM = "random=random:vit-toy-p8"
@@ -295,6 +297,25 @@ def test_a_method_that_cannot_be_built_stops_the_call_by_its_name(tmp_path, monk
         check_methods([broken[0], other])
     with pytest.raises(InputError, match=r"method bam: Needs.*method bam-no-teacher: .*lightly$"):
         check_methods(broken)
+
+
+def test_the_list_has_a_row_for_each_method(tmp_path, capsys):
+    suite_of(tmp_path, ('options={"max_epochs": 3}', 'options={"max_epochs": 3}, cost="a year"'))
+    assert show(Namespace(suite=str(tmp_path / "two.py"))) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Pretraining: 12 epochs, 64" in text and "Pretraining: 3 epochs, 64" in text
+    assert "12 or 3 epochs" not in text and "a year" in text
+
+
+@pytest.mark.slow
+def test_methods_are_validated_with_a_limit(tmp_path):
+    make_world(tmp_path / "toy", scale=0.012)
+    findings = [*validate(runs(tmp_path, names=["bam"], seeds=(0,), limit=20))]
+    assert all(finding.ok for finding in findings), findings
+    [text] = [finding.text for finding in findings if finding.text.startswith("method bam: BAM")]
+    assert "million parameters" in text and "20" in text
+    config, adapted = runs(tmp_path, names=["bam"], seeds=(0,), limit=20)[0].config()
+    assert config.train_dataloader.batch_size == 20 and "for --limit 20" in adapted[0]
 
 
 def test_workers_are_started_with_the_same_methods(tmp_path):
