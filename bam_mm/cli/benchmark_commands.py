@@ -22,8 +22,10 @@ from bam_mm.launch.tracking import check_vis
 from bam_mm.launch.work_folder import check_output
 from bam_mm.models.building import log_only_warnings
 from bam_mm.suite.definitions import Suite, Task, load_suite, suite_names
+from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.models import read_models
 from bam_mm.suite.planning import Run, Settings, check_any_data, plan
+from bam_mm.suite.pretraining import method_task
 from bam_mm.suite.pretraining_checks import check_methods
 from bam_mm.suite.protocol import batch_of, filled_in, protocol_of
 from bam_mm.suite.records import COST
@@ -57,7 +59,9 @@ def show(args: Namespace) -> int:
     for head in ("task", "protocol", "configs", "metrics", "data (relative to --data)", "cost"):
         table.add_column(head, overflow="fold")
     for task in suite.tasks:
-        table.add_row(*_row(task))
+        methods = suite.methods if task.kind == PRETRAIN else ()
+        for each in [method_task(task, method) for method in methods] or [task]:
+            table.add_row(*_row(each))
     console.print(table)
     return 0
 
@@ -325,7 +329,7 @@ def _plan(args: Namespace) -> tuple[Suite, Sequence[Run]]:
         args.model,
         trust=args.trust_checkpoint,
         sizes=args.size,
-        reserved=[method.name for method in methods],
+        reserved=[name for each in suite.methods for name in (each.name, each.title)],
     )
     return suite, plan(suite, suite.choose(args.tasks), models, seeds, settings, methods)
 

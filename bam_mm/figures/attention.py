@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from bam_mm.checkpoint import build_backbone, parse_backbone
+from bam_mm.checkpoint import BackboneSource, build_backbone, parse_backbone
 from bam_mm.checkpoint.preprocessing import IMAGENET, Preprocessing
 from bam_mm.data.file_names import IMAGE_ENDINGS
 from bam_mm.data.image_files import images_directly_in
@@ -72,12 +72,17 @@ class AttentionModel:
 
 
 def build_attention_model(
-    spec: str, *, trust: bool = False, seed: int = 0, normalisation: str = "model"
+    spec: str | BackboneSource,
+    *,
+    trust: bool = False,
+    seed: int = 0,
+    normalisation: str = "model",
 ) -> AttentionModel:
     """Build a backbone by its short name and load its weights.
 
     Args:
-        spec: Short name of the backbone, see :func:`~bam_mm.checkpoint.parse_backbone`.
+        spec: Short name of the backbone, or the result of
+            :func:`~bam_mm.checkpoint.parse_backbone`.
         trust: Whether code in the checkpoint may run; set only at the user's explicit request.
         seed: Seed of random weights.
         normalisation: ``model`` for the model's own (ImageNet's if it states none), or
@@ -91,7 +96,7 @@ def build_attention_model(
     """
     init_default_scope("mmpretrain")
     torch.manual_seed(seed)
-    source = parse_backbone(spec, trust=trust)
+    source = parse_backbone(spec, trust=trust) if isinstance(spec, str) else spec
     try:
         # By default, timm's transformers accept a single image size. Other timm models do not know
         # the option and raise TypeError.
@@ -108,7 +113,7 @@ def build_attention_model(
     used = replace(found or IMAGENET, geometry=None, geometry_source="--size")
     sizes = adapter_of(backbone).sizes
     fixed = sizes.fixed if not sizes.any_size else None
-    return AttentionModel(spec, backbone, heads, int(size), used, fixed)
+    return AttentionModel(source.spec, backbone, heads, int(size), used, fixed)
 
 
 def find_images(paths: Sequence[str | Path]) -> list[Path]:

@@ -7,9 +7,10 @@ import time
 import torch
 from mmengine.hooks import Hook
 
+from bam_mm.models.cost import peak_mb
 from bam_mm.registry import HOOKS
 
-SECONDS, EPOCH = "clock/seconds", "clock/epoch"
+SECONDS, EPOCH, MEMORY = "clock/seconds", "clock/epoch", "clock/peak_mb"
 """Scalars that the hook logs."""
 
 _KEY = "training_clock_seconds"
@@ -18,6 +19,9 @@ _KEY = "training_clock_seconds"
 @HOOKS.register_module()
 class TrainingClockHook(Hook):
     """Log the seconds of training after each epoch, as ``clock/seconds`` with ``clock/epoch``.
+
+    Beside them is the peak resident memory of the process in MiB (``clock/peak_mb``), of all that
+    it has done since its start; not where the system has no /proc.
 
     Counted are the epochs of all starts of a run: reading, steps, and what other hooks do before
     an epoch, such as new boxes. Scores (kNN, validation) and checkpoints after an epoch are not
@@ -45,6 +49,8 @@ class TrainingClockHook(Hook):
         runner.message_hub.update_info(_KEY, self.seconds)
         # At the end of an epoch, mmengine has not yet counted it.
         values = {SECONDS: self.seconds, EPOCH: runner.epoch + 1}
+        if (peak := peak_mb()) is not None:
+            values[MEMORY] = peak
         runner.visualizer.add_scalars(values, step=runner.iter)
 
 

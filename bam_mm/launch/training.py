@@ -66,10 +66,7 @@ def _train(config: Config, args: Namespace) -> None:
     if args.amp and kind_of(config.optim_wrapper) in ("", "OptimWrapper"):
         config.optim_wrapper.type = "bam_mm.AmpOptimWrapper"
     if args.resume is not None:
-        config.load_from = (
-            resume_from(config.work_dir) if args.resume == "auto" else _existing(args.resume)
-        )
-        config.resume = config.load_from is not None
+        _resume(config, args.resume)
     track(config, getattr(args, "vis", ()), resume=bool(config.get("resume")), train=True)
     if args.auto_scale_lr:
         scale_batch(config)
@@ -115,6 +112,17 @@ def _fit_topk(runner: Runner) -> None:
     found = classifying_part(unwrap_model(runner.model))
     if found is not None and runner.val_loop is not None:
         fit_topk(runner.val_loop.evaluator.metrics, found[1])
+
+
+def _resume(config: Config, given: str) -> None:
+    found = resume_from(config.work_dir) if given == "auto" else _existing(given)
+    if found is not None:
+        config.load_from = found
+    elif config.get("resume"):
+        # Written by mmengine when an earlier start resumed: the checkpoint of that start, not
+        # weights to begin with.
+        config.load_from = None
+    config.resume = found is not None
 
 
 def resume_from(work_dir: str) -> str | None:

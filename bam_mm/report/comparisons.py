@@ -10,7 +10,8 @@ from bam_mm.errors import InputError
 from bam_mm.report.summary import Column, columns
 from bam_mm.report.tables import Data, head, number_cell, table, text_cell, text_head
 from bam_mm.suite.comparing import Comparison, compare
-from bam_mm.suite.definitions import Metric, Task
+from bam_mm.suite.definitions import Task
+from bam_mm.suite.entries import Metric
 
 Record = Mapping[str, Any]
 

@@ -74,11 +74,11 @@ def pretraining_charts(records: Sequence[Record]) -> list[Data]:
         path = (record.get("checkpoint") or {}).get("path", "")
         if record["slug"] in seen or record["model"]["kind"] != "bam" or not path:
             continue
-        if record["model"].get("method") and record["task"] != PRETRAIN:
+        if record["model"].get("method") and record["kind"] != PRETRAIN:
             continue
         seen.add(record["slug"])
         try:
-            recorded = record["task"] == PRETRAIN
+            recorded = record["kind"] == PRETRAIN
             scalars = record["training"] if recorded else read_scalars(Path(path).parent)
         except (InputError, OSError, ValueError):
             continue

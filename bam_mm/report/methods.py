@@ -30,9 +30,7 @@ def method_charts(records: Sequence[Record]) -> Data | None:
     Returns:
         ``about``, a text, and ``charts``; None if no pretraining was scored.
     """
-    done = [
-        r for r in records if r["task"] == PRETRAIN and r["status"] == DONE and "pretraining" in r
-    ]
+    done = [r for r in records if r["kind"] == PRETRAIN and r["status"] == DONE]
     order = list(models_of(records).values())
     rows: dict[str, list[Sequence[Sequence[float]]]] = {}
     for record in done:

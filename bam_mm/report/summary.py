@@ -10,7 +10,8 @@ from typing import Any
 
 from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
-from bam_mm.suite.definitions import Metric, Suite, Task
+from bam_mm.suite.definitions import Suite, Task
+from bam_mm.suite.entries import Metric
 from bam_mm.suite.intervals import interval_of
 from bam_mm.suite.protocol import filled_in, protocol_differences
 from bam_mm.suite.records import DONE
@@ -107,7 +108,9 @@ def columns(task: Task, records: Iterable[Record], *, main: bool = False) -> lis
             if metric.key in record["metrics"]:
                 runs.setdefault(record["slug"], []).append(record)
         cells = {slug: _cell_of_runs(metric, some) for slug, some in runs.items()}
-        found.append(Column(task, metric, _mark_best(cells, metric)))
+        if not metric.timed or _on_one_machine(run for some in runs.values() for run in some):
+            cells = _mark_best(cells, metric)
+        found.append(Column(task, metric, cells))
     return found
 
 
@@ -178,6 +181,20 @@ def check_one_protocol(records: Iterable[Record]) -> None:
                 f"{other['seed']}) and {record['model']['name']} (seed {record['seed']}) are of "
                 f"two protocols: {'; '.join(found)}. Delete those of one, and run again"
             )
+
+
+def _on_one_machine(records: Iterable[Record]) -> bool:
+    """Return whether runs had the same hardware and the same number of runs beside them."""
+    machines = []
+    for record in records:
+        hardware = record.get("hardware") or {}
+        machine = (
+            record.get("devices"), hardware.get("cpu"), hardware.get("cores"),
+            record.get("processes"), record.get("share"),
+        )  # fmt: skip
+        if machine not in machines:
+            machines.append(machine)
+    return len(machines) < 2
 
 
 def _cell_of_runs(metric: Metric, runs: Sequence[Record]) -> Cell:

@@ -12,7 +12,8 @@ from bam_mm.errors import InputError, listing
 from bam_mm.evaluation import Difference, McNemar, UnitScores, mcnemar, paired_bootstraps
 from bam_mm.evaluation.bootstrap import LEVEL
 from bam_mm.protocols.unit_scores import UnitTable
-from bam_mm.suite.definitions import Metric, Task
+from bam_mm.suite.definitions import Task
+from bam_mm.suite.entries import Metric
 from bam_mm.suite.intervals import MIN_UNITS, agrees, unit_tables
 from bam_mm.suite.protocol import protocol_differences
 from bam_mm.suite.records import DONE, read_records, run_folder

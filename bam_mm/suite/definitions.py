@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from bam_mm.errors import InputError
 from bam_mm.launch.config_file import read_config
 from bam_mm.launch.paths import find_config
 from bam_mm.registry import CONFIGS
-from bam_mm.suite.data_sets import Data
+from bam_mm.suite.entries import BETTER, Data, Metric, build
 from bam_mm.suite.methods import METRICS, PRETRAIN, Method, read_methods
 
 FOLDER = CONFIGS / "suites"
@@ -26,10 +26,6 @@ FAMILIES = ("vit", "cnn", "layernorm", "any")
 those of the others that normalise without BatchNorm, such as Swin, ConvNeXt and CAFormer; a task
 without such a config uses that for ``cnn``. ``any`` is for every backbone.
 """
-
-
-BETTER = ("higher", "lower", "neither")
-"""Which values of a metric are better; ``neither`` is for a setting that a run has chosen."""
 
 
 def variant_of(configs: Mapping[str, Any], family: str) -> str:
@@ -47,31 +43,6 @@ def variant_of(configs: Mapping[str, Any], family: str) -> str:
         if name in configs:
             return name
     return next(iter(configs))
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric of a task.
-
-    Attributes:
-        key: Key in the metrics that ``bam-mm test --out`` writes.
-        label: Name in tables and logs.
-        main: Whether the metric has a column in the leaderboard.
-        better: One of :data:`BETTER`.
-        scale: Factor for display; 100 turns a fraction into per cent.
-        form: Format specification for display.
-        published: Quantity and protocol, ``QUANTITY:PROTOCOL``, of published numbers of this metric
-            in ``report/published.json``; without a protocol, they are never set beside the measured
-            ones. ``""`` for none.
-    """
-
-    key: str
-    label: str
-    main: bool = False
-    better: str = "higher"
-    scale: float = 1.0
-    form: str = ".1f"
-    published: str = ""
 
 
 @dataclass(frozen=True)
@@ -242,9 +213,9 @@ def load_suite(name: str | Path) -> Suite:
             raise InputError(f"{where} has no {key}: a suite needs title, about and tasks")
     if not isinstance(content["tasks"], (list, tuple)):
         raise InputError(f"{where}: tasks must be a list of dicts, one for each task")
-    methods = read_methods(content.get("pretraining") or (), where, path.parent, _build)
+    methods = read_methods(content.get("pretraining") or (), where, path.parent)
     tasks = tuple(_task(entry, where, path.parent) for entry in content["tasks"])
-    tasks = (*_pretraining(methods, where), *tasks)
+    tasks = (*_pretraining(methods), *tasks)
     names = [task.name for task in tasks] + [method.name for method in methods]
     if len(set(names)) != len(names):
         raise InputError(
@@ -256,15 +227,14 @@ def load_suite(name: str | Path) -> Suite:
     return Suite(path.stem, content["title"], content["about"], tasks, look, size, methods)
 
 
-def _pretraining(methods: tuple[Method, ...], where: str) -> tuple[Task, ...]:
+def _pretraining(methods: tuple[Method, ...]) -> tuple[Task, ...]:
     """Return the task that the pretraining of all methods is, with a config for each method."""
     if not methods:
         return ()
-    metrics = tuple(_build(Metric, {"key": key, **entry}, where) for key, entry in METRICS.items())
     about = "{train_cfg.max_epochs} epochs, {batch} images a step"
     configs = {method.name: method.config for method in methods}
     data, cost = methods[0].data, methods[0].cost
-    return (Task(PRETRAIN, "Pretraining", about, PRETRAIN, configs, metrics, data, cost),)
+    return (Task(PRETRAIN, "Pretraining", about, PRETRAIN, configs, METRICS, data, cost),)
 
 
 _KINDS_OF_FIELDS = (
@@ -303,7 +273,7 @@ def _task(entry: Mapping[str, Any], where: str, folder: Path) -> Task:
             f"one of {', '.join(KINDS)}"
         )
     metrics = tuple(
-        _build(Metric, {"key": key, **(m if isinstance(m, Mapping) else {"label": m})}, where)
+        build(Metric, {"key": key, **(m if isinstance(m, Mapping) else {"label": m})}, where)
         for key, m in (entry.get("metrics") or {}).items()
     )
     for metric in metrics:
@@ -320,26 +290,9 @@ def _task(entry: Mapping[str, Any], where: str, folder: Path) -> Task:
     entry.update(
         config=paths,
         metrics=metrics,
-        data=_build(Data, entry.get("data") or {}, where),
+        data=build(Data, entry.get("data") or {}, where),
         seeds=tuple(entry.get("seeds", ())),
-        curves=tuple(_build(Curve, c, where) for c in entry.get("curves", ())),
-        pictures=tuple(_build(Picture, p, where) for p in entry.get("pictures", ())),
+        curves=tuple(build(Curve, c, where) for c in entry.get("curves", ())),
+        pictures=tuple(build(Picture, p, where) for p in entry.get("pictures", ())),
     )
-    return _build(Task, entry, where)
-
-
-def _build(kind: type, entry: Mapping[str, Any], where: str) -> Any:
-    known = {f.name for f in fields(kind)}
-    unknown = sorted(set(entry) - known)
-    entry = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
-    try:
-        return kind(**entry)
-    except TypeError as error:
-        if unknown:
-            problem = f"unknown: {', '.join(unknown)}"
-        else:  # The error ends with the missing keys: "...: 'title' and 'root'".
-            problem = f"missing: {str(error).split(': ')[-1]}"
-        raise InputError(
-            f"{where}: invalid {kind.__name__.lower()} ({problem}); "
-            f"known keys: {', '.join(sorted(known))}"
-        ) from error
+    return build(Task, entry, where)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from inspect import signature
 from typing import Any
@@ -26,6 +26,7 @@ from bam_mm.suite.fitting_features import (
     label_propagation,
     many_probes,
 )
+from bam_mm.suite.fitting_images import BUILD_FAILURES
 from bam_mm.suite.models import Model
 from bam_mm.variables.entries import kind_of, loading_hooks, plain
 
@@ -78,6 +79,20 @@ def fit(config: Config, model: Model) -> list[str]:
     return [*(line for line in changed if not line.startswith("backbone")), *(notes or [])]
 
 
+def add_imports(config: Config, modules: Sequence[str]) -> None:
+    """Let a task import modules that register a model's backbone, and import them here.
+
+    Args:
+        config: Config of the task, changed in place.
+        modules: Names of the modules.
+    """
+    if modules:
+        own = config.get("custom_imports") or {}
+        imports = list(dict.fromkeys([*own.get("imports", ()), *modules]))
+        config.custom_imports = dict(imports=imports, allow_failed_imports=False)
+        import_custom_modules(config)
+
+
 def graft(task: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
     """Combine the network of a model with the protocol of a task.
 
@@ -127,13 +142,24 @@ def family_of(model: Model) -> str:
     """
     init_default_scope("mmpretrain")
     import_module("bam_mm")
+    for module in model.imports:
+        import_module(module)
     config = dict(model.source.config)
     try:
         backbone = MODELS.build(config)
-    except (AssertionError, TypeError) as error:
+    except InputError as error:
+        raise InputError(f"{model.name}: {error}") from error
+    except BUILD_FAILURES as error:
+        what = f"{config['type']} does not build {config.get('model_name', 'it')}"
+        reason = (str(error).strip().splitlines() or [""])[0]
+        why = f"({type(error).__name__}: {reason})"
+        if model.method:
+            raise InputError(
+                f"method {model.method}: {what} {why}; correct model.backbone in its config "
+                f"({model.source.spec}) or in --cfg-options"
+            ) from error
         raise InputError(
-            f"{model.name}: {config['type']} does not build {config.get('model_name', 'it')} "
-            f"({type(error).__name__}: {error}); choose another model, see docs/backbones.md"
+            f"{model.name}: {what} {why}; choose another model, see docs/backbones.md"
         ) from error
     if is_transformer(backbone):
         return "vit"

@@ -16,6 +16,9 @@ from bam_mm.variables.entries import kind_of
 FAILURES = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
 """Exceptions with which a network of another library refuses an image."""
 
+BUILD_FAILURES = (*FAILURES, ImportError, KeyError, OSError)
+"""Exceptions with which a network is not built: an unknown type, a wrong value, no package."""
+
 
 def task_image(config: Config) -> Tensor:
     """Return a black image of the size that the task's test pipeline produces.

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bam_mm.errors import InputError
 from bam_mm.launch.paths import find_config
-from bam_mm.suite.data_sets import Data
+from bam_mm.suite.entries import Data, Metric, build
 from bam_mm.suite.models import slug_of
 
 PRETRAIN = "pretrain"
 """Name and kind of the task that the pretraining is: `bam-mm train` only."""
 
-METRICS: dict[str, dict[str, Any]] = {
-    "knn/top1": dict(label="online kNN top-1", main=True),
-    "images_per_s": dict(label="images/s", main=True, form=",.0f"),
-    "minutes": dict(label="minutes", main=True, better="lower", form=",.1f"),
-    "memory_mb": dict(label="memory (MiB)", main=True, better="lower", form=",.0f"),
-    "seconds_per_epoch": dict(label="seconds an epoch", better="lower", form=",.1f"),
-    "parameters": dict(label="backbone parameters (M)", better="neither", scale=1e-6, form=",.2f"),
-}
-"""Metrics of a pretraining, as a suite file writes those of a task.
+METRICS = (
+    Metric("knn/top1", "online kNN top-1", main=True),
+    Metric("images_per_s", "images/s", main=True, form=",.0f", timed=True),
+    Metric("minutes", "minutes", main=True, better="lower", form=",.1f", timed=True),
+    Metric("memory_mb", "memory (MiB)", main=True, better="lower", form=",.0f", timed=True),
+    Metric("seconds_per_epoch", "seconds an epoch", better="lower", form=",.1f", timed=True),
+    Metric("parameters", "backbone parameters (M)", better="neither", scale=1e-6, form=",.2f"),
+)
+"""Metrics of a pretraining.
 
-Memory is the peak of the GPU, or of the process where there is none.
+Memory is the peak of the GPU, or of the process where there is none, over the whole run: the steps,
+online kNN with its features of the training images, and new boxes.
 """
 
 
@@ -51,26 +52,24 @@ class Method:
     cost: str = "unknown time"
 
 
-def read_methods(
-    entries: Any, where: str, folder: Path, build: Callable[..., Any]
-) -> tuple[Method, ...]:
+def read_methods(entries: Any, where: str, folder: Path) -> tuple[Method, ...]:
     """Read the methods of a suite.
 
     Args:
         entries: ``pretraining`` of the suite file.
         where: Name of the suite, for messages.
         folder: Folder of the suite file.
-        build: Function that builds a dataclass from a dict and reports wrong keys.
 
     Raises:
         InputError: If an entry is invalid, or two share a name.
     """
     if not isinstance(entries, (list, tuple)):
         raise InputError(f"{where}: pretraining must be a list of dicts, one for each method")
-    methods = tuple(_method(entry, where, folder, build) for entry in entries)
+    methods = tuple(_method(entry, where, folder) for entry in entries)
     names, titles = ([getattr(m, key) for m in methods] for key in ("name", "title"))
-    # Names that differ only in special characters would share a folder.
-    if len({slug_of(name) for name in names}) != len(names) or len({*titles}) != len(titles):
+    # Names that differ only in special characters, or in capital letters, may share a folder.
+    folders = {slug_of(name).casefold() for name in names}
+    if len(folders) != len(names) or len({*titles}) != len(titles):
         raise InputError(
             f"{where}: names and titles of methods must be unique, but they are {', '.join(names)} "
             f"({', '.join(titles)})"
@@ -78,7 +77,7 @@ def read_methods(
     return methods
 
 
-def _method(entry: Any, where: str, folder: Path, build: Callable[..., Any]) -> Method:
+def _method(entry: Any, where: str, folder: Path) -> Method:
     if not isinstance(entry, Mapping):
         raise InputError(f"{where}: method {entry!r} must be a dict with a name and a config")
     where = f"{where}, method {entry.get('name')!r}"

@@ -28,6 +28,7 @@ class Model:
         method: Name of the pretraining method of the suite whose checkpoints are the weights, one
             for each seed; ``""`` for a model of the command line.
         pretraining: Digest of the settings of that pretraining.
+        imports: Modules that register the backbone, of the config of that pretraining.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Model:
     size: int | None = None
     method: str = ""
     pretraining: str = ""
+    imports: tuple[str, ...] = ()
 
     @property
     def trained(self) -> bool:
@@ -86,20 +88,28 @@ def read_models(
             :func:`~bam_mm.checkpoint.parse_backbone`.
         trust: Whether code in a ``bam:`` file may run.
         sizes: Sides of images in pixels: ``N`` for all models, ``NAME=N`` for one.
-        reserved: Names of the methods of a suite, which are evaluated as well.
+        reserved: Names and titles of the methods of a suite, which no model may have.
 
     Returns:
         The models in the same order.
 
     Raises:
-        InputError: If there is no model, if one cannot be read, if two would share a folder, or if
-            a size is wrong.
+        InputError: If there is no model, if one cannot be read, if two would share a folder, if
+            one is named like a method, or if a size is wrong.
     """
     if not texts and not reserved:
         raise InputError("no model: pass at least one, as in --model BAM=bam:PATH")
     models = [_read(text, trust) for text in texts]
-    folders = {slug_of(name): name for name in reserved}
+    # Not all file systems tell capital letters from small ones.
+    methods = {slug_of(name).casefold(): name for name in reserved}
+    folders: dict[str, str] = {}
     for model in models:
+        if (method := methods.get(model.slug.casefold())) is not None:
+            raise InputError(
+                f"--model {model.name}: {method} is a method of the suite, whose results would be "
+                f"mixed with those of the model; choose a different name, as in my-{model.slug}="
+                f"{model.source.spec}"
+            )
         if model.slug in folders:
             raise InputError(
                 f"--model: {folders[model.slug]!r} and {model.name!r} would share the folder "

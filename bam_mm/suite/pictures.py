@@ -51,7 +51,7 @@ def draw_pictures(runs: Sequence[Run], log: Callable[[str], None] = print) -> li
             jobs.append((f"similarities_{model.slug}.png", _similarities, None))
         for name, draw, path in jobs:
             out = settings.folder / PICTURES / name
-            if out.is_file():
+            if out.is_file() and not _outdated(out, model):
                 continue
             try:
                 out.parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +59,14 @@ def draw_pictures(runs: Sequence[Run], log: Callable[[str], None] = print) -> li
             except (InputError, OSError) as error:
                 log(f"picture {name} was not drawn: {error}")
     return written
+
+
+def _outdated(picture: Path, model: Model) -> bool:
+    """Return whether a method has been pretrained again since a picture was drawn."""
+    path = model.source.path
+    return (
+        bool(model.method) and path is not None and (path.stat().st_mtime > picture.stat().st_mtime)
+    )
 
 
 def _with_weights(runs: Sequence[Run]) -> dict[str, Model]:
@@ -101,7 +109,7 @@ def _first(data: Path, pattern: str) -> list[Path]:
 
 
 def _attention(model: Model, path: Path, out: Path, run: Run) -> Path:
-    attention_model = build_attention_model(model.source.spec, trust=run.settings.trust)
+    attention_model = build_attention_model(model.source, trust=run.settings.trust)
     side = model.size or run.suite.look_size
     image = read_image(
         path,

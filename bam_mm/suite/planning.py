@@ -10,21 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from bam_mm.errors import InputError, listing
 from bam_mm.launch.batches import explicit_batches
-from bam_mm.launch.config import import_custom_modules, load_config, replace
-from bam_mm.launch.data_folders import check_data_folders
+from bam_mm.launch.config import load_config, replace
 from bam_mm.launch.preprocessing import described, explicit, set_size, settle
-from bam_mm.registry import DATASETS
 from bam_mm.suite.definitions import Suite, Task, variant_of
-from bam_mm.suite.fitting import family_of, fit
+from bam_mm.suite.fitting import add_imports, family_of, fit
+from bam_mm.suite.limiting import check_limit, limit_data
 from bam_mm.suite.methods import PRETRAIN, Method
 from bam_mm.suite.models import Model
-from bam_mm.suite.options import by_task
+from bam_mm.suite.options import OptionSharing
 from bam_mm.suite.pretraining import (
     add_measurements,
     method_model,
@@ -32,10 +29,8 @@ from bam_mm.suite.pretraining import (
     pretrained,
     pretraining_protocol,
 )
-from bam_mm.suite.protocol import batch_of, digest_of, protocol_of
+from bam_mm.suite.protocol import batch_of, protocol_of
 from bam_mm.suite.records import record_path, run_folder
-
-LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,8 @@ class Settings:
         launcher: One of :data:`~bam_mm.suite.child_process.LAUNCHERS`.
         processes: Number of processes of each run.
         options: Overridden settings of the configs, by task, or by method for its pretraining;
-            those under ``""`` apply to all tasks.
+            those under ``""`` apply to all tasks that have a use for them. In a run, they are
+            shared out.
         trust: Whether code in checkpoints may run.
         vis: Backends that curves and pictures are sent to, as ``bam-mm train --vis`` takes them.
     """
@@ -136,9 +132,8 @@ class Run:
     @property
     def user_options(self) -> dict[str, Any]:
         """Settings in which the run differs from the suite, by dotted key."""
-        overrides = self.settings.options
-        own = overrides.get(self.variant, {}) if self.task.kind == PRETRAIN else {}
-        return {**overrides.get("", {}), **overrides.get(self.task.name, {}), **own}
+        name = self.variant if self.task.kind == PRETRAIN else self.task.name
+        return {**self.settings.options.get(name, {})}
 
     def explicit_batches(self) -> dict[str, int]:
         """Return the batch sizes of evaluations that the suite or the user has set."""
@@ -171,12 +166,13 @@ class Run:
         if self.settings.limit is not None:
             limit_data(config, self.settings.limit)
         if self.task.kind == PRETRAIN:
-            add_measurements(config, limit=self.settings.limit)
+            adapted = add_measurements(config, limit=self.settings.limit)
         config.work_dir = str(self.folder)
         return config, adapted
 
     def _fit(self, config: Config) -> list[str]:
         """Put the model into a config, and return what had to change."""
+        add_imports(config, self.model.imports)
         if self.model.size is not None:
             set_size(config, self.model.size, f"--size {self.model.size}")
         # Before the model is fitted, because the size of the images decides what fits.
@@ -232,42 +228,61 @@ def plan(
         )
     if settings.limit is not None:
         check_limit(settings.limit)
+    sharing = OptionSharing(settings.options)
+    pretrainings = [
+        run for method in methods for run in _pretrainings(suite, method, seeds, settings, sharing)
+    ]
+    pretrained_models = {run.model.slug: run.model for run in pretrainings}
+    families = {run.model.slug: run.family for run in pretrainings}
+    families.update({model.slug: family_of(model) for model in models})
     tasks = [task for task in tasks if task.kind != PRETRAIN]
-    drafts = [method_model(method, method.options) for method in methods]
-    families = {model.slug: family_of(model) for model in [*drafts, *models]}
-    variants = [(t, {variant_of(t.config, each) for each in families.values()}) for t in tasks]
-    if methods:
-        variants.insert(0, (suite.tasks[0], {method.name for method in methods}))
-    own = {m.name: settings.options[m.name] for m in methods if m.name in settings.options}
-    options = {**by_task(variants, settings.options), **own}
+    used = {t.name: {variant_of(t.config, each) for each in families.values()} for t in tasks}
+    options = {task.name: sharing.of_task(task, used[task.name]) for task in tasks}
+    sharing.report()
     settings = dataclasses.replace(settings, options=options)
-    first: dict[tuple[str, int], Run] = {}
-    for method in methods:
-        for run in _pretrainings(suite, method, seeds, settings):
-            first[run.model.slug, run.seed] = run
-    made = {run.model.slug: run.model for run in first.values()}
-    runs = [*first.values()]
+    evaluated = [(m, families[m.slug]) for m in (*pretrained_models.values(), *models)]
+    evaluations = _evaluations(suite, tasks, evaluated, seeds, settings, pretrainings)
+    return [*pretrainings, *evaluations]
+
+
+def _pretrainings(
+    suite: Suite,
+    method: Method,
+    seeds: Sequence[int],
+    settings: Settings,
+    sharing: OptionSharing,
+) -> list[Run]:
+    task = method_task(suite.tasks[0], method)
+    own = {method.name: sharing.of_method(task, method.name)}
+    settings = dataclasses.replace(settings, options=own)
+    options = {**task.options, **own[method.name]}
+    model = method_model(method, options, processes=settings.processes, limit=settings.limit)
+    family = family_of(model)
+    draft = Run(suite, task, model, 0, settings, method.name, {}, {}, family=family)
+    return [_with_protocol(dataclasses.replace(draft, seed=seed)) for seed in seeds]
+
+
+def _evaluations(
+    suite: Suite,
+    tasks: Sequence[Task],
+    models: Sequence[tuple[Model, str]],
+    seeds: Sequence[int],
+    settings: Settings,
+    pretrainings: Sequence[Run],
+) -> list[Run]:
+    """List the runs of all tasks for models and the families of their backbones."""
+    needed = {(run.model.slug, run.seed): run for run in pretrainings}
+    runs = []
     for task in tasks:
-        for model in [*made.values(), *models]:
-            family = families[model.slug]
+        for model, family in models:
             steady = task.steady and model.trained and not model.method
             for seed in seeds[:1] if steady else seeds:
                 draft = Run(
                     suite, task, model, seed, settings, variant_of(task.config, family), {}, {},
-                    family=family, pretraining=first.get((model.slug, seed)),
+                    family=family, pretraining=needed.get((model.slug, seed)),
                 )  # fmt: skip
                 runs.append(_with_protocol(draft))
     return runs
-
-
-def _pretrainings(
-    suite: Suite, method: Method, seeds: Sequence[int], settings: Settings
-) -> list[Run]:
-    task = method_task(suite.tasks[0], method)
-    empty = Run(suite, task, method_model(method, {}), 0, settings, method.name, {}, {})
-    model = method_model(method, empty.options, processes=settings.processes, limit=settings.limit)
-    draft = dataclasses.replace(empty, model=model, family=family_of(model))
-    return [_with_protocol(dataclasses.replace(draft, seed=seed)) for seed in seeds]
 
 
 def _with_protocol(draft: Run) -> Run:
@@ -294,62 +309,6 @@ def data_facts(root: Path) -> dict[str, Any]:
             content = json.loads(manifest.read_text())
             return {key: content.get(key) for key in ("format", "seed", "scale")}
     return {}
-
-
-def limit_data(config: Config, limit: int) -> None:
-    """Reduce every data set to evenly spread images, or to the first videos.
-
-    Args:
-        config: Config of a run, changed in place.
-        limit: Maximum number of images (or videos) of each data set.
-
-    Raises:
-        InputError: If ``limit`` is not positive, or the data have a fault.
-    """
-    check_limit(limit)
-    for loader in checked_loaders(config).values():
-        dataset = DATASETS.build(loader["dataset"])
-        size = len(dataset)
-        if hasattr(dataset, "videos"):
-            loader["dataset"]["sequences"] = [video.name for video in dataset.videos[:limit]]
-        elif size > limit:
-            spread = np.linspace(0, size - 1, limit).round().astype(int)
-            loader["dataset"]["indices"] = [int(i) for i in spread]
-        loader["batch_size"] = min(loader.get("batch_size", 1), limit, size)
-    loop = config.get("test_cfg") or {}
-    if isinstance(loop.get("k"), (list, tuple)):
-        loop["k"] = [k for k in loop["k"] if k <= limit] or [1]
-
-
-def checked_loaders(config: Config) -> dict[str, Any]:
-    """Return the dataloaders of a config by their keys, after the checks of a run's data.
-
-    The checks also let mmdet's data sets read their files as in a run.
-
-    Args:
-        config: Config of a run.
-
-    Raises:
-        InputError: If the data have a fault, see
-            :func:`~bam_mm.launch.data_folders.check_data_folders`.
-    """
-    import_custom_modules(config)
-    init_default_scope(config.get("default_scope", "mmpretrain"))
-    check_data_folders(config)
-    loop = config.get("test_cfg") or {}
-    loaders = {name: config.get(name) for name in LOADERS}
-    loaders.update({f"test_cfg.{name}": loop.get(name) for name in ("bank", "train", "val")})
-    return {
-        name: loader
-        for name, loader in loaders.items()
-        if isinstance(loader, Mapping) and "dataset" in loader
-    }
-
-
-def check_limit(limit: int) -> None:
-    """Raise an :class:`~bam_mm.errors.InputError` if a limit of images is not positive."""
-    if limit < 1:
-        raise InputError(f"--limit {limit}: must be at least 1, for example 100")
 
 
 def check_any_data(runs: Sequence[Run]) -> None:
@@ -388,8 +347,3 @@ def _written(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_written(entry) for entry in value)
     return f"{value.__module__}.{value.__qualname__}" if isinstance(value, type) else value
-
-
-def protocol_digest(run: Run) -> str:
-    """Return a short digest of a run's protocol."""
-    return digest_of(run.protocol)

@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 from bam_mm.errors import InputError
 from bam_mm.launch.config import import_custom_modules
 from bam_mm.registry import MODELS
+from bam_mm.suite.fitting_images import BUILD_FAILURES
 from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.planning import Run
 from bam_mm.suite.records import DONE, read_json
@@ -53,7 +54,7 @@ def build_pretraining(run: Run) -> str:
         model = MODELS.build(config.model)
     except InputError:
         raise
-    except (AssertionError, ImportError, KeyError, TypeError, ValueError) as error:
+    except BUILD_FAILURES as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise InputError(
             f"its model does not build: {type(error).__name__}: {reason}; correct the config "
@@ -70,18 +71,24 @@ def check_methods(runs: Sequence[Run]) -> None:
         runs: Runs of one call.
 
     Raises:
-        InputError: If one cannot; the message names the method.
+        InputError: If some cannot; the message names all of them, and the others.
     """
-    seen: set[str] = set()
+    methods = {run.model.method: None for run in runs if run.task.kind == PRETRAIN}
+    tried: set[str] = set()
+    faults: dict[str, str] = {}
     for run in runs:
-        record = read_json(run.record) if run.task.kind == PRETRAIN else {"status": DONE}
-        if run.model.method in seen or (record is not None and record["status"] == DONE):
+        name = run.model.method
+        if run.task.kind != PRETRAIN or name in tried:
             continue
-        seen.add(run.model.method)
+        record = read_json(run.record)
+        if record is not None and record["status"] == DONE:
+            continue
+        tried.add(name)
         try:
             build_pretraining(run)
         except InputError as error:
-            raise InputError(
-                f"method {run.model.method}: {error}. Or leave it out: name the others with "
-                "--methods"
-            ) from error
+            faults[name] = f"method {name}: {error}"
+    if faults:
+        others = [name for name in methods if name not in faults]
+        remedy = f". Or run only the others: --methods {' '.join(others)}" if others else ""
+        raise InputError("; ".join(faults.values()) + remedy)

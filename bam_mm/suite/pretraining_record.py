@@ -11,7 +11,7 @@ from typing import Any
 from bam_mm.checkpoint import file_digest, newest_checkpoint
 from bam_mm.errors import InputError
 from bam_mm.figures.curves import read_scalars
-from bam_mm.hooks.training_clock import EPOCH, SECONDS
+from bam_mm.hooks.training_clock import EPOCH, MEMORY, SECONDS
 from bam_mm.launch.run_facts import read_facts
 from bam_mm.suite.harvest import RunFailed, thin
 from bam_mm.suite.planning import Run
@@ -45,8 +45,8 @@ def collect_pretraining(run: Run, record: dict[str, Any]) -> None:
     except InputError:
         series = {}
     facts = read_facts(run.folder, "train")
-    memory = {key: facts.get(key) for key in ("peak_mb", "peak_gpu_mb")}
-    measured = measurements(series, batch=run.protocol.get("batch"))
+    memory = peak_memory(series, facts)
+    measured = measurements(series, batch=images_a_step(facts))
     metrics = {
         "knn/top1": measured["knn"][measured["branch"]][-1][2] if measured["knn"] else None,
         "images_per_s": measured["images_per_s"],
@@ -81,6 +81,40 @@ def collect_pretraining(run: Run, record: dict[str, Any]) -> None:
         curves=[],
         pictures=[],
     )
+
+
+def peak_memory(series: Mapping[str, Points], facts: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the peak memory over all starts of a training, in MiB.
+
+    A start that was killed has left no facts, and the last one may have trained no step.
+
+    Args:
+        series: Scalars of the log by name, with mmengine's ``memory`` of the GPU and that of
+            :class:`~bam_mm.hooks.training_clock.TrainingClockHook`.
+        facts: Facts that the last start has written.
+
+    Returns:
+        ``peak_mb`` of the process and ``peak_gpu_mb``; None for what was not measured.
+    """
+    logged = {"peak_mb": MEMORY, "peak_gpu_mb": "memory"}
+    found = {}
+    for key, name in logged.items():
+        values = [value for _, value in series.get(name, ())]
+        if facts.get(key) is not None:
+            values.append(facts[key])
+        found[key] = max(values, default=None)
+    return found
+
+
+def images_a_step(facts: Mapping[str, Any]) -> int | None:
+    """Return the number of images that a training has read in one step, over all processes.
+
+    Args:
+        facts: Facts that the training has written. The config may name a larger batch than there
+            are images.
+    """
+    batch = (facts.get("loaders") or {}).get("train", {}).get("batch")
+    return None if batch is None else batch * facts["processes"]
 
 
 def measurements(series: Mapping[str, Points], *, batch: int | None) -> dict[str, Any]:

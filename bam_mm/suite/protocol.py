@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from mmengine.config import Config
@@ -53,8 +53,7 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
         kept["test_cfg"] = {}  # Without a choice of classes, this is mmengine's own loop.
     if (setting := chosen_preprocessing(config)) is not None:
         kept["preprocessing"] = setting
-    # The form in which a record stores it: JSON, with the repr of other types.
-    protocol = json.loads(json.dumps(plain(kept, without=NOT_PROTOCOL), default=repr))
+    protocol = recorded(kept)
     if isinstance(protocol.get("train_dataloader"), dict):
         protocol["train_dataloader"].pop("batch_size", None)
     for name in ("val_dataloader", "test_dataloader"):
@@ -65,6 +64,19 @@ def protocol_of(config: Config, *, batch: int | None = None, limit: int | None =
     if limit is not None:
         protocol["limit"] = limit
     return protocol
+
+
+def recorded(value: Any, *, without: Collection[str] = NOT_PROTOCOL) -> Any:
+    """Return a value in the form that protocols and records have.
+
+    Args:
+        value: Any value of a config.
+        without: Keys to leave out at every depth.
+
+    Returns:
+        Values of JSON, with the repr of other types.
+    """
+    return json.loads(json.dumps(plain(value, without=without), default=repr))
 
 
 def batch_of(config: Config, processes: int) -> int | None:

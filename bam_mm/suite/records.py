@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -124,10 +125,30 @@ def refuse_other_model(records: Iterable[Mapping[str, Any]], model: Model, folde
     for record in records:
         if record["slug"] != model.slug or record["status"] != DONE:
             continue
-        found = differences(record["model"], plain(model.facts()))
+        found = model_differences(record["model"], model)
         if found:
+            remedy = (
+                "Undo the change of --cfg-options, choose another --work-dir,"
+                if model.method
+                else "Choose another name with --model NAME=SPEC,"
+            )
             raise InputError(
                 f"model {model.name!r}: the records in {folder} under this name belong to another "
-                f"model: {'; '.join(found)}. Choose another name with --model NAME=SPEC, or "
+                f"model: {'; '.join(found)}. {remedy} or "
                 f"delete {folder}/records/{model.slug} and {folder}/runs/{model.slug}"
             )
+
+
+def model_differences(recorded: Mapping[str, Any], model: Model) -> list[str]:
+    """List the differences between a model as recorded and a model.
+
+    Args:
+        recorded: Facts of a model in a record.
+        model: Model of a new run.
+
+    Returns:
+        Lines such as ``backbone.depth: 18 -> 50``, empty if it is the same model.
+    """
+    found = differences(recorded, plain(model.facts()))
+    named = "digest of the pretraining's settings: "
+    return [re.sub("^pretraining: ", named, line) for line in found]

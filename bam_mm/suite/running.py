@@ -31,6 +31,7 @@ from bam_mm.suite.records import (
     FAILED,
     FORMAT,
     PLAN,
+    model_differences,
     read_json,
     read_records,
     refuse_other_model,
@@ -60,7 +61,7 @@ def check_mixing(runs: Sequence[Run]) -> None:
         done = read_json(run.record)
         if started and not done and newest_checkpoint(run.folder)[0] is not None:
             found = differences(started["protocol"], run.protocol)
-            found += differences(started["model"], plain(run.model.facts()))
+            found += model_differences(started["model"], run.model)
             if found:
                 raise InputError(
                     f"{run}: the interrupted training in {run.folder} has other settings: "
@@ -92,7 +93,40 @@ def run_one(
     Raises:
         ClaimLost: If another worker has taken the run over. Its child process has ended then.
     """
-    record: dict[str, Any] = {
+    record = _new_record(run, gpus=gpus, share=share)
+    progress: dict[str, Any] = {"seconds": 0.0, "starts": 0}
+    try:
+        _run(run, record, progress, partial(_child, share=share, claim=claim), tool)
+        record["status"] = DONE
+    except (RunFailed, InputError) as error:
+        record["message"] = str(error)
+    except OSError as error:  # Such as a full disk, or a network file system that is away.
+        place = f"{error.filename}: " if error.filename else ""
+        record["message"] = f"{place}{error.strerror or error}"
+    record["time"] = {**progress, "finished": _now()}
+    return plain(record)
+
+
+def not_run(run: Run, why: str, *, gpus: Sequence[str] = (), share: int = 1) -> dict[str, Any]:
+    """Return the record of a run that cannot be started.
+
+    Args:
+        run: The run.
+        why: What it lacks.
+        gpus: GPUs that it would have had, as in :func:`run_one`.
+        share: Number of runs that share the CPU cores and the memory.
+    """
+    record = _new_record(run, gpus=gpus, share=share)
+    time_spent = {"seconds": 0.0, "starts": 0, "finished": _now()}
+    return plain({**record, "message": why, "time": time_spent})
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _new_record(run: Run, *, gpus: Sequence[str], share: int) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "suite": run.suite.name,
         "task": run.task.name,
@@ -115,19 +149,9 @@ def run_one(
         "git": commit(),
         "hardware": hardware(),
         "gpus": list(gpus),
+        "share": share,
         "options": run.user_options,
     }
-    progress: dict[str, Any] = {"seconds": 0.0, "starts": 0}
-    try:
-        _run(run, record, progress, partial(_child, share=share, claim=claim), tool)
-        record["status"] = DONE
-    except (RunFailed, InputError) as error:
-        record["message"] = str(error)
-    except OSError as error:  # Such as a full disk, or a network file system that is away.
-        place = f"{error.filename}: " if error.filename else ""
-        record["message"] = f"{place}{error.strerror or error}"
-    record["time"] = {**progress, "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    return plain(record)
 
 
 def _run(
@@ -143,8 +167,12 @@ def _run(
     batches = run.explicit_batches()
     started = read_json(run.folder / PLAN)
     identity = plain({"protocol": run.protocol, "model": run.model.facts(), "data": run.facts})
-    if started is not None and {k: started[k] for k in identity} != identity:
-        # An earlier run with other settings that ended before its first checkpoint.
+    if run.model.method and run.task.kind != PRETRAIN:
+        # What the model's facts leave out, as it differs between the seeds.
+        identity["sha256"] = run.model.sha256
+    if started is not None and {k: started.get(k) for k in identity} != identity:
+        # An earlier run with other settings that ended before its first checkpoint, or on the
+        # weights of an earlier pretraining.
         shutil.rmtree(run.folder)
         started = None
     before = started or {"seconds": 0.0, "starts": 0}

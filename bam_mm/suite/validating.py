@@ -13,9 +13,10 @@ from bam_mm.data.checks.folders import Finding
 from bam_mm.data.checks.known import check_data
 from bam_mm.errors import InputError
 from bam_mm.registry import DATASETS, MODELS
+from bam_mm.suite.limiting import checked_loaders
 from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.models import Model
-from bam_mm.suite.planning import Run, checked_loaders
+from bam_mm.suite.planning import Run
 from bam_mm.suite.pretraining_checks import build_pretraining
 from bam_mm.suite.running import check_mixing
 

@@ -13,7 +13,7 @@ from bam_mm.suite.devices import gpu_names
 from bam_mm.suite.planning import Run
 from bam_mm.suite.protocol import digest_of
 from bam_mm.suite.records import DONE, read_json, write_json
-from bam_mm.suite.running import run_one
+from bam_mm.suite.running import not_run, run_one
 from bam_mm.variables.entries import plain
 
 Log = Callable[[str], None]
@@ -169,16 +169,21 @@ class _Worker:
             tries = failures(run, before)
             self._bundle = run.bundle
             gpus = self.settings["gpus"]
-            verb = "failed before, retrying" if before else "running"
+            verb = "failed before, retrying" if before and before.get("tries", 1) else "running"
             where = f" on {gpu_names(gpus)}" if gpus else ""
-            lost = run.pretraining is not None and not _is_done(run.pretraining)
-            if not lost:
+            lacking = ""
+            try:
+                run = run.with_checkpoint()
+            except InputError as error:
+                lacking = str(error)
+                record = not_run(run, lacking, gpus=gpus, share=self.settings["share"])
+            else:
                 self.log(f"{self._head(number)}: {verb}{where} ({run.task.cost})")
-            record = run_one(run, claim=claim, **self.settings)
+                record = run_one(run, claim=claim, **self.settings)
             # Order of the models in the tables: runs of several workers end in any order.
             record["place"] = self._models.index(run.model.slug)
             # Without its weights, nothing was tried.
-            record["tries"] = tries if lost else tries + 1
+            record["tries"] = tries if lacking else tries + 1
             claim.check(now=True)
             write_json(run.record, record)
         except ClaimLost:
@@ -189,9 +194,9 @@ class _Worker:
             return None
         finally:
             claim.release()
-        if lost:
+        if lacking:
             self._closed.add(number)
-            self.log(f"{self._head(number)}: NOT RUN, {record['message']}")
+            self.log(f"{self._head(number)}: NOT RUN, {lacking}")
         else:
             self._report(number, record)
         return None
@@ -226,11 +231,6 @@ class _Worker:
 
     def _head(self, number: int) -> str:
         return f"[{number + 1}/{len(self.runs)}] {self.runs[number]}"
-
-
-def _is_done(run: Run) -> bool:
-    record = read_json(run.record)
-    return record is not None and record["status"] == DONE
 
 
 def scores(run: Run, record: dict[str, Any]) -> str:

@@ -168,6 +168,40 @@ def test_resume_from_a_path_that_does_not_exist(tmp_path):
     assert "has: epoch_2.pth, epoch_10.pth)" in str(error.value)
 
 
+class Reached(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "own, saved, expected",
+    [
+        (dict(load_from="w.pth"), False, ("w.pth", False)),
+        (dict(), False, (None, False)),
+        (dict(load_from="w.pth"), True, ("epoch_1.pth", True)),
+        # mmengine has written these where an earlier start resumed.
+        (dict(load_from="old/epoch_3.pth", resume=True), False, (None, False)),
+    ],
+)
+def test_resume_keeps_the_weights_that_a_training_begins_with(
+    tmp_path, monkeypatch, own, saved, expected
+):
+    def reached(config):
+        path = config.get("load_from") and config.load_from.replace(f"{tmp_path}/", "")
+        raise Reached(path, config.resume)
+
+    found = tmp_path / "epoch_1.pth" if saved else None
+    monkeypatch.setattr(training, "newest_checkpoint", lambda folder: (found, {}))
+    monkeypatch.setattr(training, "preprocess_for_training", lambda config, **_: None)
+    monkeypatch.setattr(training, "build_runner", reached)
+    args = Namespace(
+        config="c.py", work_dir=str(tmp_path), launcher="none", amp=False, resume="auto",
+        auto_scale_lr=False,
+    )  # fmt: skip
+    with pytest.raises(Reached) as error:
+        training.train(config_of(tmp_path, **own), args)
+    assert error.value.args == expected
+
+
 def test_allowed_changes_need_the_hook_that_compares(tmp_path):
     args = Namespace(
         config="c.py", work_dir=str(tmp_path), launcher="none", amp=False, resume=None,

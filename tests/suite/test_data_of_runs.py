@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from bam_mm import InputError
-from bam_mm.suite.planning import limit_data
+from bam_mm.suite.limiting import limit_data
 from bam_mm.suite.validating import data_sizes
 from tests.data.coco.samples import small, write
 

@@ -1,26 +1,33 @@
 """Methods of a suite: their definitions, the order of their runs, and what the log tells."""
 
+import hashlib
 from argparse import Namespace
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from bam_mm import InputError
 from bam_mm.checkpoint import load_backbone
 from bam_mm.cli.benchmark import parse_args
-from bam_mm.cli.benchmark_commands import parse_options, worker_arguments
+from bam_mm.cli.benchmark_commands import parse_options, show, worker_arguments
+from bam_mm.data.toy import make_world
 from bam_mm.hooks import TrainingClockHook
 from bam_mm.hooks import training_clock as clock
 from bam_mm.registry import MODELS
+from bam_mm.suite import options as sharing
 from bam_mm.suite.definitions import FOLDER, load_suite
 from bam_mm.suite.models import read_models
 from bam_mm.suite.planning import Settings, plan
+from bam_mm.suite.pretraining import CLOCK, add_measurements
 from bam_mm.suite.pretraining_checks import check_methods
-from bam_mm.suite.pretraining_record import measurements
+from bam_mm.suite.pretraining_record import measurements, peak_memory
 from bam_mm.suite.records import write_json
+from bam_mm.suite.validating import validate
+from bam_mm.variables.entries import plain
 
 RANDOM = "random=random:vit-toy-p8"
 SUITE = """
@@ -52,7 +59,8 @@ def runs(folder, *, names=None, models=(), tasks=("knn",), seeds=(0, 1), **setti
     suite = load_suite("methods-toy")
     methods = suite.choose_methods(names)
     settings = Settings(folder=folder / "w", data=folder, **settings)
-    found = read_models(list(models), reserved=[m.name for m in methods])
+    names = [name for each in suite.methods for name in (each.name, each.title)]
+    found = read_models(list(models), reserved=names)
     return plan(suite, suite.choose([*tasks]), found, [*seeds], settings, methods)
 
 
@@ -73,12 +81,13 @@ def test_a_suite_names_its_methods(tmp_path):
         (('name="other"', 'name="bam"'), "names and titles of methods must be unique"),
         (('name="other"', 'name="other", title="BAM"'), r"must be unique.*\(BAM, BAM\)"),
         (('name="other"', 'name="knn"'), "task and method names must be unique"),
+        (('name="other"', 'name="Bam"'), r"names and titles of methods must be unique"),
         (('name="other"', 'name="/"'), "a method needs a name with letters or digits"),
         (('name="other"', 'name="other", lr=1'), r"method 'other': invalid method \(unknown: lr\)"),
         (('options={"max_epochs": 3}', "options=3"), "method 'other': options=3 must be a dict"),
         (("no-teacher.py", "no-such.py"), "method 'other': .*no-such.py"),
         (
-            ('root="toy/images"),\n    dict(name="o', 'roof="x"),\n    dict(name="o'),
+            ('root="toy/images")),\n    dict(name="o', 'roof="x")),\n    dict(name="o'),
             "unknown: roof",
         ),
         (("pretraining = [", "pretraining = ['x', "), "method 'x' must be a dict"),
@@ -86,8 +95,6 @@ def test_a_suite_names_its_methods(tmp_path):
     ],
 )
 def test_wrong_methods_are_named(tmp_path, change, message):
-    if "roof" in change[1]:
-        change = ('root="toy/images")),\n    dict(name="o', 'roof="x")),\n    dict(name="o')
     with pytest.raises(InputError, match=message):
         suite_of(tmp_path, change)
 
@@ -126,8 +133,10 @@ def test_each_method_and_seed_is_pretrained_before_it_is_evaluated(tmp_path):
 
 
 def test_models_do_not_share_the_folder_of_a_method(tmp_path):
-    with pytest.raises(InputError, match="'bam' and 'bam' would share the folder bam"):
-        runs(tmp_path, models=("bam=random:vit-toy-p8",))
+    for name, taken in (("bam", "BAM"), ("BAM", "BAM"), ("bam without Teacher", "BAM without t")):
+        with pytest.raises(InputError, match=f"--model {name}: {taken}.* is a method of the suite"):
+            # Also if this method is not pretrained in this call.
+            runs(tmp_path, models=(f"{name}=random:vit-toy-p8",), names=["bam-no-teacher"])
     with pytest.raises(InputError, match="no model: pass at least one"):
         read_models([])
     with pytest.raises(InputError, match="--size 32: it holds for what --model names"):
@@ -160,6 +169,108 @@ def test_the_suites_own_options_reach_the_pretraining(tmp_path):
     assert other.protocol["train_cfg"]["max_epochs"] == 3 and other.user_options == {}
 
 
+def test_the_protocol_holds_the_initial_weights_and_not_how_boxes_are_read(tmp_path):
+    def protocol(**options):
+        [run] = runs(
+            tmp_path, names=["bam"], tasks=("pretrain",), seeds=(0,), options={"bam": options}
+        )
+        return run.protocol, run.model.pretraining
+
+    start = protocol()
+    assert "initial" not in start[0]
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"1")
+    first = protocol(load_from=str(weights))
+    [digest] = first[0]["initial"].values()
+    assert digest == hashlib.sha256(b"1").hexdigest()
+    weights.write_bytes(b"2")
+    second = protocol(load_from=str(weights))
+    assert len({start[1], first[1], second[1]}) == 3
+    init = {"model.backbone.init_cfg": dict(type="Pretrained", checkpoint=str(weights))}
+    assert protocol(**init)[0]["initial"]["model.backbone.init_cfg"]["type"] == "Pretrained"
+    boxes = "default_hooks.boxes"
+    reading = {f"{boxes}.loader.num_workers": 3, f"{boxes}.loader.batch_size": 7}
+    assert protocol(**reading) == start
+    assert protocol(**{f"{boxes}.branch": "student"})[1] != start[1]
+
+
+OTHER = (
+    "bam_mm::pretrain/bam_vit-toy-p8_1xb64-coslr-12e_toy-no-teacher.py",
+    "bam_mm::methods/simclr_vit-toy-p8_1xb64-coslr-2e_toy.py",
+)
+"""A method whose config has other settings than that of BAM."""
+
+
+def test_an_option_for_all_reaches_the_methods_that_have_it(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(sharing, "print_log", lambda text, **_: lines.append(text))
+    suite = suite_of(tmp_path, OTHER, ('options={"max_epochs": 3}', "options={}"))
+
+    def planned(*words):
+        settings = Settings(folder=tmp_path, data=tmp_path, options=parse_options(words))
+        return plan(suite, suite.tasks, [], [0], settings, suite.methods)
+
+    bam, other, *_ = planned("model.head.target_temperature=0.3")
+    assert bam.config()[0].model.head.target_temperature == 0.3 and other.user_options == {}
+    assert lines == [
+        "--cfg-options model.head.target_temperature: the tasks pretraining of other, knn have no "
+        "such setting and run without it"
+    ]
+    for prefix in ("pretrain", "other"):
+        with pytest.raises(InputError, match=r"^method other: .*model\.head\.target_temperature"):
+            planned(f"{prefix}:model.head.target_temperature=0.3")
+
+
+def test_tasks_fit_the_network_that_the_options_choose(tmp_path):
+    knn = "cls/vit-toy-p8_knn_toy.py"
+    both = f'dict(vit="bam_mm::{knn}", cnn="bam_mm::cls/resnet18-w16_knn_cifar10.py")'
+    suite = suite_of(tmp_path, (f'"bam_mm::{knn}"', both))
+    network = dict(
+        _delete_=True, type="mmpretrain.ResNet_CIFAR", depth=18, stem_channels=16, base_channels=16
+    )
+    own = {"model.backbone": network, "+custom_imports": dict(imports=["json"])}
+
+    def planned():
+        settings = Settings(folder=tmp_path, data=tmp_path, options={"bam": own})
+        return plan(suite, suite.tasks, [], [0], settings, suite.methods)
+
+    runs = {(run.task.name, run.model.method): run for run in planned()}
+    assert runs["pretrain", "bam"].family == runs["knn", "bam"].family == "cnn"
+    assert runs["knn", "bam"].variant == "cnn" and runs["knn", "other"].variant == "vit"
+    # A module that registers the network is imported where the network is evaluated, too.
+    assert runs["knn", "bam"].config()[0].custom_imports["imports"] == ["bam_mm", "json"]
+    assert runs["knn", "other"].config()[0].custom_imports["imports"] == ["bam_mm"]
+    own["model.backbone"] = dict(network, type="mmpretrain.Reset")
+    with pytest.raises(
+        InputError, match=r"method bam: .*Reset does not build it \(KeyError: .*cfg-"
+    ):
+        planned()
+    own["model.backbone"] = dict(network, depth=19)
+    with pytest.raises(InputError, match=r"method bam: mmpretrain\.ResNet_CIFAR does not build it"):
+        planned()
+
+
+def test_a_method_that_counts_no_epochs_is_refused(tmp_path):
+    options = {"bam": {"train_cfg.type": "IterBasedTrainLoop"}}
+    with pytest.raises(InputError, match=r"method bam: train_cfg of .*EpochBasedTrainLoop"):
+        runs(tmp_path, names=["bam"], options=options)
+
+
+def test_a_limit_and_a_clock_of_the_config(tmp_path):
+    config = Config(dict(custom_hooks=[CLOCK, dict(type="bam_mm.OnlineKNNHook", k=20)]))
+    assert add_measurements(config, limit=100) == ["k of the online kNN: 20 -> 5, for --limit 100"]
+    assert config.custom_hooks == [CLOCK, dict(type="bam_mm.OnlineKNNHook", k=5)]
+    assert add_measurements(config, limit=None) == []
+
+
+def test_the_peak_of_memory_is_that_of_all_starts():
+    series = {"clock/peak_mb": [(4, 900.0), (8, 800.0)], "memory": [(1, 40.0), (5, 30.0)]}
+    last = {"peak_mb": 200.0, "peak_gpu_mb": 10.0}
+    assert peak_memory(series, last) == {"peak_mb": 900.0, "peak_gpu_mb": 40.0}
+    assert peak_memory({}, last) == last
+    assert peak_memory({}, {"peak_gpu_mb": None}) == {"peak_mb": None, "peak_gpu_mb": None}
+
+
 class NeedsAPackage:
     def __init__(self, **_):
         raise InputError("NeedsAPackage needs lightly: pip install lightly")
@@ -176,9 +287,35 @@ def test_a_method_that_cannot_be_built_stops_the_call_by_its_name(tmp_path, monk
             "../_base_", str(plan[0].task.config["bam"].parents[1] / "_base_")
         )
     )  # fmt: skip
-    broken = [replace(run, task=replace(run.task, config={"bam": path})) for run in plan[:2]]
-    with pytest.raises(InputError, match=r"method bam: NeedsAPackage needs lightly.*--methods"):
+    bam, other = runs(tmp_path, seeds=(0,), tasks=("pretrain",))
+    broken = [
+        replace(run, task=replace(run.task, config={run.variant: path})) for run in (bam, other)
+    ]
+    with pytest.raises(
+        InputError, match=r"method bam: NeedsAPackage needs lightly.* --methods bam-no-teacher$"
+    ):
+        check_methods([broken[0], other])
+    with pytest.raises(InputError, match=r"method bam: Needs.*method bam-no-teacher: .*lightly$"):
         check_methods(broken)
+
+
+def test_the_list_has_a_row_for_each_method(tmp_path, capsys):
+    suite_of(tmp_path, ('options={"max_epochs": 3}', 'options={"max_epochs": 3}, cost="a year"'))
+    assert show(Namespace(suite=str(tmp_path / "two.py"))) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Pretraining: 12 epochs, 64" in text and "Pretraining: 3 epochs, 64" in text
+    assert "12 or 3 epochs" not in text and "a year" in text
+
+
+@pytest.mark.slow
+def test_methods_are_validated_with_a_limit(tmp_path):
+    make_world(tmp_path / "toy", scale=0.012)
+    findings = [*validate(runs(tmp_path, names=["bam"], seeds=(0,), limit=20))]
+    assert all(finding.ok for finding in findings), findings
+    [text] = [finding.text for finding in findings if finding.text.startswith("method bam: BAM")]
+    assert "million parameters" in text and "20" in text
+    config, adapted = runs(tmp_path, names=["bam"], seeds=(0,), limit=20)[0].config()
+    assert config.train_dataloader.batch_size == 20 and "for --limit 20" in adapted[0]
 
 
 def test_workers_are_started_with_the_same_methods(tmp_path):
@@ -215,6 +352,7 @@ def test_the_log_of_a_pretraining_as_accuracy_over_epochs_and_time():
 def test_the_clock_leaves_out_what_follows_an_epoch_and_goes_on_after_a_resume(monkeypatch):
     now, info, logged = [100.0], {}, []
     monkeypatch.setattr(clock, "_now", lambda: now[0])
+    monkeypatch.setattr(clock, "peak_mb", lambda: 7.0)
     runner = SimpleNamespace(
         epoch=0, iter=0,
         message_hub=SimpleNamespace(get_info=info.get, update_info=info.__setitem__),
@@ -232,11 +370,19 @@ def test_the_clock_leaves_out_what_follows_an_epoch_and_goes_on_after_a_resume(m
             now[0] += 1000  # kNN
 
     train(TrainingClockHook(), 2, 3.0)
+    saved = dict(info)
+    train(TrainingClockHook(), 1, 100.0)
+    # Killed, and resumed from the checkpoint of epoch 2, which is older than the last epoch.
+    info.clear()
+    info.update(saved)
+    runner.iter, runner.epoch = 10, 2
     train(TrainingClockHook(), 1, 4.0)
+    peak = {"clock/peak_mb": 7.0}
     assert logged == [
-        (5, {"clock/seconds": 3.0, "clock/epoch": 1}),
-        (10, {"clock/seconds": 6.0, "clock/epoch": 2}),
-        (15, {"clock/seconds": 10.0, "clock/epoch": 3}),
+        (5, {"clock/seconds": 3.0, "clock/epoch": 1, **peak}),
+        (10, {"clock/seconds": 6.0, "clock/epoch": 2, **peak}),
+        (15, {"clock/seconds": 106.0, "clock/epoch": 3, **peak}),
+        (15, {"clock/seconds": 10.0, "clock/epoch": 3, **peak}),
     ]
 
 
@@ -249,6 +395,7 @@ model = dict(
         std=[4.0, 5.0, 6.0], to_rgb=True),
 )
 default_scope = "mmpretrain"
+train_cfg = dict(by_epoch=True, max_epochs=2)
 data_root = "x"
 train_dataloader = dict(batch_size=8, dataset=dict(type="bam_mm.ImageFolder", data_root=data_root))
 """
@@ -274,7 +421,8 @@ def test_a_masking_method_is_evaluated_without_masks_by_the_tasks_of_the_others(
     path.parent.mkdir(parents=True)
     torch.save({"state_dict": {f"backbone.{k}": v for k, v in state.items()}}, path)
     checkpoint = {"file": str(path.relative_to(tmp_path / "w")), "sha256": "0"}
-    write_json(made.record, {"status": "done", "checkpoint": checkpoint})
+    model = plain(made.model.facts())
+    write_json(made.record, {"status": "done", "model": model, "checkpoint": checkpoint})
     tasks = ["knn", "knn-k200", "logreg", "cluster", "linear"]
     assert [run.task.name for run in others] == tasks
     for run in others:

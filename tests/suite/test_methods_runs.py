@@ -6,6 +6,7 @@ The workers are real processes, forked from the test; the runs are short command
 import csv
 import json
 import os
+import shutil
 import signal
 import sys
 from functools import partial
@@ -17,6 +18,9 @@ from bam_mm import InputError
 from bam_mm.launch import watching
 from bam_mm.report import write_report
 from bam_mm.report.data import report_data
+from bam_mm.report.graphics import pretraining_charts
+from bam_mm.report.methods import method_charts
+from bam_mm.report.summary import columns
 from bam_mm.suite import workers
 from bam_mm.suite.records import read_records
 from tests.suite.test_methods import RANDOM, runs
@@ -25,7 +29,7 @@ from tests.suite.test_workers import ends, log_of, start, starts, wait_until
 
 TASKS = ("knn", "cluster")
 STUB = """
-import hashlib, json, os, pathlib, sys, time, zipfile
+import ast, hashlib, json, os, pathlib, sys, time, zipfile
 launch, folder, failing, tool, *arguments = sys.argv[1:]
 sys.path.append(launch)
 from watching import start_of
@@ -48,11 +52,24 @@ def note(what):
 
 def save(epoch):
     with zipfile.ZipFile(work / f"epoch_{epoch}.pth", "w") as file:
-        file.writestr("weights", f"{model} {seed} {epoch}")
+        file.writestr("weights", f"{model} {seed} {epoch} {time.time_ns()}")
+
+def prove(weights):
+    assert f"/{model}/pretrain/{seed}/epoch_2.pth" in weights, weights
+    proof = {"loaded": 1, "layout": "x", "resized": [], "digest": "d"}
+    proof["file_sha256"] = hashlib.sha256(pathlib.Path(weights).read_bytes()).hexdigest()
+    (work / "loaded_backbone.json").write_text(json.dumps(proof))
 
 wait_for(lambda: f'"pid": {os.getpid()},' in claim.read_text())
 note("start")
-if tool == "train":
+if tool == "train" and task != "pretrain":
+    assert "--resume" in arguments
+    if not (work / "epoch_1.pth").exists():  # A run that is resumed does not load the backbone.
+        config = pathlib.Path(arguments[0]).read_text().splitlines()
+        [weights] = [line for line in config if line.startswith("checkpoint = ")]
+        prove(ast.literal_eval(weights.partition(" = ")[2]))
+        save(1)
+elif tool == "train":
     assert "--resume" in arguments
     first = not (work / "epoch_1.pth").exists()
     save(1)
@@ -78,18 +95,18 @@ if tool == "train":
     log.mkdir(parents=True)
     (log / "scalars.json").write_text("".join(json.dumps(line) + "\\n" for line in lines))
     facts = {"processes": 1, "devices": ["cpu"], "peak_mb": 1100.0 + n, "peak_gpu_mb": None}
+    # Fewer images than the batch of 64 in the config, as with --limit.
+    facts["loaders"] = {"train": {"images": 48, "batch": 48}}
     (work / "train_facts.json").write_text(json.dumps(facts))
 else:
     weights = arguments[1]
-    proof = {"loaded": 1, "layout": "x", "resized": [], "digest": "d"}
-    if weights != "random":
-        assert f"/{model}/pretrain/{seed}/epoch_2.pth" in weights, weights
-        proof["file_sha256"] = hashlib.sha256(pathlib.Path(weights).read_bytes()).hexdigest()
-        (work / "loaded_backbone.json").write_text(json.dumps(proof))
+    if weights != "random" and task != "linear":
+        prove(weights)
     (work / "test_facts.json").write_text('{"processes": 1, "devices": ["cpu"]}')
     value = 50.0 + 2 * int(seed[-1])
     keys = [f"knn_k{k}/top1" for k in (10, 20)]
     keys += [f"clustering_k9/{m}" for m in ("nmi", "ari")]
+    keys += ["accuracy/top1", "accuracy/top5"]
     pathlib.Path(arguments[arguments.index("--out") + 1]).write_text(
         json.dumps(dict.fromkeys(keys, value)))
     if task == "cluster":
@@ -145,7 +162,7 @@ def test_the_record_of_a_pretraining(done):
     _, plan, *_ = done
     record = record_of(plan[1])
     assert record["metrics"] == {
-        "knn/top1": 61.0, "images_per_s": 64 * 4 / 120, "minutes": 4.0, "memory_mb": 1101.0,
+        "knn/top1": 61.0, "images_per_s": 48 * 4 / 120, "minutes": 4.0, "memory_mb": 1101.0,
         "seconds_per_epoch": 120.0, "parameters": record["metrics"]["parameters"],
     }  # fmt: skip
     # A transformer of width 96 has 12 * 96^2 weights in each of its four layers.
@@ -153,6 +170,7 @@ def test_the_record_of_a_pretraining(done):
     assert record["pretraining"]["knn"]["teacher"] == [[0, 0, 21], [1, 120, 51], [2, 240, 61]]
     assert record["training"]["loss"] == [[4, 4.0], [8, 3.0]]
     assert record["checkpoint"]["file"] == "runs/bam/pretrain/seed1/epoch_2.pth"
+    assert record["share"] == 1 and record["memory"]["peak_mb"] == 1101.0
     assert record["seed"] == 1 and record["protocol"]["train_cfg"]["max_epochs"] == 12
     knn = record_of(next(r for r in plan if r.task.name == "knn" and r.seed == 1))
     assert knn["checkpoint"]["sha256"] == record["checkpoint"]["sha256"]
@@ -168,7 +186,7 @@ def test_the_report_has_a_row_a_method_and_accuracy_over_time(done):
     assert float(rows[0]["knn:knn_k20/top1 std"]) == pytest.approx(2**0.5)
     assert rows[0]["pretrain:minutes mean"] == "3.0" and rows[1]["pretrain:minutes mean"] == "2.0"
     assert rows[0]["pretrain:memory_mb mean"] == "1100.5" and rows[2]["pretrain:minutes mean"] == ""
-    assert float(rows[1]["pretrain:images_per_s mean"]) == pytest.approx(64 * 4 / 60)
+    assert float(rows[1]["pretrain:images_per_s mean"]) == pytest.approx(48 * 4 / 60)
 
     # The best of a column is found among numbers with a comma in them, too.
     assert "**1,100" in (out / "w/report/leaderboard.md").read_text()
@@ -201,6 +219,36 @@ def test_the_report_has_a_row_a_method_and_accuracy_over_time(done):
     assert models["BAM"][4] == ", ".join(shas) and "all 1 tensors" in models["BAM"][3]
 
 
+def test_no_time_is_the_best_if_machine_or_load_differ(done):
+    out, plan, *_ = done
+    records = read_records(out / "w")
+
+    def bold(task):
+        return {
+            column.metric.key
+            for column in columns(task, records)
+            if any(cell.best for cell in column.cells.values())
+        }
+
+    timed = {"images_per_s", "minutes", "memory_mb", "seconds_per_epoch"}
+    assert bold(plan[0].suite.tasks[0]) == {"knn/top1", *timed}
+    [record] = [r for r in records if (r["slug"], r["task"], r["seed"]) == ("bam", "pretrain", 0)]
+    record["share"] = 2
+    assert bold(plan[0].suite.tasks[0]) == {"knn/top1"}
+
+
+def test_a_task_may_be_called_pretrain_where_nothing_is_pretrained(done):
+    out, *_ = done
+    records = [r for r in read_records(out / "w") if r["slug"] == "random" and r["task"] == "knn"]
+    records = [
+        {**r, "task": "pretrain", "checkpoint": {"path": str(out / "x.pth")}} for r in records
+    ]
+    for record in records:
+        record["model"] = {**record["model"], "kind": "bam"}
+        del record["training"]
+    assert pretraining_charts(records) == [] and method_charts(records) is None
+
+
 def test_finished_runs_are_skipped_and_other_settings_refused(done):
     out, *_ = done
     changed = {"bam": {"model.head.temperature": 0.3}}
@@ -208,7 +256,8 @@ def test_finished_runs_are_skipped_and_other_settings_refused(done):
         run_all(runs(out, names=["bam"], tasks=TASKS, options=changed), out)
     # Another network under the same name, which is not part of the protocol.
     wide = {"bam": {"model.backbone.arch.num_layers": 5}}
-    with pytest.raises(InputError, match=r"'BAM'.*backbone\.arch\.num_layers: 4 -> 5"):
+    changes = r"arch\.num_layers: 4 -> 5.*\. Undo the change of --cfg-options, choose another --wo"
+    with pytest.raises(InputError, match=rf"'BAM'.*backbone\.{changes}"):
         run_all(runs(out, names=["bam"], tasks=TASKS, options=wide), out)
     before = len(starts(out))
     assert run_all(runs(out, names=["bam"], tasks=TASKS), out)[0] == 0
@@ -232,6 +281,55 @@ def test_results_of_another_pretraining_are_refused_and_the_failed_one_is_repeat
     plan[-1].record.write_text(json.dumps(record))
     with pytest.raises(InputError, match="the record is of another pretraining"):
         run_all(plan[1::2], tmp_path)
+
+
+def test_tasks_are_repeated_after_a_new_pretraining_as_the_message_says(tmp_path):
+    plan = runs(tmp_path, names=["bam"], seeds=(0,), tasks=("knn", "linear"))
+    assert run_all(plan, tmp_path)[0] == 0
+    before = record_of(plan[0])["checkpoint"]["sha256"]
+    # The seconds of both starts count as long as the folder stays; a new one starts over.
+    plan[0].record.unlink()
+    shutil.rmtree(plan[0].folder)
+    with pytest.raises(
+        InputError, match=r"Delete the records of the other tasks in .*records/bam,"
+    ):
+        run_all(plan, tmp_path)
+    for run in plan[1:]:
+        run.record.unlink()
+    assert run_all(plan, tmp_path)[0] == 0
+    made, knn, linear = map(record_of, plan)
+    assert before != made["checkpoint"]["sha256"]
+    for record in (knn, linear):
+        assert record["checkpoint"]["sha256"] == made["checkpoint"]["sha256"]
+        assert record["proof"]["file_sha256"] == made["checkpoint"]["sha256"]
+    # The probe is a new one, not the old one that goes on.
+    assert linear["time"]["starts"] == 1
+
+
+def test_a_run_that_lacked_its_weights_has_not_failed(tmp_path):
+    plan = runs(tmp_path, names=["bam"], seeds=(0,))
+    assert run_all(plan[1:], tmp_path)[0] == 1
+    record = record_of(plan[1])
+    assert (record["tries"], record["time"]["starts"]) == (0, 0) and "no result" in record[
+        "message"
+    ]
+    missing, lines = run_all(plan, tmp_path)
+    assert missing == 0 and not any("failed before" in line for line in lines)
+    assert record_of(plan[1])["tries"] == 1
+    # A result whose checkpoint is gone is none, either.
+    (plan[0].folder / "epoch_2.pth").unlink()
+    plan[1].record.unlink()
+    missing, lines = run_all(plan, tmp_path)
+    assert missing == 1 and "NOT RUN, BAM: the checkpoint" in lines[-1]
+
+
+def test_weights_of_a_pretraining_with_other_settings_are_not_taken(tmp_path):
+    assert run_all(runs(tmp_path, names=["bam"], seeds=(0,), tasks=()), tmp_path)[0] == 0
+    # Planned by another call, before the first one had any result.
+    changed = {"bam": {"model.head.temperature": 0.3}}
+    knn = runs(tmp_path, names=["bam"], seeds=(0,), options=changed)[-1]
+    with pytest.raises(InputError, match=r"BAM with seed 0 in .* settings \(digest of .*pretr"):
+        knn.with_checkpoint()
 
 
 @pytest.mark.slow

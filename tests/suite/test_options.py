@@ -9,11 +9,18 @@ from bam_mm.launch.config import load_config
 from bam_mm.suite import options as module
 from bam_mm.suite.definitions import load_suite
 from bam_mm.suite.models import read_models
-from bam_mm.suite.options import by_task
+from bam_mm.suite.options import OptionSharing
 from bam_mm.suite.planning import Settings, check_any_data, plan
 
 TASKS = [(task, ["vit" if "vit" in task.config else "any"]) for task in load_suite("toy").tasks]
 TASKS = [pair for pair in TASKS if pair[0].name in ("knn", "linear")]
+
+
+def by_task(pairs, options):
+    sharing = OptionSharing(options)
+    shared = {task.name: sharing.of_task(task, families) for task, families in pairs}
+    sharing.report()
+    return shared
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,5 @@
-# Tasks that evaluate what a suite has pretrained on CIFAR-10 as a folder of images. The configs are
-# for all backbones: necks and heads are adapted to the width.
+# Tasks on CIFAR-10 as a folder of images, for suites that pretrain and for cifar10.py. The configs
+# are for all backbones: necks and heads are adapted to the width.
 _base_ = "./parts.py"
 
 cifar10 = dict(
