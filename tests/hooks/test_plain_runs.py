@@ -12,12 +12,14 @@ from bam_mm import InputError
 from bam_mm.hooks import CheckPreprocessingHook
 from tests.hooks.tiny_runner import config_of, run
 
-NEED_BAM = "needs model=dict(type='bam_mm.BAM'), not TwoNumbers"
+NEED_OURS = "needs model=dict(type='bam_mm.BAM') or another method of this package, not TwoNumbers"
 LOADER = dict(batch_size=2, num_workers=0, pipeline=[dict(type="mmpretrain.PackInputs")])
 STOP = {
-    "BoxUpdateHook": (dict(start=1, loader=LOADER), NEED_BAM),
+    "BoxUpdateHook": (dict(start=1, loader=LOADER), NEED_OURS),
     "CollapseMonitorHook": ({}, "TwoNumbers has no projector (model.neck) whose output"),
-    "TeacherUpdateHook": ({}, NEED_BAM),
+    "TeacherUpdateHook": ({}, NEED_OURS),
+    "DINOScheduleHook": ({}, "needs model=dict(type='bam_mm.DINO'), not TwoNumbers"),
+    "VisualWordsHook": ({}, "needs model.target_generator=dict(type='bam_mm.VisualWords')"),
     "OnlineKNNHook": (dict(bank={}, queries={}), "TwoNumbers has no backbone to score"),
     "LoadBackboneHook": (dict(checkpoint="x.pth"), "TwoNumbers has no backbone"),
     "FrozenBackboneHook": ({}, "TwoNumbers has no backbone"),
@@ -34,7 +36,7 @@ def test_a_hook_that_works_in_any_run(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", STOP)
-def test_a_hook_that_needs_bam_stops_with_one_message(name, tmp_path, monkeypatch):
+def test_a_hook_that_needs_another_model_stops_with_one_message(name, tmp_path, monkeypatch):
     settings, message = STOP[name]
     hook = dict(type=f"bam_mm.{name}", **settings)
     with pytest.raises(InputError, match=re.escape(message)):

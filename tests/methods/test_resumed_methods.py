@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bam_mm import DINO, NNCLR, ReLIC
-from bam_mm.checkpoint import load_backbone
+from bam_mm.checkpoint import load_backbone, read_checkpoint
 from tests.methods.runs import runner_of
 from tests.methods.tiny import TinyConvolution, layout_of, network_model
 
@@ -46,7 +46,7 @@ def test_a_resumed_training_ends_the_same(tmp_path, case):
     model = train(case, tmp_path / "whole")
     saved = str(tmp_path / "whole" / "epoch_2.pth")
     resumed = train(case, tmp_path / "resumed", load_from=saved, resume=True)
-    before = torch.load(saved, weights_only=False)["state_dict"]
+    before = read_checkpoint(saved)["state_dict"]
     torch.testing.assert_close(resumed.state_dict(), model.state_dict(), rtol=0, atol=0)
     with pytest.raises(AssertionError):
         torch.testing.assert_close(before, dict(model.state_dict()), rtol=0, atol=0)

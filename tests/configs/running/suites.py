@@ -2,6 +2,7 @@
 
 from bam_mm.launch.config import load_config
 from bam_mm.suite.definitions import load_suite
+from bam_mm.suite.methods import PRETRAIN
 
 METRICS = {
     "KNNTestLoop": "knn_k{k}/top1",
@@ -18,7 +19,16 @@ DENSE = {
 
 def run(path, world, work_dir):
     """Load the configs of every task and check that they return the task's metrics."""
-    for task in load_suite(path).tasks:
+    suite = load_suite(path)
+    for method in suite.methods:
+        config = load_config(method.config, {**method.options})
+        hooks = [hook.type for hook in config.custom_hooks]
+        # Accuracy over the epochs, and what the benchmark changes.
+        assert "bam_mm.OnlineKNNHook" in hooks and "data_root" in config and config.randomness
+        assert config.train_cfg.max_epochs and config.model.backbone.type
+    for task in suite.tasks:
+        if task.kind == PRETRAIN:
+            continue
         for file in task.config.values():
             config = load_config(file, {**task.options})
             # The settings that the benchmark changes: data, backbone and seed.
