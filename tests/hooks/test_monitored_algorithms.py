@@ -15,6 +15,8 @@ from bam_mm.registry import MODELS
 from tests.models.test_bam import build as build_bam
 from tests.models.test_bam import views as bam_views
 
+pytestmark = pytest.mark.slow
+
 RESNET = dict(type="ResNet", depth=18, stem_channels=8, base_channels=8, norm_cfg=dict(type="BN"))
 NECK = dict(in_channels=64, hid_channels=16, out_channels=12, with_avg_pool=True)
 PREDICTOR = dict(

@@ -13,6 +13,8 @@ from bam_mm import (
     ViewLayout,
 )
 
+pytestmark = pytest.mark.slow
+
 LAYOUT = ViewLayout(2, 0)
 
 

@@ -34,6 +34,8 @@ from tests.reference.dino import (
     softmax,
 )
 
+pytestmark = pytest.mark.slow
+
 LAYOUTS = [(2, 0), (2, 1), (2, 4), (1, 1), (1, 3), (3, 0), (3, 2)]
 HEAD = dict(temperature=0.3, target_temperature=0.2, warmup_target_temperature=0.2)
 TEMPERATURES = dict(temperature=0.3, target_temperature=0.2)

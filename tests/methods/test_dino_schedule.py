@@ -11,6 +11,8 @@ from tests.hooks.tiny_runner import config_of
 from tests.methods.runs import runner_of
 from tests.methods.tiny import layout_of, network_model
 
+pytestmark = pytest.mark.slow
+
 LAYOUT = layout_of(2, 1)
 LAST_LAYER = ("weight_g", "original0", "weight_v", "original1")
 

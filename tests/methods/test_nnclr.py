@@ -26,6 +26,8 @@ from tests.methods.tiny import (
 )
 from tests.reference.nnclr import SlowQueue, slow_nnclr_loss
 
+pytestmark = pytest.mark.slow
+
 NEGATIVES = ["both", "other"]
 
 

@@ -25,6 +25,8 @@ from tests.methods.tiny import (
 )
 from tests.reference.relic import slow_relic_loss
 
+pytestmark = pytest.mark.slow
+
 LAYOUTS = [(2, 0), (2, 1), (2, 3), (3, 0), (3, 2)]
 
 

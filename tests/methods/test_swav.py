@@ -11,6 +11,8 @@ from bam_mm.registry import MODELS
 from tests.methods.tiny import close, gradients, layout_of, rows_model
 from tests.reference.swav import slow_codes, slow_swav_loss
 
+pytestmark = pytest.mark.slow
+
 WIDTH, PROTOTYPES = 5, 7
 
 

@@ -10,6 +10,8 @@ from bam_mm import InputError
 from bam_mm.hooks import VisualWordsHook
 from bam_mm.methods import TwoNormPreprocessor, VisualWords, fit_words
 
+pytestmark = pytest.mark.slow
+
 WORDS, SIDE = 7, 4
 
 

@@ -27,12 +27,15 @@ from tests.suite.test_methods import RANDOM, runs
 from tests.suite.test_running import record_of
 from tests.suite.test_workers import ends, log_of, start, starts, wait_until
 
+pytestmark = pytest.mark.slow
+
 TASKS = ("knn", "cluster")
 STUB = """
 import ast, hashlib, json, os, pathlib, sys, time, zipfile
 launch, folder, failing, tool, *arguments = sys.argv[1:]
 sys.path.append(launch)
 from watching import start_of
+
 folder = pathlib.Path(folder)
 work = pathlib.Path(arguments[arguments.index("--work-dir") + 1])
 model, task, seed = work.parts[-3:]

@@ -78,6 +78,7 @@ def test_names_in_any_script_have_a_folder():
     assert [model.slug for model in models] == ["模型", "Modèle-1", "x", "b"]
 
 
+@pytest.mark.slow
 def test_a_size_moves_the_images_of_one_model_in_all_tasks_with_classes(tmp_path):
     suite = load_suite("cifar10")
     specs = ["small=random:resnet18-w16", "vit=random:vit-small-p16", "lite=random:resnet18-w16"]

@@ -81,6 +81,7 @@ def test_the_text_of_a_protocol_is_filled_from_what_ran():
     assert filled_in("{test_cfg.draws} draws", []) == "? draws"
 
 
+@pytest.mark.slow
 def test_the_texts_of_all_suites_name_settings_that_their_protocols_have():
     for name in suite_names():
         for task in load_suite(name).tasks:
