@@ -34,7 +34,8 @@ def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> 
     inner = unwrap_model(model)
     checkpoint = read_checkpoint(path, trust=trust)
     state = _own_state(checkpoint, path)
-    own = inner.state_dict()
+    whole = inner.state_dict()
+    own = {key: value for key, value in whole.items() if isinstance(value, Tensor)}
     names = {without_wrappers(key): key for key in own}
     wanted = {name: own[key] for name, key in names.items()}
     if wrong := misfits(wanted, state):
@@ -46,7 +47,10 @@ def load_weights(model: nn.Module, path: str | Path, *, trust: bool = False) -> 
     check_values(state, path, wanted=wanted)
     if changed := conversion(state, wanted):
         print_log(f"checkpoint {path}: {changed}", logger="current")
-    inner.load_state_dict({names[key]: tensor for key, tensor in state.items()})
+    # What a module keeps beside its tensors, such as the queue of NNCLR.
+    saved = checkpoint.get("state_dict", checkpoint)
+    extra = {key: saved.get(key, whole[key]) for key in whole if key not in own}
+    inner.load_state_dict({**{names[key]: tensor for key, tensor in state.items()}, **extra})
     meta = checkpoint.get("meta")
     return meta if isinstance(meta, dict) else {}
 

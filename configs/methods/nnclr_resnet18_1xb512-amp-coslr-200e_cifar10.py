@@ -27,3 +27,5 @@ model = dict(
         temperature=0.5,
     ),
 )
+# There is no teacher to score.
+test_cfg = dict(branch="student")

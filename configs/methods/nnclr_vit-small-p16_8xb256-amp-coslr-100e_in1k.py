@@ -36,3 +36,5 @@ model = dict(
         negatives="other",
     ),
 )
+# There is no teacher to score.
+test_cfg = dict(branch="student")

@@ -21,3 +21,5 @@ model = dict(
     ),
     head=dict(type="bam_mm.NNCLRHead", channels=96, queue_size=512, temperature=0.2),
 )
+# There is no teacher to score.
+test_cfg = dict(branch="student")

@@ -13,3 +13,5 @@ model = dict(
     ),
     head=dict(type="bam_mm.SimCLRHead", temperature=0.5),
 )
+# There is no teacher to score.
+test_cfg = dict(branch="student")

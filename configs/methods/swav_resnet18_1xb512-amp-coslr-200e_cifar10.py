@@ -17,3 +17,5 @@ model = dict(
     head=dict(type="bam_mm.SwAVHead", channels=128, num_prototypes=512),
 )
 optim_wrapper = dict(optimizer=dict(_delete_=True, type="Adam", lr=4e-3, weight_decay=1e-6))
+# There is no teacher to score.
+test_cfg = dict(branch="student")

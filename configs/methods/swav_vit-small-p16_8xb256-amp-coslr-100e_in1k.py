@@ -16,3 +16,5 @@ model = dict(
     ),
     head=dict(type="bam_mm.SwAVHead", channels=128, num_prototypes=3000),
 )
+# There is no teacher to score.
+test_cfg = dict(branch="student")

@@ -15,3 +15,5 @@ model = dict(
     ),
     head=dict(type="bam_mm.SwAVHead", channels=64, num_prototypes=64),
 )
+# There is no teacher to score.
+test_cfg = dict(branch="student")

@@ -135,5 +135,15 @@ def test_two_epochs_resumed_and_scored(method, world, tmp_path):
         config=str(path), work_dir=str(tmp_path / "test"), launcher="none", out=str(out),
         checkpoint=str(tmp_path / "straight/epoch_2.pth"), cfg_options=[],
     )  # fmt: skip
-    score = run_test(load_config(path, options), args)
-    assert score["knn_k5/top1"] == pytest.approx(scores[-1][f"knn/{branch}_top1"], abs=1e-3)
+    wanted = pytest.approx(scores[-1][f"knn/{branch}_top1"], abs=1e-3)
+    assert run_test(load_config(path, options), args)["knn_k5/top1"] == wanted
+
+    # And with the config of the training itself.
+    forget_earlier_runs()
+    path = CONFIGS / f"{method}_vit-toy-p8_1xb64-coslr-2e_toy.py"
+    del options["model.branch"]
+    config = load_config(path, options)
+    if method == "nnclr":
+        config.model.head.queue_size = 40
+    args.config = str(path)
+    assert run_test(config, args)["knn_k5/top1"] == wanted
