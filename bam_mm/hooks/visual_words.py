@@ -11,6 +11,7 @@ from bam_mm.data.seeding import EpochClock, seeded_sample
 from bam_mm.distributed import gather_objects, rank, unwrap_model
 from bam_mm.errors import InputError
 from bam_mm.hooks.model_hook import ModelHook
+from bam_mm.methods.library import check_counts
 from bam_mm.methods.visual_words import VisualWords, fit_words
 from bam_mm.registry import HOOKS
 
@@ -31,14 +32,13 @@ class VisualWordsHook(ModelHook):
         seed: Seed of the crops and of k-means.
 
     Raises:
-        InputError: If ``num_images`` is not positive.
+        InputError: If ``num_images`` is no count.
     """
 
     priority = "HIGH"
 
     def __init__(self, num_images: int = 5000, seed: int = 0) -> None:
-        if num_images < 1:
-            raise InputError(f"VisualWordsHook num_images={num_images}: must be at least 1")
+        check_counts("VisualWordsHook", num_images=num_images)
         self.num_images, self.seed = num_images, seed
 
     def before_train(self, runner) -> None:

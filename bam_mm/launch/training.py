@@ -34,7 +34,9 @@ from bam_mm.launch.runner import build_runner, prepare, scale_batch, user_errors
 from bam_mm.launch.small_batches import check_smallest_batch
 from bam_mm.launch.tracking import check_vis, track
 from bam_mm.launch.work_folder import training_folder
+from bam_mm.models.siamese import SiameseModel
 from bam_mm.precision import precision_used
+from bam_mm.registry import registered_class
 from bam_mm.variables.entries import kind_of, loading_hooks
 
 
@@ -218,11 +220,22 @@ def _check_data(runner: Runner) -> None:
             check_dense_data(model, loop.dataloader.dataset, part)
 
 
+def _comparing(config: Config) -> str:
+    """Return the name of the algorithm if its loss compares the images of a batch."""
+    try:
+        kind = registered_class(config.model.type)
+    except InputError:  # The build of the model says what is wrong.
+        return ""
+    compares = isinstance(kind, type) and issubclass(kind, SiameseModel) and kind.compares_images
+    return kind.__name__ if compares else ""
+
+
 def _check_batch(config: Config) -> None:
     batch = (config.get("train_dataloader") or {}).get("batch_size")
-    if kind_of(config.model).endswith("BAM") and batch is not None and batch < 2:
+    name = _comparing(config)
+    if name and batch is not None and batch < 2:
         raise InputError(
-            f"train_dataloader.batch_size={batch}: BAM attends to the other images of the batch; "
+            f"train_dataloader.batch_size={batch}: {name} compares the images of the batch; "
             "set it to at least 2, or better to hundreds, as in --cfg-options "
             "train_dataloader.batch_size=128"
         )
@@ -230,10 +243,11 @@ def _check_batch(config: Config) -> None:
 
 def _check_accumulation(config: Config) -> None:
     steps = config.optim_wrapper.get("accumulative_counts", 1)
-    if kind_of(config.model).endswith("BAM") and steps > 1:
+    name = _comparing(config)
+    if name and steps > 1:
         raise InputError(
-            f"optim_wrapper.accumulative_counts={steps}: the loss of BAM attends over the whole "
-            "batch, so gradients accumulated over small batches belong to another loss; set it to "
-            "1 and save memory with more processes, model.activation_checkpointing=True or a "
-            "smaller train_dataloader.batch_size"
+            f"optim_wrapper.accumulative_counts={steps}: the loss of {name} compares the images of "
+            "the whole batch, so gradients accumulated over small batches belong to another loss; "
+            "set it to 1 and save memory with more processes, model.activation_checkpointing=True "
+            "(BAM) or a smaller train_dataloader.batch_size"
         )

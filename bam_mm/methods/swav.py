@@ -86,8 +86,8 @@ class SwAVHead(BaseModule):
 
     mmpretrain's ``SwAVLoss`` adds the prototypes' totals over the processes only if one of them is
     zero, so on several GPUs each process balances the codes of its own images alone, and processes
-    of which only some find a zero wait for each other. Here one process or several compute the
-    same loss. There is no queue.
+    of which only some find a zero call different collectives. Here one process or several compute
+    the same loss. There is no queue.
 
     Args:
         channels: Width of the projections.

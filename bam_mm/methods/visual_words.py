@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor
 
 from bam_mm.errors import InputError
-from bam_mm.methods.library import check_positive
+from bam_mm.methods.library import check_counts
 from bam_mm.registry import MODELS
 
 BATCH = 4096
@@ -43,7 +43,7 @@ class VisualWords(BaseModule):
         fitted: Whether the words are fitted, a tensor of one bool.
 
     Raises:
-        InputError: If a number is not positive.
+        InputError: If a number is no count.
     """
 
     words: Tensor
@@ -57,7 +57,7 @@ class VisualWords(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        check_positive(
+        check_counts(
             "model.target_generator",
             num_words=num_words,
             patch_size=patch_size,

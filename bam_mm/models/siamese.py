@@ -197,8 +197,8 @@ def siamese_of(model: nn.Module) -> SiameseModel:
     inner = unwrap_model(model)
     if not isinstance(inner, SiameseModel):
         raise InputError(
-            "this hook needs model=dict(type='bam_mm.BAM') or another method of this package, not "
-            f"{type(inner).__name__}: remove the hook from the config or change the model"
+            "this part of the config needs model=dict(type='bam_mm.BAM') or another method of this "
+            f"package, not {type(inner).__name__}: remove it from the config or change the model"
         )
     return inner
 

@@ -26,7 +26,7 @@ from bam_mm.models.cost import ExtractionMeter
 from bam_mm.models.encoders import branches_of
 from bam_mm.models.feature_table import EVALUATION_SAMPLER, FeatureShard, feature_dtype_of
 from bam_mm.models.frozen_features import FrozenFeatures
-from bam_mm.models.siamese import SiameseModel, siamese_of
+from bam_mm.models.siamese import siamese_of
 from bam_mm.precision import check_precision, effective_precision
 from bam_mm.protocols.feature_cache import cached_shard
 from bam_mm.protocols.matched_classes import MatchedClasses
@@ -230,9 +230,8 @@ class FeatureLoop(BaseLoop):
         config = {name: config.get(name) for name in SETTINGS}
         if isinstance(model, FrozenFeatures):
             return model, model.data_preprocessor, config
-        if isinstance(model, SiameseModel) or not isinstance(model, BaseSelfSupervisor):
-            model = siamese_of(model)
-            return model.branch(self.branch), model.data_preprocessor, config
+        if not isinstance(model, BaseSelfSupervisor):
+            model = siamese_of(model)  # Stops, and says which models have branches.
         branches = branches_of(model)
         if self.branch not in branches:
             raise InputError(

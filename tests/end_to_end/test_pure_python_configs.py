@@ -147,7 +147,10 @@ def test_pretraining_resumes_from_its_copy_and_a_probe_starts_from_it(
         ("modell.x=1", "did you mean model?"),
         ("model.backbone.img_sise=4", "did you mean model.backbone.img_size?"),
         ("data_rot=x", "did you mean data_root?"),
-        ("train_dataloader.batch_size=1", "BAM attends to the other images of the batch"),
+        (
+            "train_dataloader.batch_size=1",
+            "BAM compares the images of the batch; set it to at least 2",
+        ),
         ("data_root=elsewhere", "elsewhere"),
     ],
 )

@@ -21,10 +21,16 @@ def arguments(**kw):
     return Namespace(**{**settings, **kw})
 
 
-def test_accumulation_is_rejected_for_bam(tmp_path):
-    config = load_config(TOY, {"optim_wrapper.accumulative_counts": 4})
-    with pytest.raises(InputError, match=r"accumulative_counts=4.*whole batch.*set it to 1"):
-        train(config, arguments(work_dir=str(tmp_path)))
+METHODS = Path(__file__).resolve().parents[2] / "configs/methods"
+
+
+@pytest.mark.parametrize("name", ["BAM", "SimCLR"])
+def test_accumulation_is_rejected_if_images_are_compared(name, tmp_path):
+    path = TOY if name == "BAM" else METHODS / "simclr_vit-toy-p8_1xb64-coslr-2e_toy.py"
+    config = load_config(path, {"optim_wrapper.accumulative_counts": 4})
+    match = rf"accumulative_counts=4: .*{name} .*whole batch.*set it to 1"
+    with pytest.raises(InputError, match=match):
+        train(config, arguments(config=str(path), work_dir=str(tmp_path)))
     assert not list(tmp_path.iterdir())
 
 

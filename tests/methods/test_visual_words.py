@@ -71,11 +71,13 @@ def test_words_are_in_the_state():
 
 
 def test_wrong_settings():
-    with pytest.raises(InputError, match=r"target_generator\.num_words=0: must be a positive"):
+    with pytest.raises(InputError, match=r"target_generator\.num_words=0: must be a whole number"):
         VisualWords(num_words=0)
+    with pytest.raises(InputError, match=r"num_words=10\.5: must be a whole number"):
+        VisualWords(num_words=10.5)
     with pytest.raises(InputError, match=r"patch_size=4: the tokenizer's images of 9x8 pixels"):
         tokenizer()(torch.zeros(1, 3, 8, 9))
-    with pytest.raises(InputError, match="num_images=0: must be at least 1"):
+    with pytest.raises(InputError, match="num_images=0: must be a whole number of at least 1"):
         VisualWordsHook(num_images=0)
 
 
