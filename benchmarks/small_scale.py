@@ -199,6 +199,13 @@ def main():
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--only", nargs="+", choices=TRIES, default=list(TRIES))
     args = parser.parse_args()
+    count = 1 if args.part == "table" else 2
+    if len(args.folders) != count:
+        parser.error(f"{args.part} takes {count} folders, not {len(args.folders)}")
+    needed = {"prepare": ("train", "test"), "run": ("train", "val")}.get(args.part, ())
+    for folder in (args.folders[0] / name for name in ("", *needed)):
+        if not folder.is_dir():
+            parser.error(f"{folder} is no folder")
     # As Ctrl-C: an exception, which stops the training and deletes its folder.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
