@@ -223,7 +223,7 @@ def _check_data(runner: Runner) -> None:
 def _comparing(config: Config) -> str:
     """Return the name of the algorithm if its loss compares the images of a batch."""
     try:
-        kind = registered_class(config.model.type)
+        kind = registered_class(config.model.get("type"))
     except InputError:  # The build of the model says what is wrong.
         return ""
     compares = isinstance(kind, type) and issubclass(kind, SiameseModel) and kind.compares_images

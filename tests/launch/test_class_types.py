@@ -50,7 +50,7 @@ def test_a_training_starts_with_its_flags(config, monkeypatch):
 
 @pytest.mark.parametrize(
     "key, value, words",
-    [("train_dataloader.batch_size", 1, "batch_size=1: BAM attends"),
+    [("train_dataloader.batch_size", 1, "batch_size=1: BAM compares"),
      ("optim_wrapper.accumulative_counts", 2, "accumulative_counts=2: the loss of BAM")],
 )  # fmt: skip
 def test_what_bam_needs_is_checked(config, key, value, words):
