@@ -114,7 +114,10 @@ def measure_memory(way: str, views: int, images: int, dim: int, device: str, dty
 
 
 def memory_of(way: str, args: argparse.Namespace, views: int, images: int) -> float:
-    """Return the extra memory of one step in MiB, measured in a fresh process."""
+    """Return the extra memory of one step in MiB, on a CPU that of a fresh process."""
+    if args.device != "cpu":  # torch counts the tensors of a GPU, whatever else the process has.
+        dtype = getattr(torch, args.dtype)
+        return measure_memory(way, views, images, args.dim, args.device, dtype)
     options = [f"--{name}={getattr(args, name)}" for name in ("dim", "threads", "device", "dtype")]
     if args.chunk_mib:
         options.append(f"--chunk-mib={args.chunk_mib}")

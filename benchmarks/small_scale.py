@@ -3,6 +3,8 @@ r"""Settings of BAM, SimCLR and BYOL for small data: every method gets the same 
     python benchmarks/small_scale.py prepare cifar10 data/cifar10-10k
     python benchmarks/small_scale.py run data/cifar10-10k work_dirs/small_scale [--only bam simclr]
     python benchmarks/small_scale.py table work_dirs/small_scale
+    python benchmarks/small_scale.py ablate data/cifar10-10k work_dirs/small_scale_ablations
+    python benchmarks/small_scale.py signs work_dirs/small_scale_ablations
 
 ``prepare`` links a part of CIFAR-10 as image folders (``train/CLASS``, ``test/CLASS``): of each
 class the first 1,000 training images for training, the next 200 as validation images, and the first
@@ -12,6 +14,10 @@ Several calls of ``run`` share a work folder: each takes the next try that none 
 folder of a try that is interrupted is deleted, so that another call repeats it. ``table`` also
 lists the tries that have begun without a record: they are running, or their call was killed
 (SIGKILL), and then their folder has to be deleted by hand.
+
+``ablate`` trains BAM as in its short config, and with one part of Table 1 of the paper switched
+off, with seeds that the tries have not had, and scores on the test images. ``signs`` prints means
+and standard deviations. Both work like ``run`` and ``table``.
 """
 
 import argparse
@@ -22,7 +28,9 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean, stdev
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -68,9 +76,9 @@ TRIES = {
         "no masking of positives": "model = dict(head=dict(mask_positives=False))",
         "teacher .9": FASTER,
         "no teacher": ALONE,
-        ".1/.05": bam(0.1, 0.05),
-        ".4/.2": bam(0.4, 0.2),
-        "width 128": bam(0.2, 0.1, NARROW),
+        "learning rate 1e-2": rate(1e-2),
+        "learning rate 3e-3, teacher .9": rate(3e-3) + "\n" + FASTER,
+        "learning rate 3e-3, .4/.2": rate(3e-3) + "\n" + bam(0.4, 0.2),
     },
     "simclr": {
         "base: .5, learning rate .12": "",
@@ -99,9 +107,60 @@ TRIES = {
 """What every try changes, as the text of a config, by method and description, in their order."""
 
 
+ABLATIONS = {
+    "as configured": "",
+    "no balancing": "model = dict(head=dict(sinkhorn_iters=0))",
+    "no masking of positives": "model = dict(head=dict(mask_positives=False))",
+    "normalised per view": "model = dict(head=dict(global_normalisation=False))",
+}
+"""Parts of Table 1 that are switched off in BAM's short config, as texts of a config."""
+SEEDS = (1, 2, 3)
+"""Seeds of the ablations. The tries have seed 0."""
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 INTERRUPTED = {code for number in SIGNALS for code in (-number, 128 + number)}
 """Exit codes of a training that was interrupted, and did not stop by itself."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of the study.
+
+    Attributes:
+        folder: Name of its folder.
+        method: Method, as in the names of the configs.
+        name: Description for the table.
+        change: What it changes in the short config, as the text of a config.
+        seed: Seed.
+        split: Images that score it, ``val`` or ``test``.
+    """
+
+    folder: str
+    method: str
+    name: str
+    change: str
+    seed: int = 0
+    split: str = "val"
+
+
+def tries(methods):
+    """Return the tries of some methods, the first of each method first."""
+    rounds = max(len(TRIES[method]) for method in methods)
+    return [
+        Training(f"{method}-{number}", method, *list(TRIES[method].items())[number])
+        for number in range(rounds)
+        for method in methods
+        if number < len(TRIES[method])
+    ]
+
+
+def ablations():
+    """Return the ablations, all of a seed before the next seed."""
+    return [
+        Training(f"ablation-{number}-seed{seed}", "bam", name, change, seed, "test")
+        for seed in SEEDS
+        for number, (name, change) in enumerate(ABLATIONS.items())
+    ]
 
 
 def prepare(source, target):
@@ -116,20 +175,17 @@ def prepare(source, target):
                     os.link(image, out / image.name)
 
 
-def run(data, work, methods):
-    """Run every try that no other call has begun."""
-    rounds = max(len(TRIES[method]) for method in methods)
-    order = [(m, n) for n in range(rounds) for m in methods if n < len(TRIES[m])]
-    for method, number in order:
-        name, change = list(TRIES[method].items())[number]
-        folder = work / f"{method}-{number}"
+def run(data, work, trainings):
+    """Run every training that no other call has begun."""
+    for training in trainings:
+        folder = work / training.folder
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
             continue
-        print(f"{method}, {name}", flush=True)
+        print(f"{training.method}, {training.name}, seed {training.seed}", flush=True)
         try:
-            record = attempt(data, folder, method, name, change)
+            record = attempt(data, folder, training)
         except BaseException:
             shutil.rmtree(folder)
             raise
@@ -140,10 +196,10 @@ def run(data, work, methods):
             (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
-def attempt(data, folder, method, name, change):
-    """Train a try in its folder, and return its record."""
-    base = ROOT / CONFIG.format(method)
-    (folder / "config.py").write_text(f"_base_ = {str(base)!r}\n{change}\n")
+def attempt(data, folder, training):
+    """Train in a folder, and return the record."""
+    base = ROOT / CONFIG.format(training.method)
+    (folder / "config.py").write_text(f"_base_ = {str(base)!r}\n{training.change}\n")
     start = time.monotonic()
     with (folder / "run.log").open("w") as log:
         code = subprocess.run(
@@ -151,58 +207,86 @@ def attempt(data, folder, method, name, change):
                 *(sys.executable, "-m", "bam_mm", "train", str(folder / "config.py")),
                 *("--work-dir", str(folder / "run"), "--cfg-options"),
                 f"data_root={data.absolute()}",
-                "test_dataloader.dataset.split=val",
+                f"test_dataloader.dataset.split={training.split}",
+                f"randomness.seed={training.seed}",
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=ROOT,
         ).returncode
-    record = {"method": method, "try": name, "change": change, "code": code}
+    record = {**asdict(training), "code": code}
     record["seconds"] = round(time.monotonic() - start, 1)
     if code == 0:
         series = read_scalars(folder / "run")
         record["knn"] = {
-            key: [round(value, 2) for _, value in points]
-            for key, points in series.items()
-            if key.startswith("knn/")
+            branch: [round(value, 2) for _, value in series[key]]
+            for branch in ("student", "teacher")
+            if (key := f"knn/{branch}_top1") in series
         }
         record["last"] = {key: round(series[key][-1][1], 3) for key in SHOWN if key in series}
     return record
 
 
+def records(work, trainings):
+    """Return each training that has begun, and its record, or None if there is none yet."""
+    found = []
+    for training in trainings:
+        folder = work / training.folder
+        if folder.is_dir():
+            file = folder / "record.json"
+            found.append((training, json.loads(file.read_text()) if file.is_file() else None))
+    return found
+
+
 def table(work):
     """Print all tries as a Markdown table."""
-    print("| Method | Try | kNN, epochs 0 to the last | target entropy | spread | s |")
-    print("|---|---|---|---:|---:|---:|")
-    names = {f"{m}-{n}": (m, name) for m in TRIES for n, name in enumerate(TRIES[m])}
-    for folder in sorted(work.iterdir()):
-        file = folder / "record.json"
-        if not file.is_file():
-            if folder.name in names:
-                print("| {} | {} | not finished | | | |".format(*names[folder.name]))
-            continue
-        record = json.loads(file.read_text())
-        knn = record.get("knn", {})
-        curve = knn.get("knn/teacher_top1") or knn.get("knn/student_top1") or []
-        shown = " ".join(f"{value:.1f}" for value in curve) or f"stopped (exit {record['code']})"
-        last = record.get("last", {})
-        print(
-            f"| {record['method']} | {record['try']} | {shown} | {last.get('target_entropy', '')} "
-            f"| {last.get('feature_std', '')} | {record['seconds']:.0f} |"
+    print("| Method | Try | Student | Teacher | Target entropy | Spread | s |")
+    print("|---|---|---|---:|---:|---:|---:|")
+    for method in TRIES:
+        for training, record in records(work, tries([method])):
+            start = f"| {training.method} | {training.name} |"
+            if record is None:
+                print(f"{start} not finished | | | | |")
+                continue
+            knn, last = record.get("knn", {}), record.get("last", {})
+            student = " ".join(f"{value:.1f}" for value in knn.get("student", ()))
+            teacher = f"{knn['teacher'][-1]:.1f}" if "teacher" in knn else ""
+            print(
+                f"{start} {student or 'stopped (exit {})'.format(record['code'])} | {teacher} "
+                f"| {last.get('target_entropy', '')} | {last.get('feature_std', '')} "
+                f"| {record['seconds']:.0f} |"
+            )
+
+
+def signs(work):
+    """Print mean and standard deviation of each ablation as a Markdown table."""
+    scores = {name: {"student": [], "teacher": []} for name in ABLATIONS}
+    for training, record in records(work, ablations()):
+        for branch, values in scores[training.name].items():
+            if record and record["code"] == 0:
+                values.append(record["knn"][branch][-1])
+    print("| | Seeds | Student | Teacher |")
+    print("|---|---:|---:|---:|")
+    for name, branches in scores.items():
+        shown = (
+            f"{mean(values):.1f} ± {stdev(values):.1f}" if len(values) > 1 else ""
+            for values in branches.values()
         )
+        print(f"| {name} | {len(branches['student'])} | {' | '.join(shown)} |")
 
 
 def main():
     """Run a part of the study."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("prepare", "run", "table"))
+    parser.add_argument("part", choices=("prepare", "run", "table", "ablate", "signs"))
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--only", nargs="+", choices=TRIES, default=list(TRIES))
     args = parser.parse_args()
-    count = 1 if args.part == "table" else 2
+    count = 1 if args.part in ("table", "signs") else 2
     if len(args.folders) != count:
         parser.error(f"{args.part} takes {count} folders, not {len(args.folders)}")
-    needed = {"prepare": ("train", "test"), "run": ("train", "val")}.get(args.part, ())
+    parts = {"prepare": "train test", "run": "train val", "ablate": "train test"}
+    needed = parts.get(args.part, "").split()
     for folder in (args.folders[0] / name for name in ("", *needed)):
         if not folder.is_dir():
             parser.error(f"{folder} is no folder")
@@ -212,9 +296,13 @@ def main():
     if args.part == "prepare":
         prepare(*args.folders)
     elif args.part == "run":
-        run(*args.folders, args.only)
-    else:
+        run(*args.folders, tries(args.only))
+    elif args.part == "ablate":
+        run(*args.folders, ablations())
+    elif args.part == "table":
         table(*args.folders)
+    else:
+        signs(*args.folders)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,14 @@ BAM uses two crops of 224 and six of 96 pixels. All variants use the same backbo
 (AdamW). MoCo v3 of mmpretrain only uses its two crops of 224 pixels, so compare it per token or per
 operation. The variants take turns in one process on one model, and ratios are medians over the
 turns. On one thread of a CPU, times are processor time, on which other work on the machine has
-little effect. Extra memory is the growth of the peak during one step, including gradients, in a
-fresh process for each variant. On a GPU, the forward pass is in bfloat16 under autocast, and the
-model-FLOP utilisation is printed.
+little effect. Extra memory is the growth of the peak during one step, including gradients: on a CPU
+that of a fresh process for each variant, on a GPU that of the tensors, which torch counts. On a
+GPU, the forward pass is in bfloat16 under autocast, and the model-FLOP utilisation is printed.
 """
 
 import argparse
 import contextlib
 import copy
-import gc
 import logging
 import sys
 from dataclasses import dataclass, field
@@ -131,14 +130,17 @@ def print_times(bench: Bench, found: dict[str, Timed]) -> tuple[dict, dict]:
     return ratios, figures
 
 
-def measure_memory(args: argparse.Namespace, names: list[str]) -> tuple[dict, dict]:
+def measure_memory(args: argparse.Namespace, names: list[str], bench: Bench) -> tuple[dict, dict]:
     """Print the extra memory of each variant and return ratios and figures."""
     same = ["--backbone", args.backbone, "--batch", args.batch, "--threads", args.threads]
     same += ["--device", args.device]
     same += ["--crops", *args.crops, *(["--float32"] if args.float32 else [])]
     extra: dict[str, float] = {}
     for name in names:
-        extra[name] = in_fresh_process(__file__, "--memory", name, *same)
+        if args.device == "cuda":
+            extra[name] = extra_mib(name, bench)
+        else:
+            extra[name] = in_fresh_process(__file__, "--memory", name, *same)
         ratio = extra[name] / extra["ours"]
         print(f"extra memory {name:24} {extra[name]:7.0f} MiB, ratio {ratio:.2f}", flush=True)
     ratios = {f"{n}: memory": mib / extra["ours"] for n, mib in extra.items() if n != "ours"}
@@ -160,8 +162,8 @@ def main() -> None:
     ratios: dict[str, float] = {}
     figures: dict[str, object] = copy.deepcopy(settings) | {"threads": args.threads}
     print(f"{args.backbone}, batch {args.batch}, {' '.join(args.crops)}, {args.threads} thread(s)")
+    bench = Bench(**settings, float32=args.float32)
     if args.only != "memory":
-        bench = Bench(**settings, float32=args.float32)
         print(f"{bench.device_name}, {bench.dtype}, loss {bench.check()}")
         measured = []
         if args.only != "time":
@@ -171,13 +173,8 @@ def main() -> None:
         for found in measured:
             ratios |= found[0]
             figures |= found[1]
-        del bench
-        if args.device.startswith("cuda"):
-            # The fresh processes below need the card's memory.
-            gc.collect()
-            torch.cuda.empty_cache()
     if args.only in (None, "memory"):
-        found = measure_memory(args, names)
+        found = measure_memory(args, names, bench)
         ratios |= found[0]
         figures |= found[1]
     write_json(args.json, ratios, figures)

@@ -79,4 +79,5 @@ custom_hooks = [
         temperature=0.1,
     ),
     dict(type="bam_mm.SkippedImagesHook"),
+    dict(type="bam_mm.ChannelsLastHook"),
 ]

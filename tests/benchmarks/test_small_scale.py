@@ -35,7 +35,7 @@ def train(monkeypatch, tries):
             return SimpleNamespace(returncode=outcome)
 
         monkeypatch.setattr(small_scale.subprocess, "run", training)
-        small_scale.run(work / "data", work, ["bam"])
+        small_scale.run(work / "data", work, small_scale.tries(["bam"]))
         return begun
 
     return run
@@ -67,5 +67,21 @@ def test_the_table_lists_every_try_that_has_begun(train, tmp_path, capsys):
     (tmp_path / "bam-1/record.json").unlink()
     (tmp_path / "notes").mkdir()
     finished, open_ = lines_of(tmp_path, capsys)
-    assert finished.startswith("| bam | first | 31.2 |")
-    assert open_ == "| bam | second | not finished | | | |"
+    assert finished.startswith("| bam | first | 31.2 |  |")
+    assert open_ == "| bam | second | not finished | | | | |"
+
+
+def test_ablations_are_averaged_over_seeds_that_the_tries_have_not_had(tmp_path, capsys):
+    planned = small_scale.ablations()
+    assert {training.seed for training in planned} == {1, 2, 3}
+    assert {training.split for training in planned} == {"test"}
+    for training, student in zip(planned[:5:4], (31.0, 33.0), strict=True):
+        record = {"code": 0, "knn": {"student": [20.0, student], "teacher": [20.0, 30.0]}}
+        (tmp_path / training.folder).mkdir()
+        (tmp_path / training.folder / "record.json").write_text(json.dumps(record))
+    small_scale.signs(tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2:4] == [
+        "| as configured | 2 | 32.0 ± 1.4 | 30.0 ± 0.0 |",
+        "| no balancing | 0 |  |  |",
+    ]

@@ -49,6 +49,7 @@ custom_hooks = [
     ),
     dict(type="bam_mm.CollapseMonitorHook", interval=50, warmup=500),
     dict(type="bam_mm.SkippedImagesHook"),
+    dict(type="bam_mm.ChannelsLastHook"),
 ]
 default_hooks = dict(
     checkpoint=dict(interval=10),

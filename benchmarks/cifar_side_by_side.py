@@ -1,0 +1,117 @@
+r"""Pretrain BAM and SimCLR on CIFAR-10 at the same time on one GPU, for the epochs that fit a time.
+
+    python benchmarks/cifar_rates.py --data data/cifar10 --json rates.json
+    python benchmarks/cifar_side_by_side.py data/cifar10 work_dirs/side_by_side \
+        --rates rates.json --minutes 5
+
+The configs are those of 200 epochs with a shorter schedule; the number of epochs follows from the
+rates that ``cifar_rates.py`` found. ``--change bam=FILE`` adds the text of a file to BAM's config.
+At the end, the online kNN (k = 200, temperature .1) of every training is printed.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bam_mm.figures.curves import read_scalars
+from benchmarks.cifar_rates import CONFIGS
+
+START, SCORING, SCORED = 30.0, 5.0, 6
+"""Seconds of the start and of each scoring, and how often a training is scored."""
+
+
+def epochs_in(seconds: float, images: int, rates: dict[str, float]) -> int:
+    """Return how many epochs of all methods fit, where they take turns on the GPU.
+
+    Args:
+        seconds: Time for everything.
+        images: Number of training images.
+        rates: Images per second of each method alone.
+    """
+    epoch = sum(images / rate for rate in rates.values())
+    return max(2, int((seconds - START - SCORED * SCORING * len(rates)) / epoch))
+
+
+def config_of(name: str, epochs: int, change: str) -> str:
+    """Return the text of a method's config with a schedule of some epochs."""
+    warmup = max(1, epochs // 20) if name == "BAM" else 0  # 10 of 200 epochs
+    steps = [
+        dict(
+            type="CosineAnnealingLR",
+            T_max=epochs - warmup,
+            eta_min=1e-6 if name == "BAM" else 0.0,
+            by_epoch=True,
+            begin=warmup,
+            end=epochs,
+            convert_to_iter_based=True,
+        )
+    ]
+    if warmup:
+        linear = dict(type="LinearLR", start_factor=1e-4, by_epoch=True, begin=0, end=warmup)
+        steps.insert(0, dict(**linear, convert_to_iter_based=True))
+    every = -(-epochs // SCORED)
+    return f"""_base_ = {str(ROOT / CONFIGS[name])!r}
+train_cfg = dict(max_epochs={epochs})
+param_scheduler = {steps!r}
+custom_hooks = [
+    {{**hook, "interval": {every}}} if hook["type"] == "bam_mm.OnlineKNNHook" else hook
+    for hook in _base_.custom_hooks
+]
+default_hooks = dict(checkpoint=dict(interval={epochs}))
+{change}
+"""
+
+
+def main() -> None:
+    """Train both, and print their scores."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder with train/CLASS and test/CLASS")
+    parser.add_argument("work", type=Path, help="folder of the trainings")
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--minutes", type=float, help="time for everything; needs --rates")
+    length.add_argument("--epochs", type=int)
+    parser.add_argument("--rates", type=Path, help="file that cifar_rates.py --json wrote")
+    parser.add_argument("--change", nargs="+", default=[], metavar="METHOD=FILE")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) // 2 - 1))
+    args = parser.parse_args()
+    epochs = args.epochs
+    if epochs is None:
+        if args.rates is None:
+            parser.error("--minutes needs --rates FILE, which cifar_rates.py --json FILE writes")
+        figures = json.loads(args.rates.read_text())["figures"]
+        images = sum(1 for path in (args.data / "train").glob("*/*") if path.is_file())
+        rates = {name: figures[name]["training"] for name in CONFIGS}
+        epochs = epochs_in(60 * args.minutes, images, rates)
+    print(f"{epochs} epochs of each", flush=True)
+    changes = dict(change.split("=", 1) for change in args.change)
+    running = {}
+    for name in CONFIGS:
+        folder = args.work / name.lower()
+        folder.mkdir(parents=True)
+        change = changes.get(name.lower())
+        text = config_of(name, epochs, Path(change).read_text() if change else "")
+        (folder / "config.py").write_text(text)
+        command = [sys.executable, "-m", "bam_mm", "train", str(folder / "config.py")]
+        command += ["--work-dir", str(folder / "run"), "--cfg-options"]
+        command += [f"data_root={args.data.absolute()}"]
+        command += [f"train_dataloader.num_workers={args.workers}"]
+        with (folder / "log.txt").open("w") as log:
+            running[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    for name, process in running.items():
+        code = process.wait()
+        if code:
+            print(f"{name} stopped (exit {code}): see {args.work / name.lower() / 'log.txt'}")
+            continue
+        for key, points in read_scalars(args.work / name.lower() / "run").items():
+            if key.startswith("knn/") and key.endswith("top1"):
+                print(name, key, " ".join(f"{value:.2f}" for _, value in points))
+
+
+if __name__ == "__main__":
+    main()
