@@ -1,12 +1,17 @@
 """Tests of ``small_scale.py``: which tries another call repeats, and what the table lists."""
 
+import itertools
 import json
 import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import HOOKS, init_default_scope
 
+from bam_mm.launch.config import load_config
+from bam_mm.registry import MODELS
 from benchmarks import small_scale
 
 
@@ -85,3 +90,21 @@ def test_ablations_are_averaged_over_seeds_that_the_tries_have_not_had(tmp_path,
         "| as configured | 2 | 32.0 ± 1.4 | 30.0 ± 0.0 |",
         "| no balancing | 0 |  |  |",
     ]
+
+
+@pytest.mark.parametrize("method", small_scale.TRIES)
+def test_every_change_is_one_that_the_short_config_takes(tmp_path, method):
+    trainings = small_scale.tries([method]) + small_scale.ablations()
+    changes = dict.fromkeys(t.change for t in trainings if t.method == method)
+    base = load_config(small_scale.ROOT / small_scale.CONFIG.format(method))
+    init_default_scope(base.default_scope)
+    seen = []
+    for change in changes:
+        file = tmp_path / "config.py"
+        file.write_text(f"_base_ = {base.filename!r}\n{change}\n")
+        config = load_config(file)
+        build_optim_wrapper(MODELS.build(config.model), config.optim_wrapper)
+        for hook in config.custom_hooks:
+            HOOKS.build(hook)
+        seen.append(config.to_dict())
+    assert all(one != other for one, other in itertools.combinations(seen, 2))
