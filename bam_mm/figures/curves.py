@@ -81,7 +81,16 @@ def plot_runs(runs: Mapping[str, Series], out: str | Path, until: int | None = N
 
     Returns:
         ``out``.
+
+    Raises:
+        InputError: If a run has logged none of these, or nothing until that iteration.
     """
+    for name, run in runs.items():
+        if not panels_of([[key for key, points in run.items() if points]]):
+            raise InputError(
+                f"{name} has logged nothing that is drawn, such as loss or kNN: wait until it has "
+                "trained for default_hooks.logger.interval iterations, or leave it out"
+            )
     first = min((s[0][0] for run in runs.values() for s in run.values() if s), default=0)
     if until is not None and until < first:
         raise InputError(

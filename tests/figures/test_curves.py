@@ -28,6 +28,9 @@ def test_a_plot_without_a_point_stops(tmp_path):
     with pytest.raises(InputError, match="--until 4: the first point is at iteration 5; choose"):
         plot_runs(runs, tmp_path / "a.png", until=4)
     assert plot_runs(runs, tmp_path / "a.png", until=5).is_file()
+    for nothing in ({}, {"lr": [(5, 0.1)]}, {"loss": []}):
+        with pytest.raises(InputError, match=r"^new has logged nothing .*wait until"):
+            plot_runs({**runs, "new": nothing}, tmp_path / "a.png")
 
 
 TEACHER, STUDENT = "knn/teacher_top1", "knn/student_top1"
