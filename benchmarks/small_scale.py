@@ -74,6 +74,13 @@ NARROW = "out_channels=128"
 ALONE = "model = dict(use_teacher=False)\ncustom_hooks = _base_.custom_hooks[1:]"
 FASTER = "custom_hooks = [{**_base_.custom_hooks[0], 'momentum': .9}, *_base_.custom_hooks[1:]]"
 
+START = {
+    "bam": rate(1e-3),
+    "simclr": simclr(0.5) + "\n" + rate(0.12),
+    "byol": rate(0.12),
+}
+"""Settings of the short configs when the study began, by method; a try may replace them."""
+
 TRIES = {
     "bam": {
         "base: .2/.1, width 512, teacher .97": "",
@@ -110,7 +117,8 @@ TRIES = {
         "weight decay 1e-4": "optim_wrapper = dict(optimizer=dict(weight_decay=1e-4))",
     },
 }
-"""What every try changes, as the text of a config, by method and description, in their order."""
+"""What every try changes, as the text of a config, by method and description, in their order. The
+short configs now have the settings of the best one."""
 
 
 ABLATIONS = {
@@ -153,10 +161,10 @@ def tries(methods):
     """Return the tries of some methods, the first of each method first."""
     rounds = max(len(TRIES[method]) for method in methods)
     return [
-        Training(f"{method}-{number}", method, *list(TRIES[method].items())[number])
+        Training(f"{method}-{number}", method, name, START.get(method, "") + "\n" + change)
         for number in range(rounds)
         for method in methods
-        if number < len(TRIES[method])
+        for name, change in list(TRIES[method].items())[number : number + 1]
     ]
 
 

@@ -92,19 +92,27 @@ def test_ablations_are_averaged_over_seeds_that_the_tries_have_not_had(tmp_path,
     ]
 
 
+def config_with(change, method, folder):
+    base = small_scale.ROOT / small_scale.CONFIG.format(method)
+    file = folder / "config.py"
+    file.write_text(f"_base_ = {str(base)!r}\n{change}\n")
+    config = load_config(file)
+    init_default_scope(config.default_scope)
+    build_optim_wrapper(MODELS.build(config.model), config.optim_wrapper)
+    for hook in config.custom_hooks:
+        HOOKS.build(hook)
+    return config.to_dict()
+
+
 @pytest.mark.parametrize("method", small_scale.TRIES)
-def test_every_change_is_one_that_the_short_config_takes(tmp_path, method):
-    trainings = small_scale.tries([method]) + small_scale.ablations()
-    changes = dict.fromkeys(t.change for t in trainings if t.method == method)
-    base = load_config(small_scale.ROOT / small_scale.CONFIG.format(method))
-    init_default_scope(base.default_scope)
-    seen = []
-    for change in changes:
-        file = tmp_path / "config.py"
-        file.write_text(f"_base_ = {base.filename!r}\n{change}\n")
-        config = load_config(file)
-        build_optim_wrapper(MODELS.build(config.model), config.optim_wrapper)
-        for hook in config.custom_hooks:
-            HOOKS.build(hook)
-        seen.append(config.to_dict())
-    assert all(one != other for one, other in itertools.combinations(seen, 2))
+def test_tries_are_different_settings_of_which_the_short_config_has_one(tmp_path, method):
+    tried = [config_with(t.change, method, tmp_path) for t in small_scale.tries([method])]
+    assert all(one != other for one, other in itertools.combinations(tried, 2))
+    assert tried.count(config_with("", method, tmp_path)) == 1
+
+
+def test_ablations_are_different_settings(tmp_path):
+    changes = dict.fromkeys(training.change for training in small_scale.ablations())
+    found = [config_with(change, "bam", tmp_path) for change in changes]
+    assert len(found) == 4
+    assert all(one != other for one, other in itertools.combinations(found, 2))
