@@ -6,7 +6,8 @@ r"""Pretrain BAM and SimCLR on CIFAR-10 at the same time on one GPU, for the epo
 
 The configs are those of 200 epochs with a shorter schedule; the number of epochs follows from the
 rates that ``cifar_rates.py`` found. ``--change bam=FILE`` adds the text of a file to BAM's config.
-At the end, the online kNN (k = 200, temperature .1) of every training is printed.
+At the end, the online kNN (k = 200, temperature .1) of every training is printed, also of one that
+was stopped because it took half a minute longer than ``--minutes``.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,8 +24,8 @@ sys.path.insert(0, str(ROOT))
 from bam_mm.figures.curves import read_scalars
 from benchmarks.cifar_rates import CONFIGS
 
-START, SCORING, SCORED = 30.0, 5.0, 6
-"""Seconds of the start and of each scoring, and how often a training is scored."""
+START, SCORING, SCORED, GRACE = 30.0, 10.0, 7, 30.0
+"""Seconds of the start and of a scoring, number of scorings, and seconds of patience at the end."""
 
 
 def epochs_in(seconds: float, images: int, rates: dict[str, float]) -> int:
@@ -55,7 +57,7 @@ def config_of(name: str, epochs: int, change: str) -> str:
     if warmup:
         linear = dict(type="LinearLR", start_factor=1e-4, by_epoch=True, begin=0, end=warmup)
         steps.insert(0, dict(**linear, convert_to_iter_based=True))
-    every = -(-epochs // SCORED)
+    every = -(-epochs // (SCORED - 1))  # The first scoring is that of the random weights.
     return f"""_base_ = {str(ROOT / CONFIGS[name])!r}
 train_cfg = dict(max_epochs={epochs})
 param_scheduler = {steps!r}
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--change", nargs="+", default=[], metavar="METHOD=FILE")
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) // 2 - 1))
     args = parser.parse_args()
+    args.data, args.work = args.data.absolute(), args.work.absolute()
     epochs = args.epochs
     if epochs is None:
         if args.rates is None:
@@ -89,8 +92,11 @@ def main() -> None:
         rates = {name: figures[name]["training"] for name in CONFIGS}
         epochs = epochs_in(60 * args.minutes, images, rates)
     print(f"{epochs} epochs of each", flush=True)
-    changes = dict(change.split("=", 1) for change in args.change)
-    running = {}
+    changes = dict(change.partition("=")[::2] for change in args.change)
+    for method, file in changes.items():
+        if method not in map(str.lower, CONFIGS) or not Path(file).is_file():
+            parser.error(f"--change {method}={file}: pass bam=FILE or simclr=FILE")
+    running, end = {}, time.monotonic() + (60 * args.minutes + GRACE if args.minutes else 1e9)
     for name in CONFIGS:
         folder = args.work / name.lower()
         folder.mkdir(parents=True)
@@ -99,15 +105,20 @@ def main() -> None:
         (folder / "config.py").write_text(text)
         command = [sys.executable, "-m", "bam_mm", "train", str(folder / "config.py")]
         command += ["--work-dir", str(folder / "run"), "--cfg-options"]
-        command += [f"data_root={args.data.absolute()}"]
+        command += [f"data_root={args.data}"]
         command += [f"train_dataloader.num_workers={args.workers}"]
         with (folder / "log.txt").open("w") as log:
-            running[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            running[name] = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT
+            )
     for name, process in running.items():
-        code = process.wait()
+        try:
+            code = process.wait(timeout=max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            code = process.wait()
         if code:
             print(f"{name} stopped (exit {code}): see {args.work / name.lower() / 'log.txt'}")
-            continue
         for key, points in read_scalars(args.work / name.lower() / "run").items():
             if key.startswith("knn/") and key.endswith("top1"):
                 print(name, key, " ".join(f"{value:.2f}" for _, value in points))

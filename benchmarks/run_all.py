@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDED = ROOT / "benchmarks/recorded.json"
 STEP = ("training_step.py", "--device", "cpu", "--backbone")
 GPU_STEP = ("training_step.py", "--device", "cuda", "--runs", "5", "--backbone")
-MAIN_VARIANTS = ("--variants", "ours", "mocov3", "compiled")  # ViT-B measures the others, too.
+MAIN_VARIANTS = ("--variants", "ours", "mocov3", "compiled")  # ViT-B also measures the others.
 BENCHMARKS = {
     "loss": ("loss.py",),
     "data": ("data.py",),

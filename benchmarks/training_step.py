@@ -173,6 +173,7 @@ def main() -> None:
         for found in measured:
             ratios |= found[0]
             figures |= found[1]
+        write_json(args.json, ratios, figures)  # A stop in the next part does not lose the times.
     if args.only in (None, "memory"):
         found = measure_memory(args, names, bench)
         ratios |= found[0]

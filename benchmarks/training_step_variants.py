@@ -157,8 +157,9 @@ class Bench:
 
 
 def extra_mib(name: str, bench: Bench) -> float:
-    """Return the extra MiB of a variant's step, after a small one that creates optimizer state."""
-    bench.step_of(name, batch=2)()
+    """Return the extra MiB of a variant's step, after one that creates optimizer state."""
+    if not bench.optimizer(name).state:
+        bench.step_of(name, batch=2)()
     step = bench.step_of(name)
     if bench.device == "cpu":
         return extra_memory(step)

@@ -30,6 +30,9 @@ model = dict(
     ),
 )
 train_dataloader = dict(batch_size=512, num_workers=8)
+# The online kNN reads all 60,000 images every few epochs.
+test_dataloader = dict(num_workers=4)
+test_cfg = dict(bank=dict(num_workers=4))
 
 optim_wrapper = dict(
     type="bam_mm.AmpOptimWrapper",
