@@ -54,9 +54,10 @@ SGD = """optim_wrapper = dict(
 """SimCLR's optimizer, with the learning rate that suited it best among the first tries."""
 
 
-def rate(value):
-    """Return the text that sets a learning rate."""
-    return f"optim_wrapper = dict(optimizer=dict(lr={value}))"
+def rate(value, decay=None):
+    """Return the text that sets the learning rate, and the weight decay unless it is None."""
+    more = "" if decay is None else f", weight_decay={decay}"
+    return f"optim_wrapper = dict(optimizer=dict(lr={value}{more}))"
 
 
 def bam(temperature, target, more=""):
@@ -77,7 +78,7 @@ FASTER = "custom_hooks = [{**_base_.custom_hooks[0], 'momentum': .9}, *_base_.cu
 START = {
     "bam": rate(1e-3),
     "simclr": simclr(0.5) + "\n" + rate(0.12),
-    "byol": rate(0.12),
+    "byol": rate(0.12, 5e-4),
 }
 """Settings of the short configs when the study began, by method; a try may replace them."""
 
@@ -108,13 +109,13 @@ TRIES = {
     "byol": {
         "base: momentum .97, learning rate .12": "",
         "momentum .9": FASTER,
-        "learning rate .24": rate(0.24),
-        "momentum .9, learning rate .24": FASTER + "\n" + rate(0.24),
+        "learning rate .24": rate(0.24, 5e-4),
+        "momentum .9, learning rate .24": FASTER + "\n" + rate(0.24, 5e-4),
         "AdamW 1e-3": ADAMW,
-        "learning rate .48": rate(0.48),
+        "learning rate .48": rate(0.48, 5e-4),
         "momentum .99": FASTER.replace(".9}", ".99}"),
-        "learning rate .06": rate(0.06),
-        "weight decay 1e-4": "optim_wrapper = dict(optimizer=dict(weight_decay=1e-4))",
+        "learning rate .06": rate(0.06, 5e-4),
+        "weight decay 1e-4": rate(0.12, 1e-4),
     },
 }
 """What every try changes, as the text of a config, by method and description, in their order. The
