@@ -117,6 +117,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch finds no GPU here (make doctor checks it)")
+    if args.data is not None and not (args.data / "train").is_dir():
+        parser.error(f"{args.data} has no folder train/")
+    if args.data is None and args.images < (args.batch or 512):
+        parser.error(f"--images {args.images}: less than a batch of {args.batch or 512}")
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         data, work = Path(folder, "data"), Path(folder, "work")

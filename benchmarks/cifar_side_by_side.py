@@ -21,7 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bam_mm.errors import InputError
 from bam_mm.figures.curves import read_scalars
+from bam_mm.launch.config import load_config
 from benchmarks.cifar_rates import CONFIGS
 
 START, SCORING, SCORED, GRACE = 30.0, 10.0, 7, 30.0
@@ -41,22 +43,18 @@ def epochs_in(seconds: float, images: int, rates: dict[str, float]) -> int:
 
 
 def config_of(name: str, epochs: int, change: str) -> str:
-    """Return the text of a method's config with a schedule of some epochs."""
-    warmup = max(1, epochs // 20) if name == "BAM" else 0  # 10 of 200 epochs
-    steps = [
-        dict(
-            type="CosineAnnealingLR",
-            T_max=epochs - warmup,
-            eta_min=1e-6 if name == "BAM" else 0.0,
-            by_epoch=True,
-            begin=warmup,
-            end=epochs,
-            convert_to_iter_based=True,
-        )
-    ]
-    if warmup:
-        linear = dict(type="LinearLR", start_factor=1e-4, by_epoch=True, begin=0, end=warmup)
-        steps.insert(0, dict(**linear, convert_to_iter_based=True))
+    """Return the text of a method's config with its schedule shortened to some epochs."""
+    base = load_config(ROOT / CONFIGS[name])
+
+    def shortened(epoch: int) -> int:
+        return max(1, round(epoch * epochs / base.train_cfg.max_epochs)) if epoch else 0
+
+    steps = []
+    for step in base.param_scheduler:
+        begin, end = shortened(step.get("begin", 0)), shortened(step["end"])
+        steps.append({**step, "begin": begin, "end": end})
+        if "T_max" in step:
+            steps[-1]["T_max"] = end - begin
     every = -(-epochs // (SCORED - 1))  # The first scoring is that of the random weights.
     return f"""_base_ = {str(ROOT / CONFIGS[name])!r}
 train_cfg = dict(max_epochs={epochs})
@@ -83,11 +81,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) // 2 - 1))
     args = parser.parse_args()
     args.data, args.work = args.data.absolute(), args.work.absolute()
+    if not (args.data / "train").is_dir():
+        parser.error(f"{args.data} has no folder train/")
+    if args.work.exists():
+        parser.error(f"{args.work} exists: choose a new folder")
     epochs = args.epochs
+    if epochs is not None and epochs < 2:
+        parser.error(f"--epochs {epochs}: at least 2, of which BAM warms up for one")
     if epochs is None:
         if args.rates is None:
             parser.error("--minutes needs --rates FILE, which cifar_rates.py --json FILE writes")
-        figures = json.loads(args.rates.read_text())["figures"]
+        figures = json.loads(args.rates.read_text())["figures"] if args.rates.is_file() else {}
+        if missing := CONFIGS.keys() - figures.keys():
+            parser.error(f"--rates {args.rates}: no rates of {', '.join(sorted(missing))}")
         images = sum(1 for path in (args.data / "train").glob("*/*") if path.is_file())
         rates = {name: figures[name]["training"] for name in CONFIGS}
         epochs = epochs_in(60 * args.minutes, images, rates)
@@ -119,7 +125,11 @@ def main() -> None:
             code = process.wait()
         if code:
             print(f"{name} stopped (exit {code}): see {args.work / name.lower() / 'log.txt'}")
-        for key, points in read_scalars(args.work / name.lower() / "run").items():
+        try:
+            series = read_scalars(args.work / name.lower() / "run")
+        except InputError:  # It stopped before it logged anything.
+            continue
+        for key, points in series.items():
             if key.startswith("knn/") and key.endswith("top1"):
                 print(name, key, " ".join(f"{value:.2f}" for _, value in points))
 

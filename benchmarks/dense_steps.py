@@ -96,6 +96,8 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
     parser.add_argument("--steps", type=int, default=20)
     args = parser.parse_args()
+    if args.steps < 1:
+        parser.error(f"--steps {args.steps}: must be at least 1")
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("torch finds no GPU here (make doctor checks it)")
     print(torch.cuda.get_device_name() if args.device == "cuda" else "CPU")

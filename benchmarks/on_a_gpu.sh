@@ -7,8 +7,10 @@
 # OUT is a folder for results.tgz (logs and figures; written again after each part) and work files.
 # With DATA (CIFAR-10 as image folders), BAM and SimCLR are pretrained side by side at the end, for
 # MINUTES minutes. The package, its test tools and lightly have to be importable by PYTHON.
-set -u
-out=$(mkdir -p "${1:?folder for the results}" && cd "$1" && pwd)
+set -eu
+: "${1:?folder for the results}"
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
 data=${2:+$(cd "$2" && pwd)}
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} minutes=${MINUTES:-5}
@@ -28,6 +30,7 @@ part() { # NAME LINES SECONDS ARGUMENTS-OF-PYTHON...
     tar czf "$out/results.tgz" --exclude='*.pth' --exclude=results.tgz -C "$out" .
 }
 
+set +e
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 part tests 30 200 -m pytest -ra -n "$(nproc)" --dist loadfile -m "gpu or not slow" --no-header
 part rates 3 150 benchmarks/cifar_rates.py ${data:+--data "$data"} --workers "$(nproc)" \

@@ -73,7 +73,13 @@ def simclr(temperature, more=""):
 
 NARROW = "out_channels=128"
 ALONE = "model = dict(use_teacher=False)\ncustom_hooks = _base_.custom_hooks[1:]"
-FASTER = "custom_hooks = [{**_base_.custom_hooks[0], 'momentum': .9}, *_base_.custom_hooks[1:]]"
+
+
+def teacher(momentum):
+    """Return the text that sets the teacher's momentum at the start."""
+    hook = f"{{**_base_.custom_hooks[0], 'momentum': {momentum}}}"
+    return f"custom_hooks = [{hook}, *_base_.custom_hooks[1:]]"
+
 
 START = {
     "bam": rate(1e-3),
@@ -88,11 +94,11 @@ TRIES = {
         ".1/.05, width 128": bam(0.1, 0.05, NARROW),
         "learning rate 3e-3": rate(3e-3),
         "no masking of positives": "model = dict(head=dict(mask_positives=False))",
-        "teacher .9": FASTER,
+        "teacher .9": teacher(0.9),
         "no teacher": ALONE,
         "learning rate 1e-2": rate(1e-2),
         "SGD, learning rate .24": SGD,
-        "SGD, learning rate .24, teacher .9": SGD + "\n" + FASTER,
+        "SGD, learning rate .24, teacher .9": SGD + "\n" + teacher(0.9),
     },
     "simclr": {
         "base: .5, learning rate .12": "",
@@ -108,12 +114,12 @@ TRIES = {
     },
     "byol": {
         "base: momentum .97, learning rate .12": "",
-        "momentum .9": FASTER,
+        "momentum .9": teacher(0.9),
         "learning rate .24": rate(0.24, 5e-4),
-        "momentum .9, learning rate .24": FASTER + "\n" + rate(0.24, 5e-4),
+        "momentum .9, learning rate .24": teacher(0.9) + "\n" + rate(0.24, 5e-4),
         "AdamW 1e-3": ADAMW,
         "learning rate .48": rate(0.48, 5e-4),
-        "momentum .99": FASTER.replace(".9}", ".99}"),
+        "momentum .99": teacher(0.99),
         "learning rate .06": rate(0.06, 5e-4),
         "weight decay 1e-4": rate(0.12, 1e-4),
     },
@@ -162,7 +168,7 @@ def tries(methods):
     """Return the tries of some methods, the first of each method first."""
     rounds = max(len(TRIES[method]) for method in methods)
     return [
-        Training(f"{method}-{number}", method, name, START.get(method, "") + "\n" + change)
+        Training(f"{method}-{number}", method, name, START[method] + "\n" + change)
         for number in range(rounds)
         for method in methods
         for name, change in list(TRIES[method].items())[number : number + 1]
