@@ -14,8 +14,12 @@ out=$(cd "$1" && pwd)
 data=${2:+$(cd "$2" && pwd)}
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3} minutes=${MINUTES:-5}
-parts=${PARTS:-tests rates dense_steps loss training_step_vit_base training_step_vit_small \
-    training_step_resnet50 data kernels side_by_side}
+all="tests rates dense_steps loss training_step_vit_base training_step_vit_small \
+training_step_resnet50 data kernels side_by_side"
+parts=${PARTS:-$all}
+for each in $parts; do
+    [[ " $all " == *" $each "* ]] || { echo "PARTS: $each is none of $all" >&2; exit 1; }
+done
 export PYTHONUNBUFFERED=1
 # A batch of 512 in flight has as many open files.
 ulimit -n 65536 2> /dev/null || ulimit -n "$(ulimit -Hn)"

@@ -6,8 +6,11 @@ import errno
 import logging
 import sys
 from collections.abc import Callable
+from functools import wraps
 from importlib.metadata import version
 from typing import Any
+
+import mmengine.logging
 
 from bam_mm.errors import InputError, SharedError
 from bam_mm.launch.watching import end_with_the_watched
@@ -37,6 +40,7 @@ def run_tool(main: Callable[[], int | None]) -> None:
         write_any_name(stream)
     # A line of the log that a full disk does not take is lost, without a traceback for each.
     logging.raiseExceptions = False
+    _hide_the_note_on_onedl()
     try:
         code = main()
     except InputError as error:
@@ -73,6 +77,22 @@ def write_any_name(stream: Any) -> None:
     """
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")
+
+
+def _hide_the_note_on_onedl() -> None:
+    """Drop a line that mmpretrain, mmdet and mmseg print whenever they are imported.
+
+    It is a debug message, that a service is missing which this package does not use. ``print_log``
+    prints it all the same, because it gets no logger.
+    """
+    print_log = mmengine.logging.print_log
+
+    @wraps(print_log)
+    def without_it(msg: Any, logger: Any = None, level: int = logging.INFO) -> None:
+        if logger is not None or not str(msg).startswith("Could not import OneDL"):
+            print_log(msg, logger=logger, level=level)
+
+    mmengine.logging.print_log = without_it
 
 
 def _file_fault(error: BaseException) -> str | None:

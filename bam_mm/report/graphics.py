@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bam_mm.errors import InputError
-from bam_mm.figures.curves import read_scalars
+from bam_mm.figures.curves import panels_of, read_scalars
 from bam_mm.report.chart import Points, drawable
 from bam_mm.report.summary import models_of
 from bam_mm.report.tables import Data
@@ -19,15 +19,6 @@ from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.records import PICTURES
 
 Record = Mapping[str, Any]
-
-PRETRAINING = {
-    "loss": "loss (nats)",
-    "attention_entropy": "entropy of the prediction (nats)",
-    "target_entropy": "entropy of the target (nats)",
-    "feature_std": "feature deviation (1: spread evenly)",
-    "knn/teacher_top1": "kNN top-1 of the teacher (%)",
-}
-"""Scalars of a pretraining log that get a chart, with their labels."""
 
 MEDIA = {".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif", ".svg": "image/svg+xml"}
 """Media types of the pictures that the page can hold."""
@@ -68,7 +59,7 @@ def pretraining_charts(records: Sequence[Record]) -> list[Data]:
     The records of a suite that pretrains hold the logs, without the kNN accuracy, which
     :mod:`bam_mm.report.methods` draws.
     """
-    series: dict[str, dict[str, Points]] = {key: {} for key in PRETRAINING}
+    found: dict[str, Mapping[str, Points]] = {}
     seen = set()
     for record in records:
         path = (record.get("checkpoint") or {}).get("path", "")
@@ -82,12 +73,17 @@ def pretraining_charts(records: Sequence[Record]) -> list[Data]:
             scalars = record["training"] if recorded else read_scalars(Path(path).parent)
         except (InputError, OSError, ValueError):
             continue
-        for key in PRETRAINING:
-            if scalars.get(key):
-                series[key][record["model"]["name"]] = thin(scalars[key])
+        name = record["model"]["name"]
+        found[name] = {key: thin(points) for key, points in scalars.items() if points}
     order = list(models_of(records).values())
     charts = [
-        _chart(series[key], "iteration", label, order=order) for key, label in PRETRAINING.items()
+        _chart(
+            {name: run[key] for name, run in found.items() if key in run},
+            "iteration",
+            label,
+            order=order,
+        )
+        for key, label in panels_of(found.values())
     ]
     return [chart for chart in charts if chart]
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from bam_mm.checkpoint.sources import ARCHITECTURES
 from bam_mm.errors import InputError
 from bam_mm.launch.config import load_config
-from bam_mm.models.bam import BAM
-from bam_mm.registry import MODELS
+from bam_mm.models.siamese import SiameseModel
+from bam_mm.registry import CONFIG_SCOPE, MODELS
 from bam_mm.variables.entries import kind_of
 
 METHODS = {
@@ -29,14 +29,17 @@ METHODS = {
     "swav": "swav/swav_resnet50_8xb32-mcrop-coslr-200e_in1k-224px-96px.py",
     "mocov3": "mocov3/mocov3_vit-base-p16_16xb256-amp-coslr-300e_in1k.py",
     "mae": "mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py",
+    "dino": "bam_mm::methods/dino_vit-small-p16_8xb256-amp-coslr-100e_in1k.py",
+    "nnclr": "bam_mm::methods/nnclr_vit-small-p16_8xb256-amp-coslr-100e_in1k.py",
+    "relic": "bam_mm::methods/relic_vit-small-p16_8xb256-amp-coslr-100e_in1k.py",
 }
-"""Config file with the neck and head of each method: our own for BAM, else one of mmpretrain."""
+"""Config file with the neck and head of each method: one of mmpretrain where it has the method."""
 
-SEES = {"bam": "all", "swav": "all", "mae": "first"}
+SEES = {"bam": "all", "swav": "all", "dino": "all", "mae": "first"}
 """Views that a method is trained on; all other methods use the first two."""
 
 MOMENTUM = 0.996
-"""Momentum of BAM's teacher; its value has no influence on the cost."""
+"""Momentum of this package's teachers; its value has no influence on the cost."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,16 @@ class Views:
         every = [self.global_size] * self.num_global + [self.local_size] * self.num_local
         return {"all": every, "first": every[:1]}.get(SEES.get(method, "two"), every[:2])
 
+    def layout(self, method: str) -> dict[str, int]:
+        """Return the layout of the views that a method of this package is trained on."""
+        everything = SEES.get(method) == "all"
+        return {
+            "num_global": self.num_global if everything else 2,
+            "num_local": self.num_local if everything else 0,
+            "global_size": self.global_size,
+            "local_size": self.local_size,
+        }
+
 
 def build_method(method: str, backbone: str, views: Views) -> nn.Module:
     """Build a pretraining method on a backbone.
@@ -125,13 +138,9 @@ def build_method(method: str, backbone: str, views: Views) -> nn.Module:
             neck.with_avg_pool = is_map
     if method == "swav":
         config.head.loss.num_crops = [views.num_global, views.num_local]
-    if method == "bam":
-        sizes = dict(num_global=views.num_global, num_local=views.num_local)
-        config.layout = {**sizes, "global_size": views.global_size, "local_size": views.local_size}
-    config.pop("data_preprocessor", None)
-    if method != "bam":
-        config.data_preprocessor = dict(type="SelfSupDataPreprocessor")
-    else:
+    config.data_preprocessor = dict(type="SelfSupDataPreprocessor")
+    if "layout" in config:  # Methods of this package.
+        config.layout = views.layout(method)
         config.data_preprocessor = dict(
             type="bam_mm.MultiViewPreprocessor", layout=dict(config.layout)
         )
@@ -169,7 +178,8 @@ def make_views(method: str, views: Views, batch: int, device: str) -> Any:
 def step(model: nn.Module, inputs: list[Tensor] | Tensor, optimizer: torch.optim.Optimizer) -> None:
     """Run one training step: loss, gradients and update.
 
-    The step also updates BAM's teacher. The other methods update theirs in ``loss``.
+    The step also updates the teacher of this package's methods. Those of mmpretrain update theirs
+    in ``loss``.
 
     Args:
         model: The algorithm.
@@ -181,13 +191,13 @@ def step(model: nn.Module, inputs: list[Tensor] | Tensor, optimizer: torch.optim
     optimizer.zero_grad(set_to_none=True)
     total.backward()
     optimizer.step()
-    if isinstance(model, BAM):
+    if isinstance(model, SiameseModel):
         model.update_teacher(MOMENTUM)
 
 
 def _read(method: str) -> ConfigDict:
     file = METHODS[method]
-    if method == "bam":
+    if file.startswith(CONFIG_SCOPE):
         return load_config(file).model
     from mmpretrain import __path__ as package
 

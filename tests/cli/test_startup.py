@@ -64,3 +64,22 @@ def test_help_imports_nothing_heavy(name):
 def test_help_of_a_tool_imports_nothing_heavy(tool):
     modules = imported(HELP.format(run="run_path", tool=tool, arguments=[]))
     assert "bam_mm" in modules and not modules & HEAVY
+
+
+@pytest.mark.slow
+def test_no_line_on_a_service_that_nothing_uses():
+    """mmpretrain, mmdet and mmseg print one whenever they are imported."""
+    code = """
+from importlib import import_module
+
+from bam_mm.launch import run_tool
+
+def libraries():
+    for name in ("mmpretrain", "mmdet", "mmseg"):
+        import_module(f"{name}.datasets")
+    print("done")
+
+run_tool(libraries)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0 and run.stdout == "done\n", run.stdout + run.stderr

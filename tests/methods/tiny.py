@@ -239,11 +239,11 @@ def step_by_hand(state, loss, rate):
     return after, sum(float(g.square().sum()) for g in gradients) ** 0.5
 
 
-def step_of(model, views, rate):
+def step_of(model, views, rate, data_samples=None):
     """Train one step with SGD. Return the loss and the norm of the gradient."""
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=rate)
-    loss = model.loss(views)["loss"]
+    loss = model.loss(views, data_samples)["loss"]
     loss.backward()
     assert all(p.grad is not None for p in trained)
     norm = sum(float(p.grad.square().sum()) for p in trained) ** 0.5

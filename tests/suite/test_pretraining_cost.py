@@ -19,6 +19,9 @@ SHAPES = {
     "simclr": [48, 48],
     "byol": [48, 48],
     "mocov3": [48, 48],
+    "dino": [48, 48, 24, 24],
+    "nnclr": [48, 48],
+    "relic": [48, 48],
 }
 
 
@@ -40,8 +43,9 @@ def test_each_method_trains_the_same_backbone(method):
         step(model, inputs[0] if method == "mae" else inputs, optimizer)
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert any(name.startswith("backbone.layers.3") for name in moved)
-    target = {"bam": "teacher.", "byol": "target_net.", "mocov3": "momentum_encoder."}.get(method)
-    assert target is None or any(name.startswith(target) for name in moved)
+    teachers = {"byol": "target_net.", "mocov3": "momentum_encoder."}
+    target = teachers.get(method, "teacher." if method in ("bam", "dino", "relic") else "backbone.")
+    assert any(name.startswith(target) for name in moved)
 
 
 def test_views_from_the_command_line():
@@ -53,8 +57,8 @@ def test_views_from_the_command_line():
 
 
 def test_unknown_names_and_unsupported_backbones():
-    with pytest.raises(InputError, match="--model dino: choose one of bam, simclr"):
-        build_method("dino", "vit-toy-p8", VIEWS)
+    with pytest.raises(InputError, match="--model barlow: choose one of bam, simclr"):
+        build_method("barlow", "vit-toy-p8", VIEWS)
     with pytest.raises(InputError, match="--backbone resnet51"):
         build_method("bam", "resnet51", VIEWS)
     with pytest.raises(InputError, match="mae masks the patches"):

@@ -1,0 +1,85 @@
+"""Draw a suite's pretraining methods: kNN over epochs and time, NMI and ARI over classes.
+
+    bam-mm benchmark run methods-short --seeds 1 2 3 --work-dir work_dirs/methods
+    python benchmarks/methods_figure.py work_dirs/methods methods.png
+
+The figure has the curves of the report's page: means over the seeds, and for NMI and ARI (Fig. 7 of
+the paper) a band from the lowest to the highest seed.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import numpy as np
+
+from bam_mm.protocols.plots import plt, save_figure
+from bam_mm.report.methods import method_charts
+from bam_mm.suite.records import DONE, read_records
+
+CLUSTERING = ("BAM", "SimCLR", "SwAV")
+"""The methods of the paper's Fig. 7."""
+
+
+def clustering_curves(records):
+    """Return (class numbers, NMI and ARI of each seed) by model: x and (seeds, 2, points)."""
+    found = {}
+    for record in records:
+        if record["task"] == "cluster" and record["status"] == DONE:
+            [curve] = record["curves"]
+            found.setdefault(record["model"]["name"], []).append(curve)
+    return {
+        name: (curves[0]["x"], np.array([curve["y"] for curve in curves]))
+        for name, curves in found.items()
+    }
+
+
+def draw(records, out):
+    """Draw the four panels.
+
+    Args:
+        records: Records of the suite.
+        out: File to write.
+
+    Raises:
+        SystemExit: If nothing was pretrained or clustered yet.
+    """
+    charts, clustering = method_charts(records), clustering_curves(records)
+    if charts is None or not clustering:
+        sys.exit("no pretraining has been scored and clustered yet: run the suite first")
+    figure, axes = plt.subplots(1, 4, figsize=(15, 4.2), constrained_layout=True)
+    colours = {
+        name: plt.cm.tab10(index) for index, name in enumerate(charts["charts"][0]["series"])
+    }
+    for axis, chart in zip(axes, charts["charts"], strict=False):
+        for name, points in chart["series"].items():
+            axis.plot(*zip(*points, strict=True), color=colours[name], marker=".", label=name)
+        axis.set(title="online kNN top-1 (%)", xlabel=chart["x_label"])
+    axes[0].legend(fontsize=7, ncols=2)
+    for axis, index, title in ((axes[2], 0, "NMI (%)"), (axes[3], 1, "ARI (%)")):
+        for name in (name for name in CLUSTERING if name in clustering):
+            x, seeds = clustering[name]
+            rows = seeds[:, index]
+            axis.plot(x, rows.mean(0), color=colours[name], marker=".", label=name)
+            axis.fill_between(x, rows.min(0), rows.max(0), color=colours[name], alpha=0.2, lw=0)
+        axis.set(title=title, xlabel="number of classes")
+        axis.legend(fontsize=7)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    print(save_figure(figure, out))
+
+
+def main():
+    """Read the records of a work folder and draw them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work_dir", type=Path)
+    parser.add_argument("out", type=Path)
+    args = parser.parse_args()
+    draw(read_records(args.work_dir), args.out)
+
+
+if __name__ == "__main__":
+    main()
