@@ -51,12 +51,14 @@ def draw(records, out):
     if charts is None or not clustering:
         sys.exit("no pretraining has been scored and clustered yet: run the suite first")
     figure, axes = plt.subplots(1, 4, figsize=(15, 4.2), constrained_layout=True)
-    colours = {
-        name: plt.cm.tab10(index) for index, name in enumerate(charts["charts"][0]["series"])
-    }
+    # The legend has the order in which the lines end.
+    ends = {name: points[-1][1] for name, points in charts["charts"][0]["series"].items()}
+    names = sorted(ends, key=ends.__getitem__, reverse=True)
+    colours = {name: plt.cm.tab10(index % 10) for index, name in enumerate(names)}
     for axis, chart in zip(axes, charts["charts"], strict=False):
-        for name, points in chart["series"].items():
-            axis.plot(*zip(*points, strict=True), color=colours[name], marker=".", label=name)
+        for name in names:
+            points = zip(*chart["series"][name], strict=True)
+            axis.plot(*points, color=colours[name], marker=".", label=name)
         axis.set(title="online kNN top-1 (%)", xlabel=chart["x_label"])
     axes[0].legend(fontsize=7, ncols=2)
     for axis, index, title in ((axes[2], 0, "NMI (%)"), (axes[3], 1, "ARI (%)")):

@@ -181,7 +181,8 @@ def _run(
     record["config"] = str(run.folder.relative_to(run.settings.folder) / "config.py")
     record["config_digest"] = digest_of(text)
     plan_file = run.folder / PLAN
-    write_json(plan_file, {**identity, **progress})
+    plan = {**identity, "config": run.task.config[run.variant].stem}
+    write_json(plan_file, {**plan, **progress})
     metrics_file = run.folder / "metrics.json"
     metrics_file.unlink(missing_ok=True)
 
@@ -200,11 +201,11 @@ def _run(
         spent, start = progress["seconds"], time.monotonic()
 
         def update_plan(seconds: float) -> None:
-            write_json(plan_file, {**identity, **progress, "seconds": spent + seconds})
+            write_json(plan_file, {**plan, **progress, "seconds": spent + seconds})
 
         outcome = child(line, run.folder / "run.log", record["gpus"], update_plan)
         progress["seconds"] = spent + time.monotonic() - start
-        write_json(plan_file, {**identity, **progress})
+        write_json(plan_file, {**plan, **progress})
         if outcome.code:
             raise RunFailed(outcome.message + _memory_remedy(config, part, outcome.signal))
 

@@ -48,6 +48,11 @@ def test_mean_and_range_over_the_seeds_by_epoch(three):
     assert {*curves.versions} == {"bam-mm", "torch"}
 
 
+def test_the_config_of_a_run_of_a_suite_is_the_one_that_it_comes_from(three):
+    (three[0].folder / "plan.json").write_text('{"config": "bam_short", "starts": 1}')
+    assert reference_of(three).config == "bam_short"
+
+
 def heads(curves):
     return {key: value for key, value in vars(curves).items() if key != "series"}
 

@@ -194,6 +194,10 @@ def test_the_report_has_a_row_a_method_and_accuracy_over_time(done):
     # The best of a column is found among numbers with a comma in them, too.
     assert "**1,100" in (out / "w/report/leaderboard.md").read_text()
 
+    # Reference curves name the config by this.
+    text = (plan[0].folder / "plan.json").read_text()
+    assert json.loads(text)["config"] == plan[0].task.config["bam"].stem
+
     data = report_data(plan[0].suite, read_records(out / "w"), out / "w")
     epochs, minutes = data["methods"]["charts"]
     # The mean of two seeds; the failed one does not count.
