@@ -37,19 +37,14 @@ def clustering_curves(records):
     }
 
 
-def draw(records, out):
+def draw(charts, clustering, out):
     """Draw the four panels.
 
     Args:
-        records: Records of the suite.
+        charts: What :func:`~bam_mm.report.methods.method_charts` returns.
+        clustering: What :func:`clustering_curves` returns.
         out: File to write.
-
-    Raises:
-        SystemExit: If nothing was pretrained or clustered yet.
     """
-    charts, clustering = method_charts(records), clustering_curves(records)
-    if charts is None or not clustering:
-        sys.exit("no pretraining has been scored and clustered yet: run the suite first")
     figure, axes = plt.subplots(1, 4, figsize=(15, 4.2), constrained_layout=True)
     # The legend has the order in which the lines end.
     ends = {name: points[-1][1] for name, points in charts["charts"][0]["series"].items()}
@@ -62,7 +57,7 @@ def draw(records, out):
         axis.set(title="online kNN top-1 (%)", xlabel=chart["x_label"])
     axes[0].legend(fontsize=7, ncols=2)
     for axis, index, title in ((axes[2], 0, "NMI (%)"), (axes[3], 1, "ARI (%)")):
-        for name in (name for name in CLUSTERING if name in clustering):
+        for name in (name for name in CLUSTERING if name in clustering and name in colours):
             x, seeds = clustering[name]
             rows = seeds[:, index]
             axis.plot(x, rows.mean(0), color=colours[name], marker=".", label=name)
@@ -80,7 +75,11 @@ def main():
     parser.add_argument("work_dir", type=Path)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
-    draw(read_records(args.work_dir), args.out)
+    records = read_records(args.work_dir)
+    charts, clustering = method_charts(records), clustering_curves(records)
+    if charts is None or not clustering:
+        parser.error(f"{args.work_dir} has no pretraining that is scored and clustered yet")
+    draw(charts, clustering, args.out)
 
 
 if __name__ == "__main__":

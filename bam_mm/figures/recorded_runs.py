@@ -255,9 +255,10 @@ def _facts_of(path: Path) -> Mapping[str, Any]:
 
 def _config_name(folder: Path) -> str:
     # A suite writes a config for each run, and beside it the name of the one that it comes from.
-    plan = folder / "plan.json"
-    if plan.is_file() and (name := json.loads(plan.read_text()).get("config")):
-        return str(name)
+    try:
+        return str(json.loads((folder / "plan.json").read_text())["config"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # Not a run of a suite, or one of an earlier version.
     # mmengine copies the config there under its name.
     path = max(folder.glob("*.py"), key=lambda p: (p.stat().st_mtime, p.name), default=None)
     return path.stem if path else folder.resolve().name

@@ -74,11 +74,11 @@ def pretraining_charts(records: Sequence[Record]) -> list[Data]:
         except (InputError, OSError, ValueError):
             continue
         name = record["model"]["name"]
-        found[name] = {key: thin(points) for key, points in scalars.items() if points}
+        found[name] = {key: points for key, points in scalars.items() if points}
     order = list(models_of(records).values())
     charts = [
         _chart(
-            {name: run[key] for name, run in found.items() if key in run},
+            {name: thin(run[key]) for name, run in found.items() if key in run},
             "iteration",
             label,
             order=order,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -82,20 +82,17 @@ class Views:
             ) from error
         return cls(number, size, local_number, local_size)
 
+    def seen_by(self, method: str) -> Views:
+        """Return the views that a method is trained on."""
+        sees = SEES.get(method)
+        if sees == "all":
+            return self
+        return replace(self, num_global=1 if sees == "first" else 2, num_local=0)
+
     def sides(self, method: str) -> list[int]:
         """Return the sides of the views that a method is trained on."""
-        every = [self.global_size] * self.num_global + [self.local_size] * self.num_local
-        return {"all": every, "first": every[:1]}.get(SEES.get(method, "two"), every[:2])
-
-    def layout(self, method: str) -> dict[str, int]:
-        """Return the layout of the views that a method of this package is trained on."""
-        everything = SEES.get(method) == "all"
-        return {
-            "num_global": self.num_global if everything else 2,
-            "num_local": self.num_local if everything else 0,
-            "global_size": self.global_size,
-            "local_size": self.local_size,
-        }
+        seen = self.seen_by(method)
+        return [seen.global_size] * seen.num_global + [seen.local_size] * seen.num_local
 
 
 def build_method(method: str, backbone: str, views: Views) -> nn.Module:
@@ -140,7 +137,7 @@ def build_method(method: str, backbone: str, views: Views) -> nn.Module:
         config.head.loss.num_crops = [views.num_global, views.num_local]
     config.data_preprocessor = dict(type="SelfSupDataPreprocessor")
     if "layout" in config:  # Methods of this package.
-        config.layout = views.layout(method)
+        config.layout = asdict(views.seen_by(method))
         config.data_preprocessor = dict(
             type="bam_mm.MultiViewPreprocessor", layout=dict(config.layout)
         )

@@ -49,8 +49,12 @@ def test_mean_and_range_over_the_seeds_by_epoch(three):
 
 
 def test_the_config_of_a_run_of_a_suite_is_the_one_that_it_comes_from(three):
-    (three[0].folder / "plan.json").write_text('{"config": "bam_short", "starts": 1}')
+    plan = three[0].folder / "plan.json"
+    plan.write_text('{"config": "bam_short", "starts": 1}')
     assert reference_of(three).config == "bam_short"
+    for other in ('{"starts": 1}', "[1]", '{"con'):  # Earlier versions, and files of others.
+        plan.write_text(other)
+        assert reference_of(three).config == "bam_tiny_toy"
 
 
 def heads(curves):
