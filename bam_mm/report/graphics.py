@@ -59,7 +59,7 @@ def pretraining_charts(records: Sequence[Record]) -> list[Data]:
     The records of a suite that pretrains hold the logs, without the kNN accuracy, which
     :mod:`bam_mm.report.methods` draws.
     """
-    found: dict[str, Mapping[str, Points]] = {}
+    found: dict[str, dict[str, list[tuple[int, float]]]] = {}
     seen = set()
     for record in records:
         path = (record.get("checkpoint") or {}).get("path", "")
