@@ -168,19 +168,21 @@ def check_one_protocol(records: Iterable[Record]) -> None:
         InputError: If two results of a task differ in their protocol or data. The message lists
             the differences.
     """
-    first: dict[tuple[str, str], Record] = {}
+    # By family, where a task has a config for each, and by model, whatever the config was.
+    first: dict[tuple[str, str, str], Record] = {}
     for record in records:
         if record["status"] != DONE:
             continue
-        other = first.setdefault((record["task"], record["variant"]), record)
-        found = protocol_differences(other["protocol"], record["protocol"])
-        found += [f"data.{line}" for line in differences(other["data"], record["data"])]
-        if found:
-            raise InputError(
-                f"task {record['task']}: the records of {other['model']['name']} (seed "
-                f"{other['seed']}) and {record['model']['name']} (seed {record['seed']}) are of "
-                f"two protocols: {'; '.join(found)}. Delete those of one, and run again"
-            )
+        for kind in ("variant", "slug"):
+            other = first.setdefault((record["task"], kind, record[kind]), record)
+            found = protocol_differences(other["protocol"], record["protocol"])
+            found += [f"data.{line}" for line in differences(other["data"], record["data"])]
+            if found:
+                raise InputError(
+                    f"task {record['task']}: the records of {other['model']['name']} (seed "
+                    f"{other['seed']}) and {record['model']['name']} (seed {record['seed']}) are "
+                    f"of two protocols: {'; '.join(found)}. Delete those of one, and run again"
+                )
 
 
 def _on_one_machine(records: Iterable[Record]) -> bool:

@@ -80,16 +80,22 @@ def refuse_to_mix(
     records: Iterable[Mapping[str, Any]],
     task: str,
     variant: str,
+    slug: str,
     protocol: Mapping[str, Any],
     data: Mapping[str, Any],
     folder: Path,
 ) -> None:
     """Check that the finished records of a task have the same protocol and data as a new run.
 
+    Models of other families have another protocol where the task has a config for each. Records of
+    the run's own model are compared always: a task may have had one config for all when they were
+    made.
+
     Args:
         records: Records of the work folder.
         task: Name of the task.
         variant: Family of the config that the new run uses.
+        slug: Folder name of the new run's model.
         protocol: Protocol of the new run.
         data: Facts about the data of the new run.
         folder: Work folder, for the message.
@@ -98,7 +104,9 @@ def refuse_to_mix(
         InputError: If they differ; the message lists the differences.
     """
     for record in records:
-        if record["task"] != task or record["variant"] != variant or record["status"] != DONE:
+        if record["task"] != task or record["status"] != DONE:
+            continue
+        if record["variant"] != variant and record["slug"] != slug:
             continue
         found = protocol_differences(record["protocol"], protocol)
         found += [f"data.{line}" for line in differences(record["data"], data)]

@@ -54,7 +54,9 @@ def check_mixing(runs: Sequence[Run]) -> None:
     for run in runs:
         folder = run.settings.folder
         known = records.setdefault(folder, read_records(folder))
-        refuse_to_mix(known, run.task.name, run.variant, run.protocol, run.facts, folder)
+        refuse_to_mix(
+            known, run.task.name, run.variant, run.model.slug, run.protocol, run.facts, folder
+        )
         refuse_other_model(known, run.model, folder)
         refuse_other_pretraining(run)
         started = read_json(run.folder / PLAN)

@@ -23,7 +23,7 @@ def test_there_are_configs():
     names = {p.stem for p in CONFIGS}
     assert {f"{b}_logreg_{d}" for b in ("vit-base-p16", "resnet50") for d in TRANSFER} <= names
     assert {f"vit-toy-p8_{t}_toy" for t in LOOP} <= names
-    assert {f"resnet18-w16_{t}_cifar10" for t in LOOP} <= names
+    assert {f"{b}_{t}_cifar10" for b in ("resnet18-w16", "vit-toy-p4") for t in LOOP} <= names
     assert {f"vit-base-p16_{t}_in1k" for t in ("knn", "cluster")} <= names
 
 
@@ -69,6 +69,7 @@ def test_transfer_settings(backbone, data):
     [
         ("vit-toy-p8_knn_toy", 48, 96),
         ("resnet18-w16_knn_cifar10", 32, 128),
+        ("vit-toy-p4_knn_cifar10", 32, 96),
         ("vit-small-p16_knn_in1k", 224, 384),
         ("resnet50_cluster_in1k", 64, 2048),
         ("caformer-m36_knn_in1k", 64, 576),

@@ -81,16 +81,16 @@ def test_names_in_any_script_have_a_folder():
 @pytest.mark.slow
 def test_a_size_moves_the_images_of_one_model_in_all_tasks_with_classes(tmp_path):
     suite = load_suite("cifar10")
-    specs = ["small=random:resnet18-w16", "vit=random:vit-small-p16", "lite=random:resnet18-w16"]
+    specs = ["small=random:resnet18-w16", "vit=random:vit-small-p16", "large=random:resnet18-w16"]
     models = read_models(specs, sizes=["vit=224", "96"])
     assert [model.size for model in models] == [96, 224, 96]
-    models = read_models(specs[:2], sizes=["vit=224"])
+    models = read_models(specs, sizes=["vit=224", "large=224"])
     settings = Settings(tmp_path, data=tmp_path)
     runs = plan(suite, suite.tasks, models, [0], settings)
-    pairs = [(runs[n], runs[n + 1]) for n in range(0, len(runs), 2)]
-    assert len(pairs) == 7
-    for small, vit in pairs:
-        assert small.protocol == vit.protocol  # Models of two sizes share a table.
+    triples = [runs[n : n + 3] for n in range(0, len(runs), 3)]
+    assert len(triples) == 7
+    for small, vit, large in triples:
+        assert small.protocol == large.protocol  # Models of two sizes share a table.
         one, two = small.config()[0], vit.config()[0]
         loop = two.test_cfg
         loaders = [two.test_dataloader, *(loop[n] for n in ("bank", "train") if n in loop)]

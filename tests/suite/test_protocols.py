@@ -98,18 +98,23 @@ def test_records_of_another_protocol_or_other_data_are_rejected(tmp_path):
     made(tmp_path, "B", "knn", 0, {}, protocol={"x": 1}, status="failed")
     records = read_records(tmp_path)
     data = {"seed": 0, "scale": 1.0}
-    refuse_to_mix(records, "knn", "any", old, data, tmp_path)
+    refuse_to_mix(records, "knn", "any", "C", old, data, tmp_path)
     # Features do not depend on the batch in which they are extracted.
     smaller = protocol(KNN, {"test_cfg.bank.batch_size": 16})
     assert smaller["test_cfg"]["bank"]["batch_size"] == 16
-    refuse_to_mix(records, "knn", "any", smaller, data, tmp_path)
-    # The task's config for another family is only compared with records of that family.
-    refuse_to_mix(records, "knn", "cnn", {"y": 2}, data, tmp_path)
+    refuse_to_mix(records, "knn", "any", "C", smaller, data, tmp_path)
+    # The task's config for another family is only compared with records of that family, and with
+    # those of the same model: the task may have had one config for all families.
+    refuse_to_mix(records, "knn", "cnn", "C", {"y": 2}, data, tmp_path)
+    refuse_to_mix(records, "knn", "cnn", "A", old, data, tmp_path)
     with pytest.raises(InputError, match=r"model A, seed 0.*k: \[10, 20, 100, 200\] -> \[10\]"):
         new = protocol(KNN, {"test_cfg.k": [10]})
-        refuse_to_mix(records, "knn", "any", new, data, tmp_path)
+        refuse_to_mix(records, "knn", "cnn", "A", new, data, tmp_path)
+    with pytest.raises(InputError, match=r"model A, seed 0.*k: \[10, 20, 100, 200\] -> \[10\]"):
+        new = protocol(KNN, {"test_cfg.k": [10]})
+        refuse_to_mix(records, "knn", "any", "C", new, data, tmp_path)
     with pytest.raises(InputError, match=r"data\.scale: 1\.0 -> 0\.5"):
-        refuse_to_mix(records, "knn", "any", old, {**data, "scale": 0.5}, tmp_path)
+        refuse_to_mix(records, "knn", "any", "C", old, {**data, "scale": 0.5}, tmp_path)
 
 
 def test_every_suite_can_be_loaded():

@@ -1,5 +1,5 @@
 # Tasks on CIFAR-10 as a folder of images, for suites that pretrain and for cifar10.py. The configs
-# are for all backbones: necks and heads are adapted to the width.
+# fit backbones of any width and depth. Those for a ViT read [CLS], as the online kNN does.
 _base_ = "./parts.py"
 
 cifar10 = dict(
@@ -15,7 +15,10 @@ methods_tasks = [
         title="kNN",
         about="weighted vote of the nearest training images (DINO), test images",
         kind="test",
-        config="bam_mm::cls/resnet18-w16_knn_cifar10.py",
+        config=dict(
+            vit="bam_mm::cls/vit-toy-p4_knn_cifar10.py",
+            cnn="bam_mm::cls/resnet18-w16_knn_cifar10.py",
+        ),
         metrics={
             "knn_k20/top1": dict(label="top-1, k=20", main=True),
             "knn_k10/top1": "top-1, k=10",
@@ -32,7 +35,10 @@ methods_tasks = [
         title="kNN (lightly)",
         about="k={test_cfg.k}, temperature {test_cfg.temperature}, as in lightly's benchmarks",
         kind="test",
-        config="bam_mm::cls/resnet18-w16_knn_cifar10.py",
+        config=dict(
+            vit="bam_mm::cls/vit-toy-p4_knn_cifar10.py",
+            cnn="bam_mm::cls/resnet18-w16_knn_cifar10.py",
+        ),
         options={"test_cfg.k": [200], "test_cfg.temperature": 0.1},
         metrics={"knn_k200/top1": dict(label="top-1, k=200", main=True)},
         data=cifar10,
@@ -44,7 +50,10 @@ methods_tasks = [
         title="Logistic regression",
         about="on frozen features, penalty chosen on validation images (BYOL's linear transfer)",
         kind="test",
-        config="bam_mm::cls/resnet18-w16_logreg_cifar10.py",
+        config=dict(
+            vit="bam_mm::cls/vit-toy-p4_logreg_cifar10.py",
+            cnn="bam_mm::cls/resnet18-w16_logreg_cifar10.py",
+        ),
         metrics={
             "logreg/top1": dict(label="top-1", main=True),
             "logreg/val_top1": "validation top-1",
@@ -63,7 +72,10 @@ methods_tasks = [
             "{test_cfg.draws} draws each (Fig. 7)"
         ),
         kind="test",
-        config="bam_mm::cls/resnet18-w16_cluster_cifar10.py",
+        config=dict(
+            vit="bam_mm::cls/vit-toy-p4_cluster_cifar10.py",
+            cnn="bam_mm::cls/resnet18-w16_cluster_cifar10.py",
+        ),
         metrics={
             "clustering_k10/nmi": dict(label="NMI, 10 classes", main=True),
             "clustering_k10/ari": dict(label="ARI, 10 classes", main=True),
@@ -77,11 +89,14 @@ methods_tasks = [
         name="linear",
         title="Linear probe",
         about=(
-            "linear layer on the pooled map of the frozen backbone, "
+            "linear layer on the frozen backbone's pooled map (ViT: [CLS] and mean patch), "
             "{optim_wrapper.optimizer.type}, {train_cfg.max_epochs} epochs"
         ),
         kind="train",
-        config="bam_mm::cls/resnet18-w16_1xb128-linear-coslr-4e_cifar10.py",
+        config=dict(
+            vit="bam_mm::cls/vit-toy-p4_1xb128-linear-coslr-4e_cifar10.py",
+            cnn="bam_mm::cls/resnet18-w16_1xb128-linear-coslr-4e_cifar10.py",
+        ),
         metrics=_base_.accuracy,
         data=cifar10,
         cost="10 minutes",
