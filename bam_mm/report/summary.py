@@ -14,7 +14,7 @@ from bam_mm.suite.definitions import Suite, Task
 from bam_mm.suite.entries import Metric
 from bam_mm.suite.intervals import interval_of
 from bam_mm.suite.protocol import filled_in, protocol_differences
-from bam_mm.suite.records import DONE
+from bam_mm.suite.records import DONE, protocol_groups
 
 Record = Mapping[str, Any]
 
@@ -168,13 +168,12 @@ def check_one_protocol(records: Iterable[Record]) -> None:
         InputError: If two results of a task differ in their protocol or data. The message lists
             the differences.
     """
-    # By family, where a task has a config for each, and by model, whatever the config was.
     first: dict[tuple[str, str, str], Record] = {}
     for record in records:
         if record["status"] != DONE:
             continue
-        for kind in ("variant", "slug"):
-            other = first.setdefault((record["task"], kind, record[kind]), record)
+        for group in sorted(protocol_groups(record)):
+            other = first.setdefault((record["task"], *group), record)
             found = protocol_differences(other["protocol"], record["protocol"])
             found += [f"data.{line}" for line in differences(other["data"], record["data"])]
             if found:

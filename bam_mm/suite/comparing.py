@@ -16,7 +16,7 @@ from bam_mm.suite.definitions import Task
 from bam_mm.suite.entries import Metric
 from bam_mm.suite.intervals import MIN_UNITS, agrees, unit_tables
 from bam_mm.suite.protocol import protocol_differences
-from bam_mm.suite.records import DONE, read_records, run_folder
+from bam_mm.suite.records import DONE, protocol_groups, read_records, run_folder
 
 Record = Mapping[str, Any]
 
@@ -212,7 +212,7 @@ def _scores_of(record: Record, folder: Path) -> dict[str, UnitTable]:
 
 def _check_same_protocol(first: Record, other: Record) -> None:
     found = [f"data.{line}" for line in differences(first["data"], other["data"])]
-    if first["variant"] == other["variant"]:
+    if not protocol_groups(first).isdisjoint(protocol_groups(other)):
         found += protocol_differences(first["protocol"], other["protocol"])
     if found:
         raise InputError(

@@ -11,6 +11,7 @@ from typing import Any
 from bam_mm.checkpoint import write_whole
 from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
+from bam_mm.suite.methods import PRETRAIN
 from bam_mm.suite.models import Model
 from bam_mm.suite.protocol import protocol_differences
 from bam_mm.variables.entries import plain
@@ -76,40 +77,45 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     return [record for path in paths if (record := read_json(path)) is not None]
 
 
+def protocol_groups(record: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Return the groups of a result. Results of a task that share a group have one protocol.
+
+    A task may have a config for each family of backbones, and so a protocol for each. The config
+    that was used is a group, and so are family and model, because the task may have had other
+    configs when a result was made.
+
+    Args:
+        record: Record, or the entries ``variant``, ``family``, ``slug`` and ``kind`` of one.
+    """
+    groups = {("variant", record["variant"]), ("model", record["slug"])}
+    # Each method is pretrained in its own way. Records of earlier versions name no family.
+    if record["kind"] != PRETRAIN and record.get("family"):
+        groups.add(("family", record["family"]))
+    return groups
+
+
 def refuse_to_mix(
-    records: Iterable[Mapping[str, Any]],
-    task: str,
-    variant: str,
-    slug: str,
-    protocol: Mapping[str, Any],
-    data: Mapping[str, Any],
-    folder: Path,
+    records: Iterable[Mapping[str, Any]], new: Mapping[str, Any], folder: Path
 ) -> None:
     """Check that the finished records of a task have the same protocol and data as a new run.
 
-    Models of other families have another protocol where the task has a config for each. Records of
-    the run's own model are compared always: a task may have had one config for all when they were
-    made.
-
     Args:
         records: Records of the work folder.
-        task: Name of the task.
-        variant: Family of the config that the new run uses.
-        slug: Folder name of the new run's model.
-        protocol: Protocol of the new run.
-        data: Facts about the data of the new run.
+        new: Record of the new run; the entries of :func:`protocol_groups`, ``task``, ``protocol``
+            and ``data`` are enough.
         folder: Work folder, for the message.
 
     Raises:
         InputError: If they differ; the message lists the differences.
     """
+    task, groups = new["task"], protocol_groups(new)
     for record in records:
         if record["task"] != task or record["status"] != DONE:
             continue
-        if record["variant"] != variant and record["slug"] != slug:
+        if groups.isdisjoint(protocol_groups(record)):
             continue
-        found = protocol_differences(record["protocol"], protocol)
-        found += [f"data.{line}" for line in differences(record["data"], data)]
+        found = protocol_differences(record["protocol"], new["protocol"])
+        found += [f"data.{line}" for line in differences(record["data"], new["data"])]
         if found:
             raise InputError(
                 f"task {task}: the records in {folder} have another protocol (model "

@@ -54,9 +54,7 @@ def check_mixing(runs: Sequence[Run]) -> None:
     for run in runs:
         folder = run.settings.folder
         known = records.setdefault(folder, read_records(folder))
-        refuse_to_mix(
-            known, run.task.name, run.variant, run.model.slug, run.protocol, run.facts, folder
-        )
+        refuse_to_mix(known, _identity(run), folder)
         refuse_other_model(known, run.model, folder)
         refuse_other_pretraining(run)
         started = read_json(run.folder / PLAN)
@@ -127,24 +125,31 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-def _new_record(run: Run, *, gpus: Sequence[str], share: int) -> dict[str, Any]:
+def _identity(run: Run) -> dict[str, Any]:
+    """The entries of a record that tell which results have to agree, and in what."""
     return {
-        "format": FORMAT,
-        "suite": run.suite.name,
         "task": run.task.name,
         "variant": run.variant,
         "family": run.family,
         "kind": run.task.kind,
         "slug": run.model.slug,
+        "protocol": run.protocol,
+        "data": run.facts,
+    }
+
+
+def _new_record(run: Run, *, gpus: Sequence[str], share: int) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "suite": run.suite.name,
+        **_identity(run),
         "model": run.model.facts(),
         "spec": run.model.source.spec,
         "seed": run.seed,
         "status": FAILED,
         "message": "",
         "metrics": {},
-        "protocol": run.protocol,
         "protocol_digest": digest_of(run.protocol),
-        "data": run.facts,
         "data_root": str(run.settings.data / run.task.data.root),
         "limit": run.settings.limit,
         "versions": versions(),

@@ -297,12 +297,18 @@ def test_results_of_two_protocols_make_no_table(folder):
     made(folder, "D", "knn", 0, {"knn_k20/top1": 1.0}, protocol={"test_cfg": {"k": [20]}})
     with pytest.raises(InputError, match=r"two protocols: test_cfg\.k: \[10, 20\] -> \[20\]"):
         report(folder)
-    # Another family may have another protocol, but not another seed of the same model.
-    vit = dict(protocol={"test_cfg": {"k": [20]}}, variant="vit")
+    # Another family may have another protocol, but not another seed of the same model, and not
+    # another model of the family whose config was that of all families.
+    vit = dict(protocol={"test_cfg": {"k": [20]}}, variant="vit", family="vit")
     made(folder, "D", "knn", 0, {"knn_k20/top1": 1.0}, **vit)
     report(folder)
     made(folder, "D", "knn", 1, {"knn_k20/top1": 1.0})
     with pytest.raises(InputError, match=r"D \(seed 0\) and D \(seed 1\) are of two protocols"):
+        report(folder)
+    made(folder, "D", "knn", 1, {"knn_k20/top1": 1.0}, **vit)
+    report(folder)
+    made(folder, "E", "knn", 0, {"knn_k20/top1": 1.0}, family="vit")
+    with pytest.raises(InputError, match=r"D \(seed 0\) and E \(seed 0\) are of two protocols"):
         report(folder)
     with pytest.raises(InputError, match="holds no records"):
         write_report(write_suite(folder), folder / "elsewhere")

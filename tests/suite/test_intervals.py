@@ -122,20 +122,26 @@ def test_what_was_tested_in_another_way_is_not_compared(tmp_path):
         bank = {"batch_size": batch_size, "dataset": {"split": "train"}}
         return {"test_cfg": {"k": [10, 20], "bank": bank}}
 
-    a = run(tmp_path, "A", right(0, 300), protocol=with_bank(8))
+    a = run(tmp_path, "A", right(0, 300), protocol=with_bank(8), family="vit")
+    fewer = {"test_cfg": {"k": [20]}}
     others = [
         run(tmp_path, "B", right(0, 300, count=401), protocol=with_bank(8)),
         run(tmp_path, "C", right(0, 300), data={"seed": 1}, protocol=with_bank(8)),
-        run(tmp_path, "D", right(0, 300), protocol={"test_cfg": {"k": [20]}}),
+        run(tmp_path, "D", right(0, 300), protocol=fewer),
         run(tmp_path, "old", right(0, 300), kept=False, protocol=with_bank(8)),
         # The batch in which features are extracted changes no score.
         run(tmp_path, "F", right(0, 300), protocol=with_bank(32)),
+        # The task has a config for each family now, of which one is not that of A.
+        run(tmp_path, "G", right(0, 300), protocol=fewer, variant="vit", family="vit"),
+        run(tmp_path, "H", right(0, 300), protocol=fewer, variant="cnn", family="cnn"),
     ]
-    images, data, protocol, old, other_batch = compare(task, a, others, tmp_path)
+    images, data, protocol, old, other_batch, own, other_family = compare(task, a, others, tmp_path)
     assert "tested on different images" in str(images) and "1 only by the second" in str(images)
     assert "0400.jpg" in str(images) and "data.seed: (not set) -> 1" in str(data)
     assert "test_cfg.k: [10, 20] -> [20]" in str(protocol) and old == []
-    assert [found.verdict for found in other_batch] == ["not told apart"]
+    assert str(own) == str(protocol).replace(" D ", " G ")
+    for found in (other_batch, other_family):
+        assert [comparison.verdict for comparison in found] == ["not told apart"]
     with pytest.raises(InputError, match="different images"):
         compare_models(suite.tasks, "A", "B", tmp_path)
     with pytest.raises(InputError, match="no record of a model 'E': use A, B, C, D, F, "):

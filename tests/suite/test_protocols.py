@@ -93,28 +93,35 @@ def test_the_texts_of_all_suites_name_settings_that_their_protocols_have():
 
 
 def test_records_of_another_protocol_or_other_data_are_rejected(tmp_path):
-    old = protocol(KNN)
-    made(tmp_path, "A", "knn", 0, {}, protocol=old, data={"seed": 0, "scale": 1.0})
+    old, data = protocol(KNN), {"seed": 0, "scale": 1.0}
+    made(tmp_path, "A", "knn", 0, {}, protocol=old, data=data, family="vit")
     made(tmp_path, "B", "knn", 0, {}, protocol={"x": 1}, status="failed")
     records = read_records(tmp_path)
-    data = {"seed": 0, "scale": 1.0}
-    refuse_to_mix(records, "knn", "any", "C", old, data, tmp_path)
+
+    def refuse(protocol, data=data, slug="C", variant="any", family="vit", kind="test"):
+        new = dict(task="knn", variant=variant, family=family, slug=slug, kind=kind)
+        refuse_to_mix(records, {**new, "protocol": protocol, "data": data}, tmp_path)
+
+    refuse(old)
     # Features do not depend on the batch in which they are extracted.
     smaller = protocol(KNN, {"test_cfg.bank.batch_size": 16})
     assert smaller["test_cfg"]["bank"]["batch_size"] == 16
-    refuse_to_mix(records, "knn", "any", "C", smaller, data, tmp_path)
-    # The task's config for another family is only compared with records of that family, and with
-    # those of the same model: the task may have had one config for all families.
-    refuse_to_mix(records, "knn", "cnn", "C", {"y": 2}, data, tmp_path)
-    refuse_to_mix(records, "knn", "cnn", "A", old, data, tmp_path)
-    with pytest.raises(InputError, match=r"model A, seed 0.*k: \[10, 20, 100, 200\] -> \[10\]"):
-        new = protocol(KNN, {"test_cfg.k": [10]})
-        refuse_to_mix(records, "knn", "cnn", "A", new, data, tmp_path)
-    with pytest.raises(InputError, match=r"model A, seed 0.*k: \[10, 20, 100, 200\] -> \[10\]"):
-        new = protocol(KNN, {"test_cfg.k": [10]})
-        refuse_to_mix(records, "knn", "any", "C", new, data, tmp_path)
+    refuse(smaller)
+    # The task's config for another family is not compared, nor is another pretraining.
+    refuse({"y": 2}, variant="cnn", family="cnn")
+    refuse({"y": 2}, variant="byol", family="vit", kind="pretrain")
+    other = protocol(KNN, {"test_cfg.k": [10]})
+    message = r"model A, seed 0.*k: \[10, 20, 100, 200\] -> \[10\]"
+    with pytest.raises(InputError, match=message):
+        refuse(other)
+    # The task had one config for all families when A was tested, and has one for each now.
+    refuse(old, variant="vit")
+    with pytest.raises(InputError, match=message):
+        refuse(other, variant="vit")
+    with pytest.raises(InputError, match=message):
+        refuse(other, variant="vit", family="", slug="A")
     with pytest.raises(InputError, match=r"data\.scale: 1\.0 -> 0\.5"):
-        refuse_to_mix(records, "knn", "any", "C", old, {**data, "scale": 0.5}, tmp_path)
+        refuse(old, {**data, "scale": 0.5})
 
 
 def test_every_suite_can_be_loaded():

@@ -1,5 +1,6 @@
 # Tasks on CIFAR-10 as a folder of images, for suites that pretrain and for cifar10.py. The configs
-# fit backbones of any width and depth. Those for a ViT read [CLS], as the online kNN does.
+# fit backbones of any width and depth. Those for a ViT read [CLS] (BEiT: the mean patch), as the
+# online kNN does.
 _base_ = "./parts.py"
 
 cifar10 = dict(
@@ -89,7 +90,8 @@ methods_tasks = [
         name="linear",
         title="Linear probe",
         about=(
-            "linear layer on the frozen backbone's pooled map (ViT: [CLS] and mean patch), "
+            "linear layer on the frozen backbone's pooled map "
+            "(ViT: [CLS] and mean patch; BEiT: mean patch), "
             "{optim_wrapper.optimizer.type}, {train_cfg.max_epochs} epochs"
         ),
         kind="train",
