@@ -9,11 +9,11 @@ r"""Settings of BAM, SimCLR and BYOL for small data: every method gets the same 
 ``prepare`` links a part of CIFAR-10 as image folders (``train/CLASS``, ``test/CLASS``): of each
 class the first 1,000 training images for training, the next 200 as validation images, and the first
 200 test images. The tries are scored by kNN (k = 20) on the validation images; no try sees the test
-images. A run is one of ``TRIES``: the short setting of ``configs/methods`` with changes, seed 0.
-Several calls of ``run`` share a work folder: each takes the next try that none has begun. The
-folder of a try that is interrupted is deleted, so that another call repeats it. ``table`` also
-lists the tries that have begun without a record: they are running, or their call was killed
-(SIGKILL), and then their folder has to be deleted by hand.
+images. A run is one of ``TRIES`` or ``SECOND_ROUND``: the short setting of ``configs/methods`` with
+changes, seed 0. Several calls of ``run`` share a work folder: each takes the next try that none has
+begun. The folder of a try that is interrupted is deleted, so that another call repeats it.
+``table`` also lists the tries that have begun without a record: they are running, or their call was
+killed (SIGKILL), and then their folder has to be deleted by hand.
 
 ``ablate`` trains BAM as in its short config, and with one part of Table 1 of the paper switched
 off, with seeds that the tries have not had, and scores on the test images. ``signs`` prints means
@@ -124,8 +124,41 @@ TRIES = {
         "weight decay 1e-4": rate(0.12, 1e-4),
     },
 }
-"""What every try changes, as the text of a config, by method and description, in their order. The
-short configs now have the settings of the best one."""
+"""What every try of the first round changes, as the text of a config, by method and description, in
+their order. The short configs now have the settings of the best one."""
+
+HALF = "train_dataloader = dict(batch_size=128)\n"
+MULTI_CROP = """layout = dict(num_global=2, num_local=4, global_size=32, local_size=16)
+photometric = [*_base_.photometric, *4 * [dict(blur_prob=0.0)]]
+_base_.train_pipeline[1].update(layout=layout, local_scale=(0.05, 0.2), photometric=photometric)
+train_dataloader = dict(dataset=dict(pipeline=_base_.train_pipeline))
+model = dict(layout=layout, data_preprocessor=dict(layout=layout, photometric=photometric))"""
+SECOND_ROUND = {
+    "bam": {
+        "batch 128, learning rate 5e-3": HALF + rate(5e-3),
+        "no masking, teacher .9": "model = dict(head=dict(mask_positives=False))\n" + teacher(0.9),
+        "multi-crop, 4 x 16 px": MULTI_CROP,
+        "10 balancing iterations": "model = dict(head=dict(sinkhorn_iters=10))",
+        "no BatchNorm in the projector": "model = dict(neck=dict(norm=False))",
+    },
+    "simclr": {
+        "batch 128, learning rate .12": HALF + rate(0.12),
+        ".1": simclr(0.1),
+        "hidden width 2048": simclr(0.2, "hid_channels=2048"),
+        "batch 128": HALF,
+        ".15": simclr(0.15),
+    },
+    "byol": {
+        "batch 128, learning rate .06": HALF + rate(0.06),
+        "momentum .9": teacher(0.9),
+        "hidden width 2048": "model = dict(neck=dict(hid_channels=2048), "
+        "predictor=dict(hid_channels=2048))",
+        "batch 128": HALF,
+        "weight decay 1e-5": rate(0.12, 1e-5),
+    },
+}
+"""What every try of the second round changes in the short config, that is, in the best setting of
+the first round. It was made last, with what that left out, and changed no config."""
 
 
 ABLATIONS = {
@@ -166,12 +199,16 @@ class Training:
 
 def tries(methods):
     """Return the tries of some methods, the first of each method first."""
-    rounds = max(len(TRIES[method]) for method in methods)
-    return [
-        Training(f"{method}-{number}", method, name, START[method] + "\n" + change)
-        for number in range(rounds)
+    changes = {
+        method: [(name, START[method] + "\n" + text) for name, text in TRIES[method].items()]
+        + [(f"best, {name}", text) for name, text in SECOND_ROUND.get(method, {}).items()]
         for method in methods
-        for name, change in list(TRIES[method].items())[number : number + 1]
+    }
+    return [
+        Training(f"{method}-{number}", method, *changes[method][number])
+        for number in range(max(map(len, changes.values())))
+        for method in methods
+        if number < len(changes[method])
     ]
 
 
