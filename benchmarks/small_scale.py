@@ -72,6 +72,7 @@ def simclr(temperature, more=""):
 
 
 NARROW = "out_channels=128"
+UNMASKED = "model = dict(head=dict(mask_positives=False))"
 ALONE = "model = dict(use_teacher=False)\ncustom_hooks = _base_.custom_hooks[1:]"
 
 
@@ -93,7 +94,7 @@ TRIES = {
         "base: .2/.1, width 512, teacher .97": "",
         ".1/.05, width 128": bam(0.1, 0.05, NARROW),
         "learning rate 3e-3": rate(3e-3),
-        "no masking of positives": "model = dict(head=dict(mask_positives=False))",
+        "no masking of positives": UNMASKED,
         "teacher .9": teacher(0.9),
         "no teacher": ALONE,
         "learning rate 1e-2": rate(1e-2),
@@ -136,7 +137,7 @@ model = dict(layout=layout, data_preprocessor=dict(layout=layout, photometric=ph
 SECOND_ROUND = {
     "bam": {
         "batch 128, learning rate 5e-3": HALF + rate(5e-3),
-        "no masking, teacher .9": "model = dict(head=dict(mask_positives=False))\n" + teacher(0.9),
+        "no masking, teacher .9": UNMASKED + "\n" + teacher(0.9),
         "multi-crop, 4 x 16 px": MULTI_CROP,
         "10 balancing iterations": "model = dict(head=dict(sinkhorn_iters=10))",
         "no BatchNorm in the projector": "model = dict(neck=dict(norm=False))",
@@ -164,7 +165,7 @@ the first round. It was made last, with what that left out, and changed no confi
 ABLATIONS = {
     "as configured": "",
     "no balancing": "model = dict(head=dict(sinkhorn_iters=0))",
-    "no masking of positives": "model = dict(head=dict(mask_positives=False))",
+    "no masking of positives": UNMASKED,
     "normalised per view": "model = dict(head=dict(global_normalisation=False))",
 }
 """Parts of Table 1 that are switched off in BAM's short config, as texts of a config."""
@@ -201,7 +202,7 @@ def tries(methods):
     """Return the tries of some methods, the first of each method first."""
     changes = {
         method: [(name, START[method] + "\n" + text) for name, text in TRIES[method].items()]
-        + [(f"best, {name}", text) for name, text in SECOND_ROUND.get(method, {}).items()]
+        + [(f"best, {name}", text) for name, text in SECOND_ROUND[method].items()]
         for method in methods
     }
     return [

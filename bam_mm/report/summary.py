@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bam_mm.checkpoint.settings import differences
 from bam_mm.errors import InputError
 from bam_mm.suite.definitions import Suite, Task
 from bam_mm.suite.entries import Metric
 from bam_mm.suite.intervals import interval_of
-from bam_mm.suite.protocol import filled_in, protocol_differences
-from bam_mm.suite.records import DONE, protocol_groups
+from bam_mm.suite.protocol import filled_in
+from bam_mm.suite.records import DONE, protocol_groups, result_differences
 
 Record = Mapping[str, Any]
 
@@ -174,9 +173,7 @@ def check_one_protocol(records: Iterable[Record]) -> None:
             continue
         for group in sorted(protocol_groups(record)):
             other = first.setdefault((record["task"], *group), record)
-            found = protocol_differences(other["protocol"], record["protocol"])
-            found += [f"data.{line}" for line in differences(other["data"], record["data"])]
-            if found:
+            if other is not record and (found := result_differences(other, record)):
                 raise InputError(
                     f"task {record['task']}: the records of {other['model']['name']} (seed "
                     f"{other['seed']}) and {record['model']['name']} (seed {record['seed']}) are "

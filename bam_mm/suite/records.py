@@ -94,6 +94,20 @@ def protocol_groups(record: Mapping[str, Any]) -> set[tuple[str, str]]:
     return groups
 
 
+def result_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """List what differs between the protocols and the data of two results.
+
+    Args:
+        one: Record, or its entries ``protocol`` and ``data``.
+        other: Another one.
+
+    Returns:
+        Lines such as ``test_cfg.k: [10] -> [20]``, empty if the results can stand in one table.
+    """
+    found = protocol_differences(one["protocol"], other["protocol"])
+    return found + [f"data.{line}" for line in differences(one["data"], other["data"])]
+
+
 def refuse_to_mix(
     records: Iterable[Mapping[str, Any]], new: Mapping[str, Any], folder: Path
 ) -> None:
@@ -114,9 +128,7 @@ def refuse_to_mix(
             continue
         if groups.isdisjoint(protocol_groups(record)):
             continue
-        found = protocol_differences(record["protocol"], new["protocol"])
-        found += [f"data.{line}" for line in differences(record["data"], new["data"])]
-        if found:
+        if found := result_differences(record, new):
             raise InputError(
                 f"task {task}: the records in {folder} have another protocol (model "
                 f"{record['model']['name']}, seed {record['seed']}) and cannot be mixed with this "

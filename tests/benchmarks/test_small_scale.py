@@ -19,7 +19,7 @@ from benchmarks import small_scale
 def tries(monkeypatch):
     """Two tries of a method."""
     monkeypatch.setattr(small_scale, "TRIES", {"bam": {"first": "", "second": "a = 1"}})
-    monkeypatch.setattr(small_scale, "SECOND_ROUND", {})
+    monkeypatch.setattr(small_scale, "SECOND_ROUND", {"bam": {}})
 
 
 @pytest.fixture
